@@ -1,0 +1,1 @@
+"""Pipelines of repositories: triggers, environments, approvals, use of secrets."""

@@ -1,0 +1,1 @@
+"""The command line, and the composition root that puts platform, runners and web together."""

@@ -1,0 +1,1 @@
+"""Durable execution: journal, fold, turns, timers, events, hibernation. Knows no git and no CI."""

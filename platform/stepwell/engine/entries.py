@@ -1,0 +1,54 @@
+"""The words of the journal: what an entry is and which types there are.
+
+A run's whole state is a fold over its entries, so each type says everything that the fold needs.
+`key` is a step's identity, `name#n` (the n-th use of the name in the run), a loop timer's `~n`, or "" for the run itself.
+
+type       key   data
+created    ""    {tenant, scope, number, title, metadata, code, entry, params}     always seq 1
+asked      step  {kind, name, fingerprint, options, base: [layer id], due: float|null, where: "file:line"}
+released   step  {by}                       a held step (environment) may start
+started    step  {runner}                   an attempt of an executor's step begins; `attempt` column counts from 1
+retry      step  {error, due}               the attempt failed, the next one starts at `due`
+lost       step  {reason}                   the attempt vanished with its host: tried again, not counted
+fired      step  null                       a due time passed: sleep over, wait timed out, backoff over, loop timer
+decision   step  {by, at, approve, comment, fields}
+event      ""    {type, payload, id}        arrival is delivery: the isolate gives it to its first open wait or keeps it
+took       step  {event: seq}               what the wait consumed
+done       step  {ok, value | error, seconds, layer: id|null, exit_code, inline: {kind, name, fingerprint} | absent}
+dropped    step  null                       cancelled by the code
+cancel     ""    {by, reason}               raised in the code as CancelledError at this place of the order
+turn_failed ""   {reason}                   three in a row without another entry fail the run
+ended      ""    {state, result | error}
+
+An `error` is {type, message, traceback}. Step kinds: do, run, read, sleep, event, approval, timer.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+EntryType = Literal[
+    "created", "asked", "released", "started", "retry", "lost", "fired", "decision", "event", "took", "done",
+    "dropped", "cancel", "turn_failed", "ended",
+]  # fmt: skip
+StepKind = Literal["do", "run", "read", "sleep", "event", "approval", "timer"]
+RunStatus = Literal["queued", "running", "waiting", "paused", "passed", "failed", "cancelled", "diverged"]
+StepStatus = Literal["queued", "running", "retrying", "waiting", "passed", "failed", "skipped", "cancelled"]
+
+FINISHED: frozenset[str] = frozenset({"passed", "failed", "cancelled", "diverged"})
+VERSION = 1
+"""Version of the entries written now; readers for older ones are kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of a run's journal. `at` is seconds since the epoch; `turn` the lease number that wrote it (0: no turn)."""
+
+    run: str
+    seq: int
+    at: float
+    type: EntryType
+    key: str
+    attempt: int
+    turn: int
+    data: Any
+    version: int = VERSION

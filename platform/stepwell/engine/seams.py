@@ -1,0 +1,143 @@
+"""What the engine asks of the outside: where code comes from, where it runs, who may hold a step.
+
+Each of these has at least two implementations; the docstring is the contract.
+All methods are called on the engine's own event loop and must not block it.
+"""
+
+import socket
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+if TYPE_CHECKING:
+    from stepwell.engine.fold import RunState, StepState
+
+
+@dataclass(frozen=True)
+class Code:
+    """What a run executes: pinned files, never "latest".
+
+    `files` maps paths below `root` to source text; `entry` is "pipeline.py:Ship";
+    `tree` is an opaque reference that the runner can turn into a read-only directory, or None.
+    """
+
+    digest: str
+    files: Mapping[str, str]
+    entry: str
+    root: str = ".stepwell"
+    tree: str | None = None
+
+
+Loader = Callable[[Mapping[str, Any]], Awaitable[Code]]
+"""Metadata of a run → its code. Raises StepwellError when the code is lost; the run then says so and is kept."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an attempt of an executor's step ended. `layer` is durable on disk before this is returned."""
+
+    ok: bool
+    value: Any = None
+    error: Mapping[str, str] | None = None  # {type, message, traceback}
+    exit_code: int | None = None
+    seconds: float = 0.0
+    layer: str | None = None
+    lost: bool = False  # host, zygote or sibling took it: tried again, not counted
+    final: bool = False  # retrying cannot help (refused, bad settings)
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One try of an executor's step, with all that is needed to make it; `base` are the layers it stands on, oldest first."""
+
+    run: str
+    tenant: str
+    scope: str
+    metadata: Mapping[str, Any]
+    code: Code
+    key: str
+    name: str
+    kind: Literal["run", "read"]
+    number: int
+    options: Mapping[str, Any]
+    base: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What only this attempt may see: variables and files with secrets, and the texts to mask in its log."""
+
+    env: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)  # variable → content; the executor writes it to a private file
+    masks: tuple[str, ...] = ()
+
+
+class Output(Protocol):
+    """Where an attempt's output goes; masks are applied behind it. `write` never blocks and never fails the attempt."""
+
+    def write(self, data: bytes) -> None: ...
+
+    def note(self, text: str) -> None:
+        """Add a line of Stepwell's own, told apart from the command's output."""
+
+
+class Executor(Protocol):
+    """Runs attempts of `step.run` and `step.read`.
+
+    `execute` is awaited once per attempt; cancelling the awaiting task kills every process of the attempt, discards its
+    files and only then finishes. It never raises for what the command did: that is an Outcome. Attempts of one run
+    may run side by side. `recover` is called once before the first attempt and removes what a crash left behind:
+    processes, mounts, containers, layers for which `committed(layer)` is false.
+    `forget` drops everything kept for a finished run (layers, fork, logs stay until retention).
+    """
+
+    async def recover(self, committed: Callable[[str], bool]) -> None: ...
+
+    async def execute(self, attempt: Attempt, prepared: Prepared, output: Output) -> Outcome: ...
+
+    async def forget(self, run: str) -> None: ...
+
+
+class Preparer(Protocol):
+    """Resolves secrets for an attempt just before it starts. Raises StepwellError to refuse: the step fails, not retried."""
+
+    async def prepare(self, attempt: Attempt) -> Prepared: ...
+
+
+class Gate(Protocol):
+    """Says whether a step with `environment=` must wait for people; asked when the step is asked and after restarts."""
+
+    def holds(self, run: "RunState", step: "StepState") -> bool: ...
+
+
+@dataclass(frozen=True)
+class IsolateSpec:
+    """An isolate for code: `tenant` decides the uid; `code.tree` is mounted read-only at /workspace when not None."""
+
+    tenant: str
+    purpose: Literal["turn", "describe"]
+    code: Code
+
+
+class IsolateChannel(Protocol):
+    """A booted isolate whose wall is up and in which `stepwell.authoring.isolate.serve(sock)` is running."""
+
+    sock: socket.socket  # stream socket, non-blocking, ours to read, write and close
+    pid: int  # as the host sees it, for people
+
+    def kill(self) -> None:
+        """End every process of the isolate; idempotent, never raises."""
+
+    async def ended(self) -> str:
+        """Wait until all its processes are gone; why, in words ("exit code 1", "killed by SIGKILL", "out of memory")."""
+        ...
+
+
+class Isolates(Protocol):
+    """Boots isolates. `open` raises Unavailable when the host cannot give the wall, TryLater when it is full."""
+
+    async def open(self, spec: IsolateSpec) -> IsolateChannel: ...
+
+
+Judge = Callable[["RunState", "StepState"], Literal["approved", "rejected"] | None]
+"""Decisions so far (in `step.decisions`) → the verdict, or None while more are needed. Pure."""

@@ -1,0 +1,1 @@
+"""Git: repositories, the wire, forks, trees, pins."""

@@ -1,0 +1,43 @@
+"""Settings of the server, each from `STEPWELL_<NAME>` in the environment.
+
+Every setting appears in the README's table, and a test compares the two.
+"""
+
+import os
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def _default_state() -> Path:
+    if os.geteuid() == 0:
+        return Path("/var/lib/stepwell")
+    home = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    return Path(home) / "stepwell"
+
+
+class Settings(BaseSettings):
+    """What an operator may choose. Values are checked at start, before anything is opened."""
+
+    model_config = SettingsConfigDict(env_prefix="STEPWELL_", extra="ignore")
+
+    state: Path = Field(default_factory=_default_state, description="directory for everything kept")
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(7700, ge=1, le=65535, description="port to listen on; the next free one is taken when busy")
+    url: str | None = Field(None, description="address that people use, when a proxy stands in front")
+    trust_all_code: bool = Field(False, description="run code without the wall; only where every author is trusted")
+    docker_host: str | None = Field(None, description="Docker engine for container steps; the local socket by default")
+    runtime: str | None = Field(None, description="container runtime, for example runsc")
+    concurrent_steps: int = Field(8, ge=1, le=1000, description="steps of executors that run at the same time")
+    concurrent_turns: int = Field(50, ge=1, le=1000, description="runs whose code is in an isolate at the same time")
+
+    @property
+    def database(self) -> Path:
+        """The SQLite file."""
+        return self.state / "stepwell.db"
+
+    @property
+    def base_url(self) -> str:
+        """Address that people use, without a slash at the end."""
+        return (self.url or f"http://{self.host}:{self.port}").rstrip("/")

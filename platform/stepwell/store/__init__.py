@@ -1,0 +1,1 @@
+"""Where state lies: SQLModel tables, migrations, the journal, log files, blobs."""

@@ -1,0 +1,1 @@
+"""Tenants, people, tokens, roles, secrets, audit."""

@@ -1,0 +1,1 @@
+"""Runners: isolates and the wall around them, workspaces, toolchains, containers."""

@@ -1,0 +1,1 @@
+"""Everything HTTP: git endpoint, JSON API, pages, live streams."""
