@@ -1,0 +1,262 @@
+"""What pages and the JSON API show: plain frozen data, already narrowed to what the actor may see.
+
+Times are seconds since the epoch, durations seconds. `url` fields are paths on this server, without its address.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, Literal, TypeVar
+
+from stepwell.engine.entries import RunStatus, StepKind, StepStatus
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Page(Generic[T]):
+    """A stretch of a list; `next` is the cursor of the following one, or None at the end."""
+
+    items: tuple[T, ...]
+    next: str | None = None
+
+
+@dataclass(frozen=True)
+class WaitingView:
+    """An approval that a run waits for, as its summary names it."""
+
+    key: str
+    name: str
+    environment: str
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """A run in a list."""
+
+    id: str
+    tenant: str
+    repository: str
+    number: int
+    title: str
+    state: RunStatus
+    reason: str
+    pipeline: str
+    kind: str  # push, tag, cron, manual
+    branch: str
+    tag: str
+    sha: str
+    message: str  # first line of the commit's message
+    actor: str
+    created_at: float
+    started_at: float | None
+    ended_at: float | None
+    counts: Mapping[str, int]  # step state → number
+    waiting: tuple[WaitingView, ...]
+    rerun_of: str  # id of the run that this repeats, or ""
+    seq: int  # of the last journal entry: grows with every change
+
+    @property
+    def scope(self) -> str:
+        """`acme/api`."""
+        return f"{self.tenant}/{self.repository}"
+
+    @property
+    def url(self) -> str:
+        """Path of the run's page."""
+        return f"/{self.tenant}/{self.repository}/runs/{self.number}"
+
+    @property
+    def finished(self) -> bool:
+        """Say whether nothing more will happen."""
+        return self.ended_at is not None
+
+
+@dataclass(frozen=True)
+class AttemptView:
+    """One try of a step."""
+
+    number: int
+    state: Literal["running", "passed", "failed", "lost", "cancelled"]
+    started_at: float | None
+    ended_at: float | None
+    error: Mapping[str, str] | None
+    exit_code: int | None
+    log_size: int
+
+
+@dataclass(frozen=True)
+class DecisionView:
+    """What one person said."""
+
+    by: str
+    at: float
+    approve: bool
+    comment: str
+    fields: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class StepView:
+    """A step of a run."""
+
+    key: str
+    name: str
+    kind: StepKind
+    state: StepStatus
+    reason: str  # "waits for 1 of 2 approvals for production", "next try at …", ""
+    attempt: int
+    attempts: tuple[AttemptView, ...]
+    asked_at: float
+    started_at: float | None
+    ended_at: float | None
+    due: float | None
+    where: str  # file:line of the call
+    command: str  # as text, "" when the step has none
+    image: str
+    tools: tuple[str, ...]
+    environment: str
+    secrets: tuple[str, ...]  # names only
+    network: bool
+    options: Mapping[str, Any]
+    value: Any
+    exit_code: int | None
+    error: Mapping[str, str] | None  # type, message, traceback
+    needs: tuple[str, ...]  # keys of the steps that had just passed when the code asked for this one
+    log_size: int  # bytes of the last attempt's log
+
+    @property
+    def seconds(self) -> float | None:
+        """How long it took, once it ended."""
+        if self.ended_at is None:
+            return None
+        return max(0.0, self.ended_at - (self.started_at or self.asked_at))
+
+
+@dataclass(frozen=True)
+class ApprovalView:
+    """A question to people, with what they need to answer it. For a held step, `kind` is "environment"."""
+
+    run: RunSummary
+    key: str
+    name: str
+    kind: Literal["approval", "environment"]
+    environment: str
+    reviewers: tuple[str, ...]  # empty: anybody who may approve
+    count: int
+    approved: int
+    fields: Mapping[str, Any]  # form to fill: name → list of choices, or type name
+    decisions: tuple[DecisionView, ...]
+    asked_at: float
+    due: float | None
+    may_decide: bool
+    why_not: str  # reason when the actor may not decide, else ""
+
+
+@dataclass(frozen=True)
+class RunView:
+    """A run in full."""
+
+    summary: RunSummary
+    event: Mapping[str, Any]
+    entry: str
+    code: str
+    result: Any
+    error: Mapping[str, str] | None
+    steps: tuple[StepView, ...]  # in the order asked
+    approvals: tuple[ApprovalView, ...]  # open ones
+    may_write: bool  # the actor may cancel, re-run, send events
+    log_size: int  # bytes of the run's own log (prints outside steps), key ""
+
+
+@dataclass(frozen=True)
+class InputView:
+    """A field of the manual start form: `choices` empty means free text."""
+
+    name: str
+    choices: tuple[str, ...]
+    default: str
+    required: bool
+
+
+@dataclass(frozen=True)
+class PipelineView:
+    """A pipeline as declared at a commit."""
+
+    name: str
+    entry: str
+    doc: str
+    line: int
+    triggers: tuple[str, ...]  # in words: "push to main, release/*", "every day …"
+    manual: bool
+    inputs: tuple[InputView, ...]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why a `.stepwell/` cannot be run. `kind` is a short word for programs."""
+
+    kind: str  # no-stepwell, syntax-error, import-error, too-slow, error, unavailable
+    message: str
+    file: str = ""
+    line: int = 0
+    traceback: str = ""
+
+    @property
+    def text(self) -> str:
+        """One line fit for `remote:` and for a run's error."""
+        where = f" ({self.file}:{self.line})" if self.file and self.line else ""
+        return f"{self.message}{where}"
+
+
+@dataclass(frozen=True)
+class PipelinesView:
+    """Pipelines of a repository at one commit, or the problem that keeps them from being read."""
+
+    ref: str
+    sha: str
+    pipelines: tuple[PipelineView, ...] = ()
+    problem: Problem | None = None
+
+
+@dataclass(frozen=True)
+class RepositoryView:
+    """A repository in a list or at the head of its pages."""
+
+    id: str
+    tenant: str
+    name: str
+    description: str
+    default_branch: str
+    protected: tuple[str, ...]
+    created_at: float
+    created_by: str
+    last_run: RunSummary | None
+    may: tuple[str, ...]  # actions of the actor: read, write, approve, manage, own
+
+    @property
+    def full_name(self) -> str:
+        """`acme/api`."""
+        return f"{self.tenant}/{self.name}"
+
+    @property
+    def url(self) -> str:
+        """Path of its page."""
+        return f"/{self.tenant}/{self.name}"
+
+    @property
+    def clone_path(self) -> str:
+        """Path that git clones from."""
+        return f"/{self.tenant}/{self.name}.git"
+
+
+@dataclass(frozen=True)
+class EnvironmentView:
+    """An environment and its rules."""
+
+    name: str
+    reviewers: tuple[str, ...] = ()
+    count: int = 1
+    branches: tuple[str, ...] = ()
+    forbid_author: bool = False
+    secrets: tuple[str, ...] = field(default=())
+    updated_at: float = 0.0
