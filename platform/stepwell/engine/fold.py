@@ -1,0 +1,375 @@
+"""The fold: a run's whole state, computed from its journal and nothing else.
+
+`fold(entries)` is a pure function, the same for engine, API and pages; `apply` is its one step and changes the state it
+is given, because a run of 10,000 entries is folded while it grows. What is not in the journal does not exist here, with
+one exception that says so: `inflight`, the inline steps that an isolate is executing right now, set by the engine.
+
+Steps may appear first in any of asked, done, retry, lost and dropped: an inline `step.do` has no ask of its own.
+"""
+
+from collections.abc import Iterable, Mapping
+from copy import copy
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from stepwell.engine.entries import FINISHED, Entry, RunStatus, StepKind, StepStatus
+from stepwell.errors import Bug
+
+OPEN: frozenset[str] = frozenset({"queued", "running", "retrying", "waiting"})
+"""States of a step that can still change."""
+
+
+@dataclass(slots=True)
+class AttemptState:
+    """One try of a step."""
+
+    number: int
+    state: Literal["running", "passed", "failed", "lost", "cancelled"]
+    started_at: float
+    ended_at: float | None = None
+    error: Mapping[str, Any] | None = None
+    exit_code: int | None = None
+    runner: str | None = None
+
+
+@dataclass(slots=True)
+class StepState:
+    """One step of a run. `seconds` is the time its last attempt executed; `due` when a wait or backoff is over."""
+
+    key: str
+    name: str
+    kind: StepKind
+    state: StepStatus
+    asked_at: float
+    fingerprint: Any = None
+    attempt: int = 0
+    attempts: list[AttemptState] = field(default_factory=list)
+    started_at: float | None = None
+    ended_at: float | None = None
+    seconds: float | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    base: tuple[str, ...] = ()
+    layer: str | None = None
+    error: Mapping[str, Any] | None = None
+    value: Any = None
+    exit_code: int | None = None
+    due: float | None = None
+    held: bool = False  # an executor's step that waits for its environment's rules
+    released_by: str | None = None
+    decisions: list[Mapping[str, Any]] = field(default_factory=list)
+    where: str = ""
+    failures: int = 0  # failed attempts
+    losses: int = 0  # lost attempts in a row
+    event: int | None = None  # seq of the event a wait took
+
+
+@dataclass(slots=True)
+class EventState:
+    """An event that no wait has taken yet."""
+
+    seq: int
+    at: float
+    type: str
+    payload: Any
+    id: str | None
+
+
+@dataclass(slots=True)
+class Inflight:
+    """An inline step in an isolate right now; `delay` before its next attempt should this one fail, None: no more."""
+
+    key: str
+    name: str
+    attempt: int
+    since: float
+    fingerprint: Any = None
+    delay: float | None = None
+
+
+@dataclass(slots=True)
+class RunState:
+    """A run as its journal tells it."""
+
+    id: str
+    tenant: str = ""
+    scope: str = ""
+    number: int = 0
+    title: str = ""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    code: str = ""
+    entry: str = ""
+    params: Mapping[str, Any] = field(default_factory=dict)
+    reason: str | None = None  # why it does not go on, or why it ended
+    created_at: float = 0.0
+    started_at: float | None = None
+    ended_at: float | None = None
+    updated_at: float = 0.0
+    seq: int = 0
+    result: Any = None
+    error: Mapping[str, Any] | None = None
+    steps: dict[str, StepState] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)  # steps by state
+    timers: dict[str, float] = field(default_factory=dict)  # due times: waits, backoffs, the code's own timers (~n)
+    events: dict[int, EventState] = field(default_factory=dict)
+    approvals: dict[str, None] = field(default_factory=dict)  # steps that wait for people, oldest first
+    layers: list[tuple[int, str]] = field(default_factory=list)  # (seq of the result, layer), oldest first
+    cancel: Mapping[str, Any] | None = None
+    failed_turns: int = 0  # in a row
+    final: RunStatus | None = None
+    inflight: dict[str, Inflight] = field(default_factory=dict)
+
+    @property
+    def state(self) -> RunStatus:
+        """What people call it: `waiting` when every open step waits for a date, an event or a person."""
+        if self.final is not None:
+            return self.final
+        counts = self.counts
+        if self.inflight or counts.get("running") or counts.get("queued") or counts.get("retrying"):
+            return "running"
+        if counts.get("waiting") or self.timers or (self.reason and self.seq > 1):
+            return "waiting"
+        return "queued" if self.seq <= 1 else "running"
+
+    @property
+    def finished(self) -> bool:
+        return self.final is not None
+
+    def snapshot(self) -> "RunState":
+        """Copy deep enough to be read by another thread while this one changes."""
+        twin = copy(self)
+        twin.steps = {key: copy(step) for key, step in self.steps.items()}
+        for step in twin.steps.values():
+            step.attempts = [copy(attempt) for attempt in step.attempts]
+            step.decisions = list(step.decisions)
+        for name in ("counts", "timers", "events", "approvals", "inflight"):
+            setattr(twin, name, dict(getattr(self, name)))
+        twin.layers = list(self.layers)
+        return twin
+
+
+def fold(entries: Iterable[Entry]) -> RunState:
+    """State of the run that these entries, in order and from the first, tell about."""
+    state: RunState | None = None
+    for entry in entries:
+        if state is None:
+            state = RunState(entry.run)
+        apply(state, entry)
+    if state is None:
+        raise Bug("A journal without entries was folded.")
+    return state
+
+
+def apply(state: RunState, entry: Entry) -> None:
+    """Go one entry further."""
+    if entry.seq != state.seq + 1:
+        raise Bug(f"Journal of run {state.id!r}: entry {entry.seq} follows {state.seq}.")
+    state.seq = entry.seq
+    state.updated_at = entry.at
+    kind = entry.type
+    if kind not in {"created", "turn_failed"}:
+        state.failed_turns = 0
+        state.reason = None
+        if state.started_at is None:
+            seconds = (entry.data or {}).get("seconds") or 0.0 if kind == "done" else 0.0
+            state.started_at = max(state.created_at, entry.at - seconds)
+    _APPLY[kind](state, entry)
+
+
+def _move(state: RunState, step: StepState, to: StepStatus) -> None:
+    counts = state.counts
+    counts[step.state] -= 1
+    counts[to] = counts.get(to, 0) + 1
+    step.state = to
+
+
+def _add(state: RunState, step: StepState) -> StepState:
+    state.steps[step.key] = step
+    state.counts[step.state] = state.counts.get(step.state, 0) + 1
+    return step
+
+
+def _step(state: RunState, entry: Entry) -> StepState:
+    """The entry's step; an inline one that is first heard of now is added."""
+    step = state.steps.get(entry.key)
+    if step is None:
+        inline = (entry.data or {}).get("inline") or {}
+        name = inline.get("name") or entry.key.rpartition("#")[0]
+        new = StepState(entry.key, name, inline.get("kind", "do"), "running", entry.at, inline.get("fingerprint"))
+        step = _add(state, new)
+    return step
+
+
+def _close(state: RunState, step: StepState, to: StepStatus, at: float) -> None:
+    _move(state, step, to)
+    step.ended_at = at
+    step.due = None
+    step.held = False
+    state.timers.pop(step.key, None)
+    state.approvals.pop(step.key, None)
+    state.inflight.pop(step.key, None)
+
+
+def _end_attempt(step: StepState, entry: Entry, to: Literal["passed", "failed", "lost", "cancelled"]) -> None:
+    """Close the attempt that runs; an inline one is told about only now that it is over."""
+    data = entry.data or {}
+    if not step.attempts or step.attempts[-1].state != "running":
+        if to == "cancelled" or (step.kind != "do" and not entry.attempt):
+            return
+        started = max(step.asked_at, entry.at - float(data.get("seconds") or 0.0))
+        step.attempt = entry.attempt or step.attempt + 1
+        step.attempts.append(AttemptState(step.attempt, "running", started))
+    last = step.attempts[-1]
+    last.state, last.ended_at = to, entry.at
+    last.error, last.exit_code = data.get("error"), data.get("exit_code")
+
+
+def _created(state: RunState, entry: Entry) -> None:
+    data = entry.data
+    state.tenant, state.scope, state.number = data["tenant"], data["scope"], data["number"]
+    state.title, state.metadata, state.params = data["title"], data["metadata"], data["params"]
+    state.code, state.entry, state.created_at = data["code"], data["entry"], entry.at
+
+
+def _asked(state: RunState, entry: Entry) -> None:
+    data = entry.data
+    kind: StepKind = data["kind"]
+    due: float | None = data.get("due")
+    if due is not None:
+        state.timers[entry.key] = due
+    if kind == "timer":
+        return
+    held = bool(data.get("held"))
+    status: StepStatus = "waiting" if held or kind not in {"run", "read"} else "queued"
+    step = StepState(entry.key, data["name"], kind, status, entry.at, data.get("fingerprint"), due=due, held=held)
+    step.options, step.base, step.where = data["options"], tuple(data["base"]), data["where"]
+    _add(state, step)
+    if kind == "approval" or held:
+        state.approvals[step.key] = None
+
+
+def _released(state: RunState, entry: Entry) -> None:
+    step = state.steps[entry.key]
+    step.held, step.released_by = False, entry.data.get("by")
+    state.approvals.pop(step.key, None)
+    _move(state, step, "queued")
+
+
+def _started(state: RunState, entry: Entry) -> None:
+    step = state.steps[entry.key]
+    _move(state, step, "running")
+    step.attempt = entry.attempt
+    step.attempts.append(AttemptState(entry.attempt, "running", entry.at, runner=entry.data.get("runner")))
+    if step.started_at is None:
+        step.started_at = entry.at
+
+
+def _retry(state: RunState, entry: Entry) -> None:
+    step = _step(state, entry)
+    _end_attempt(step, entry, "failed")
+    step.failures += 1
+    step.losses = 0
+    step.error, step.due = entry.data["error"], entry.data["due"]
+    state.timers[step.key] = entry.data["due"]
+    state.inflight.pop(step.key, None)
+    _move(state, step, "retrying")
+
+
+def _lost(state: RunState, entry: Entry) -> None:
+    step = _step(state, entry)
+    _end_attempt(step, entry, "lost")
+    step.losses += 1
+    state.inflight.pop(step.key, None)
+    _move(state, step, "queued" if step.kind != "do" else "running")
+
+
+def _fired(state: RunState, entry: Entry) -> None:
+    state.timers.pop(entry.key, None)
+    step = state.steps.get(entry.key)
+    if step is None or step.state not in OPEN:
+        return
+    step.due = None
+    if step.state == "retrying":
+        _move(state, step, "running" if step.kind == "do" else "queued")
+    elif step.kind == "sleep":
+        _close(state, step, "passed", entry.at)
+    else:
+        kind = "EventTimeout" if step.kind == "event" else "ApprovalTimeout"
+        step.error = {"type": kind, "message": f"{step.name!r} waited until its time was over.", "traceback": ""}
+        _close(state, step, "failed", entry.at)
+
+
+def _decision(state: RunState, entry: Entry) -> None:
+    state.steps[entry.key].decisions.append(entry.data)
+
+
+def _event(state: RunState, entry: Entry) -> None:
+    data = entry.data
+    state.events[entry.seq] = EventState(entry.seq, entry.at, data["type"], data.get("payload"), data.get("id"))
+
+
+def _took(state: RunState, entry: Entry) -> None:
+    # The code had the event before the wait's time was over, though `fired` may stand earlier in the journal.
+    step = state.steps[entry.key]
+    event = state.events.pop(entry.data["event"], None)
+    step.event, step.error = entry.data["event"], None
+    step.value = event.payload if event else None
+    _close(state, step, "passed", entry.at)
+
+
+def _done(state: RunState, entry: Entry) -> None:
+    step, data = _step(state, entry), entry.data
+    ok = bool(data["ok"])
+    _end_attempt(step, entry, "passed" if ok else "failed")
+    step.value, step.error = data.get("value"), None if ok else data.get("error")
+    step.seconds, step.exit_code, step.layer = data.get("seconds"), data.get("exit_code"), data.get("layer")
+    if step.started_at is None and step.attempts:
+        step.started_at = step.attempts[0].started_at
+    if step.layer:
+        state.layers.append((entry.seq, step.layer))
+    _close(state, step, "passed" if ok else "failed", entry.at)
+
+
+def _dropped(state: RunState, entry: Entry) -> None:
+    if entry.key.startswith("~"):
+        state.timers.pop(entry.key, None)
+        return
+    step = _step(state, entry)
+    if step.state in OPEN:
+        _end_attempt(step, entry, "cancelled")
+        _close(state, step, "cancelled", entry.at)
+
+
+def _cancel(state: RunState, entry: Entry) -> None:
+    state.cancel = {**entry.data, "at": entry.at}
+
+
+def _turn_failed(state: RunState, entry: Entry) -> None:
+    state.reason = entry.data["reason"]
+    if entry.data.get("counted", True):
+        state.failed_turns += 1
+    state.inflight.clear()
+
+
+def _ended(state: RunState, entry: Entry) -> None:
+    final = entry.data["state"]
+    if final not in FINISHED:
+        raise Bug(f"Run {state.id!r} ended as {final!r}.")
+    state.final, state.ended_at = final, entry.at
+    state.result, state.error = entry.data.get("result"), entry.data.get("error")
+    state.reason = state.error["message"] if state.error else None
+    for step in state.steps.values():
+        if step.state in OPEN:
+            _end_attempt(step, entry, "cancelled")
+            _close(
+                state, step, "cancelled" if step.attempts or step.kind not in {"run", "read"} else "skipped", entry.at
+            )
+    state.timers.clear()
+    state.approvals.clear()
+    state.inflight.clear()
+
+
+_APPLY = {
+    "created": _created, "asked": _asked, "released": _released, "started": _started, "retry": _retry, "lost": _lost,
+    "fired": _fired, "decision": _decision, "event": _event, "took": _took, "done": _done, "dropped": _dropped,
+    "cancel": _cancel, "turn_failed": _turn_failed, "ended": _ended,
+}  # fmt: skip

@@ -1,0 +1,76 @@
+"""What callers hand to the engine and get back: the spec of a run, the reference to it, transient notes."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from stepwell.engine.entries import Entry
+
+if TYPE_CHECKING:
+    from stepwell.engine.fold import RunState
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """A run to create. `code` is the digest that every later turn must load; `metadata` routes turns to that code."""
+
+    id: str
+    tenant: str
+    scope: str
+    title: str
+    metadata: Mapping[str, Any]
+    params: Mapping[str, Any]
+    code: str
+    entry: str = ""
+
+
+@dataclass(frozen=True)
+class RunRef:
+    """A run that exists; `created` is false when the id existed before."""
+
+    id: str
+    number: int
+    created: bool
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something worth showing live that no journal keeps: lost on a crash, and nobody must depend on it.
+
+    `running`: an inline step (`key`) has lasted long enough to be seen. `turn`: code entered or left an isolate
+    (`text` is "begin" or "end"). `trouble`: the journal cannot be written, `text` says why; "" when it can again.
+    """
+
+    run: str
+    at: float
+    type: Literal["running", "turn", "trouble"]
+    key: str = ""
+    name: str = ""
+    attempt: int = 0
+    text: str = ""
+
+
+Subscriber = Callable[["Entry | Note", "RunState | None"], None]
+"""Called on the engine's loop, for entries after their commit. Must not block, nor keep or change the state."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Constants of the engine, in seconds unless said otherwise; tests make them small."""
+
+    stall: float = 10  # code that does not yield so long is ended by its isolate, which names the line
+    silence: float = 30  # an isolate that owes an answer so long is killed by the engine
+    grace: float = 30  # from cancel to kill
+    linger: float = 5  # how long an idle isolate stays for an executor's step in flight, so short steps cost no boot
+    nap: float = 1  # an idle isolate stays for a due time this near
+    loading: float = 30  # a loader that takes longer is asked again later
+    again: float = 30  # pause before another try when the code or an isolate is not to be had
+    failed_turns: int = 3  # in a row, without a new entry, fail the run
+    losses: int = 5  # lost attempts in a row fail the step
+    line_bytes: int = 16 * 1024 * 1024
+    commands: int = 20_000  # in one line
+    entries: int = 50_000  # in one run
+    outgoing_bytes: int = 64 * 1024 * 1024  # unread by the isolate
+
+
+DEFAULT_LIMITS = Limits()
