@@ -1,0 +1,51 @@
+# The everyday commands. `make help` prints the comments behind the names.
+
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+BIN := .venv/bin
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check bench soak
+
+help: ## print this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: .venv/.development ## make .venv and install Stepwell with everything its developers need
+
+demo: .venv/.runtime ## start Stepwell, push an example with git, follow it to the approval
+	@.ci/host-packages demo
+	@$(BIN)/stepwell demo $(ARGS)
+
+test: .venv/.development ## run all tests; installs Docker and Chromium for them on Debian and Ubuntu
+	@.ci/host-packages test
+	@$(BIN)/python -m pytest -rs $(ARGS)
+
+check: .venv/.development ## lint, format and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+bench: .venv/.development ## measure and print the figures, for example ARGS="event_to_step_ms --json"
+	@.ci/host-packages demo
+	@$(BIN)/stepwell bench $(ARGS)
+
+soak: .venv/.development ## the crash story at length: kill -9 in every place, a thousand waiting runs
+	@.ci/host-packages test
+	@STEPWELL_SOAK=1 $(BIN)/python -m pytest -rs tests/acceptance $(ARGS)
+
+# Two stamps, so that the demo does not wait for browsers' drivers and type checkers.
+.venv/.runtime: pyproject.toml constraints.txt | .venv/bin/pip
+	@echo "stepwell: installing into .venv (once)"
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+.venv/.development: pyproject.toml constraints.txt | .venv/bin/pip
+	@echo "stepwell: installing into .venv with the developers' tools (once)"
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@ .venv/.runtime
+
+.venv/bin/pip:
+	@test -n "$(PYTHON)" || { echo "stepwell needs Python 3.11 or newer: install it, or say make PYTHON=/path/to/python3"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || .ci/host-packages venv
+	@$(PYTHON) -m venv .venv
