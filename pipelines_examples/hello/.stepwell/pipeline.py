@@ -1,0 +1,12 @@
+"""The smallest pipeline: one step for every push."""
+
+from stepwell import Pipeline, manual, push
+
+
+class Hello(Pipeline):
+    """Say hello to whoever pushed."""
+
+    on = [push(), manual()]
+
+    async def run(self, event, step):
+        await step.run("hello", 'echo "Hello from $(git --version)"; ls')

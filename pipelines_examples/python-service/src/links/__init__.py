@@ -1,0 +1,1 @@
+"""Short links: a service small enough to read in a minute."""
