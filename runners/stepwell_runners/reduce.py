@@ -1,0 +1,291 @@
+"""Layers on disk: read an upper, reduce it against the directories it stood on, rewrite it into its neutral form.
+
+Everything here runs after the last process of the attempt is dead, so nothing changes under the walk; but every name,
+mode and link in an upper was chosen by a stranger. Links are never followed, only names inside the directory are used,
+and depth and number of entries are bounded. A whiteout is a character device 0:0, the one form that every overlay mode
+understands and that an ordinary user may make too; extended attributes are all removed, the overlay's own included.
+"""
+
+import contextlib
+import os
+import shutil
+import stat
+import subprocess
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from fcntl import ioctl
+from pathlib import Path
+
+from stepwell.errors import Invalid
+from stepwell_runners.layers import File, Folder, Link, Node, Upper, join, parents
+
+MOST_ENTRIES = 1_000_000
+MOST_DEPTH = 200
+KEPT_BITS = 0o1777  # no setuid, no setgid
+_FICLONE = 0x40049409
+_BLOCK = 1 << 20
+_OPAQUE = ("trusted.overlay.opaque", "user.overlay.opaque")
+
+
+@dataclass(frozen=True, eq=False)
+class OnDisk:
+    """The bytes of a file, compared with another's when sizes agree."""
+
+    path: Path
+    size: int
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, OnDisk) or self.size != other.size:
+            return False
+        if self.path == other.path:
+            return True
+        with self.path.open("rb") as mine, other.path.open("rb") as theirs:
+            while True:
+                block = mine.read(_BLOCK)
+                if block != theirs.read(_BLOCK):
+                    return False
+                if not block:
+                    return True
+
+    __hash__ = None  # type: ignore[assignment]  # equality reads the files
+
+
+def node_at(path: Path, status: os.stat_result) -> Node | None:
+    """Return what stands at `path`; None for whiteouts and everything that has no place in a layer."""
+    if stat.S_ISREG(status.st_mode):
+        return File(status.st_mode & KEPT_BITS, OnDisk(path, status.st_size))
+    if stat.S_ISDIR(status.st_mode):
+        return Folder(status.st_mode & KEPT_BITS)
+    if stat.S_ISLNK(status.st_mode):
+        return Link(str(path.readlink()))
+    return None
+
+
+@dataclass
+class Stack:
+    """The merged view of read-only directories, topmost first, as an overlay shows them. None of them is opaque."""
+
+    lowers: Sequence[Path]
+    _folders: dict[str, list[Path]] = field(default_factory=dict)
+
+    def node(self, path: str) -> Node | None:
+        """Return what the stack shows at `path`, which is not followed when it is a link."""
+        found = self._found(path)
+        return node_at(found[0], found[0].lstat()) if found else None
+
+    def names(self, path: str) -> list[str]:
+        """Return the names in a directory, sorted."""
+        seen: dict[str, bool] = {}
+        for folder in self._merged(path):
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    seen.setdefault(entry.name, not _is_whiteout(entry.stat(follow_symlinks=False)))
+        return sorted(name for name, shown in seen.items() if shown)
+
+    def place(self, path: str) -> Path | None:
+        """Return where on the host the topmost `path` is; no component of it is a link."""
+        found = self._found(path)
+        return found[0] if found else None
+
+    def _found(self, path: str) -> list[Path]:
+        """Return the host paths that make up `path`: several for a directory, one for anything else."""
+        if not path:
+            return list(self.lowers)
+        folder, _, name = path.rpartition("/")
+        found: list[Path] = []
+        for place in self._merged(folder):
+            here = place / name
+            try:
+                mode = here.lstat()
+            except FileNotFoundError:
+                continue
+            if not stat.S_ISDIR(mode.st_mode):
+                return found or ([] if _is_whiteout(mode) else [here])
+            found.append(here)
+        return found
+
+    def _merged(self, path: str) -> list[Path]:
+        """Return the host directories that the directory `path` is merged from; empty when it is none."""
+        if path not in self._folders:
+            found = self._found(path)
+            is_folder = not path or (found and stat.S_ISDIR(found[0].lstat().st_mode))
+            self._folders[path] = found if is_folder else []
+        return self._folders[path]
+
+
+def _is_whiteout(status: os.stat_result) -> bool:
+    return stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
+
+
+def entries(root: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """Yield (path, entry) of everything under `root`, a directory before its contents. Raises Invalid beyond bounds."""
+    waiting = [("", root)]
+    count = 0
+    while waiting:
+        folder, place = waiting.pop()
+        with os.scandir(place) as found:
+            for entry in found:
+                path = join(folder, entry.name)
+                count += 1
+                if count > MOST_ENTRIES:
+                    raise Invalid(
+                        f"The step left more than {MOST_ENTRIES} files and directories. Remove what is not kept."
+                    )
+                yield path, entry
+                if entry.is_dir(follow_symlinks=False):
+                    if path.count("/") >= MOST_DEPTH:
+                        raise Invalid(f"The step left directories nested deeper than {MOST_DEPTH}: {path[:80]!r}….")
+                    waiting.append((path, Path(entry.path)))
+
+
+def scan(root: Path, opaque: Iterable[str] = ()) -> Upper:
+    """Read an upper directory. `opaque` adds to the marks on disk: {""} reads `root` as a complete tree."""
+    found: dict[str, Node | None] = {}
+    hiding = set(opaque)
+    for path, entry in entries(root):
+        node = node_at(Path(entry.path), entry.stat(follow_symlinks=False))
+        found[path] = node
+        if isinstance(node, Folder) and _is_opaque(entry.path):
+            hiding.add(path)
+    return Upper(found, frozenset(hiding))
+
+
+def _is_opaque(path: str) -> bool:
+    for name in _OPAQUE:
+        with contextlib.suppress(OSError):
+            if os.getxattr(path, name, follow_symlinks=False) in (b"y", b"x"):
+                return True
+    return False
+
+
+def settle(root: Path, wanted: Upper, owner: tuple[int, int]) -> None:
+    """Rewrite the directory `root` in place so that it holds exactly `wanted`, owned by `owner`, without attributes."""
+    _drop_others(root, wanted.entries)
+    _place(root, wanted.entries)
+    for _, entry in entries(root):
+        _cleanse(Path(entry.path), entry.stat(follow_symlinks=False), owner)
+    _cleanse(root, root.lstat(), owner)
+    for path in sorted(wanted.entries, reverse=True):  # modes last: they may take our own permission away
+        node = wanted.entries[path]
+        if isinstance(node, File | Folder):
+            _set_mode(root / path, node.mode)
+
+
+def _drop_others(root: Path, wanted: Mapping[str, Node | None]) -> None:
+    """Remove what is not wanted, and what changes its kind."""
+    for path, entry in sorted(entries(root), key=lambda item: item[0], reverse=True):
+        if path not in wanted or wanted[path] is None:
+            remove(Path(entry.path))
+
+
+def _place(root: Path, wanted: Mapping[str, Node | None]) -> None:
+    """Make the directories and whiteouts that are missing."""
+    for path in sorted(wanted):
+        node = wanted[path]
+        here = root / path
+        if node is None:
+            os.mknod(here, stat.S_IFCHR | 0o600, os.makedev(0, 0))
+        elif isinstance(node, Folder):
+            here.mkdir(exist_ok=True)
+
+
+def _cleanse(path: Path, status: os.stat_result, owner: tuple[int, int]) -> None:
+    if (status.st_uid, status.st_gid) != owner:
+        os.chown(path, *owner, follow_symlinks=False)
+    if _is_whiteout(status):
+        return
+    for name in os.listxattr(path, follow_symlinks=False):
+        os.removexattr(path, name, follow_symlinks=False)
+
+
+def _set_mode(path: Path, mode: int) -> None:
+    if path.lstat().st_mode & 0o7777 != mode:
+        path.chmod(mode)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a directory with all it contains, whatever the modes; missing is fine."""
+    if path.is_dir() and not path.is_symlink():
+        try:
+            shutil.rmtree(path, onerror=_open_up)
+        except RecursionError:  # nested deeper than Python's stack; rm walks with descriptors
+            subprocess.run(["rm", "-rf", "--", str(path)], check=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _open_up(function: object, path: str, error: object) -> None:
+    """Give ourselves the permission that a step took away, and go on."""
+    here = Path(path)
+    with contextlib.suppress(FileNotFoundError):
+        here.parent.chmod(0o700)
+        if here.is_dir() and not here.is_symlink():
+            here.chmod(0o700)
+            shutil.rmtree(path)
+        else:
+            here.unlink()
+
+
+def copy(stack: Stack, target: Path) -> None:
+    """Fill `target` with what `stack` shows, sharing blocks where possible: the workspace of a host without overlays."""
+    waiting = [""]
+    modes: list[tuple[Path, int]] = []
+    while waiting:
+        folder = waiting.pop()
+        for name in stack.names(folder):
+            path = join(folder, name)
+            source = stack.place(path)
+            node = stack.node(path)
+            if source is None or node is None:
+                continue
+            if isinstance(node, Folder):
+                (target / path).mkdir()
+                modes.append((target / path, node.mode))
+                waiting.append(path)
+            else:
+                copy_file(source, target / path)
+    for place, mode in reversed(modes):
+        place.chmod(mode)
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Copy a file or link with mode and times."""
+    if source.is_symlink():
+        target.symlink_to(source.readlink())
+        return
+    with source.open("rb") as old, target.open("xb") as new:
+        try:
+            ioctl(new.fileno(), _FICLONE, old.fileno())
+        except OSError:
+            shutil.copyfileobj(old, new, _BLOCK)
+    shutil.copystat(source, target)
+
+
+def relink(source: Path, target: Path, wanted: Upper) -> None:
+    """Make `target` hold `wanted`, its files hard links to those of `source`: a layer unpacked for another stack."""
+    target.mkdir()
+    for path in sorted(wanted.entries):
+        node = wanted.entries[path]
+        if isinstance(node, Folder):
+            (target / path).mkdir()
+        elif node is not None:
+            os.link(source / path, target / path, follow_symlinks=False)
+    _place(target, wanted.entries)
+    for path in sorted(wanted.entries, reverse=True):
+        node = wanted.entries[path]
+        if isinstance(node, Folder):
+            _set_mode(target / path, node.mode)
+
+
+def open_beneath(root: Path, path: str) -> int:
+    """Open a file under `root` for reading, following no link on the way. Raises OSError; FIFOs do not block."""
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+    folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for above in parents(path):
+            inner = os.open(above.rpartition("/")[2], flags | os.O_DIRECTORY, dir_fd=folder)
+            os.close(folder)
+            folder = inner
+        return os.open(path.rpartition("/")[2], flags, dir_fd=folder)
+    finally:
+        os.close(folder)

@@ -1,0 +1,298 @@
+"""Workspaces: the files that a step sees, and the protocol by which what it changed becomes a layer.
+
+An attempt stands on the tree of its commit and the layers of the steps whose results its code had seen. It writes into
+an upper of its own; nobody else sees a byte of it before it is committed:
+
+    every process dead → unmounted → reduce → meta.json → syncfs → rename into layers/ → fsync of the directories
+    → (the engine journals the result)
+
+A crash before the rename leaves a directory in work/, after it a layer that no journal entry names; `recover` removes
+both. So a layer is there exactly when its step is done. An empty layer, what most checks leave, skips all of it.
+
+On disk: layers/<run>/<n>/{files/, meta.json} and, for stacks in which a parallel layer changed what it stands on,
+on-<digest>/ made of hard links to files/. A directory that may be mounted is never changed again.
+"""
+
+import ctypes
+import errno
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+from stepwell.errors import Conflict
+from stepwell_runners import reduce as disk
+from stepwell_runners.keyed_locks import KeyedLocks
+from stepwell_runners.layers import File, Folder, Layer, Link, Upper, conflicts, overlaps, reduce, unpack
+from stepwell_runners.spec import Directory, Mount, Overlay
+
+Form = Literal["overlay", "copy"]
+
+
+class WorkspaceConflict(Conflict):
+    """Two parallel steps changed the same tracked paths differently; `paths` names them."""
+
+    def __init__(self, paths: Sequence[str], step: str) -> None:
+        shown = ", ".join(paths[:5]) + (f" and {len(paths) - 5} more" if len(paths) > 5 else "")
+        super().__init__(
+            f"This step and the parallel step {step!r} changed the same tracked files differently: {shown}. "
+            "Run them one after the other, or let one of them write elsewhere."
+        )
+        self.paths = tuple(paths)
+
+
+@dataclass(frozen=True)
+class Meta:
+    """What is kept about a layer beside its files."""
+
+    id: str
+    run: str
+    key: str
+    tree: str
+    base: tuple[str, ...]
+    deleted: frozenset[str]
+    folders: Mapping[str, int]  # directories it made or gave another mode
+    passed: Mapping[str, int]  # directories it only went through
+
+    def to_json(self) -> str:
+        fields = {**self.__dict__, "base": list(self.base), "deleted": sorted(self.deleted)}
+        return json.dumps(fields, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> "Meta":
+        fields: dict[str, Any] = json.loads(text)
+        return cls(**{**fields, "base": tuple(fields["base"]), "deleted": frozenset(fields["deleted"])})
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """One attempt's files: `lowers` are what it stands on, topmost first; `place` is its directory under work/."""
+
+    id: str
+    run: str
+    key: str
+    tree: str
+    base: tuple[str, ...]
+    lowers: tuple[Path, ...]
+    place: Path
+    mount: Mount
+
+    @property
+    def upper(self) -> Path:
+        """Where its writes are on the host."""
+        return self.mount.upper if isinstance(self.mount, Overlay) else self.mount.path
+
+    @property
+    def stack(self) -> disk.Stack:
+        """What it stands on."""
+        return disk.Stack(self.lowers)
+
+
+@dataclass(frozen=True)
+class Change:
+    """What an attempt did to its workspace, before it is committed."""
+
+    upper: Upper
+    layer: Layer
+
+
+@dataclass(frozen=True)
+class Committed:
+    """A layer on disk, None when there is nothing to keep; `overlaps` are (path, parallel step) pairs for the log."""
+
+    layer: str | None
+    overlaps: tuple[tuple[str, str], ...] = ()
+
+
+class Workspaces:
+    """Opens, commits and removes workspaces below a state directory. Methods block; call them from a thread."""
+
+    def __init__(self, state: Path, form: Form = "overlay") -> None:
+        self.state = state
+        self.form = form
+        self.layers = state / "layers"
+        self.work = state / "work"
+        self.owner = (os.geteuid(), os.getegid())
+        self._locks = KeyedLocks()
+        self._meta = lru_cache(maxsize=512)(self._read_meta)
+        self._fitted = lru_cache(maxsize=512)(self._fit)
+        for path in (self.layers, self.work, state / "trees" / "empty"):
+            path.mkdir(parents=True, exist_ok=True)
+
+    def open(self, run: str, key: str, base: Sequence[str], tree: Path | None, form: Form | None = None) -> Workspace:
+        """Make a clean workspace. Nothing is mounted yet: who boots the isolate or container does that."""
+        tree = tree or self.state / "trees" / "empty"
+        name = f"{_run_folder(run)}-{secrets.token_hex(6)}"
+        place = self.work / name
+        (place / "upper").mkdir(parents=True)
+        lowers = self.lowers(tuple(base), tree)
+        mount: Mount = Directory(place / "upper")
+        if (form or self.form) == "overlay":
+            (place / "work").mkdir()
+            mount = Overlay(lowers, place / "upper", place / "work")
+        else:
+            disk.copy(disk.Stack(lowers), place / "upper")
+        return Workspace(name, run, key, str(tree), tuple(base), lowers, place, mount)
+
+    def lowers(self, base: tuple[str, ...], tree: Path) -> tuple[Path, ...]:
+        """Return the directories that show `tree` under the layers of `base`, topmost first."""
+        return (*(self._fitted(base[: n + 1], tree) for n in reversed(range(len(base)))), tree)
+
+    def change(self, workspace: Workspace) -> Change:
+        """Read what an attempt changed. Every process of it is dead, and it is unmounted."""
+        complete = {""} if isinstance(workspace.mount, Directory) else ()
+        upper = disk.scan(workspace.upper, complete)
+        return Change(upper, reduce(upper, workspace.stack))
+
+    def commit(self, workspace: Workspace, layer: Layer) -> Committed:
+        """Make `layer`, a part of what `change` returned, durable. Raises WorkspaceConflict, OSError on a full disk."""
+        if layer.empty:
+            self.discard(workspace)
+            return Committed(None)
+        with self._locks.of(workspace.run):
+            siblings = self._siblings(workspace, layer)
+            self._check(workspace, layer, siblings)
+            overlapping = _overlapping(layer, siblings)
+            self._publish(workspace, layer)
+        return Committed(workspace.id, overlapping)
+
+    def discard(self, workspace: Workspace) -> None:
+        """Remove everything of an attempt that is not committed."""
+        disk.remove(workspace.place)
+
+    def drop(self, layer: str) -> None:
+        """Remove a layer whose step was not journaled."""
+        disk.remove(self._place(layer))
+
+    def recover(self, committed: Callable[[str], bool]) -> None:
+        """Remove what a crash left: attempts, and layers that no journal entry names. Nothing is running yet."""
+        for place in self.work.iterdir():
+            disk.remove(place)
+        for folder in self.layers.iterdir():
+            names = [path.name for path in folder.iterdir()]
+            lost = [name for name in names if not committed(f"{folder.name}-{name}")]
+            for name in lost:
+                disk.remove(folder / name)
+            if len(lost) == len(names):
+                folder.rmdir()
+
+    def forget(self, run: str) -> None:
+        """Remove all layers of a run."""
+        disk.remove(self.layers / _run_folder(run))
+
+    def _place(self, layer: str) -> Path:
+        folder, _, name = layer.partition("-")
+        return self.layers / folder / name
+
+    def _read_meta(self, layer: str) -> Meta:
+        return Meta.from_json((self._place(layer) / "meta.json").read_text())
+
+    def _load(self, meta: Meta) -> Layer:
+        """Read a layer from disk."""
+        entries = disk.scan(self._place(meta.id) / "files").entries
+        written = {path: node for path, node in entries.items() if isinstance(node, File | Link)}
+        folders = {path: Folder(mode) for path, mode in meta.folders.items()}
+        passed = {path: Folder(mode) for path, mode in meta.passed.items()}
+        return Layer({**written, **folders}, meta.deleted, passed)
+
+    def _fit(self, base: tuple[str, ...], tree: Path) -> Path:
+        """Return the directory that shows the last layer of `base` on the others: as stored, or unpacked anew."""
+        meta = self._meta(base[-1])
+        place = self._place(meta.id)
+        if meta.base == base[:-1]:
+            return place / "files"
+        layer = self._load(meta)
+        wanted = unpack(layer, disk.Stack(self.lowers(base[:-1], tree)))
+        if wanted == Upper(disk.scan(place / "files").entries):
+            return place / "files"
+        digest = hashlib.sha256(json.dumps([*base, str(tree)]).encode()).hexdigest()[:16]
+        target = place / f"on-{digest}"
+        if not target.exists():
+            fresh = self.work / f"{meta.id}-{digest}-{secrets.token_hex(4)}"
+            disk.relink(place / "files", fresh, wanted)
+            _rename_new(fresh, target)
+        return target
+
+    def _siblings(self, workspace: Workspace, layer: Layer) -> list[tuple[Meta, Layer]]:
+        """Return the run's layers that this attempt did not stand on."""
+        folder = self.layers / _run_folder(workspace.run)
+        if not folder.exists():
+            return []
+        ids = [f"{folder.name}-{path.name}" for path in sorted(folder.iterdir())]
+        return [(self._meta(id), self._load(self._meta(id))) for id in ids if id not in workspace.base]
+
+    def _check(self, workspace: Workspace, layer: Layer, siblings: Iterable[tuple[Meta, Layer]]) -> None:
+        tracked = disk.Stack([Path(workspace.tree)])
+        for meta, other in siblings:
+            if meta.key != workspace.key and (paths := conflicts(layer, other, tracked)):
+                raise WorkspaceConflict(paths, meta.key)
+
+    def _publish(self, workspace: Workspace, layer: Layer) -> None:
+        """Write the neutral form, then make it appear at once and for good."""
+        wanted = unpack(layer, workspace.stack)
+        disk.settle(workspace.upper, wanted, self.owner)
+        fresh = workspace.place / "layer"
+        fresh.mkdir()
+        workspace.upper.rename(fresh / "files")
+        (fresh / "meta.json").write_text(_meta_of(workspace, layer).to_json())
+        target = self._place(workspace.id)
+        is_first = not target.parent.exists()
+        target.parent.mkdir(exist_ok=True)
+        sync_file_system(fresh)
+        fresh.rename(target)
+        sync_folder(target.parent)
+        if is_first:
+            sync_folder(self.layers)
+        disk.remove(workspace.place)
+
+
+def _meta_of(workspace: Workspace, layer: Layer) -> Meta:
+    folders = {path: node.mode for path, node in layer.written.items() if isinstance(node, Folder)}
+    passed = {path: node.mode for path, node in layer.passed.items()}
+    return Meta(
+        workspace.id, workspace.run, workspace.key, workspace.tree, workspace.base, layer.deleted, folders, passed
+    )
+
+
+def _overlapping(layer: Layer, siblings: Iterable[tuple[Meta, Layer]]) -> tuple[tuple[str, str], ...]:
+    return tuple((path, meta.key) for meta, other in siblings for path in overlaps(layer, other))
+
+
+def _run_folder(run: str) -> str:
+    """Return a file name for a run's id, whatever characters that has."""
+    return hashlib.sha256(run.encode()).hexdigest()[:20]
+
+
+def _rename_new(source: Path, target: Path) -> None:
+    """Rename a directory to a place that another thread may have filled meanwhile with the same content."""
+    try:
+        source.rename(target)
+    except OSError as error:
+        if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+            raise
+        disk.remove(source)
+
+
+def sync_file_system(path: Path) -> None:
+    """Write everything of the file system that holds `path` to disk: for many files far cheaper than each by itself."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if ctypes.CDLL(None, use_errno=True).syncfs(descriptor) != 0:
+            code = ctypes.get_errno()
+            raise OSError(code, os.strerror(code), str(path))
+    finally:
+        os.close(descriptor)
+
+
+def sync_folder(path: Path) -> None:
+    """Make the names in a directory durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
