@@ -227,7 +227,7 @@ def _open_up(function: object, path: str, error: object) -> None:
 
 
 def copy(stack: Stack, target: Path) -> None:
-    """Fill `target` with what `stack` shows, sharing blocks where possible: the workspace of a host without overlays."""
+    """Fill `target` with what `stack` shows, blocks shared where possible: a workspace without an overlay."""
     waiting = [""]
     modes: list[tuple[Path, int]] = []
     while waiting:
