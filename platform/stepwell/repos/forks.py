@@ -1,0 +1,98 @@
+"""Forks: a run's own repository, which reads the origin's objects and has its own refs and its own new objects.
+
+Written by hand in under a millisecond whatever the size, where `git clone --shared` takes 8 to 3,000 ms. git replaces
+`packed-refs` by rename and never edits it, so a hard link is a snapshot; where links cannot be made it is copied.
+The origin must keep the commit as long as the fork lives: see pins.
+"""
+
+import errno
+import os
+import shutil
+from pathlib import Path
+
+from stepwell.errors import Conflict
+from stepwell.repos.repositories import write_bare
+
+_CONFIG = """\
+[core]
+\trepositoryformatversion = 0
+\tfilemode = true
+\tbare = true
+\thooksPath = /dev/null
+[gc]
+\tauto = 0
+"""
+_OWN = ("heads", "tags")
+
+
+def create_fork(origin: Path, fork: Path, commit: str, branch: str | None = None) -> Path:
+    """Make the fork with all branches and tags of now; HEAD is the branch, set to the commit, or the commit itself.
+
+    Blocks for less than a millisecond. Raises Conflict when the fork exists.
+    """
+    fresh = fork.with_name(f".new-{fork.name}")
+    if fresh.exists():
+        shutil.rmtree(fresh)
+    write_bare(fresh, f"ref: refs/heads/{branch}\n" if branch else f"{commit}\n", _CONFIG)
+    (fresh / "objects" / "info" / "alternates").write_text(f"{origin.resolve()}/objects\n", "utf-8")
+    # Loose before packed: a ref that moves from one to the other meanwhile is then seen at least once.
+    for kind in _OWN:
+        _copy_loose(origin / "refs" / kind, fresh / "refs" / kind)
+    _snapshot(origin / "packed-refs", fresh / "packed-refs")
+    if branch:
+        _write_branch(fresh / "refs" / "heads" / branch, commit)
+    try:
+        fresh.rename(fork)
+    except OSError as error:
+        shutil.rmtree(fresh)
+        raise Conflict(f"Fork {fork.name!r} exists already.") from error
+    return fork
+
+
+def remove_fork(fork: Path) -> None:
+    """Remove a fork; nothing happens when there is none."""
+    try:
+        shutil.rmtree(fork)
+    except FileNotFoundError:
+        return
+
+
+def _copy_loose(source: Path, target: Path) -> None:
+    for folder, folders, files in os.walk(source):
+        into = target / Path(folder).relative_to(source)
+        for name in folders:
+            (into / name).mkdir(exist_ok=True)
+        for name in files:
+            if not name.endswith(".lock"):
+                _copy_ref(Path(folder) / name, into / name)
+
+
+def _copy_ref(source: Path, target: Path) -> None:
+    try:
+        target.write_bytes(source.read_bytes())
+    except FileNotFoundError:
+        return  # deleted or packed meanwhile
+
+
+def _snapshot(source: Path, target: Path) -> None:
+    try:
+        target.hardlink_to(source)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP):
+            raise
+        shutil.copyfile(source, target)
+
+
+def _write_branch(file: Path, commit: str) -> None:
+    # Since the push, the branch may have become a folder of branches or the other way round: then those give way.
+    if file.is_dir():
+        shutil.rmtree(file)
+    for parent in file.parents:
+        if parent.is_file():
+            parent.unlink()
+        if parent.name == "heads":
+            break
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(f"{commit}\n", "utf-8")

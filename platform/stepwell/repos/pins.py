@@ -1,0 +1,45 @@
+"""Pins: refs that keep a commit's objects for runs and forks after people have pushed the branch elsewhere.
+
+`refs/runs/<commit>`, one for all runs of a commit and packed: with 20,000 loose ones a push takes 600 ms instead of
+30. They are hidden from clients. Order: pin, then fork; remove the fork, then unpin.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from stepwell.repos.refs import rewrite_packed
+
+PREFIX = "refs/runs/"
+
+
+def pin(repository: Path, commit: str) -> None:
+    """Keep a commit; nothing happens when it is kept already. Blocks, durable on return."""
+
+    def add(refs: dict[str, str]) -> bool:
+        known = PREFIX + commit in refs
+        refs[PREFIX + commit] = commit
+        return not known
+
+    rewrite_packed(repository, add)
+
+
+def unpin(repository: Path, commits: Iterable[str]) -> None:
+    """Let go of commits that no run needs any more; unknown ones are ignored. Blocks."""
+    names = [PREFIX + commit for commit in commits]
+
+    def remove(refs: dict[str, str]) -> bool:
+        return bool([refs.pop(name) for name in names if name in refs])
+
+    rewrite_packed(repository, remove)
+
+
+def pinned(repository: Path) -> set[str]:
+    """Return the commits that are kept."""
+    found: set[str] = set()
+
+    def look(refs: dict[str, str]) -> bool:
+        found.update(name.removeprefix(PREFIX) for name in refs if name.startswith(PREFIX))
+        return False
+
+    rewrite_packed(repository, look)
+    return found
