@@ -1,1 +1,1 @@
-"""Where state lies: SQLModel tables, migrations, the journal, log files, blobs."""
+"""What Stepwell keeps: tables in one SQLite file, log files beside it."""

@@ -1,0 +1,212 @@
+"""Logs: one file per attempt of a step, written by one thread, read by anybody at any offset.
+
+Executors write from an event loop that must not wait for a disk. So `write` only appends to a list, and one thread
+takes everything that came since its last round: the first byte of a quiet log is on disk within a millisecond, a flood
+is written in large pieces. Masking happens there too, before anything reaches the file.
+Key "" is the run's own log: prints outside steps.
+
+A line that begins with NOTE is Stepwell's own. The command cannot forge one: NOTE in its output becomes NOTE_SHOWN.
+A log ends at LIMIT bytes, with a note that says so; what a full disk refuses is dropped and noted when it can be again.
+"""
+
+import logging
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from stepwell.store.log_files import NOTE, Log, LogFile, LogName
+from stepwell.store.masks import Masker, masks_of
+
+PACE_SECONDS = 0.01
+"""Pause between two rounds of the writing thread: a flood costs 100 writes a second, not one a line."""
+NOTE_SHOWN = "\N{SYMBOL FOR RECORD SEPARATOR}".encode()
+_LOGGER = logging.getLogger(__name__)
+
+Follower = Callable[["Grown"], None]
+
+
+@dataclass(frozen=True)
+class Grown:
+    """A log has grown to `size` bytes, or ended."""
+
+    run: str
+    key: str
+    attempt: int
+    size: int
+    ended: bool
+
+
+class LogStore:
+    """Writes and reads logs under one directory. Safe to use from any thread."""
+
+    def __init__(self, root: Path, now: Callable[[], float] = time.time) -> None:
+        self._root = root
+        self._now = now
+        self._work = threading.Condition()
+        self._dirty: dict[LogWriter, None] = {}
+        self._busy = False
+        self._closing = False
+        self._followers: tuple[Follower, ...] = ()
+        self._thread: threading.Thread | None = None
+
+    def writer(self, run: str, key: str, attempt: int, masks: Iterable[str] = ()) -> "LogWriter":
+        """Open the log of an attempt; what a lost attempt of the same number wrote stays, above."""
+        return LogWriter(self, LogName(run, key, attempt), masks_of(masks))
+
+    def log(self, run: str, key: str, attempt: int) -> "Log":
+        """Return the log for reading; an attempt that wrote nothing has an empty one."""
+        return Log(self.path(LogName(run, key, attempt)))
+
+    def path(self, name: "LogName") -> Path:
+        """Where the log lies."""
+        return self._root / name.folder / name.file
+
+    def attempts(self, run: str, key: str) -> list[int]:
+        """Numbers of the attempts of which there is a log."""
+        stem = LogName(run, key, 0)
+        found = (self._root / stem.folder).glob(f"{stem.stem}.*.log")
+        return sorted(int(path.name.split(".")[-2]) for path in found)
+
+    def follow(self, follower: Follower) -> Callable[[], None]:
+        """Call `follower` on the writing thread after each batch, until the returned function is called."""
+        with self._work:
+            self._followers = (*self._followers, follower)
+
+        def stop() -> None:
+            with self._work:
+                self._followers = tuple(one for one in self._followers if one is not follower)
+
+        return stop
+
+    def remove(self, run: str) -> None:
+        """Delete every log of the run."""
+        shutil.rmtree(self._root / LogName(run, "", 0).folder, ignore_errors=True)
+
+    def flush(self) -> None:
+        """Wait until everything written so far is in the files."""
+        with self._work:
+            self._work.wait_for(lambda: not self._dirty and not self._busy)
+
+    def close(self) -> None:
+        """Write what is left and end the thread; a later write starts it again."""
+        with self._work:
+            self._closing = True
+            self._work.notify_all()
+            thread = self._thread
+        if thread is not None:
+            thread.join()
+
+    def wake(self, writer: "LogWriter") -> None:
+        """Have the writing thread take what the writer collected. Called by writers."""
+        with self._work:
+            self._dirty[writer] = None
+            if self._thread is None:
+                self._closing = False
+                self._thread = threading.Thread(target=self._run, name="stepwell-logs", daemon=True)
+                self._thread.start()
+            self._work.notify_all()
+
+    def _run(self) -> None:
+        while True:
+            with self._work:
+                self._work.wait_for(lambda: self._dirty or self._closing)
+                if not self._dirty:
+                    self._thread = None
+                    return
+                batch, self._dirty = list(self._dirty), {}
+                self._busy = True
+                followers = self._followers
+            for writer in batch:
+                grown = writer.drain(self._now())
+                if grown is not None:
+                    _tell(followers, grown)
+            with self._work:
+                self._busy = False
+                self._work.notify_all()
+            if not self._closing:
+                time.sleep(PACE_SECONDS)
+
+
+def _tell(followers: tuple[Follower, ...], grown: Grown) -> None:
+    """One follower's mistake must not end the logs of everybody."""
+    for follower in followers:
+        try:
+            follower(grown)
+        except Exception:
+            _LOGGER.exception("A follower of the log of run %s, step %s failed.", grown.run, grown.key)
+
+
+class LogWriter:
+    """Takes an attempt's output. `write` and `note` never block and never raise; `close` ends the log."""
+
+    def __init__(self, store: LogStore, name: LogName, masks: frozenset[bytes]) -> None:
+        self._store = store
+        self._name = name
+        self._masker = Masker(masks)
+        self._path = store.path(name)
+        self._lock = threading.Lock()
+        self._came: list[bytes | str] = []
+        self._notes: list[bytes] = []
+        self._file = LogFile(self._path)
+        self._closed = False
+        self._ended = False
+
+    def write(self, data: bytes) -> None:
+        """Take output of the command."""
+        self._take(bytes(data))
+
+    def note(self, text: str) -> None:
+        """Add a line of Stepwell's own."""
+        self._take(text)
+
+    def close(self) -> None:
+        """Say that nothing more comes."""
+        with self._lock:
+            self._closed = True
+        self._store.wake(self)
+
+    def _take(self, data: bytes | str) -> None:
+        with self._lock:
+            if self._closed or not data:
+                return
+            self._came.append(data)
+        self._store.wake(self)
+
+    def drain(self, now: float) -> Grown | None:
+        """Write what came. Called by the store's thread only."""
+        with self._lock:
+            came, self._came = self._came, []
+            closed = self._closed
+        if self._ended:
+            return None
+        out = self._masked(came)
+        if closed:
+            out.append(self._shown(self._masker.finish()))
+            out += self._due_notes()
+        self._file.append(out, now)
+        if closed:
+            self._ended = True
+        return Grown(self._name.run, self._name.key, self._name.attempt, self._file.size, closed)
+
+    def _masked(self, came: list[bytes | str]) -> list[bytes]:
+        """Mask in the order it came; a note waits while bytes are held back, so that it never cuts a secret in two."""
+        out: list[bytes] = []
+        for data in came:
+            if isinstance(data, str):
+                self._notes.append(self._masker.clean(data.encode(errors="replace")))
+            else:
+                out.append(self._shown(self._masker.feed(data)))
+            if self._notes and not self._masker.holding:
+                out += self._due_notes()
+        return out
+
+    def _due_notes(self) -> list[bytes]:
+        notes, self._notes = self._notes, []
+        return [NOTE + line + b"\n" for note in notes for line in note.splitlines() or [b""]]
+
+    @staticmethod
+    def _shown(data: bytes) -> bytes:
+        return data.replace(NOTE, NOTE_SHOWN)
