@@ -1,15 +1,16 @@
 """The words of the journal: what an entry is and which types there are.
 
 A run's whole state is a fold over its entries, so each type says everything that the fold needs.
-`key` is a step's identity, `name#n` (the n-th use of the name in the run), a loop timer's `~n`, or "" for the run itself.
+`key` is a step's identity, `name#n` (the n-th use of the name in the run), a loop timer's `~n`, or "" for the run.
 
 type       key   data
 created    ""    {tenant, scope, number, title, metadata, code, entry, params}     always seq 1
-asked      step  {kind, name, fingerprint, options, base: [layer id], due: float|null, where: "file:line"}
+asked      step  {kind, name, fingerprint, options, base: [layer id], due: float|null, where: "file:line", held}
+                 held: its environment wants people first
 released   step  {by}                       a held step (environment) may start
 started    step  {runner}                   an attempt of an executor's step begins; `attempt` column counts from 1
-retry      step  {error, due}               the attempt failed, the next one starts at `due`
-lost       step  {reason}                   the attempt vanished with its host: tried again, not counted
+retry      step  {error, due, inline}       the attempt failed, the next one starts at `due`; inline as in `done`
+lost       step  {reason, inline}           the attempt vanished with its host: tried again, not counted
 fired      step  null                       a due time passed: sleep over, wait timed out, backoff over, loop timer
 decision   step  {by, at, approve, comment, fields}
 event      ""    {type, payload, id}        arrival is delivery: the isolate gives it to its first open wait or keeps it
@@ -17,7 +18,8 @@ took       step  {event: seq}               what the wait consumed
 done       step  {ok, value | error, seconds, layer: id|null, exit_code, inline: {kind, name, fingerprint} | absent}
 dropped    step  null                       cancelled by the code
 cancel     ""    {by, reason}               raised in the code as CancelledError at this place of the order
-turn_failed ""   {reason}                   three in a row without another entry fail the run
+turn_failed ""   {reason, counted: bool}    three counted ones in a row without another entry fail the run; not counted:
+                                            the code was not to be had, the run is kept and says why
 ended      ""    {state, result | error}
 
 An `error` is {type, message, traceback}. Step kinds: do, run, read, sleep, event, approval, timer.
@@ -41,7 +43,7 @@ VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One line of a run's journal. `at` is seconds since the epoch; `turn` the lease number that wrote it (0: no turn)."""
+    """One line of a run's journal. `at`: seconds since the epoch; `turn`: the lease that wrote it (0: no turn)."""
 
     run: str
     seq: int

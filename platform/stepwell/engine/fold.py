@@ -111,6 +111,7 @@ class RunState:
     counts: dict[str, int] = field(default_factory=dict)  # steps by state
     timers: dict[str, float] = field(default_factory=dict)  # due times: waits, backoffs, the code's own timers (~n)
     events: dict[int, EventState] = field(default_factory=dict)
+    event_ids: set[str] = field(default_factory=set)  # every one that ever arrived
     approvals: dict[str, None] = field(default_factory=dict)  # steps that wait for people, oldest first
     layers: list[tuple[int, str]] = field(default_factory=list)  # (seq of the result, layer), oldest first
     cancel: Mapping[str, Any] | None = None
@@ -144,6 +145,7 @@ class RunState:
         for name in ("counts", "timers", "events", "approvals", "inflight"):
             setattr(twin, name, dict(getattr(self, name)))
         twin.layers = list(self.layers)
+        twin.event_ids = set(self.event_ids)
         return twin
 
 
@@ -304,6 +306,8 @@ def _decision(state: RunState, entry: Entry) -> None:
 
 def _event(state: RunState, entry: Entry) -> None:
     data = entry.data
+    if data.get("id") is not None:
+        state.event_ids.add(data["id"])
     state.events[entry.seq] = EventState(entry.seq, entry.at, data["type"], data.get("payload"), data.get("id"))
 
 

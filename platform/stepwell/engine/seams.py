@@ -5,7 +5,7 @@ All methods are called on the engine's own event loop and must not block it.
 """
 
 import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -48,7 +48,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Attempt:
-    """One try of an executor's step, with all that is needed to make it; `base` are the layers it stands on, oldest first."""
+    """One try of an executor's step, with all that it needs; `base` are the layers it stands on, oldest first."""
 
     run: str
     tenant: str
@@ -68,7 +68,7 @@ class Prepared:
     """What only this attempt may see: variables and files with secrets, and the texts to mask in its log."""
 
     env: Mapping[str, str] = field(default_factory=dict)
-    files: Mapping[str, str] = field(default_factory=dict)  # variable → content; the executor writes it to a private file
+    files: Mapping[str, str] = field(default_factory=dict)  # variable → content, written to a private file
     masks: tuple[str, ...] = ()
 
 
@@ -79,6 +79,12 @@ class Output(Protocol):
 
     def note(self, text: str) -> None:
         """Add a line of Stepwell's own, told apart from the command's output."""
+
+
+class LogSink(Protocol):
+    """Opens the log of a step's attempt; key "" is the run's own log. Opening the same one again appends to it."""
+
+    def writer(self, run: str, key: str, attempt: int, masks: Sequence[str]) -> Output: ...
 
 
 class Executor(Protocol):
@@ -99,7 +105,7 @@ class Executor(Protocol):
 
 
 class Preparer(Protocol):
-    """Resolves secrets for an attempt just before it starts. Raises StepwellError to refuse: the step fails, not retried."""
+    """Resolves secrets for an attempt just before it starts. Raises StepwellError to refuse: the step fails."""
 
     async def prepare(self, attempt: Attempt) -> Prepared: ...
 
@@ -129,7 +135,10 @@ class IsolateChannel(Protocol):
         """End every process of the isolate; idempotent, never raises."""
 
     async def ended(self) -> str:
-        """Wait until all its processes are gone; why, in words ("exit code 1", "killed by SIGKILL", "out of memory")."""
+        """Wait until all its processes are gone; why, in words ("exit code 1", "killed by SIGKILL", "out of memory").
+
+        Words that begin with "lost" say that it was not its own doing: the zygote or the host went away.
+        """
         ...
 
 

@@ -1,0 +1,98 @@
+"""Lines over an isolate's socket, bounded both ways: the other end is hostile until proven otherwise."""
+
+import asyncio
+import socket
+from collections.abc import Callable
+
+from stepwell.engine.specs import Limits
+
+_RECEIVE_BYTES = 262_144
+
+
+class Lines:
+    """The engine's end. `on_line` gets each complete line; `on_end` is called once, with what went wrong or "".
+
+    Reads and writes right on the loop's selector: a transport would cost two more calls for each line.
+    """
+
+    def __init__(
+        self, sock: socket.socket, limits: Limits, on_line: Callable[[bytes], None], on_end: Callable[[str], None]
+    ) -> None:
+        self._sock = sock
+        self._limits = limits
+        self._on_line = on_line
+        self._on_end = on_end
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._out = b""
+        self._open = True
+        self._loop = asyncio.get_running_loop()
+        sock.setblocking(False)
+        self._loop.add_reader(sock.fileno(), self._readable)
+
+    def _readable(self) -> None:
+        try:
+            data = self._sock.recv(_RECEIVE_BYTES)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._end("")
+            return
+        self._size += len(data)
+        self._parts.append(data)
+        if b"\n" in data:
+            lines = b"".join(self._parts).split(b"\n")
+            self._parts, self._size = [lines[-1]], len(lines[-1])
+            for line in lines[:-1]:
+                if not self._open:
+                    return
+                self._on_line(line)
+        if self._size > self._limits.line_bytes:
+            self._end(f"It sent a line of more than {self._limits.line_bytes} bytes.")
+
+    def send(self, data: bytes) -> None:
+        """Send without waiting; what the other end does not take yet is kept, up to a bound."""
+        if not self._open:
+            return
+        if not self._out:
+            try:
+                sent = self._sock.send(data)
+            except (BlockingIOError, InterruptedError):
+                sent = 0
+            except OSError:
+                return  # the reader will see the end
+            if sent == len(data):
+                return
+            data = data[sent:]
+            self._loop.add_writer(self._sock.fileno(), self._writable)
+        self._out += data
+        if len(self._out) > self._limits.outgoing_bytes:
+            self._end("It does not read what it is sent.")
+
+    def _writable(self) -> None:
+        try:
+            sent = self._sock.send(self._out[: 4 * _RECEIVE_BYTES])
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            self._out = b""
+            self._loop.remove_writer(self._sock.fileno())
+            return
+        self._out = self._out[sent:]
+        if not self._out:
+            self._loop.remove_writer(self._sock.fileno())
+
+    def _end(self, trouble: str) -> None:
+        if self._open:
+            self.close()
+            self._on_end(trouble)
+
+    def close(self) -> None:
+        """Stop reading and writing, without calling `on_end`."""
+        if self._open:
+            self._open = False
+            self._loop.remove_reader(self._sock.fileno())
+            self._loop.remove_writer(self._sock.fileno())
+            self._sock.close()

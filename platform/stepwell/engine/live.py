@@ -1,0 +1,125 @@
+"""A run in memory: there only while something goes on in it."""
+
+import asyncio
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from stepwell.engine.entries import Entry
+from stepwell.engine.fold import RunState, apply
+from stepwell.engine.seams import Code
+from stepwell.store.journal import Loaded, Summary, Write
+
+if TYPE_CHECKING:
+    from stepwell.engine.turn import Turn
+
+EXECUTED = frozenset({"run", "read"})
+"""Kinds of steps that an executor runs."""
+
+encode = json.JSONEncoder(separators=(",", ":")).encode
+"""JSON in ASCII: whatever a string holds, the database and the wire can carry it."""
+
+
+@dataclass(eq=False, slots=True)
+class Live:
+    """A run's state with what the engine is doing about it.
+
+    `heard` is the last entry that its code must see, `played` the last one its code is known to have dealt with: a run
+    with `heard > played` needs a turn. `draft` are entries that the state has and the disk does not yet.
+    """
+
+    state: RunState
+    lease: int
+    next_lease: int
+    played: int = 0
+    heard: int = 0
+    turn: "Turn | None" = None
+    code: Code | None = None
+    attempts: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+    draft: list[tuple[Entry, str]] = field(default_factory=list)
+    acks: set[int] = field(default_factory=set)  # drafted entries whose data the isolate has itself
+    timers: dict[str, float | None] = field(default_factory=dict)
+    layers: list[str] = field(default_factory=list)
+    history: list[tuple[Entry, str]] | None = None  # committed entries, kept from loading until the turn begins
+    waiters: list[asyncio.Future[None]] = field(default_factory=list)
+    lost_turns: int = 0  # in a row
+    gone: bool = False  # no longer the engine's: its lease is another's, or the disk refused it
+
+    @property
+    def id(self) -> str:
+        return self.state.id
+
+    @property
+    def idle(self) -> bool:
+        """Nothing goes on: may be forgotten."""
+        return self.turn is None and not self.attempts and not self.draft and not self.waiters
+
+    @property
+    def wants_turn(self) -> bool:
+        return self.turn is None and self.heard > self.played and not self.state.finished and not self.gone
+
+    def add(self, entry: Entry, ack: bool) -> None:
+        """Take an entry into the state and the next transaction."""
+        state, key = self.state, entry.key
+        before = state.timers.get(key)
+        apply(state, entry)
+        self.draft.append((entry, encode(entry.data)))
+        if ack:
+            self.acks.add(entry.seq)
+        after = state.timers.get(key)
+        if before != after:
+            self.timers[key] = after
+        if entry.type == "done" and entry.data.get("layer"):
+            self.layers.append(entry.data["layer"])
+        if self.heeded(entry):
+            self.heard = entry.seq
+
+    def heeded(self, entry: Entry) -> bool:
+        """Say whether the code has to see this entry; executors' retries are none of its business."""
+        if entry.type in {"fired", "retry"}:
+            step = self.state.steps.get(entry.key)
+            return step is None or step.kind not in EXECUTED
+        return entry.type in {"created", "done", "event", "cancel"}
+
+    def write(self) -> Write:
+        """Give what the next transaction holds of this run."""
+        write = Write(self.id, self.lease, self.next_lease, self.summary())
+        write.entries, write.timers, write.layers = self.draft, self.timers, self.layers
+        write.ended = self.state.finished
+        return write
+
+    def written(self) -> list[tuple[Entry, str]]:
+        """The transaction is on disk: give its entries."""
+        entries, self.draft, self.timers, self.layers = self.draft, [], {}, []
+        self.lease = self.next_lease
+        return entries
+
+    def summary(self) -> Summary:
+        state, counts = self.state, self.state.counts
+        busy = counts.get("queued", 0) + counts.get("running", 0)
+        text = encode({"counts": {name: n for name, n in counts.items() if n}, "approvals": _approvals(state)})
+        return Summary(
+            state.state, plain(state.reason), state.started_at, state.ended_at, state.updated_at, state.seq,
+            len(state.approvals), not state.finished and (self.heard > self.played or busy > 0), self.played, text,
+        )  # fmt: skip
+
+
+def load(run: str, loaded: Loaded) -> Live:
+    """Fold a journal as kept."""
+    live = Live(RunState(run), loaded.lease, loaded.lease, loaded.played)
+    for entry in loaded.entries:
+        apply(live.state, entry)
+        if live.heeded(entry):
+            live.heard = entry.seq
+    live.history = list(zip(loaded.entries, loaded.texts, strict=True))
+    return live
+
+
+def plain(text: str | None) -> str | None:
+    """Make a text fit for a column: what is not valid Unicode becomes "?"."""
+    return text if text is None or text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+def _approvals(state: RunState) -> list[dict[str, Any]]:
+    steps = [state.steps[key] for key in state.approvals]
+    return [{"key": step.key, "name": step.name, "environment": step.options.get("environment")} for step in steps]

@@ -1,0 +1,58 @@
+"""Due times: one alarm for the earliest of all, whose rows stay in the database until they are due.
+
+Nothing is kept in memory per timer, so a million sleeping runs cost rows only. A clock set forward or back is noticed
+by the clock's own handles (see clock.py), since what is compared is always the wall clock.
+"""
+
+from collections.abc import Callable
+
+from stepwell.engine.clock import Clock, Handle
+from stepwell.store.journal import Due, Journal
+
+BATCH = 50
+"""Timers handled before the loop gets to do something else."""
+AGAIN_SECONDS = 1.0
+"""Pause when a due timer could not be dealt with."""
+
+
+class Timers:
+    """Calls `fire` with what is due; `fire` commits before it returns."""
+
+    def __init__(self, journal: Journal, clock: Clock, fire: Callable[[list[Due]], None]) -> None:
+        self._journal = journal
+        self._clock = clock
+        self._fire = fire
+        self._at: float | None = None
+        self._alarm: Handle | None = None
+
+    def start(self) -> None:
+        """Read the earliest due time."""
+        self._look(self._clock.now())
+
+    def stop(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm = self._at = None
+
+    def arm(self, due: float) -> None:
+        """Heed a timer that was just committed."""
+        if self._at is not None and self._at <= due:
+            return
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._at = due
+        self._alarm = self._clock.call_at(due, self._ring)
+
+    def _ring(self) -> None:
+        self._alarm = self._at = None
+        now = self._clock.now()
+        due = self._journal.due(now, BATCH)
+        if due:
+            self._fire(due)
+        first = self._journal.due(now, 1)
+        self._look(now + AGAIN_SECONDS if first and first[0] in due else now)
+
+    def _look(self, not_before: float) -> None:
+        earliest = self._journal.next_due()
+        if earliest is not None:
+            self.arm(max(earliest, not_before))

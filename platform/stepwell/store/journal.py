@@ -1,0 +1,123 @@
+"""The seam between the engine and where journals are kept."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from stepwell.engine.entries import Entry
+
+
+@dataclass(frozen=True, slots=True)
+class NewRun:
+    """A run to create. `data` becomes its first entry, to which the journal adds the number."""
+
+    id: str
+    at: float
+    data: Mapping[str, Any]  # tenant, scope, title, metadata, code, entry, params
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """What became of a NewRun: `entry` is its first entry, or None when the id existed before."""
+
+    id: str
+    number: int
+    entry: Entry | None
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What lists of runs show, and what a starting engine must know; all of it follows from the journal.
+
+    `awake`: the run needs the engine's attention after a restart (its code has not seen everything, or an executor's
+    step is under way). `played`: the last entry that the code is known to have dealt with.
+    """
+
+    state: str
+    reason: str | None
+    started_at: float | None
+    ended_at: float | None
+    updated_at: float
+    seq: int
+    approvals: int
+    awake: bool
+    played: int
+    text: str  # JSON: {"counts": {state: n}, "approvals": [{key, name, environment}]}
+
+
+@dataclass(slots=True)
+class Write:
+    """One run's part of a transaction: takes place only if the run's lease is `lease`, and sets it to `next_lease`."""
+
+    run: str
+    lease: int
+    next_lease: int
+    summary: Summary
+    entries: list[tuple[Entry, str]] = field(default_factory=list)  # with `data` as JSON text
+    timers: dict[str, float | None] = field(default_factory=dict)  # key → due; None: no longer
+    layers: list[str] = field(default_factory=list)
+    ended: bool = False  # every timer of the run goes
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """What a transaction did. `stale` are runs whose lease another holder has taken: nothing of theirs was written."""
+
+    created: tuple[Created, ...]
+    stale: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A run's journal as kept, with each entry's data as JSON text beside it."""
+
+    lease: int
+    played: int
+    entries: list[Entry]
+    texts: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A timer."""
+
+    run: str
+    key: str
+    due: float
+
+
+class Journal(Protocol):
+    """Keeps the journals of all runs, with the summaries and due times that follow from them.
+
+    `commit` is one transaction and is on disk when it returns; when it raises, nothing of it was kept. It may be called
+    again afterwards. Everything is called from one thread, the engine's, and blocks it: an implementation answers in
+    well under a millisecond or lets the engine have a thread of its own. Creating an id again is no error.
+    Sequence numbers are the engine's: a second entry with a number that exists must fail the transaction.
+    """
+
+    def open(self) -> None:
+        """Make ready; raises Unavailable with the remedy."""
+
+    def close(self) -> None: ...
+
+    def commit(self, writes: Sequence[Write], new: Sequence[NewRun] = ()) -> Committed: ...
+
+    def load(self, run: str) -> Loaded | None: ...
+
+    def entries(self, run: str, after: int = 0) -> list[Entry]:
+        """Entries with a number above `after`, in order."""
+        ...
+
+    def awake(self) -> list[tuple[str, str]]:
+        """(id, tenant) of runs that need attention after a restart, oldest first."""
+        ...
+
+    def due(self, now: float, limit: int) -> list[Due]:
+        """Timers due by now, the earliest first."""
+        ...
+
+    def next_due(self) -> float | None: ...
+
+    def layer_in_use(self, layer: str) -> bool:
+        """Say whether a run that has not ended stands on this layer."""
+        ...
