@@ -32,9 +32,10 @@ def remove_leftovers(repository: Path, before: float) -> None:
     for lock in locks:
         if _older(lock, before):
             lock.unlink(missing_ok=True)
-    for incoming in (repository / "objects").glob("tmp_objdir-*"):
-        if _older(incoming, before):
-            shutil.rmtree(incoming)
+    objects = repository / "objects"
+    for half in (*objects.glob("tmp_objdir-*"), *objects.glob("pack/tmp_*"), *objects.glob("pack/.tmp-*")):
+        if _older(half, before):
+            shutil.rmtree(half) if half.is_dir() else half.unlink(missing_ok=True)
 
 
 def _older(path: Path, before: float) -> bool:

@@ -97,7 +97,7 @@ class Repositories:
     def quarantined(self, repository: str, quarantine: Path) -> Reader:
         """Return a reader that also sees the objects of a push not yet accepted; close it (`with`)."""
         path = self.require(repository)
-        if path / "objects" not in quarantine.parents:
+        if (path / "objects").resolve() not in quarantine.resolve().parents:
             raise Invalid(f"Quarantine {str(quarantine)!r} is not inside the repository.")
         return Reader(path, quarantine)
 
