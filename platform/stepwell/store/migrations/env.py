@@ -5,7 +5,7 @@ from sqlmodel import SQLModel
 
 import stepwell.store.tables  # noqa: F401  (fills the metadata)
 
-JOURNAL = {"journal", "runs", "timers"}
+JOURNAL = {"journal", "runs", "timers", "numbers", "run_layers", "journal_padding"}
 
 
 def ours(_object: object, name: str | None, kind: str, _reflected: bool, _to: object) -> bool:
