@@ -1,84 +1,307 @@
-"""ZygoteIsolates: the engine's side of the zygote, its isolates and the wall around them."""
+"""ZygoteIsolates: the engine's side of the zygote, its isolates and the wall around them.
 
+An isolate is made in one round trip to the mounter (only if it sees files) and one to the zygote; in between, its
+cgroup is made. It is in that cgroup and has said that its wall is up before anybody gets hold of it; only then code,
+parameters and secrets go in, over its own socket. It is over when the zygote has reaped its process 1, for the kernel
+lets that happen only after every other process in it is gone; without a zygote its pidfd says the same.
+"""
+
+import asyncio
+import base64
+import errno
+import itertools
+import json
+import os
 import socket
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 from stepwell.engine.seams import IsolateSpec
-from stepwell_runners.spec import CommandSpec, Exit, Finding
+from stepwell.errors import Invalid, TryLater, Unavailable
+from stepwell_runners import house, probe, seccomp
+from stepwell_runners import syscalls as sys_
+from stepwell_runners.cgroups import Cgroup, Cgroups
+from stepwell_runners.command import CommandProcess, discard, order_of, without_wall
+from stepwell_runners.egress import EgressProxy
+from stepwell_runners.isolate import Isolate
+from stepwell_runners.link import Gone, Refused
+from stepwell_runners.mounts import Mounts
+from stepwell_runners.options import IsolateOptions, base_environment, interpreter, prefixes
+from stepwell_runners.spec import PROXY_PORT, CommandSpec, Directory, Egress, Finding, Limits, Mount
+from stepwell_runners.uids import TenantIndexes
+from stepwell_runners.wall import Mode, Order
+from stepwell_runners.zygotes import Zygote, Zygotes, hear
 
-
-class Isolate:
-    """Implements IsolateChannel."""
-
-    sock: socket.socket
-    pid: int
-
-    def kill(self) -> None:
-        """End every process of the isolate."""
-        raise NotImplementedError
-
-    async def ended(self) -> str:
-        """Wait until all its processes are gone; why, in words."""
-        raise NotImplementedError
-
-    async def exit(self) -> Exit:
-        """Wait like `ended`; the same in numbers, with `lost`."""
-        raise NotImplementedError
-
-
-class CommandProcess:
-    """A command in its isolate. `output` is the reading end of a non-blocking pipe; whoever reads it closes it."""
-
-    output: int
-    pid: int
-
-    async def wait(self) -> Exit:
-        """Wait until every process of it is gone."""
-        raise NotImplementedError
-
-    def kill(self) -> None:
-        """End every process of it; idempotent, never raises."""
-        raise NotImplementedError
-
-
-@dataclass(frozen=True)
-class IsolateOptions:
-    """What an operator decides about isolates."""
-
-    wall: Literal["full", "none"] = "full"
-    exceptions: frozenset[str] = frozenset()  # host or host:port that the egress proxy may reach although not public
-    upstream: str | None = None  # http://host:port of a proxy that the egress proxy itself must use
+_SCARCE = (errno.EAGAIN, errno.ENOMEM, errno.ENOSPC, errno.EMFILE, errno.ENFILE)
+_MOUNTS = 64  # per isolate
 
 
 class ZygoteIsolates:
-    """Implements Isolates, and commands. Lives on the engine's event loop."""
+    """Implements Isolates, and commands. Lives on the engine's event loop.
+
+    `tree` turns `Code.tree` into the directory of that tree; `index` gives each tenant its number for good.
+    """
 
     def __init__(
         self,
         state: Path,
         tree: Callable[[str], Path],
         options: IsolateOptions | None = None,
-        connected: Callable[[str, str, bool], None] | None = None,
+        index: Callable[[str], int] | None = None,
     ) -> None:
-        raise NotImplementedError
+        self.state = state
+        self.options = options or IsolateOptions()
+        self.mode: Mode | None = None
+        self.environment = base_environment()
+        self._tree = tree
+        self._index = index or TenantIndexes(state / "uids.json")
+        self._egress = EgressProxy(self.options.exceptions, self.options.upstream)
+        self._cgroups = Cgroups()
+        self._ids = itertools.count(1)
+        self._refusals: dict[str, Refused] = {}
+        self._overlay: Refused | None = None
+        self._zygotes: Zygotes | None = None
+        self._mounts: Mounts | None = None
+        self._problem = "isolates have not been started"
+
+    @property
+    def walled(self) -> bool:
+        """Whether isolates have a wall around them."""
+        return self.mode is not None and self.mode != "none"
+
+    @property
+    def overlays(self) -> bool:
+        """Whether a workspace may be an Overlay; if not, it has to be a Directory."""
+        return self.walled and self._overlay is None
 
     async def start(self) -> None:
-        """Start zygote and mounter; what is missing is kept for `probe` and raised by `open`."""
+        """Start zygote and mounter in the best way the host allows. What is missing is kept for `probe` and `open`."""
+        if self.options.wall == "none":
+            modes: tuple[Mode, ...] = ("none",)
+        else:
+            modes = ("house", "root") if os.geteuid() == 0 else ("user",)
+            self._cgroups = Cgroups.find()
+        try:
+            program = seccomp.program() if self.options.wall == "full" else b""
+        except Unavailable as error:
+            self._problem = str(error)
+            self._refusals["house"] = Refused({"step": "seccomp", "errno": None, "text": str(error)})
+            return
+        for mode in modes:
+            if await self._try(mode, program):
+                self.mode = mode
+                break
+        else:
+            refused = next(reversed(list(self._refusals.values())))
+            self._problem = (
+                f"This host does not give the wall: {refused} (errno {refused.number}). {probe.remedy(refused)}"
+            )
+            return
+        if mode != "none":
+            self._mounts = Mounts(root=mode != "user")
+            self._overlay = await self._mounts.try_overlay(self.state / "work", self._owner(0))
+
+    async def _try(self, mode: Mode, program: bytes) -> bool:
+        """Start a zygote of this kind and boot one isolate."""
+        zygotes = Zygotes(
+            self._config(mode, program), self.options.isolates_per_zygote, self.options.seconds_per_zygote
+        )
+        try:
+            isolate = await self._boot(zygotes, self._order(0, Limits(), command=True), [], None)
+        except (Refused, Gone, TimeoutError) as error:
+            refused = error if isinstance(error, Refused) else Refused({"step": "start", "text": repr(error)})
+            self._refusals[mode] = refused
+            await zygotes.stop()
+            return False
+        isolate.sock.close()
+        await isolate.exit()
+        self._zygotes = zygotes
+        return True
+
+    def _config(self, mode: Mode, program: bytes) -> dict[str, Any]:
+        library = {name: str(path) for name, path in self.options.library.items()}
+        return {
+            "mode": mode,
+            "environment": self.environment,
+            "interpreter": interpreter(),
+            "prefixes": prefixes(),
+            "library": library,
+            "library_roots": sorted({path.removesuffix(f"/{name}") for name, path in library.items()}),
+            "origins": [str(Path(__file__).parent.parent)],
+            "entry": self.options.entry,
+            "seccomp": base64.b64encode(program).decode(),
+            "landlock": sys_.landlock_version(),
+        }
 
     async def stop(self) -> None:
-        """Kill all isolates, then zygote and mounter."""
+        """Kill all isolates, then zygote and mounter; returns when they are gone."""
+        if self._zygotes is not None:
+            await self._zygotes.stop()
+        if self._mounts is not None:
+            await self._mounts.stop()
+        self._cgroups.close()
+        self.mode, self._zygotes, self._problem = None, None, "isolates have been stopped"
 
     async def open(self, spec: IsolateSpec) -> Isolate:
         """Boot an isolate for code."""
-        raise NotImplementedError
+        zygotes = self._ready()
+        mounts: dict[str, Mount] = {}
+        if spec.code.tree is not None:
+            mounts["workspace"] = Directory(self._tree(spec.code.tree), read_only=True)
+        order = self._order(self._index(spec.tenant), Limits(), mounts=mounts)
+        return await self._make(zygotes, order, mounts)
 
     async def command(self, spec: CommandSpec) -> CommandProcess:
-        """Boot an isolate and start a command in it."""
-        raise NotImplementedError
+        """Boot an isolate and start a command in it. Raises Invalid, TryLater or Unavailable."""
+        zygotes = self._ready()
+        environment = dict(self.environment)
+        private = None
+        if not self.walled:
+            spec, private = without_wall(spec)
+            line = order_of(spec, environment, private)
+        else:
+            if spec.network is not None:
+                environment |= proxy_environment()
+            line = order_of(spec, environment)
+        mounts: dict[str, Mount] = {} if spec.workspace is None else {"workspace": spec.workspace}
+        for tool in spec.tools:
+            _check_name(tool.name)
+            mounts[tool.name] = Directory(tool.path, tool.read_only)
+        network = spec.network if self.walled else None
+        order = self._order(self._index(spec.tenant), spec.limits, mounts=mounts, command=True, network=network)
+        reading, writing = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(reading, False)
+        try:
+            isolate = await self._make(zygotes, order, mounts, writing, network)
+        except BaseException:
+            os.close(reading)
+            if private:
+                discard(private)
+            raise
+        finally:
+            os.close(writing)
+        if private:
+            isolate.on_end(lambda: discard(private))
+        return CommandProcess(isolate, reading, line)
 
     async def probe(self) -> list[Finding]:
         """Say what this host can give."""
-        raise NotImplementedError
+        return probe.findings(self.mode, self._refusals, self._cgroups, self._overlay)
+
+    def _owner(self, index: int) -> int:
+        """The host's uid of the tenant with this index."""
+        return os.geteuid() if self.mode == "user" else house.host_id(index)
+
+    def _ready(self) -> Zygotes:
+        if self._zygotes is None:
+            raise Unavailable(self._problem)
+        return self._zygotes
+
+    def _order(
+        self,
+        index: int,
+        limits: Limits,
+        mounts: dict[str, Mount] | None = None,
+        command: bool = False,
+        network: Egress | None = None,
+    ) -> Order:
+        workspace = (mounts or {}).get("workspace")
+        return Order(
+            id=next(self._ids),
+            index=index,
+            command=command,
+            proxy=network is not None,
+            memory=limits.memory,
+            cgroup=self._cgroups.version > 0,
+            processes=limits.processes,
+            cpu_seconds=limits.cpu_seconds or 0,
+            file_size=limits.file_size,
+            open_files=max(limits.open_files, 256),
+            tmp=limits.tmp,
+            mounts=tuple(mounts or ()) if self.options.wall == "full" else (),
+            directory=str(workspace.path) if self.options.wall == "none" and isinstance(workspace, Directory) else "",
+        )
+
+    async def _make(
+        self,
+        zygotes: Zygotes,
+        order: Order,
+        mounts: dict[str, Mount],
+        output: int | None = None,
+        network: Egress | None = None,
+    ) -> Isolate:
+        """Mount what it sees, boot it, and say what went wrong in the words of the caller."""
+        if len(mounts) > _MOUNTS:
+            raise Invalid(f"An isolate takes {_MOUNTS} directories, not {len(mounts)}.")
+        descriptors = [] if output is None else [output]
+        with ExitStack() as stack:
+            try:
+                if order.mounts and self._mounts is not None:
+                    trees = await self._mounts.make(order.id, self._owner(order.index), list(mounts.values()))
+                    for tree in trees:
+                        stack.callback(os.close, tree)
+                    descriptors += trees
+                return await self._boot(zygotes, order, descriptors, network)
+            except Refused as refused:
+                if refused.number in _SCARCE:
+                    raise TryLater(f"This host has no room for another isolate: {refused}.", 1.0) from refused
+                raise Unavailable(f"The isolate could not be made: {refused}. {probe.remedy(refused)}") from refused
+            except Gone as gone:
+                raise TryLater("The zygote died while an isolate was being made.", 0.1) from gone
+
+    async def _boot(
+        self, zygotes: Zygotes, order: Order, descriptors: Sequence[int], network: Egress | None
+    ) -> Isolate:
+        zygote = await zygotes.current()
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        if order.command and not descriptors:
+            descriptors = [theirs.fileno()]  # a trial: its output goes nowhere
+        isolate: Isolate | None = None
+        try:
+            with theirs:
+                isolate = await self._fork(zygote, order, ours, [theirs.fileno(), *descriptors])
+            line, received = await hear(ours)
+            report = json.loads(line)
+            if "failed" in report:
+                raise Refused(report["failed"])
+            if network is not None:
+                isolate.on_end(self._egress.serve(received[0], network))
+            return isolate
+        except BaseException:
+            ours.close()
+            if isolate is not None:
+                isolate.kill()
+            raise
+
+    async def _fork(self, zygote: Zygote, order: Order, sock: socket.socket, descriptors: Sequence[int]) -> Isolate:
+        group: Cgroup | None = None
+        try:
+            forking = asyncio.ensure_future(zygote.boot(order, descriptors))
+            await asyncio.sleep(0)  # the order goes out, and while the zygote forks we make the cgroup
+            if self.options.wall == "full":
+                group = self._cgroups.make(order.id, order.memory, order.processes)
+            pid, pidfd = await forking
+        except BaseException:
+            if group is not None:
+                group.remove()
+            raise
+        isolate = Isolate(sock, pid, pidfd, group, gentle=self.options.wall == "none" and order.command)
+        zygote.adopt(order.id, isolate)
+        if group is not None:
+            group.attach(pid)
+        return isolate
+
+
+def _check_name(name: str) -> None:
+    if not name or name == "workspace" or not all(c.isalnum() or c in "._-" for c in name) or name.startswith("."):
+        raise Invalid(f"A tool directory's name is letters, digits, `.`, `_` and `-`, not {name!r}.")
+
+
+def proxy_environment() -> dict[str, str]:
+    """Variables by which programs find the proxy."""
+    proxy = f"http://127.0.0.1:{PROXY_PORT}"
+    names = ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "all_proxy")
+    return dict.fromkeys(names, proxy) | {"no_proxy": "localhost,127.0.0.1", "NO_PROXY": "localhost,127.0.0.1"}

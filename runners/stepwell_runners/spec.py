@@ -7,7 +7,7 @@ that owner into the tenant's uid (an idmapped mount as root; as an ordinary user
 tree serves all tenants and nothing is ever chowned.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,7 +21,7 @@ PROXY_PORT = 3128
 class Overlay:
     """A writable view: `lowers` are read-only, topmost first; changes go to `upper`; `work` is empty, on the same file system.
 
-    The kernel leaves a directory `work/work` without any permission behind: an ordinary user has to chmod it to remove it.
+    The kernel leaves directories without any permission in `work`: `mounts.remove_work` removes them as any user.
     """
 
     lowers: tuple[Path, ...]
@@ -62,10 +62,23 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class Connection:
+    """One connection that an isolate asked for; `refused` says why not."""
+
+    host: str
+    port: int
+    refused: str | None = None
+
+
+@dataclass(frozen=True)
 class Egress:
-    """Network through the runner's proxy: every public host when `hosts` is None, else those named (`*.example.org` allowed)."""
+    """Network through the runner's proxy: every public host when `hosts` is None, else those named (`*.example.org` allowed).
+
+    `seen` is told of every connection, on the engine's loop.
+    """
 
     hosts: frozenset[str] | None = None
+    seen: Callable[[Connection], None] | None = None
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,156 @@
+"""One cgroup per isolate, where this process may make one: the only thing that bounds the memory of a whole isolate.
+
+Version 2 is used where memory and pids are delegated to a cgroup that we may write to: our own or the nearest one
+above. Version 1 needs the two hierarchies. A cgroup serves one isolate and is never reused: `cgroup.kill` and
+freezing leave marks on it. The isolate is moved in after its fork and before it is told anything to run.
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+_CONTROLLERS = ("memory", "pids")
+
+
+@dataclass(frozen=True)
+class Cgroup:
+    """The cgroup of one isolate: a directory in version 2, one per controller in version 1."""
+
+    memory: Path
+    pids: Path
+    bounds: int  # bytes
+
+    def attach(self, pid: int) -> None:
+        """Move a process in; its children follow."""
+        for path in {self.memory, self.pids}:
+            (path / "cgroup.procs").write_text(str(pid))
+
+    def out_of_memory(self) -> bool:
+        """Whether the kernel killed something in it for want of memory."""
+        for name in ("memory.events", "memory.oom_control"):
+            try:
+                lines = (self.memory / name).read_text().splitlines()
+            except FileNotFoundError:
+                continue
+            return any(line.split() == ["oom_kill", n] for line in lines for n in line.split()[1:] if n != "0")
+        return False
+
+    def remove(self) -> bool:
+        """Remove it; False while the kernel still counts a process in it."""
+        for path in (self.memory, self.pids):
+            try:
+                path.rmdir()
+            except FileNotFoundError:
+                continue
+            except OSError:
+                return False
+        return True
+
+
+@dataclass
+class Cgroups:
+    """Where cgroups can be made: `parents` by controller; `problem` says why not, in words."""
+
+    version: int = 0
+    parents: dict[str, Path] = field(default_factory=dict)
+    problem: str = ""
+    _name: str = field(default_factory=lambda: f"stepwell-{os.getpid()}")
+
+    @classmethod
+    def find(cls, root: Path = Path("/sys/fs/cgroup"), process: Path = Path("/proc/self")) -> "Cgroups":
+        """Look for a place and make the parent of all ours. Never raises for what the host lacks."""
+        own = dict(_own(process))
+        found = cls()
+        try:
+            if all(name in own for name in _CONTROLLERS):
+                found.version, found.parents = 1, {n: _existing(root / n, own[n]) for n in _CONTROLLERS}
+            elif "" in own:
+                below = _delegated(root, own[""])
+                found.version, found.parents = 2, dict.fromkeys(_CONTROLLERS, below)
+            else:
+                raise FileNotFoundError(2, "no memory and pids controllers", str(root))
+            found.sweep()
+            found._make_parents()
+        except OSError as error:
+            found.version, found.parents = 0, {}
+            found.problem = f"{error.strerror}: {error.filename}"
+        return found
+
+    def make(self, number: int, memory: int, processes: int) -> Cgroup | None:
+        """A cgroup with these bounds, or None where none can be made."""
+        if not self.version:
+            return None
+        paths = {name: parent / self._name / f"i{number}" for name, parent in self.parents.items()}
+        for path in set(paths.values()):
+            path.mkdir()
+        group = Cgroup(paths["memory"], paths["pids"], memory)
+        if self.version == 1:
+            (group.memory / "memory.limit_in_bytes").write_text(str(memory))
+            swap = group.memory / "memory.memsw.limit_in_bytes"
+            if swap.exists():
+                swap.write_text(str(memory))
+        else:
+            (group.memory / "memory.max").write_text(str(memory))
+            (group.memory / "memory.oom.group").write_text("1")
+            swap = group.memory / "memory.swap.max"
+            if swap.exists():
+                swap.write_text("0")
+        (group.pids / "pids.max").write_text(str(processes))
+        return group
+
+    def sweep(self) -> None:
+        """Remove what servers that are gone have left."""
+        for parent in set(self.parents.values()):
+            for old in parent.glob("stepwell-*"):
+                pid = old.name.removeprefix("stepwell-")
+                if pid.isdigit() and (int(pid) == os.getpid() or not Path(f"/proc/{pid}").exists()):
+                    _remove_tree(old)
+
+    def close(self) -> None:
+        """Remove the parent of all ours, as far as it is empty."""
+        for parent in set(self.parents.values()):
+            _remove_tree(parent / self._name)
+
+    def _make_parents(self) -> None:
+        for parent in set(self.parents.values()):
+            ours = parent / self._name
+            ours.mkdir(exist_ok=True)
+            if self.version == 2:
+                (ours / "cgroup.subtree_control").write_text("+memory +pids")
+
+
+def _own(process: Path) -> Iterator[tuple[str, str]]:
+    """(controller, path) of this process; the controller of version 2 is empty."""
+    for line in (process / "cgroup").read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        for controller in controllers.split(","):
+            yield controller, path
+
+
+def _existing(mount: Path, path: str) -> Path:
+    """Our own cgroup as seen here; in a container the mount may begin at it."""
+    inside = mount / path.lstrip("/")
+    return inside if inside.is_dir() else mount
+
+
+def _delegated(root: Path, path: str) -> Path:
+    """The nearest cgroup from ours upwards that hands memory and pids to its children and that we may write to."""
+    place = _existing(root, path)
+    while True:
+        handed = (place / "cgroup.subtree_control").read_text().split()
+        if set(_CONTROLLERS) <= set(handed) and os.access(place, os.W_OK):
+            return place
+        if place == root:
+            raise PermissionError(13, "memory and pids are not delegated", str(_existing(root, path)))
+        place = place.parent
+
+
+def _remove_tree(path: Path) -> None:
+    try:
+        for child in path.iterdir():
+            if child.is_dir():
+                child.rmdir()
+        path.rmdir()
+    except OSError:
+        return  # somebody is in it; the next start tries again

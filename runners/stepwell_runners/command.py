@@ -1,0 +1,107 @@
+"""A command in an isolate, as the host holds it: what is told to process 1, what it reports, the pipe with its output."""
+
+import asyncio
+import base64
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from stepwell.errors import Invalid, Unavailable
+from stepwell_runners.isolate import Isolate, describe_status, out_of_memory
+from stepwell_runners.spec import FILES, TOOLS, WORKSPACE, CommandSpec, Directory, Exit
+
+_REPORT_BYTES = 64 << 20
+
+
+class CommandProcess:
+    """A command that has been started. `output` is the reading end of a non-blocking pipe; who reads it closes it."""
+
+    def __init__(self, isolate: Isolate, output: int, order: bytes) -> None:
+        self.isolate = isolate
+        self.output = output
+        self.pid = isolate.pid
+        self._report = asyncio.create_task(self._converse(order))
+
+    async def wait(self) -> Exit:
+        """Wait until every process of it is gone. `code` is the command's, the reason may name a limit."""
+        report = await asyncio.shield(self._report)
+        end = await self.isolate.exit()
+        if report is None or self.isolate.killed:
+            return end if end.code is None else replace(end, code=None, reason="killed")
+        return self._told(report)
+
+    def kill(self) -> None:
+        """End every process of it; idempotent, never raises."""
+        self.isolate.kill()
+
+    def _told(self, report: Mapping[str, Any]) -> Exit:
+        end = describe_status(report["status"], report["seconds"])
+        group = self.isolate.cgroup
+        if self.isolate.memory_exceeded and group is not None and end.code != 0:
+            end = replace(end, reason=f"{out_of_memory(group.bounds)}, {end.reason}")
+        return replace(end, collected={path: base64.b64decode(text) for path, text in report["collected"].items()})
+
+    async def _converse(self, order: bytes) -> dict[str, Any] | None:
+        """Tell process 1 what to run; its report, or None when it was killed before."""
+        loop = asyncio.get_running_loop()
+        received = bytearray()
+        try:
+            await loop.sock_sendall(self.isolate.sock, order)
+            while chunk := await loop.sock_recv(self.isolate.sock, 1 << 16):
+                received += chunk
+                if len(received) > _REPORT_BYTES:
+                    self.kill()
+        except ConnectionError:
+            return None
+        finally:
+            self.isolate.sock.close()
+        return json.loads(received) if received.endswith(b"\n") else None
+
+
+def order_of(spec: CommandSpec, environment: Mapping[str, str], private: str = FILES) -> bytes:
+    """The line that process 1 reads. Raises Invalid for what cannot be passed to a program."""
+    texts = (*spec.argv, *spec.env, *spec.env.values(), spec.cwd)
+    if not spec.argv or any("\0" in text for text in texts) or any("=" in name for name in spec.env):
+        raise Invalid("A command needs at least one word; no word, name or value may hold a NUL, no name an `=`.")
+    if any("/" in name or name in ("", ".", "..") for name in spec.files):
+        raise Invalid(f"Names of private files are plain names without slashes, not {sorted(spec.files)}.")
+    order = {
+        "argv": spec.argv,
+        "env": {**environment, **spec.env},
+        "cwd": spec.cwd,
+        "files": {name: base64.b64encode(content).decode() for name, content in spec.files.items()},
+        "private": private,
+        "collect": spec.collect,
+    }
+    return json.dumps(order).encode() + b"\n"
+
+
+def without_wall(spec: CommandSpec) -> tuple[CommandSpec, str]:
+    """The same command in the host's own names, and its directory for private files, for want of mounts."""
+    if spec.workspace is not None and not isinstance(spec.workspace, Directory):
+        raise Unavailable("Without the wall a workspace is a plain directory: layers cannot be mounted.")
+    private = tempfile.mkdtemp(prefix="stepwell-files-")
+    names = {f"{TOOLS}/{tool.name}": str(tool.path) for tool in spec.tools} | {FILES: private}
+    names[WORKSPACE] = str(spec.workspace.path) if spec.workspace else private
+
+    def here(text: str) -> str:
+        for name, path in names.items():
+            text = text.replace(name, path)
+        return text
+
+    translated = replace(
+        spec,
+        argv=tuple(here(word) for word in spec.argv),
+        env={name: here(value) for name, value in spec.env.items()},
+        cwd=here(spec.cwd),
+        collect=tuple(here(path) for path in spec.collect),
+    )
+    return translated, private
+
+
+def discard(private: str) -> None:
+    """Remove the directory of private files of a command without the wall."""
+    shutil.rmtree(private, ignore_errors=True)

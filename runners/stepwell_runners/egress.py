@@ -1,0 +1,242 @@
+"""The way out of an isolate: an HTTP proxy in the runner, on a listener inside the isolate's own network.
+
+It resolves a name once, judges the addresses it got, and connects to the very address it judged, so that a name which
+answers differently the second time (DNS rebinding) gains nothing. It serves programs that know a proxy: pip, npm, git, curl.
+
+What is refused: everything not public (loopback, private, link-local, the metadata addresses of clouds, carrier NAT,
+documentation, multicast) and every form of IPv6 that carries an IPv4 address inside, for a gateway may unpack it:
+`is_global` accepts NAT64 and 6to4. `exceptions` are hosts the operator vouches for, such as a package index on the
+own network. Behind an upstream proxy it is that proxy which resolves names; literal addresses are judged all the same.
+"""
+
+import asyncio
+import base64
+import ipaddress
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from stepwell_runners.spec import Connection, Egress
+
+_HEAD_BYTES = 16 << 10
+_HEAD_SECONDS, _CONNECT_SECONDS = 15.0, 20.0
+_CHUNK = 1 << 16
+_CONNECTIONS = 64  # at a time, per isolate
+_CARRIERS = tuple(ipaddress.ip_network(text) for text in ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32"))
+
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+class _Refusal(Exception):
+    """Why a connection is not made, with the status that says so."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+@dataclass(frozen=True)
+class Request:
+    """The head of a proxy request: `head` is what to send on, empty for CONNECT."""
+
+    host: str
+    port: int
+    head: bytes
+
+
+def not_public(address: str) -> str | None:
+    """Why this address must not be reached; None when it may."""
+    parsed = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(parsed, ipaddress.IPv6Address):
+        if parsed.ipv4_mapped is not None:
+            return not_public(str(parsed.ipv4_mapped))
+        if any(parsed in network for network in _CARRIERS):
+            return f"{address} carries another address inside"
+    if parsed.is_multicast or not parsed.is_global:
+        return f"{address} is not a public address"
+    return None
+
+
+def allows(egress: Egress, host: str) -> bool:
+    """Whether the step's own list names this host."""
+    if egress.hosts is None:
+        return True
+    name = host.lower().rstrip(".")
+    suffixes = {pattern[1:].lower() for pattern in egress.hosts if pattern.startswith("*.")}
+    return name in {pattern.lower() for pattern in egress.hosts} or any(name.endswith(suffix) for suffix in suffixes)
+
+
+def parse(head: bytes) -> Request:
+    """Read the head of a request to a proxy. Raises ValueError."""
+    first, _, rest = head.partition(b"\r\n")
+    method, target, version = first.decode("ascii").split(" ")
+    if method == "CONNECT":
+        parts = urlsplit(f"//{target}")
+        if not parts.hostname or not parts.port:
+            raise ValueError(f"CONNECT needs host:port, not {target!r}")
+        return Request(parts.hostname, parts.port, b"")
+    parts = urlsplit(target)
+    if parts.scheme != "http" or not parts.hostname:
+        raise ValueError(f"not a request to a proxy: {target[:80]!r}")
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    kept = [
+        line
+        for line in rest.split(b"\r\n")
+        if line and line.split(b":")[0].lower() not in (b"connection", b"proxy-connection", b"proxy-authorization")
+    ]
+    lines = [f"{method} {path} {version}".encode(), *kept, b"Connection: close", b"", b""]
+    return Request(parts.hostname, parts.port or 80, b"\r\n".join(lines))
+
+
+class EgressProxy:
+    """Serves the isolates of one runner; all on one event loop."""
+
+    def __init__(self, exceptions: frozenset[str] = frozenset(), upstream: str | None = None) -> None:
+        self.exceptions = frozenset(name.lower() for name in exceptions)
+        self.upstream = urlsplit(upstream) if upstream else None
+
+    def serve(self, listener: int, egress: Egress) -> Callable[[], None]:
+        """Accept on this descriptor until the returned function is called."""
+        return _Listener(self, socket.socket(fileno=listener), egress).close
+
+    async def connect(self, request: Request, egress: Egress) -> Streams:
+        """Judge and connect. Raises _Refusal; tells `egress.seen` either way."""
+        refused: str | None = None
+        try:
+            if not allows(egress, request.host):
+                raise _Refusal(403, f"{request.host} is not in this step's network list")
+            async with asyncio.timeout(_CONNECT_SECONDS):
+                return await self._reach(request)
+        except (OSError, TimeoutError) as error:
+            refused = f"no connection: {error or 'timed out'}"
+            raise _Refusal(502, f"{request.host}:{request.port}: {refused}") from error
+        except _Refusal as error:
+            refused = str(error)
+            raise
+        finally:
+            if egress.seen is not None:
+                egress.seen(Connection(request.host, request.port, refused))
+
+    async def _reach(self, request: Request) -> Streams:
+        trusted = {request.host.lower(), f"{request.host.lower()}:{request.port}"} & self.exceptions
+        if self.upstream is not None and not trusted:
+            with suppress(ValueError):
+                self._judge(request, [str(ipaddress.ip_address(request.host))])
+            return await self._through(request)
+        loop = asyncio.get_running_loop()
+        found = await loop.getaddrinfo(request.host, request.port, type=socket.SOCK_STREAM)
+        addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
+        return await self._first(addresses if trusted else self._judge(request, addresses), request.port)
+
+    def _judge(self, request: Request, addresses: list[str]) -> list[str]:
+        reasons = {address: not_public(address) for address in addresses}
+        public = [address for address, reason in reasons.items() if reason is None]
+        if not public:
+            raise _Refusal(403, f"{request.host}: {'; '.join(filter(None, reasons.values()))}")
+        return public
+
+    async def _first(self, addresses: list[str], port: int) -> Streams:
+        failure: OSError = OSError("no address")
+        for address in addresses:
+            try:
+                return await asyncio.open_connection(address, port)
+            except OSError as error:
+                failure = error
+        raise failure
+
+    async def _through(self, request: Request) -> Streams:
+        """Through the operator's own proxy."""
+        assert self.upstream is not None
+        reader, writer = await asyncio.open_connection(self.upstream.hostname, self.upstream.port or 3128)
+        target = f"[{request.host}]" if ":" in request.host else request.host
+        lines = [f"CONNECT {target}:{request.port} HTTP/1.1", f"Host: {target}:{request.port}"]
+        if self.upstream.username:
+            credentials = f"{self.upstream.username}:{self.upstream.password or ''}"
+            lines.append(f"Proxy-Authorization: Basic {base64.b64encode(credentials.encode()).decode()}")
+        writer.write("\r\n".join([*lines, "", ""]).encode())
+        answer = await reader.readuntil(b"\r\n\r\n")
+        if answer.split(b" ")[1:2] != [b"200"]:
+            writer.close()
+            raise OSError(f"the upstream proxy answered {answer.splitlines()[0].decode('latin-1')!r}")
+        return reader, writer
+
+
+class _Listener:
+    """The proxy as one isolate sees it."""
+
+    def __init__(self, proxy: EgressProxy, sock: socket.socket, egress: Egress) -> None:
+        sock.setblocking(False)
+        self.proxy, self.sock, self.egress = proxy, sock, egress
+        self.tasks: set[asyncio.Task[None]] = set()
+        self.accepting = asyncio.create_task(self._accept())
+
+    def close(self) -> None:
+        """The isolate is gone, and so are its connections."""
+        self.accepting.cancel()
+        for task in self.tasks:
+            task.cancel()
+        self.sock.close()
+
+    async def _accept(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            client, _ = await loop.sock_accept(self.sock)
+            if len(self.tasks) >= _CONNECTIONS:
+                client.close()
+                continue
+            task = asyncio.create_task(self._serve(client))
+            self.tasks.add(task)
+            task.add_done_callback(self.tasks.discard)
+
+    async def _serve(self, client: socket.socket) -> None:
+        reader, writer = await asyncio.open_connection(sock=client, limit=_HEAD_BYTES)
+        try:
+            async with asyncio.timeout(_HEAD_SECONDS):
+                head = await reader.readuntil(b"\r\n\r\n")
+            request = parse(head[:-2])
+            outside = await self.proxy.connect(request, self.egress)
+        except _Refusal as refusal:
+            await _answer(writer, refusal.status, str(refusal))
+        except (ValueError, asyncio.LimitOverrunError) as error:
+            await _answer(writer, 400, str(error))
+        except (OSError, TimeoutError, asyncio.IncompleteReadError):
+            writer.close()
+        else:
+            await _join(request, (reader, writer), outside)
+        finally:
+            writer.close()
+
+
+async def _answer(writer: asyncio.StreamWriter, status: int, reason: str) -> None:
+    body = f"stepwell: {reason}\n".encode()
+    text = {400: "Bad Request", 403: "Forbidden", 502: "Bad Gateway"}[status]
+    head = f"HTTP/1.1 {status} {text}\r\nContent-Type: text/plain\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    with suppress(OSError):
+        writer.write(head.encode() + body)
+        await writer.drain()
+
+
+async def _join(request: Request, inside: Streams, outside: Streams) -> None:
+    """Copy both ways until both ends have finished."""
+    try:
+        if request.head:
+            outside[1].write(request.head)
+        else:
+            inside[1].write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_copy(inside[0], outside[1]))
+            group.create_task(_copy(outside[0], inside[1]))
+    except* OSError:
+        pass  # one end hung up; the other is closed below
+    finally:
+        outside[1].close()
+
+
+async def _copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+    while chunk := await source.read(_CHUNK):
+        target.write(chunk)
+        await target.drain()
+    if target.can_write_eof():
+        target.write_eof()

@@ -1,0 +1,116 @@
+"""The process that makes mounts and hands them out as descriptors: `python -s -P -S -m stepwell_runners.mounter FD`.
+
+The zygote never learns a path. Layers go into the overlay as descriptors too, so that no host path appears in the
+isolate's mountinfo. As root it stays outside the house (an id mapping inside is refused) and shows the disk's owner as
+the tenant; as an ordinary user it lives in a house of its own and the overlay keeps its marks in `user.` attributes.
+The two forms of marks are never mixed: an overlay of one kind brings files deleted by the other back.
+
+Control socket (SEQPACKET, JSON): the configuration, answered by {"up": true}; then {"id", "owner", "mounts"}, answered
+by {"id"} and one descriptor per mount, or {"id", "failed"}.
+"""
+
+import json
+import os
+import socket
+import sys
+from collections import OrderedDict
+from contextlib import ExitStack
+from typing import Any
+
+from stepwell_runners import house
+from stepwell_runners import syscalls as sys_
+from stepwell_runners.zygote import describe
+
+_KEPT_MAPPINGS = 512
+_SAFE = sys_.ATTR_NOSUID | sys_.ATTR_NODEV
+
+
+def main() -> int:
+    """Serve until the control socket closes."""
+    control = socket.socket(fileno=int(sys.argv[1]))
+    config = json.loads(control.recv(1 << 16))
+    try:
+        if not config["root"]:
+            house.enter_as_user(sys_.NEWNS)
+    except OSError as error:
+        control.send(json.dumps({"failed": describe(error)}).encode())
+        return 1
+    control.send(b'{"up": true}')
+    mounter = Mounter(config["root"])
+    while message := control.recv(1 << 20):
+        mounter.answer(control, json.loads(message))
+    return 0
+
+
+class Mounter:
+    """Makes detached mounts; keeps one id mapping per tenant."""
+
+    def __init__(self, root: bool) -> None:
+        self.root = root
+        self.mappings: OrderedDict[int, int] = OrderedDict()  # owner → user namespace
+
+    def answer(self, control: socket.socket, request: dict[str, Any]) -> None:
+        """Make all mounts of one request, or none."""
+        trees: list[int] = []
+        try:
+            for mount in request["mounts"]:
+                trees.append(self.make(mount, request["owner"]))
+            socket.send_fds(control, [json.dumps({"id": request["id"]}).encode()], trees)
+        except OSError as error:
+            control.send(json.dumps({"id": request["id"], "failed": describe(error)}).encode())
+        finally:
+            for tree in trees:
+                os.close(tree)
+
+    def make(self, mount: dict[str, Any], owner: int) -> int:
+        """A directory, or an overlay when there are `lowers`."""
+        if "lowers" not in mount:
+            return self.tree(mount["path"], owner, _SAFE | (sys_.ATTR_RDONLY if mount["read_only"] else 0))
+        return self.overlay(mount, owner)
+
+    def overlay(self, mount: dict[str, Any], owner: int) -> int:
+        """An overlay of layers that are passed by descriptor; upper and work must be seen through the same mount."""
+        with ExitStack() as stack:
+            context = _owned(stack, sys_.fsopen("overlay"))
+            for path in mount["lowers"]:
+                sys_.fsconfig_fd(context, "lowerdir+", _owned(stack, self.tree(path, owner, 0)))
+            common = os.path.commonpath((mount["upper"], mount["work"]))
+            writable = _owned(stack, self.tree(common, owner, 0))
+            for key, path in (("upperdir", mount["upper"]), ("workdir", mount["work"])):
+                inside = os.open(os.path.relpath(path, common), os.O_PATH | os.O_DIRECTORY, dir_fd=writable)
+                sys_.fsconfig_fd(context, key, _owned(stack, inside))
+            sys_.fsconfig_flag(context, "volatile")
+            if not self.root:
+                sys_.fsconfig_flag(context, "userxattr")
+            return sys_.fsmount(context, _SAFE, "overlay")
+
+    def tree(self, path: str, owner: int, attributes: int) -> int:
+        """A clone of the mount at `path`, owned by the tenant."""
+        tree = sys_.open_tree(path.encode(), recursive=False)
+        try:
+            if self.root:
+                sys_.mount_setattr(tree, attributes | sys_.ATTR_IDMAP, self.mapping(owner), recursive=False)
+            elif attributes:
+                sys_.mount_setattr(tree, attributes, recursive=False)
+        except OSError:
+            os.close(tree)
+            raise
+        return tree
+
+    def mapping(self, owner: int) -> int:
+        """The user namespace that holds this tenant's mapping; making one takes 2 ms."""
+        if owner not in self.mappings:
+            self.mappings[owner] = house.mapping(owner)
+            if len(self.mappings) > _KEPT_MAPPINGS:
+                os.close(self.mappings.popitem(last=False)[1])
+        self.mappings.move_to_end(owner)
+        return self.mappings[owner]
+
+
+def _owned(stack: ExitStack, descriptor: int) -> int:
+    stack.callback(os.close, descriptor)
+    return descriptor
+
+
+if __name__ == "__main__":
+    sys.exit(main())

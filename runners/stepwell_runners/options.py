@@ -1,0 +1,56 @@
+"""What an operator decides about isolates, and the environment every command starts from."""
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import stepwell.authoring
+from stepwell_runners.root import STEPWELL
+
+
+def _library() -> dict[str, Path]:
+    """Stepwell's part that isolates see: the authoring side and nothing else."""
+    package = Path(stepwell.authoring.__file__).parent.parent
+    parts = {"stepwell/__init__.py": package / "__init__.py", "stepwell/authoring": package / "authoring"}
+    return {name: path for name, path in parts.items() if path.exists()}
+
+
+@dataclass(frozen=True)
+class IsolateOptions:
+    """`exceptions` and `upstream` are for hosts that reach the package index through a private address or a proxy."""
+
+    wall: Literal["full", "none"] = "full"
+    exceptions: frozenset[str] = frozenset()  # host or host:port that the egress proxy may reach although not public
+    upstream: str | None = None  # http://host:port of a proxy that the egress proxy itself must use
+    entry: str = "stepwell.authoring.isolate:serve"
+    library: Mapping[str, Path] = field(default_factory=_library)  # name below /opt/stepwell/lib → file or directory
+    isolates_per_zygote: int = 1_000
+    seconds_per_zygote: float = 3_600.0
+
+
+def interpreter() -> str:
+    """The interpreter itself, behind the links of virtual environments."""
+    return os.path.realpath(sys.executable)
+
+
+def prefixes() -> tuple[str, ...]:
+    """Directories that the interpreter needs."""
+    found = (sys.base_prefix, sys.base_exec_prefix, str(Path(interpreter()).parent.parent))
+    return tuple(dict.fromkeys(path for path in found if path not in ("/", "/usr", "/usr/local")))
+
+
+def base_environment() -> dict[str, str]:
+    """What every isolate's environment begins with."""
+    own = str(Path(interpreter()).parent)
+    path = (f"{STEPWELL}/bin", own, "/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
+    return {
+        "PATH": ":".join(dict.fromkeys(path)),
+        "HOME": "/tmp",
+        "USER": "step",
+        "LOGNAME": "step",
+        "LANG": "C.UTF-8",
+        "TMPDIR": "/tmp",
+    }

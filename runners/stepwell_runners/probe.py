@@ -1,0 +1,87 @@
+"""What this host can give, in words: step, errno, and what to change."""
+
+import errno
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from stepwell_runners import syscalls as sys_
+from stepwell_runners.cgroups import Cgroups
+from stepwell_runners.link import Refused
+from stepwell_runners.spec import Finding
+from stepwell_runners.wall import Mode
+
+_MODES = {
+    "house": "full, as root, in a user namespace of its own",
+    "root": "full, as root, without a user namespace of its own",
+    "user": "full, as an ordinary user: all tenants share one uid of the host",
+    "none": "none: steps can do whatever the server's user can do",
+}
+
+
+def remedy(refused: Refused) -> str:
+    """What the operator can change so that this step is allowed."""
+    container = Path("/.dockerenv").exists() or "container" in os.environ
+    if container and refused.number in (errno.EPERM, errno.EACCES):
+        return (
+            "In Docker: run with --security-opt seccomp=unconfined --security-opt systempaths=unconfined, and as root "
+            "also with --cap-add SYS_ADMIN (compose.yaml does)."
+        )
+    if refused.number == errno.ENOSPC:
+        return "User namespaces are switched off: sysctl -w user.max_user_namespaces=10000."
+    if _flag("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == "1":
+        return (
+            "AppArmor restricts user namespaces: sysctl -w kernel.apparmor_restrict_unprivileged_userns=0, or run "
+            "Stepwell as root."
+        )
+    if _flag("/proc/sys/kernel/unprivileged_userns_clone") == "0":
+        return (
+            "User namespaces are for root only: sysctl -w kernel.unprivileged_userns_clone=1, or run Stepwell as root."
+        )
+    if refused.number in (errno.ENOSYS, errno.EINVAL):
+        return "The kernel is too old for this step: Linux 6.13 or newer."
+    if refused.number in (errno.EPERM, errno.EACCES):
+        return "The host forbids this step: run Stepwell as root, or allow unprivileged user namespaces."
+    return "Run `stepwell doctor` as the server's user and report what it says."
+
+
+def _flag(path: str) -> str:
+    try:
+        return Path(path).read_text().strip()
+    except OSError:
+        return ""
+
+
+def findings(
+    mode: Mode | None, refusals: Mapping[str, Refused], cgroups: Cgroups, overlay: Refused | None
+) -> list[Finding]:
+    """Everything about the wall that an operator should know."""
+    found = [_wall(mode, refusals)]
+    if mode in (None, "none"):
+        return found
+    if mode == "root" and "house" in refusals:
+        refused = refusals["house"]
+        found.append(Finding("house", False, f"{refused} (errno {refused.number})", remedy(refused)))
+    version = sys_.landlock_version()
+    detail = f"version {version}" if version else "the kernel has none"
+    found.append(Finding("Landlock", version > 0, detail, "" if version else "Linux 5.13 or newer with Landlock on."))
+    if cgroups.version:
+        found.append(Finding("limits of memory and processes", True, f"cgroups version {cgroups.version}"))
+    else:
+        advice = "Run as root, or delegate memory and pids to the service (systemd: Delegate=yes)."
+        text = f"memory is bounded per process only, not per isolate ({cgroups.problem})"
+        found.append(Finding("limits of memory and processes", False, text, advice))
+    if overlay is None:
+        found.append(Finding("layers of workspaces", True, "overlay"))
+    else:
+        found.append(Finding("layers of workspaces", False, f"{overlay} (errno {overlay.number})", remedy(overlay)))
+    return found
+
+
+def _wall(mode: Mode | None, refusals: Mapping[str, Refused]) -> Finding:
+    if mode == "none":
+        return Finding("wall", False, _MODES[mode], "Unset STEPWELL_TRUST_ALL_CODE.")
+    if mode is not None:
+        return Finding("wall", True, _MODES[mode])
+    refused = next(reversed(list(refusals.values())))
+    return Finding("wall", False, f"{refused} (errno {refused.number})", remedy(refused))

@@ -1,0 +1,200 @@
+"""The process from which isolates are forked: `python -s -P -S -m stepwell_runners.zygote CONTROL_FD`.
+
+Exec'ed fresh and single-threaded, so that no lock, connection, key or tenant's data is ever in its memory; already in
+the isolates' read-only root and, where the host allows, in a user namespace in which real root does not exist. What
+makes a boot fast is what is already done here: the imports, the root, the seccomp program, a frozen heap.
+
+Control socket (SEQPACKET, JSON): first the configuration, answered by {"up": true} or {"failed": …}; then orders with
+descriptors, each answered by {"id", "pid"} and a pidfd or {"id", "failed"}; and {"id", "status"} whenever an isolate
+and all its processes are gone. End of file ends the zygote, and its death ends every isolate.
+`-I` would also ignore PYTHONHASHSEED, which the replay needs; `-S` keeps site-packages out.
+"""
+
+import base64
+import gc
+import importlib
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from stepwell_runners import house, init, root, wall
+from stepwell_runners import syscalls as sys_
+
+_PRELOADED = """asyncio base64 collections contextlib copy dataclasses datetime decimal enum functools hashlib hmac inspect
+itertools json logging math operator pathlib random re secrets shlex statistics string subprocess tempfile textwrap
+threading time traceback types typing urllib.parse uuid warnings zoneinfo encodings.idna concurrent.futures.thread""".split()
+_SYS_ADMIN, _SETUID, _SETGID, _SETPCAP, _NET_ADMIN = 21, 7, 6, 8, 12
+
+
+def main() -> int:
+    """Become a zygote and serve until the control socket closes."""
+    control = socket.socket(fileno=int(sys.argv[1]))
+    try:
+        plan, entry = prepare(json.loads(control.recv(1 << 20)))
+    except Exception as error:
+        control.send(json.dumps({"failed": describe(error)}).encode())
+        return 1
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    control.send(b'{"up": true}')
+    Zygote(control, plan, entry).serve()
+    return 0
+
+
+def prepare(config: dict[str, Any]) -> tuple[wall.Plan, Callable[[socket.socket], object]]:
+    """Enter root and house, import what isolates need, give up what is not needed."""
+    mode: wall.Mode = config["mode"]
+    environment: dict[str, str] = config["environment"]
+    os.environ.clear()
+    os.environ.update(environment)
+    if mode == "user":
+        house.enter_as_user(sys_.NEWNS)
+    elif mode != "none":
+        sys_.unshare(sys_.NEWNS)
+    if mode != "none":
+        root.build(config["interpreter"], config["prefixes"], config["library"], with_proc=mode != "root")
+    if mode == "house":
+        house.enter_as_root()
+    elif mode == "root":
+        sys_.set_capabilities((_SYS_ADMIN, _SETUID, _SETGID, _SETPCAP, _NET_ADMIN))
+    entry = _import_entry(config)
+    plan = wall.Plan(mode, base64.b64decode(config["seccomp"]), config["landlock"])
+    return plan, entry
+
+
+def _import_entry(config: dict[str, Any]) -> Callable[[socket.socket], object]:
+    """Import for the isolates, from where they will find it, and forget where this process came from."""
+    for name in _PRELOADED:
+        importlib.import_module(name)
+    own = sys.path[:]
+    standard = [path for path in own if path not in config["origins"]]
+    libraries = [f"{root.STEPWELL}/lib"] if config["mode"] != "none" else config["library_roots"]
+    sys.path[:] = [*standard, *libraries]
+    sys.executable = config["interpreter"]
+    module, _, name = config["entry"].partition(":")
+    entry = getattr(importlib.import_module(module), name)
+    assert callable(entry)
+    return entry  # type: ignore[no-any-return]
+
+
+def describe(error: BaseException) -> dict[str, Any]:
+    """An error as the host is told of it: the step of the wall, the errno, the text."""
+    frames = traceback.extract_tb(error.__traceback__)
+    inside = [frame.name for frame in frames if frame.filename.endswith(("wall.py", "root.py", "house.py"))]
+    return {
+        "step": inside[-1] if inside else "start",
+        "errno": getattr(error, "errno", None),
+        "text": f"{type(error).__name__}: {error}",
+    }
+
+
+class Zygote:
+    """Forks isolates on order and tells when they are gone."""
+
+    def __init__(self, control: socket.socket, plan: wall.Plan, entry: Callable[[socket.socket], object]) -> None:
+        self.control = control
+        self.plan = plan
+        self.entry = entry
+        self.isolates: dict[int, int] = {}  # pid → id
+
+    def serve(self) -> None:
+        """Wait for orders and for deaths."""
+        woken, waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(waker)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which then closes the socket
+        poll = select.poll()
+        poll.register(self.control, select.POLLIN)
+        poll.register(woken, select.POLLIN)
+        while True:
+            ready = {descriptor for descriptor, _ in poll.poll()}
+            if woken in ready:
+                os.read(woken, 4096)
+                self.reap()
+            if self.control.fileno() in ready and not self.take_order():
+                return
+
+    def reap(self) -> None:
+        """Report every isolate whose process 1 has ended; the kernel has killed all others in it by then."""
+        while self.isolates:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if not pid:
+                return
+            identity = self.isolates.pop(pid, None)
+            if identity is not None:
+                self.control.send(json.dumps({"id": identity, "status": status}).encode())
+
+    def take_order(self) -> bool:
+        """Fork one isolate. False at end of file."""
+        message, descriptors, _, _ = socket.recv_fds(self.control, 1 << 16, 253)
+        if not message:
+            return False
+        order = wall.Order(**json.loads(message))
+        try:
+            pid, pidfd = self.fork()
+        except OSError as error:
+            self.control.send(json.dumps({"id": order.id, "failed": describe(error)}).encode())
+        else:
+            if pid == 0:
+                self.become_isolate(order, descriptors)
+            self.isolates[pid] = order.id
+            socket.send_fds(self.control, [json.dumps({"id": order.id, "pid": pid}).encode()], [pidfd])
+            os.close(pidfd)
+        for descriptor in descriptors:
+            os.close(descriptor)
+        return True
+
+    def fork(self) -> tuple[int, int]:
+        """Fork, into namespaces of its own where there is a wall."""
+        return sys_.fork_into(0 if self.plan.mode == "none" else wall.NAMESPACES)
+
+    def become_isolate(self, order: wall.Order, descriptors: Sequence[int]) -> None:
+        """Never returns: raise the wall, say so, serve, end."""
+        status = 70
+        try:
+            signal.set_wakeup_fd(-1)
+            for number in (signal.SIGCHLD, signal.SIGINT):
+                signal.signal(number, signal.SIG_DFL)
+            sock = self.seal(order, list(descriptors))
+            if order.command:
+                init.serve(sock, walled=self.plan.mode != "none")
+            else:
+                gc.enable()
+                self.entry(sock)
+            status = 0
+        except SystemExit as end:
+            status = end.code if isinstance(end.code, int) else 1
+        finally:
+            os._exit(status & 0xFF)
+
+    def seal(self, order: wall.Order, descriptors: list[int]) -> socket.socket:
+        """Build the wall around this process and tell the host how that went."""
+        sock = descriptors.pop(0)
+        output = descriptors.pop(0) if order.command else None
+        nothing = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+        for number in (0, 1, 2):
+            os.dup2(nothing, number)
+        copy = os.dup(sock)
+        try:
+            wall.build(self.plan, order, sock, output, descriptors)
+        except Exception as error:
+            for number in (copy, 3):
+                try:
+                    os.write(number, json.dumps({"failed": describe(error)}).encode() + b"\n")
+                    break
+                except OSError:
+                    continue  # closed already by the wall; the next number is the same socket
+            os._exit(71)
+        os.write(3, b'{"ready": true}\n')
+        return socket.socket(fileno=3)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
