@@ -1,0 +1,91 @@
+"""What a pipeline may catch, and what it is told when it is written wrongly.
+
+StepFailed            a step failed for good: `step`, `type`, `message`, `traceback`
+├── Rejected          people said no
+├── ApprovalTimeout   nobody decided in time
+└── EventTimeout      the event did not come in time
+FinalError            raised inside `step.do`: do not try again
+NotDurable            `run` did something that a replay could not repeat
+NotExecuted           an option or call that this version of Stepwell does not execute
+"""
+
+import traceback
+from collections.abc import Mapping
+from typing import Any
+
+MESSAGE_LENGTH = 4_000
+TRACEBACK_LENGTH = 12_000
+
+
+class StepFailed(Exception):
+    """A step failed for good. The code always receives the journaled form, never the original exception."""
+
+    def __init__(self, type: str, message: str, traceback: str = "", step: str = "") -> None:
+        super().__init__(type, message, traceback, step)
+        self.type = type
+        self.message = message
+        self.traceback = traceback
+        self.step = step
+
+    def __str__(self) -> str:
+        what = self.message if self.type in QUIET_TYPES else f"{self.type}: {self.message}"
+        return f"step {self.step!r} failed: {what}" if self.step else what
+
+
+class Rejected(StepFailed):
+    """People said no to an approval."""
+
+
+class ApprovalTimeout(StepFailed):
+    """Nobody decided an approval in time."""
+
+
+class EventTimeout(StepFailed):
+    """The event that a step waited for did not come in time."""
+
+
+class FinalError(Exception):
+    """Raise it inside a `step.do` function when trying again cannot help."""
+
+
+class NotDurable(RuntimeError):
+    """`run` did something that a replay could not repeat; the message names the step call to use instead."""
+
+
+class NotExecuted(NotImplementedError):
+    """An option or call that this version of Stepwell does not execute; nothing is ignored silently."""
+
+
+QUIET_TYPES = frozenset({"CommandFailed", "Rejected", "ApprovalTimeout", "EventTimeout", "Timeout", "ResultRefused"})
+"""Types that Stepwell gives itself: their message already says everything."""
+
+_BY_KIND: dict[str, dict[str, type[StepFailed]]] = {
+    "approval": {"Rejected": Rejected, "ApprovalTimeout": ApprovalTimeout},
+    "event": {"EventTimeout": EventTimeout},
+}
+
+
+def failure_of(kind: str, name: str, error: Mapping[str, Any]) -> StepFailed:
+    """Turn a journaled error into the exception that the code receives."""
+    named = str(error.get("type", "StepFailed"))
+    known = _BY_KIND.get(kind, {}).get(named, StepFailed)
+    return known(named, str(error.get("message", "")), str(error.get("traceback", "")), name)
+
+
+def describe_error(error: BaseException) -> dict[str, Any]:
+    """Turn an exception of the author's code into its journaled form, without Stepwell's own frames."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(_OWN)]
+    lines = ["Traceback (most recent call last):\n", *traceback.format_list(frames)] if frames else []
+    text = "".join([*lines, *traceback.format_exception_only(error)])
+    return {"type": type(error).__name__, "message": message_of(error), "traceback": text[-TRACEBACK_LENGTH:]}
+
+
+def message_of(error: BaseException) -> str:
+    """Say what an exception says, even when its own `__str__` fails."""
+    try:
+        return str(error)[:MESSAGE_LENGTH]
+    except Exception as broken:
+        return f"(no message: {type(error).__name__}.__str__ raised {type(broken).__name__})"
+
+
+_OWN = __file__.rpartition("/")[0] + "/"

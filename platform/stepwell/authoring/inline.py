@@ -1,0 +1,219 @@
+"""Attempts of `step.do`: functions that run inside the turn's isolate, beside `run()`.
+
+Async functions are tasks of the outer loop, sync ones run in daemon threads that hand their result to the wire
+themselves. Whoever ends an attempt first takes it out of `running`; a thread that comes home after its timeout, or
+after the code dropped the step, finds its attempt gone and its result is forgotten.
+"""
+
+import asyncio
+import contextvars
+import inspect
+import queue
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from stepwell.authoring.failures import describe_error
+from stepwell.authoring.loop import StepFuture
+from stepwell.authoring.prints import CURRENT_STEP, Prints
+from stepwell.authoring.results import ResultRefused, decode, encode_result
+from stepwell.authoring.retries import Retry
+from stepwell.authoring.wire import Wire, encode
+
+ANNOUNCE_SECONDS = 0.05
+"""A step that has lasted this long is shown as running."""
+ABANDON_SECONDS = 5.0
+"""How long a cancelled async function may take for its `finally:` before its attempt is over without it."""
+
+_clock = time.perf_counter
+_Error = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a `step.do` does."""
+
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    retry: Retry
+    timeout: float | None
+
+
+class Attempt:
+    """One try of a `step.do`."""
+
+    __slots__ = ("announced", "key", "name", "number", "started", "step", "task", "timed_out", "timer", "work")
+
+    def __init__(self, step: StepFuture, number: int) -> None:
+        self.step = step
+        self.key = step.key
+        self.name = step.name
+        self.number = number
+        self.work: Work = step.work
+        self.started = _clock()
+        self.announced = False
+        self.timed_out = False
+        self.task: asyncio.Task[None] | None = None
+        self.timer: asyncio.TimerHandle | None = None
+
+
+class Inline:
+    """Runs attempts and turns their ends into commands."""
+
+    def __init__(self, outer: asyncio.AbstractEventLoop, wire: Wire, prints: Prints) -> None:
+        self.running: dict[str, Attempt] = {}
+        self.unconfirmed: dict[str, tuple[bool, Any]] = {}
+        self._outer = outer
+        self._wire = wire
+        self._prints = prints
+        self._threads = Threads()
+        self._announcing = False
+
+    def start(self, step: StepFuture, number: int) -> None:
+        """Begin an attempt on the outer loop."""
+        attempt = Attempt(step, number)
+        work = attempt.work
+        self.running[step.key] = attempt
+        context = contextvars.Context()
+        context.run(CURRENT_STEP.set, step.key)
+        if inspect.iscoroutinefunction(work.function):
+            attempt.task = self._outer.create_task(self._run_async(attempt), context=context)
+        else:
+            self._threads.call(context.run, self._run_sync, attempt)
+        if work.timeout is not None:
+            attempt.timer = self._outer.call_later(work.timeout, self._time_out, attempt)
+        if not self._announcing:
+            self._announcing = True
+            self._outer.call_later(ANNOUNCE_SECONDS, self._announce)
+
+    def drop(self, key: str) -> None:
+        """Forget an attempt that the code has cancelled: an async function is cancelled, a thread abandoned."""
+        attempt = self.running.pop(key, None)
+        if attempt is None:
+            return
+        if attempt.timer is not None:
+            attempt.timer.cancel()
+        if attempt.task is not None:
+            self._outer.call_soon(attempt.task.cancel)
+
+    async def _run_async(self, attempt: Attempt) -> None:
+        try:
+            value = await attempt.work.function(*attempt.work.args)
+        except BaseException as error:  # a failed step must not end the loop, not even by SystemExit
+            self._failed(attempt, error)
+        else:
+            self._returned(attempt, value)
+
+    def _run_sync(self, attempt: Attempt) -> None:
+        try:
+            value = attempt.work.function(*attempt.work.args)
+            if inspect.iscoroutine(value):
+                value.close()
+                raise TypeError("the function returned a coroutine. Give step.do the async function itself, not a lambda.")
+        except BaseException as error:  # the thread serves other steps after this one
+            self._failed(attempt, error)
+        else:
+            self._returned(attempt, value)
+
+    def _returned(self, attempt: Attempt, value: Any) -> None:
+        if attempt.timed_out:
+            self._timed_out(attempt)
+            return
+        try:
+            text = encode_result(value, f"The result of step {attempt.name!r}")
+        except ResultRefused as error:
+            refusal = {"type": "ResultRefused", "message": str(error), "traceback": ""}
+            self._end(attempt, False, refusal, encode(refusal))
+        else:
+            self._end(attempt, True, decode(text), text)
+
+    def _failed(self, attempt: Attempt, error: BaseException) -> None:
+        if attempt.timed_out:
+            self._timed_out(attempt)
+        else:
+            self._settle(attempt, describe_error(error), isinstance(error, attempt.work.retry.never))
+
+    def _timed_out(self, attempt: Attempt) -> None:
+        message = f"took longer than its timeout of {attempt.work.timeout:g} s"
+        self._settle(attempt, {"type": "Timeout", "message": message, "traceback": ""}, False)
+
+    def _settle(self, attempt: Attempt, error: _Error, final: bool) -> None:
+        if final or attempt.number > attempt.work.retry.max:
+            self._end(attempt, False, error, encode(error))
+        elif self._take(attempt):
+            delay = attempt.work.retry.delay_after(attempt.number)
+            step = attempt.step
+            self._send(encode(["retry", attempt.key, attempt.name, step.fingerprint, attempt.number, error, delay]))
+
+    def _end(self, attempt: Attempt, ok: bool, value: Any, text: str) -> None:
+        if self._take(attempt):
+            self.unconfirmed[attempt.key] = (ok, value)
+            seconds = _clock() - attempt.started
+            self._send(
+                f'["do",{encode(attempt.key)},{encode(attempt.name)},"{attempt.step.fingerprint}",'
+                f"{attempt.number},{'true' if ok else 'false'},{text},{seconds:.6f}]"
+            )
+
+    def _take(self, attempt: Attempt) -> bool:
+        if self.running.get(attempt.key) is not attempt or self.running.pop(attempt.key, None) is not attempt:
+            return False
+        if attempt.timer is not None and attempt.task is not None:
+            attempt.timer.cancel()
+        self._prints.close_step(attempt.key)
+        return True
+
+    def _send(self, command: str) -> None:
+        self._wire.put(command)
+        if threading.get_ident() == self._prints.ident and self.running:
+            self._outer.call_soon(self._wire.flush)  # others may end in this same round of the loop: one write
+        else:
+            self._wire.flush()
+
+    def _time_out(self, attempt: Attempt) -> None:
+        if self.running.get(attempt.key) is not attempt:
+            return
+        attempt.timed_out = True
+        if attempt.task is None:
+            self._timed_out(attempt)
+        else:
+            attempt.task.cancel()
+            self._outer.call_later(ABANDON_SECONDS, self._timed_out, attempt)
+
+    def _announce(self) -> None:
+        now = _clock()
+        for attempt in list(self.running.values()):
+            if not attempt.announced and now - attempt.started >= ANNOUNCE_SECONDS * 0.9:
+                attempt.announced = True
+                self._wire.put(encode(["running", attempt.key, attempt.name, attempt.number]))
+        self._wire.flush()
+        self._announcing = bool(self.running)
+        if self._announcing:
+            self._outer.call_later(ANNOUNCE_SECONDS, self._announce)
+
+
+class Threads:
+    """Daemon threads that are kept for the next call; there is one for each call in flight."""
+
+    def __init__(self) -> None:
+        self._calls: queue.SimpleQueue[tuple[Callable[..., Any], tuple[Any, ...]]] = queue.SimpleQueue()
+        self._idle = 0
+        self._lock = threading.Lock()
+
+    def call(self, function: Callable[..., Any], *args: Any) -> None:
+        """Run a function that never raises in a thread."""
+        with self._lock:
+            fresh = self._idle == 0
+            if not fresh:
+                self._idle -= 1
+        self._calls.put((function, args))
+        if fresh:
+            threading.Thread(target=self._serve, name="step.do", daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            function, args = self._calls.get()
+            function(*args)
+            with self._lock:
+                self._idle += 1

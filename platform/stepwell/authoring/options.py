@@ -1,0 +1,214 @@
+"""The settings of `step.run` and `step.approval`: what an author may write, and the JSON that the host receives.
+
+Every option is checked when the step is called, so a mistake names the author's line. An option that this version does
+not execute is refused: a pipeline that asks for a database service and silently gets none is worse than none at all.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from stepwell.authoring.durations import seconds_of
+from stepwell.authoring.failures import NotExecuted
+from stepwell.authoring.retries import retry_of
+
+
+@dataclass(frozen=True)
+class SecretFile:
+    """A secret given as the path of a private file instead of a variable's text."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Service:
+    """A container beside a step. This version does not execute services."""
+
+    image: str
+
+
+def file(name: str) -> SecretFile:
+    """Give a secret as a file: `secrets={"KUBECONFIG": file("KUBE")}` sets the variable to a path."""
+    return SecretFile(_text("file", name))
+
+
+def service(image: str = "", **settings: object) -> Service:
+    """Refuse: services beside a step are not executed yet."""
+    raise NotExecuted(f"service({image!r}) is not executed by this version of Stepwell. {_UNEXECUTED['services']}")
+
+
+def run_options(command: object, given: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Check a command with its options and give their JSON form; `defaults` are the pipeline's."""
+    options: dict[str, Any] = {"command": _command(command)}
+    for name, value in {**defaults, **given}.items():
+        if value is not None:
+            options[name] = _checked("step.run", name, value, _RUN)
+    if "setup_inputs" in options and "setup" not in options:
+        raise ValueError('setup_inputs needs setup: write setup="pip install -r requirements.txt" beside it.')
+    return options
+
+
+def check_defaults(defaults: object) -> dict[str, Any]:
+    """Check a pipeline's `defaults`, which apply to every step.run."""
+    if not isinstance(defaults, Mapping):
+        raise TypeError(f'defaults has value {defaults!r}. Write a dict of step.run options: {{"timeout": "20 minutes"}}.')
+    for name, value in defaults.items():
+        _checked("defaults", name, value, _RUN)
+    return dict(defaults)
+
+
+def approval_options(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Check the settings of an approval and give their JSON form."""
+    options: dict[str, Any] = {"message": name}
+    for option, value in given.items():
+        if value is not None:
+            options[option] = _checked("step.approval", option, value, _APPROVAL)
+    return options
+
+
+def _checked(call: str, name: str, value: object, known: Mapping[str, Callable[[str, Any], Any]]) -> Any:
+    if name in known:
+        return known[name](name, value)
+    if name in _UNEXECUTED:
+        raise NotExecuted(f"{call} option {name!r} is not executed by this version of Stepwell. {_UNEXECUTED[name]}")
+    raise TypeError(f"{call} has no option {name!r}. Known are: {', '.join(sorted(known))}.")
+
+
+_UNEXECUTED = {
+    "services": "Start the service inside the command, or use a test server that the deployment provides.",
+    "cache": "Use tools= or setup= for what should be installed once, and leave cache out.",
+    "reuse": "Leave it out; the step then runs every time.",
+    "labels": "Leave it out; there is one runner.",
+    "undo": "Catch StepFailed in run() and call the undoing step there.",
+}
+
+
+def _command(value: object) -> str | list[str]:
+    if isinstance(value, str) and value.strip() and "\0" not in value:
+        return value
+    if isinstance(value, (list, tuple)) and value and all(isinstance(part, str) and "\0" not in part for part in value):
+        return list(value)
+    raise TypeError(f'command has value {value!r}. Write a shell command like "pytest -q", or a list of arguments.')
+
+
+def _text(name: str, value: object) -> str:
+    if isinstance(value, str) and value.strip() and "\0" not in value:
+        return value
+    raise TypeError(f"{name} has value {value!r}. Write a text that is not empty.")
+
+
+def _texts(name: str, value: object) -> list[str]:
+    if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
+        return [_text(name, item) for item in value]
+    raise TypeError(f"{name} has value {value!r}. Write a list of texts.")
+
+
+def _flag(name: str, value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    raise TypeError(f"{name} has value {value!r}. Write True or False.")
+
+
+def _variable(name: str, variable: object) -> str:
+    if isinstance(variable, str) and re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", variable):
+        return variable
+    raise ValueError(f"{name} names the variable {variable!r}. Write letters, digits and _, not beginning with a digit.")
+
+
+def _env(name: str, value: object) -> dict[str, str]:
+    if not isinstance(value, Mapping):
+        raise TypeError(f'{name} has value {value!r}. Write a dict of texts: {{"NAME": "value"}}.')
+    out = {}
+    for variable, text in value.items():
+        if not isinstance(text, (str, int, float)) or isinstance(text, bool) or "\0" in str(text):
+            raise TypeError(f"{name} gives {variable!r} the value {text!r}. Write a text or a number.")
+        out[_variable(name, variable)] = str(text)
+    return out
+
+
+def _secrets(name: str, value: object) -> list[str] | dict[str, Any]:
+    if isinstance(value, Mapping):
+        return {_variable(name, variable): _secret(name, secret) for variable, secret in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
+        return [_variable(name, item) for item in value]
+    raise TypeError(f'{name} has value {value!r}. Write a list like ["DEPLOY_KEY"], or {{"VARIABLE": "SECRET"}}.')
+
+
+def _secret(name: str, secret: object) -> Any:
+    return {"file": secret.name} if isinstance(secret, SecretFile) else _text(name, secret)
+
+
+def _network(name: str, value: object) -> bool | list[str]:
+    return value if isinstance(value, bool) else _texts(name, value)
+
+
+def _relative(name: str, value: object) -> str:
+    path = _text(name, value)
+    if path.startswith("/") or ".." in path.split("/"):
+        raise ValueError(f'{name} has value {value!r}. Write a path inside the workspace, like "services/api".')
+    return path
+
+
+def _paths(name: str, value: object) -> list[str]:
+    return [_relative(name, path) for path in _texts(name, value)]
+
+
+def _timeout(name: str, value: object) -> float:
+    seconds = seconds_of(value, name)
+    if seconds == 0:
+        raise ValueError(f"{name} has value {value!r}. It must be longer than 0.")
+    return seconds
+
+
+def _retries(name: str, value: object) -> dict[str, Any]:
+    return retry_of(value).as_json()
+
+
+def _cpu(name: str, value: object) -> float:
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value <= 1024:
+        return float(value)
+    raise ValueError(f"{name} has value {value!r}. Write a number of processors, like 2 or 0.5.")
+
+
+_SIZES = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
+
+
+def _memory(name: str, value: object) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        return value
+    size = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?\s*", value.lower()) if isinstance(value, str) else None
+    if size is None or float(size[1]) == 0:
+        raise ValueError(f'{name} has value {value!r}. Write something like "512 MB" or "2 GB", or a number of bytes.')
+    return int(float(size[1]) * _SIZES[size[2]])
+
+
+def _count(name: str, value: object) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 100:
+        return value
+    raise ValueError(f"{name} has value {value!r}. Write a whole number of people between 1 and 100.")
+
+
+def _fields(name: str, value: object) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise TypeError(f'{name} has value {value!r}. Write a dict: {{"version": "1.0", "where": ["eu", "us"]}}.')
+    return {_text(name, field): _field(name, field, kind) for field, kind in value.items()}
+
+
+def _field(name: str, field: str, kind: object) -> Any:
+    if isinstance(kind, (str, bool, int, float)):
+        return kind
+    if isinstance(kind, (list, tuple)) and kind and all(isinstance(choice, str) for choice in kind):
+        return list(kind)
+    raise TypeError(f"{name} gives {field!r} the value {kind!r}. Write a default, or a list of choices.")
+
+
+_RUN: dict[str, Callable[[str, Any], Any]] = {
+    "tools": _texts, "image": _text, "python": _text, "setup": _text, "setup_inputs": _paths, "env": _env,
+    "secrets": _secrets, "environment": _text, "network": _network, "cwd": _relative, "timeout": _timeout,
+    "retries": _retries, "check": _flag, "keep": _flag, "junit": _paths, "artifacts": _paths, "memory": _memory,
+    "cpu": _cpu,
+}  # fmt: skip
+_APPROVAL: dict[str, Callable[[str, Any], Any]] = {
+    "environment": _text, "reviewers": _texts, "count": _count, "fields": _fields, "timeout": _timeout,
+}  # fmt: skip

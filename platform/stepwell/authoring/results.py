@@ -1,0 +1,89 @@
+"""What steps give back, and the JSON form in which everything crosses the journal."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+RESULT_BYTES = 1_048_576
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a command ended. `outputs` are the `key=value` lines it wrote to `$STEPWELL_OUTPUT`."""
+
+    exit_code: int = 0
+    seconds: float = 0.0
+    outputs: Mapping[str, str] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return self.exit_code == 0
+
+
+@dataclass(frozen=True)
+class Approval:
+    """Who said yes, when (seconds since the epoch), and what they wrote."""
+
+    by: str = ""
+    at: float = 0.0
+    comment: str = ""
+    fields: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _plain(value: object) -> Any:
+    if isinstance(value, (Result, Approval)):
+        return value.__dict__
+    raise TypeError(f"an object of type {type(value).__qualname__}")
+
+
+def _named(value: object) -> Any:
+    if isinstance(value, (Result, Approval)):
+        return value.__dict__
+    return f"<{type(value).__qualname__}>"
+
+
+encode: Callable[[object], str] = json.JSONEncoder(
+    separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=_plain
+).encode
+_encode_loosely = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, default=_named).encode
+decode: Callable[[str], Any] = json.JSONDecoder().decode
+
+
+class ResultRefused(Exception):
+    """A value that cannot be journaled."""
+
+
+def encode_result(value: object, what: str) -> str:
+    """Encode a value for the journal. `what` begins the message of ResultRefused."""
+    try:
+        text = encode(value)
+        size = len(text) if text.isascii() else len(text.encode())
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ResultRefused(
+            f"{what} is not JSON: it contains {_fault(error)}. "
+            "Return text, numbers, true/false, None, and lists or dicts of them."
+        ) from error
+    if size > RESULT_BYTES:
+        raise ResultRefused(
+            f"{what} is {size:,} bytes of JSON; at most {RESULT_BYTES:,} (1 MiB) are kept. "
+            "Write large data to a file of the workspace and return its path."
+        )
+    return text
+
+
+def _fault(error: Exception) -> str:
+    if isinstance(error, UnicodeEncodeError):
+        return "text that is not valid Unicode"
+    if isinstance(error, RecursionError) or "Circular" in str(error):
+        return "a value that contains itself, or is nested too deeply"
+    if isinstance(error, ValueError):
+        return "a number that is infinite or not a number"
+    return str(error)
+
+
+def canonical(value: object) -> str:
+    """Give a text for fingerprints: the same for equal arguments in every process, never an address."""
+    try:
+        return _encode_loosely(value)
+    except (TypeError, ValueError, RecursionError):
+        return f"<{type(value).__qualname__}>"

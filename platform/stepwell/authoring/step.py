@@ -1,0 +1,135 @@
+"""The calls of `step`: each registers a durable step when it is called and returns what can be awaited."""
+
+import datetime
+import random
+import uuid
+import zlib
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from stepwell.authoring.durations import Duration, seconds_of
+from stepwell.authoring.failures import NotExecuted
+from stepwell.authoring.inline import Work
+from stepwell.authoring.options import approval_options, run_options
+from stepwell.authoring.results import Approval, Result, canonical
+from stepwell.authoring.retries import FUNCTION_DEFAULT, Retry, retry_of
+
+if TYPE_CHECKING:
+    from stepwell.authoring.turn import Turn
+
+NAME_LENGTH = 200
+
+
+class Step:
+    """What `run(self, event, step)` receives. Names repeat freely: the n-th use of a name is a step of its own."""
+
+    def __init__(self, turn: "Turn", run: str, defaults: dict[str, Any]) -> None:
+        self._turn = turn
+        self._defaults = defaults
+        self._random = random.Random(run)  # noqa: S311 - the same on every replay is the point
+
+    def do(
+        self, name: str, function: Callable[..., Any], *args: Any, retries: int | Retry | None = None,
+        timeout: Duration | None = None, **unknown: Any,
+    ) -> Awaitable[Any]:  # fmt: skip
+        """Run a function durably beside run(): async on a loop, sync in a thread. Its result must be JSON, ≤ 1 MiB."""
+        if unknown:
+            _refuse_unknown("step.do", unknown, "retries, timeout; give arguments of the function by position")
+        if not callable(function):
+            raise TypeError(f"step.do({name!r}, …) was given {function!r}. Give it a function, not the result of a call.")
+        retry = FUNCTION_DEFAULT if retries is None else retry_of(retries)
+        limit = None if timeout is None else seconds_of(timeout, "timeout")
+        called = getattr(function, "__qualname__", type(function).__qualname__)
+        fingerprint = _fingerprint("do", f"{called}{canonical(args)}" if args else called)
+        return self._turn.ask("do", _name(name), fingerprint, work=Work(function, args, retry, limit))
+
+    def run(self, name: str, command: str | Sequence[str], **options: Any) -> Awaitable[Result]:
+        """Run a shell command (text) or a program (list) in an isolate with the workspace, or in `image=`."""
+        checked = run_options(command, options, self._defaults)
+        return self._turn.ask("run", _name(name), _fingerprint("run", canonical(checked)), checked)
+
+    def read(self, path: str) -> Awaitable[str]:
+        """Read a text file of the workspace as it is now."""
+        if not isinstance(path, str) or not path or path.startswith("/") or ".." in path.split("/"):
+            raise ValueError(f'step.read has path {path!r}. Write a path inside the workspace, like "VERSION".')
+        return self._turn.ask("read", f"read {path}"[:NAME_LENGTH], _fingerprint("read", path), {"path": path})
+
+    def sleep(self, name: str, duration: Duration) -> Awaitable[None]:
+        """Sleep; the run hibernates."""
+        seconds = seconds_of(duration, "step.sleep duration")
+        return self._sleep(name, seconds, self._turn.loop.now + seconds)
+
+    def sleep_until(self, name: str, when: datetime.datetime) -> Awaitable[None]:
+        """Sleep until a moment; the run hibernates."""
+        if not isinstance(when, datetime.datetime) or when.tzinfo is None:
+            raise ValueError(f"step.sleep_until has time {when!r}. Write a datetime with a time zone.")
+        due = when.timestamp()
+        return self._sleep(name, max(0.0, due - self._turn.loop.now), due)
+
+    def _sleep(self, name: str, seconds: float, due: float) -> Awaitable[None]:
+        fingerprint = _fingerprint("sleep", f"{seconds:.3f}")
+        return self._turn.ask("sleep", _name(name), fingerprint, {"seconds": seconds}, due)
+
+    def wait_for_event(self, name: str, *, type: str, timeout: Duration | None = "24 hours") -> Awaitable[Any]:
+        """Wait for an event sent to this run and return its payload, or raise EventTimeout; the run hibernates."""
+        if not isinstance(type, str) or not type:
+            raise TypeError(f"step.wait_for_event has type {type!r}. Write the event's type as a text.")
+        seconds = None if timeout is None else seconds_of(timeout, "timeout")
+        options = {"type": type, "timeout": seconds}
+        due = None if seconds is None else self._turn.loop.now + seconds
+        return self._turn.ask("event", _name(name), _fingerprint("event", canonical(options)), options, due)
+
+    def approval(self, name: str, **options: Any) -> Awaitable[Approval]:
+        """Wait until people approve, or raise Rejected or ApprovalTimeout; the run hibernates."""
+        checked = approval_options(_name(name), options)
+        seconds = checked.get("timeout")
+        due = None if seconds is None else self._turn.loop.now + seconds
+        return self._turn.ask("approval", name, _fingerprint("approval", canonical(checked)), checked, due)
+
+    def now(self) -> datetime.datetime:
+        """Give the time of the last thing that happened in the run, in UTC; the same on every replay."""
+        return datetime.datetime.fromtimestamp(self._turn.loop.now, datetime.UTC)
+
+    def random(self) -> float:
+        """Give a number from 0 to 1; the same on every replay."""
+        return self._random.random()
+
+    def uuid(self) -> str:
+        """Give a random UUID as text; the same on every replay."""
+        return str(uuid.UUID(int=self._random.getrandbits(128), version=4))
+
+    def __getattr__(self, name: str) -> Any:
+        if name in _UNEXECUTED:
+            raise NotExecuted(f"step.{name} is not executed by this version of Stepwell. {_UNEXECUTED[name]}")
+        raise AttributeError(f"step has no call {name!r}. Known are: {', '.join(_CALLS)}.")
+
+
+_CALLS = tuple(name for name in vars(Step) if not name.startswith("_"))
+_UNEXECUTED = {
+    "image": 'Build the image with step.run(name, "…", image=…) on a builder that you trust.',
+    "call": "Start the other pipeline by a push, or call its steps from a function that both share.",
+    "promote": 'Push from a step: step.run(name, "git push …", secrets=[…], network=True).',
+    "continue_as": "Let a cron trigger start the next run instead of looping for ever.",
+}
+
+
+def _name(name: object) -> str:
+    if isinstance(name, str) and name.strip() and len(name) <= NAME_LENGTH and name.isprintable():
+        return name
+    raise ValueError(
+        f"A step has the name {name!r}. Write a text of 1 to {NAME_LENGTH} printable characters, like \"unit tests\"."
+    )
+
+
+def _fingerprint(kind: str, settings: str) -> str:
+    return f"{zlib.crc32(f'{kind} {settings}'.encode('utf-8', 'replace')):08x}"
+
+
+def _refuse_unknown(call: str, given: dict[str, Any], known: str) -> None:
+    name = next(iter(given))
+    if name == "undo":
+        raise NotExecuted(
+            f"{call} option 'undo' is not executed by this version of Stepwell. "
+            "Catch StepFailed in run() and call the undoing step there."
+        )
+    raise TypeError(f"{call} has no option {name!r}. Known are: {known}.")

@@ -1,0 +1,373 @@
+"""One stay of a run's code in an isolate: replay the journal, then go on until the host has no more for it.
+
+`(code, event, journal) → commands`. Entries are delivered one at a time in journal order, and everything ready runs
+between two deliveries; live entries take the same way, so first play and replay cannot differ. What the code asks is
+compared with what the journal says it asked: only what is not there yet goes to the host, and at the end of the replay
+nothing of the journal may be left over. A divergence ends the process at once; an exception raised into the wrong
+state would run the author's `except` and `finally` blocks on a false world.
+
+What a step gives reaches the code only after the host's acknowledgement, and always in the form that a replay sees:
+after its JSON round trip, failures as StepFailed.
+"""
+
+import asyncio
+import collections
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from stepwell.authoring.code import Files
+from stepwell.authoring.event import Event
+from stepwell.authoring.failures import NotDurable, describe_error, failure_of
+from stepwell.authoring.inline import Inline, Work
+from stepwell.authoring.loop import Loop, LoopTimer, StepFuture
+from stepwell.authoring.past import Past
+from stepwell.authoring.pipeline import Pipeline
+from stepwell.authoring.prints import Prints
+from stepwell.authoring.results import Approval, Result, ResultRefused, encode_result
+from stepwell.authoring.step import Step
+from stepwell.authoring.wire import Wire, encode
+
+OPTION_BYTES = 1_048_576
+
+Entry = Sequence[Any]  # [seq, at, type, key, attempt, data]
+
+
+class Turn:
+    """Replays and continues one run. Everything but `step.do` functions runs on the thread that made it."""
+
+    def __init__(
+        self, head: dict[str, Any], pipeline: type[Pipeline], files: Files, wire: Wire, prints: Prints,
+        outer: asyncio.AbstractEventLoop, leave: Callable[[int], Any] = os._exit,
+    ) -> None:  # fmt: skip
+        self.loop = Loop(self)
+        self.inline = Inline(outer, wire, prints)
+        self.seq = 0
+        self.ended = False
+        self._head = head
+        self._pipeline = pipeline
+        self._files = files
+        self._wire = wire
+        self._prints = prints
+        self._leave = leave
+        self._main: asyncio.Task[Any] | None = None
+        self._past = Past([], 0)
+        self._replaying = False
+        self._uses: dict[str, int] = {}
+        self._steps: dict[str, StepFuture] = {}
+        self._waiting: dict[str, StepFuture] = {}
+        self._early: dict[str, Any] = {}
+        self._starts: dict[str, StepFuture] = {}
+        self._attempts: dict[str, int] = {}
+        self._new_timers: dict[str, LoopTimer] = {}
+        self._waits: dict[str, dict[str, StepFuture]] = {}
+        self._kept_events: dict[str, collections.deque[tuple[int, Any]]] = {}
+        self._cancelled = False
+        self._finishing = False
+
+    # What the host sends
+
+    def replay(self, entries: list[Entry]) -> None:
+        """Deliver the whole journal, compare, and go on from its end."""
+        self._past = past = Past(entries, int(self._head.get("played") or 0))
+        self._attempts = past.attempts
+        self._replaying = True
+        for entry in entries:
+            self._prints.quiet = entry[0] <= past.played
+            self.deliver(entry)
+        self._prints.quiet = False
+        self._replaying = False
+        left_over = past.left_over(self._steps, self.loop.timer_count)
+        if left_over is not None:
+            self._diverge(left_over, *past.told(left_over))
+        for key in past.backing_off:
+            self._starts.pop(key, None)
+        self._past = Past([], 0)
+        self.flush()
+
+    def deliver(self, entry: Entry) -> None:
+        """Apply one entry and run everything that it makes ready."""
+        seq, at, type_, key, _attempt, data = entry
+        self.seq = seq
+        deliver = _DELIVERIES.get(type_)
+        if deliver is None:
+            return
+        if at > self.loop.now:
+            self.loop.now = at
+        deliver(self, key, data)
+        self.loop.drain()
+        if self._main is not None and self._main.done() and not self.ended:
+            self._finish(self._main)
+
+    def flush(self) -> None:
+        """After a drain: start functions, and send what the code asked in one write."""
+        if self._starts:
+            starts, self._starts = self._starts, {}
+            for key, step in starts.items():
+                self.inline.start(step, self._attempts.get(key, 0) + 1)
+        for timer in self._new_timers.values():
+            self._ask(timer.key, "timer", "", "", {}, timer.when(), timer.where)
+        self._new_timers.clear()
+        if not self.ended and not self.inline.running and not self.inline.unconfirmed:
+            if not self._waiting and not self.loop.timers:
+                self._end_stuck()
+            else:
+                self._wire.put(f'["idle",{self.seq}]')
+        self._wire.flush()
+
+    def _created(self, _key: str, _data: Any) -> None:
+        event = Event(self._head.get("params") or {})
+        step = Step(self, str(self._head["run"]), dict(self._pipeline.defaults))
+        self._main = self.loop.create_task(self._run(event, step), name="run")
+
+    async def _run(self, event: Event, step: Step) -> Any:
+        return await self._pipeline().run(event, step)
+
+    def _done(self, key: str, data: Any) -> None:
+        if data is None:
+            ok, value = self.inline.unconfirmed.pop(key)
+        else:
+            ok = bool(data["ok"])
+            value = data.get("value") if ok else data.get("error") or {}
+        step = self._waiting.pop(key, None)
+        if step is not None:
+            self._resolve(step, ok, value)
+        elif key not in self._steps:
+            self._early[key] = (ok, value)
+
+    def _fired(self, key: str, _data: Any) -> None:
+        if self.loop.fire(key):
+            return
+        step = self._waiting.get(key)
+        if step is None:
+            return
+        if step.kind == "do":
+            if not self._replaying:
+                self._starts[key] = step
+            return
+        del self._waiting[key]
+        if step.kind == "sleep":
+            step.set_result(None)
+        else:
+            self._waits.get(step.event_type, {}).pop(key, None)
+            step.set_exception(failure_of(step.kind, step.name, _TIMEOUTS[step.kind]))
+
+    def _event(self, _key: str, data: Any) -> None:
+        waits = self._waits.get(data["type"])
+        if waits:
+            key = next(iter(waits))
+            self._take(waits.pop(key), self.seq, data.get("payload"))
+        else:
+            self._kept_events.setdefault(data["type"], collections.deque()).append((self.seq, data.get("payload")))
+
+    def _cancel(self, _key: str, _data: Any) -> None:
+        if self._main is not None and not self._main.done():
+            self._cancelled = True
+            self._main.cancel()
+
+    def _retried(self, key: str, _data: Any) -> None:
+        if not self._replaying:
+            self._attempts[key] = self._attempts.get(key, 0) + 1
+
+    # What the code asks
+
+    def ask(
+        self, kind: str, name: str, fingerprint: str, options: dict[str, Any] | None = None, due: float | None = None,
+        work: Work | None = None,
+    ) -> StepFuture:  # fmt: skip
+        """Register a step and return its future."""
+        if not self.loop.inside or asyncio._get_running_loop() is not self.loop:
+            raise NotDurable(
+                f"step {name!r} was called outside of run(), for example inside a step.do function. "
+                "Call steps from run() or from what it awaits."
+            )
+        number = self._uses[name] = self._uses.get(name, 0) + 1
+        key = f"{name}#{number}"
+        step = StepFuture(self, self.loop, key, name, kind, self._where())
+        step.fingerprint = fingerprint
+        self._steps[key] = step
+        known = self._past.asked.get(key)
+        if known is not None and known != (kind, fingerprint):
+            self._diverge(key, *self._past.told(key), f"it is now a {kind} step with other settings at {step.where}")
+        if kind == "do":
+            step.work = work
+        elif known is None:
+            self._ask(key, kind, name, fingerprint, options, due, step.where)
+        if key in self._early:
+            self._resolve(step, *self._early.pop(key))
+        else:
+            self._wait(step, options)
+        return step
+
+    def _wait(self, step: StepFuture, options: dict[str, Any] | None) -> None:
+        if step.kind == "event" and options is not None:
+            step.event_type = options["type"]
+            kept = self._kept_events.get(step.event_type)
+            if kept:
+                self._take(step, *kept.popleft())
+                return
+            self._waits.setdefault(step.event_type, {})[step.key] = step
+        elif step.kind == "do" and step.key not in self._past.done:
+            self._starts[step.key] = step
+        self._waiting[step.key] = step
+
+    def _take(self, step: StepFuture, seq: int, payload: Any) -> None:
+        self._waiting.pop(step.key, None)
+        known = self._past.took.get(step.key)
+        if known is None:
+            self._wire.put(encode(["took", step.key, seq]))
+        elif known != seq:
+            self._diverge(step.key, f"it took event {known}", f"it now takes event {seq}")
+        step.set_result(payload)
+
+    def _ask(
+        self, key: str, kind: str, name: str, fingerprint: str, options: Any, due: float | None, where: str
+    ) -> None:
+        if key in self._past.asked:
+            return
+        text = encode(options)
+        if len(text) > OPTION_BYTES:
+            raise ValueError(f"The settings of step {name!r} are {len(text):,} bytes; at most 1 MiB. Use a file instead.")
+        head = encode([key, kind, name, fingerprint])[1:-1]
+        self._wire.put(f'["ask",{head},{text},{"null" if due is None else repr(due)},{encode(where)},{self.seq}]')
+
+    def _resolve(self, step: StepFuture, ok: bool, value: Any) -> None:
+        if step.done():
+            return
+        if not ok:
+            step.set_exception(failure_of(step.kind, step.name, value))
+        elif step.kind == "run":
+            step.set_result(Result(value.get("exit_code", 0), value.get("seconds", 0.0), value.get("outputs") or {}))
+        elif step.kind == "approval":
+            fields = {name: value[name] for name in ("by", "at", "comment", "fields") if name in value}
+            step.set_result(Approval(**fields))
+        else:
+            step.set_result(value)
+
+    def _where(self) -> str:
+        frame: Any = sys._getframe(2)
+        names = self._files.names
+        while frame is not None:
+            if frame.f_code.co_filename in names:
+                return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+            frame = frame.f_back
+        return ""
+
+    # What the loop tells
+
+    def timer_made(self, timer: LoopTimer) -> None:
+        timer.where = self._where()
+        self._new_timers[timer.key] = timer
+
+    def timer_cancelled(self, timer: LoopTimer) -> None:
+        if self._new_timers.pop(timer.key, None) is None or timer.key in self._past.asked:
+            self._drop(timer.key)
+
+    def step_dropped(self, step: StepFuture) -> None:
+        key = step.key
+        if self._waiting.pop(key, None) is None:
+            return
+        self._starts.pop(key, None)
+        if step.kind == "event":
+            self._waits.get(step.event_type, {}).pop(key, None)
+        elif step.kind == "do":
+            self.inline.drop(key)
+        self._drop(key)
+
+    def _drop(self, key: str) -> None:
+        if key not in self._past.dropped:
+            self._wire.put(encode(["drop", key]))
+
+    def complain(self, text: str) -> None:
+        if not self._prints.quiet:
+            self._wire.put(encode(["log", "", text + "\n"]))
+
+    # How it ends
+
+    def _finish(self, main: asyncio.Task[Any]) -> None:
+        if not self._finishing:
+            self._finishing = True
+            for task in list(self.loop.alive):
+                task.cancel()
+            for step in list(self._waiting.values()):
+                if step.used:
+                    step.cancel()
+            self.loop.drain()
+        if not self.loop.alive:
+            self._end(*self._verdict(main))
+
+    def _verdict(self, main: asyncio.Task[Any]) -> tuple[str, Any]:
+        unused = [step for step in self._steps.values() if not step.used]
+        for step in unused:
+            step.cancel()
+        if main.cancelled():
+            if self._cancelled:
+                return "cancelled", None
+            return "failed", _failure("Cancelled", "run() awaited something that it had cancelled itself.")
+        error = main.exception()
+        if error is not None:
+            return "failed", describe_error(error)
+        if self._cancelled:
+            return "cancelled", None
+        if unused:
+            step = unused[0]
+            return "failed", _failure("NotAwaited", _NOT_AWAITED.format(name=step.name, where=step.where, kind=step.kind))
+        return "passed", main.result()
+
+    def _end(self, state: str, value: Any) -> None:
+        self.ended = True
+        self._prints.close_step("")
+        if state == "passed":
+            try:
+                text = encode_result(value, "What run() returned")
+            except ResultRefused as error:
+                state, text = "failed", encode(_failure("ResultRefused", str(error)))
+        else:
+            text = encode(value)
+        self._wire.put(f'["end","{state}",{text}]')
+
+    def _end_stuck(self) -> None:
+        """Fail a run that awaits something which no step, timer or event can bring: it would wait for ever."""
+        main = self._main
+        if main is None:
+            return
+        if main.done():
+            self._end(*self._verdict(main))
+            return
+        frames = main.get_stack()
+        where = next((f"{f.f_code.co_filename}:{f.f_lineno}" for f in reversed(frames)
+                      if f.f_code.co_filename in self._files.names), self._files.root)  # fmt: skip
+        self._end("failed", _failure("Stuck", _STUCK.format(where=where)))
+
+    def _diverge(self, key: str, *facts: str) -> None:
+        """Report and leave at once, before the code sees anything of it."""
+        message = (
+            f"Step {key!r} does not match the journal: {'; '.join(facts)}. run() must ask the same steps with the same "
+            "settings in the same order each time it is replayed: take time, randomness and outside data from step calls."
+        )
+        self._wire.put(encode(["diverged", message, key]))
+        self._wire.flush()
+        self._leave(0)
+
+
+def _failure(type_: str, message: str) -> dict[str, str]:
+    return {"type": type_, "message": message, "traceback": ""}
+
+
+_NOT_AWAITED = (
+    "step {name!r} at {where} was never awaited. "
+    "Write `await step.{kind}(…)`, or keep what it returns and await that before run() returns."
+)
+_STUCK = (
+    "run() waits at {where} for something that no step, timer or event can bring, so it would wait for ever. "
+    "Await a step, or let another task set what is awaited."
+)
+_TIMEOUTS = {
+    "event": _failure("EventTimeout", "the event did not come in time"),
+    "approval": _failure("ApprovalTimeout", "nobody decided in time"),
+}
+_DELIVERIES: dict[str, Callable[[Turn, str, Any], None]] = {
+    "created": Turn._created, "done": Turn._done, "fired": Turn._fired, "event": Turn._event,
+    "cancel": Turn._cancel, "retry": Turn._retried,
+}  # fmt: skip

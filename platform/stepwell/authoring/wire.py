@@ -1,0 +1,87 @@
+"""JSON lines over the isolate's socket: one array of entries in, one array of commands out.
+
+Commands are encoded one by one and joined, so a line never outgrows what the host accepts, and all commands of a drain
+leave in one write. The socket is blocking: the host always reads. When it is gone, so is the isolate, at once and
+without unwinding anything: that is what hibernation looks like from the inside.
+"""
+
+import json
+import os
+import socket
+import threading
+from typing import Any
+
+LINE_BYTES = 8 * 1_048_576
+_RECEIVE_BYTES = 262_144
+
+encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+decode = json.JSONDecoder().decode
+
+
+class Wire:
+    """The isolate's end of the socket. `put` and `flush` may be called from any thread."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.setblocking(True)
+        self.sock = sock
+        self._buffer = b""
+        self._out: list[str] = []
+        self._lock = threading.Lock()
+
+    def read_line(self) -> Any:
+        """Block until one line is there."""
+        parts = [self._buffer]
+        while b"\n" not in parts[-1]:
+            parts.append(self._receive())
+        line, _, self._buffer = b"".join(parts).partition(b"\n")
+        return decode(line.decode())
+
+    def read_ready(self) -> list[Any]:
+        """Receive once and give the lines that are complete."""
+        data = self._buffer + self._receive()
+        lines, end, rest = data.rpartition(b"\n")
+        self._buffer = rest
+        return [decode(line) for line in lines.decode().split("\n")] if end else []
+
+    def buffered(self) -> bool:
+        """Say whether bytes were received behind the last line that was read."""
+        return b"\n" in self._buffer
+
+    def _receive(self) -> bytes:
+        try:
+            data = self.sock.recv(_RECEIVE_BYTES)
+        except ConnectionError:
+            data = b""
+        if not data:
+            os._exit(0)
+        return data
+
+    def put(self, command: str) -> None:
+        """Keep an encoded command for the next flush."""
+        self._out.append(command)
+
+    def flush(self) -> None:
+        """Send everything kept, in order, as few lines as the size allows."""
+        with self._lock:
+            out, self._out = self._out, []
+            line: list[str] = []
+            size = 0
+            for command in out:
+                if size + len(command) > LINE_BYTES and line:
+                    self._send(line)
+                    line, size = [], 0
+                line.append(command)
+                size += len(command)
+            if line:
+                self._send(line)
+
+    def _send(self, commands: list[str]) -> None:
+        # What is not valid Unicode was refused where it is a result; in messages and prints it becomes "?".
+        self.send_bytes(("[" + ",".join(commands) + "]\n").encode("utf-8", "replace"))
+
+    def send_bytes(self, data: bytes) -> None:
+        """Send a whole line."""
+        try:
+            self.sock.sendall(data)
+        except (ConnectionError, OSError):
+            os._exit(0)
