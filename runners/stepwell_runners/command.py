@@ -1,4 +1,4 @@
-"""A command in an isolate, as the host holds it: what is told to process 1, what it reports, the pipe with its output."""
+"""A command in an isolate, as the host holds it: what process 1 is told, what it reports, the pipe of its output."""
 
 import asyncio
 import base64

@@ -1,7 +1,8 @@
 """The way out of an isolate: an HTTP proxy in the runner, on a listener inside the isolate's own network.
 
 It resolves a name once, judges the addresses it got, and connects to the very address it judged, so that a name which
-answers differently the second time (DNS rebinding) gains nothing. It serves programs that know a proxy: pip, npm, git, curl.
+answers differently the second time (DNS rebinding) gains nothing. It serves programs that know a proxy: pip, npm, git,
+curl.
 
 What is refused: everything not public (loopback, private, link-local, the metadata addresses of clouds, carrier NAT,
 documentation, multicast) and every form of IPv6 that carries an IPv4 address inside, for a gateway may unpack it:
@@ -212,7 +213,8 @@ class _Listener:
 async def _answer(writer: asyncio.StreamWriter, status: int, reason: str) -> None:
     body = f"stepwell: {reason}\n".encode()
     text = {400: "Bad Request", 403: "Forbidden", 502: "Bad Gateway"}[status]
-    head = f"HTTP/1.1 {status} {text}\r\nContent-Type: text/plain\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    fields = f"Content-Type: text/plain\r\nContent-Length: {len(body)}\r\nConnection: close\r\n"
+    head = f"HTTP/1.1 {status} {text}\r\n{fields}\r\n"
     with suppress(OSError):
         writer.write(head.encode() + body)
         await writer.drain()

@@ -1,7 +1,7 @@
 """User namespaces: the house the zygote and the mounter live in, and the ones that only hold an id mapping.
 
-Real root is not mapped inside the house, so a broken zygote is a nobody on the host. As root the house has 65,536 ids of
-its own from BASE on, one for each tenant; as an ordinary user it has one, the user's, and all tenants share it.
+Real root is not mapped inside the house, so a broken zygote is a nobody on the host. As root the house has 65,536 ids
+of its own from BASE on, one for each tenant; as an ordinary user it has one, the user's, and all tenants share it.
 """
 
 import os

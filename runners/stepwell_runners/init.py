@@ -1,3 +1,4 @@
+# ruff: noqa: PTH123
 """Process 1 of an isolate with a command: starts it, reaps, reports, and by ending takes everything else along.
 
 It learns what to run over its own socket, when the wall is up. The command cannot reach that socket: it is closed on
@@ -16,7 +17,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from stepwell_runners import syscalls as sys_
-from stepwell_runners.spec import FILES
 
 COLLECT_BYTES = 1 << 20
 _OUTPUT = 4
@@ -53,7 +53,7 @@ def _write_private(path: str, content: bytes) -> None:
 
 
 def _run(argv: list[str], env: Mapping[str, str], cwd: str) -> int:
-    """Start and wait; the wait status of the command. What a shell would say when it cannot start, and its exit codes."""
+    """Start and wait; the wait status of the command, or the one a shell would give when it cannot start."""
     try:
         os.chdir(cwd)
     except OSError as error:

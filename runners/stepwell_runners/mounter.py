@@ -22,6 +22,7 @@ from stepwell_runners import syscalls as sys_
 from stepwell_runners.zygote import describe
 
 _KEPT_MAPPINGS = 512
+_OVERLAY = (("redirect_dir", "nofollow"), ("metacopy", "off"), ("index", "off"))  # an upper holds whole files
 _SAFE = sys_.ATTR_NOSUID | sys_.ATTR_NODEV
 
 
@@ -79,6 +80,8 @@ class Mounter:
             for key, path in (("upperdir", mount["upper"]), ("workdir", mount["work"])):
                 inside = os.open(os.path.relpath(path, common), os.O_PATH | os.O_DIRECTORY, dir_fd=writable)
                 sys_.fsconfig_fd(context, key, _owned(stack, inside))
+            for key, value in _OVERLAY:
+                sys_.fsconfig_string(context, key, value)
             sys_.fsconfig_flag(context, "volatile")
             if not self.root:
                 sys_.fsconfig_flag(context, "userxattr")

@@ -28,11 +28,8 @@ class Mounts:
 
     async def try_overlay(self, below: Path, owner: int) -> Refused | None:
         """Make an overlay in this directory and throw it away; why that was refused."""
-        below.mkdir(parents=True, exist_ok=True)
-        trial = Path(tempfile.mkdtemp(prefix="trial-", dir=below))
+        trial = _trial(below)
         try:
-            for name in ("lower", "upper", "work"):
-                (trial / name).mkdir()
             overlay = Overlay((trial / "lower",), trial / "upper", trial / "work")
             for descriptor in await self.make(0, owner, [overlay]):
                 os.close(descriptor)
@@ -69,6 +66,14 @@ def remove_work(work: Path) -> None:
         else:
             inside.unlink()
     work.rmdir()
+
+
+def _trial(below: Path) -> Path:
+    below.mkdir(parents=True, exist_ok=True)
+    trial = Path(tempfile.mkdtemp(prefix="trial-", dir=below))
+    for name in ("lower", "upper", "work"):
+        (trial / name).mkdir()
+    return trial
 
 
 def _as_request(mount: Mount) -> dict[str, Any]:

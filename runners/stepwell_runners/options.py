@@ -48,9 +48,9 @@ def base_environment() -> dict[str, str]:
     path = (f"{STEPWELL}/bin", own, "/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
     return {
         "PATH": ":".join(dict.fromkeys(path)),
-        "HOME": "/tmp",
+        "HOME": "/tmp",  # noqa: S108
         "USER": "step",
         "LOGNAME": "step",
         "LANG": "C.UTF-8",
-        "TMPDIR": "/tmp",
+        "TMPDIR": "/tmp",  # noqa: S108
     }

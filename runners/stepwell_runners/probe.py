@@ -21,28 +21,29 @@ _MODES = {
 
 def remedy(refused: Refused) -> str:
     """What the operator can change so that this step is allowed."""
-    container = Path("/.dockerenv").exists() or "container" in os.environ
-    if container and refused.number in (errno.EPERM, errno.EACCES):
-        return (
+    forbidden = refused.number in (errno.EPERM, errno.EACCES)
+    if forbidden and (Path("/.dockerenv").exists() or "container" in os.environ):
+        text = (
             "In Docker: run with --security-opt seccomp=unconfined --security-opt systempaths=unconfined, and as root "
             "also with --cap-add SYS_ADMIN (compose.yaml does)."
         )
-    if refused.number == errno.ENOSPC:
-        return "User namespaces are switched off: sysctl -w user.max_user_namespaces=10000."
-    if _flag("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == "1":
-        return (
-            "AppArmor restricts user namespaces: sysctl -w kernel.apparmor_restrict_unprivileged_userns=0, or run "
-            "Stepwell as root."
+    elif refused.number == errno.ENOSPC:
+        text = "User namespaces are switched off: sysctl -w user.max_user_namespaces=10000."
+    elif forbidden and _flag("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == "1":
+        text = (
+            "AppArmor restricts user namespaces: sysctl -w kernel.apparmor_restrict_unprivileged_userns=0, or be root."
         )
-    if _flag("/proc/sys/kernel/unprivileged_userns_clone") == "0":
-        return (
+    elif forbidden and _flag("/proc/sys/kernel/unprivileged_userns_clone") == "0":
+        text = (
             "User namespaces are for root only: sysctl -w kernel.unprivileged_userns_clone=1, or run Stepwell as root."
         )
-    if refused.number in (errno.ENOSYS, errno.EINVAL):
-        return "The kernel is too old for this step: Linux 6.13 or newer."
-    if refused.number in (errno.EPERM, errno.EACCES):
-        return "The host forbids this step: run Stepwell as root, or allow unprivileged user namespaces."
-    return "Run `stepwell doctor` as the server's user and report what it says."
+    elif refused.number in (errno.ENOSYS, errno.EINVAL):
+        text = "The kernel is too old for this step: Linux 6.13 or newer."
+    elif forbidden:
+        text = "The host forbids this step: run Stepwell as root, or allow unprivileged user namespaces."
+    else:
+        text = "This is not a known limit of a host: please report it."
+    return text
 
 
 def _flag(path: str) -> str:

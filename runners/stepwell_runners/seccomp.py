@@ -12,6 +12,7 @@ import errno
 import tempfile
 from collections.abc import Iterable, Iterator
 from functools import cache
+from typing import Any
 
 from stepwell.errors import Unavailable
 
@@ -40,9 +41,9 @@ sched_setaffinity sched_getattr sched_setattr getcpu gettimeofday time clock_get
 clock_nanosleep getitimer setitimer alarm timer_create timer_settime timer_gettime timer_getoverrun timer_delete
 connect accept accept4 sendto recvfrom sendmsg recvmsg sendmmsg recvmmsg shutdown bind listen getsockname getpeername
 socketpair setsockopt getsockopt getrandom landlock_create_ruleset landlock_add_rule landlock_restrict_self
-""".split()
+"""
 
-_NOT_THERE = "clone3 io_uring_setup io_uring_enter io_uring_register userfaultfd".split()
+_NOT_THERE = ("clone3", "io_uring_setup", "io_uring_enter", "io_uring_register", "userfaultfd")
 _NEWER = range(451, 480)  # the same numbers on every architecture
 _NEW_NAMESPACE = 0x7E020000
 _TIOCSTI, _TIOCLINUX = 0x5412, 0x541C
@@ -75,14 +76,14 @@ def _all_but(values: Iterable[int]) -> Iterator[tuple[int, int]]:
 def program() -> bytes:
     """The program for this architecture, about 3 ms. Raises Unavailable without libseccomp."""
     try:
-        import pyseccomp as seccomp
+        import pyseccomp as seccomp  # type: ignore[import-untyped]
     except (ImportError, OSError, RuntimeError) as error:
         raise Unavailable(
             f"libseccomp cannot be loaded ({error}). Install it: Debian and Ubuntu `apt install libseccomp2`, "
             "Fedora `dnf install libseccomp`, Alpine `apk add libseccomp`."
         ) from error
     filter = seccomp.SyscallFilter(seccomp.ERRNO(errno.EPERM))
-    for name in _ALLOWED:
+    for name in _ALLOWED.split():
         _add(seccomp, filter, seccomp.ALLOW, name)
     for name in (*_NOT_THERE, *_NEWER):
         _add(seccomp, filter, seccomp.ERRNO(errno.ENOSYS), name)
@@ -90,20 +91,20 @@ def program() -> bytes:
     with tempfile.TemporaryFile() as file:
         filter.export_bpf(file)
         file.seek(0)
-        return file.read()
+        return bytes(file.read())
 
 
-def _add(seccomp: object, filter: object, action: int, name: str | int, *arguments: object) -> None:
+def _add(seccomp: Any, filter: Any, action: int, name: str | int, *arguments: object) -> None:
     """Add a rule; a name that this architecture does not have needs none."""
-    if isinstance(name, str) and seccomp.resolve_syscall(seccomp.Arch.NATIVE, name) < 0:  # type: ignore[attr-defined]
+    if isinstance(name, str) and seccomp.resolve_syscall(seccomp.Arch.NATIVE, name) < 0:
         return
-    filter.add_rule(action, name, *arguments)  # type: ignore[attr-defined]
+    filter.add_rule(action, name, *arguments)
 
 
-def _add_conditional(seccomp: object, filter: object) -> None:
+def _add_conditional(seccomp: Any, filter: Any) -> None:
     """Calls that are allowed for some arguments."""
     s = seccomp
-    allow, arg, equal, masked = s.ALLOW, s.Arg, s.EQ, s.MASKED_EQ  # type: ignore[attr-defined]
+    allow, arg, equal, masked = s.ALLOW, s.Arg, s.EQ, s.MASKED_EQ
     _add(s, filter, allow, "clone", arg(0, masked, _NEW_NAMESPACE, 0))
     for call, place in (("mknod", 1), ("mknodat", 2)):
         for kind in (0, _REGULAR, _FIFO, _SOCKET):
@@ -113,7 +114,7 @@ def _add_conditional(seccomp: object, filter: object) -> None:
     # Code that runs as pid 1 must not outlive the zygote: clearing the death signal succeeds and does nothing.
     for mask, value in _all_but((_PR_SET_PDEATHSIG,)):
         _add(s, filter, allow, "prctl", arg(0, masked, mask, value))
-    _add(s, filter, s.ERRNO(0), "prctl", arg(0, masked, _WORD, _PR_SET_PDEATHSIG))  # type: ignore[attr-defined]
+    _add(s, filter, s.ERRNO(0), "prctl", arg(0, masked, _WORD, _PR_SET_PDEATHSIG))
     for family in (_AF_UNIX, _AF_INET, _AF_INET6):
         _add(s, filter, allow, "socket", arg(0, equal, family))
     _add(s, filter, allow, "socket", arg(0, equal, _AF_NETLINK), arg(2, equal, _NETLINK_ROUTE))

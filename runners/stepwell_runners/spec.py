@@ -19,7 +19,7 @@ PROXY_PORT = 3128
 
 @dataclass(frozen=True)
 class Overlay:
-    """A writable view: `lowers` are read-only, topmost first; changes go to `upper`; `work` is empty, on the same file system.
+    """A writable view: `lowers` are read-only, topmost first; changes go to `upper`; `work` is empty, same mount.
 
     The kernel leaves directories without any permission in `work`: `mounts.remove_work` removes them as any user.
     """
@@ -72,7 +72,7 @@ class Connection:
 
 @dataclass(frozen=True)
 class Egress:
-    """Network through the runner's proxy: every public host when `hosts` is None, else those named (`*.example.org` allowed).
+    """Network through the runner's proxy: every public host when `hosts` is None, else those named, or `*.example.org`.
 
     `seen` is told of every connection, on the engine's loop.
     """

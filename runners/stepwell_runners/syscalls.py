@@ -194,7 +194,7 @@ class _CloneArguments(ctypes.Structure):
 
 
 def _thread_id_address() -> int:
-    """Where libc keeps this thread's id. A raw clone leaves it stale in the child, and raise() and robust locks trust it."""
+    """Where libc keeps this thread's id: a raw clone leaves it stale, and raise() and robust locks trust it."""
     address = ctypes.c_ulong(0)
     try:
         prctl(PR_GET_TID_ADDRESS, ctypes.addressof(address))

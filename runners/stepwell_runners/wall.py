@@ -1,3 +1,4 @@
+# ruff: noqa: PTH101, PTH102, S103, S108
 """What a freshly forked isolate does to itself before anybody's code runs in it.
 
 The order is the design. Mounts, network and the tenant's uid need the zygote's power, so they come first; the user
@@ -69,7 +70,7 @@ class Order:
 
 
 def build(plan: Plan, order: Order, sock: int, output: int | None, mounts: Sequence[int]) -> None:
-    """Shut this process in. Afterwards 0, 1 and 2 are /dev/null, 3 is the socket, 4 the output; nothing else is open."""
+    """Shut this process in. Afterwards 0, 1, 2 are /dev/null, 3 is the socket, 4 the output; nothing else is open."""
     os.setsid()
     if plan.mode == "none":
         bound_resources(order)

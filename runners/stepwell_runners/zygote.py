@@ -26,9 +26,13 @@ from typing import Any
 from stepwell_runners import house, init, root, wall
 from stepwell_runners import syscalls as sys_
 
-_PRELOADED = """asyncio base64 collections contextlib copy dataclasses datetime decimal enum functools hashlib hmac inspect
-itertools json logging math operator pathlib random re secrets shlex statistics string subprocess tempfile textwrap
-threading time traceback types typing urllib.parse uuid warnings zoneinfo encodings.idna concurrent.futures.thread""".split()
+_PRELOADED = (
+    *("asyncio", "base64", "collections", "concurrent.futures.thread", "contextlib", "copy", "dataclasses", "datetime"),
+    *("decimal", "encodings.idna", "enum", "functools", "hashlib", "hmac", "inspect", "itertools", "json", "logging"),
+    *("math", "operator", "pathlib", "random", "re", "secrets", "shlex", "statistics", "string", "subprocess"),
+    *("tempfile", "textwrap", "threading", "time", "traceback", "types", "typing", "urllib.parse", "uuid", "warnings"),
+    "zoneinfo",
+)
 _SYS_ADMIN, _SETUID, _SETGID, _SETPCAP, _NET_ADMIN = 21, 7, 6, 8, 12
 
 
