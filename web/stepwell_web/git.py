@@ -13,6 +13,7 @@ import uuid
 import zlib
 from base64 import b64decode
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import quote
@@ -22,7 +23,7 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
-from stepwell.errors import Denied, Invalid, NotFound, StepwellError, TryLater, Unavailable
+from stepwell.errors import Conflict, Denied, Invalid, NotFound, StepwellError, TryLater, Unavailable
 from stepwell.repos.names import check_name
 from stepwell.repos.pktline import advertisement
 from stepwell.repos.push import PushContext
@@ -58,6 +59,7 @@ _STATUS: tuple[tuple[type[StepwellError], int], ...] = (
     (TooLarge, 413),
     (TimedOut, 408),
     (Invalid, 400),
+    (Conflict, 409),
     (TryLater, 503),
     (Unavailable, 503),
 )
@@ -182,16 +184,8 @@ class GitResponse(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            if self._context is None:
-                async with self._wire.upload(self._repository, self._protocol) as exchange:
-                    await self._serve(exchange, receive, send)
-            else:
-                async with self._wire.receive(self._context, self._protocol) as push:
-
-                    def complete() -> None:
-                        push.complete = True
-
-                    await self._serve(push.exchange, receive, send, complete)
+            async with self._git() as exchange:
+                await self._serve(exchange, receive, send)
         except GoneAway:
             return
         except StepwellError as error:
@@ -200,11 +194,14 @@ class GitResponse(Response):
                 return
             await refusal(error)(scope, receive, send)
 
-    async def _serve(
-        self, exchange: Exchange, receive: Receive, send: Send, complete: Callable[[], None] = lambda: None
-    ) -> None:
+    def _git(self) -> AbstractAsyncContextManager[Exchange]:
+        if self._context is None:
+            return self._wire.upload(self._repository, self._protocol)
+        return self._wire.receive(self._context, self._protocol)
+
+    async def _serve(self, exchange: Exchange, receive: Receive, send: Send) -> None:
         """Feed and answer side by side; whichever fails ends the other. Ends when git has ended or the client left."""
-        feed = asyncio.create_task(self._feed(exchange, receive, complete))
+        feed = asyncio.create_task(self._feed(exchange, receive))
         answer = asyncio.create_task(self._answer(exchange, send))
         try:
             await asyncio.wait((feed, answer), return_when=asyncio.FIRST_COMPLETED)
@@ -216,7 +213,7 @@ class GitResponse(Response):
                 task.cancel()
             await asyncio.gather(feed, answer, return_exceptions=True)
 
-    async def _feed(self, exchange: Exchange, receive: Receive, complete: Callable[[], None]) -> None:
+    async def _feed(self, exchange: Exchange, receive: Receive) -> None:
         """Pass the body on, then wait for the client to leave. Raises GoneAway when it does."""
         body = body_chunks(receive, self._wire.limits.idle_s)
         chunks = inflated(body) if self._gzip else body
@@ -227,7 +224,6 @@ class GitResponse(Response):
                 raise TooLarge(f"The request has more than {self._most:,} bytes. Push in smaller parts.")
             await exchange.write(chunk)
         exchange.end_input()
-        complete()
         self._fed.set()
         while (await receive())["type"] != "http.disconnect":
             pass

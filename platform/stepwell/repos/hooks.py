@@ -57,6 +57,7 @@ SCRIPTS = {
 _LONGEST_FIELD = 1024 * 1024  # bytes
 _MOST_FIELDS = 200_000
 _LONGEST_ANSWER = 32 * 1024  # characters
+_PRE_RECEIVE_S = 60.0
 _POST_RECEIVE_S = 30.0
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # would let a message repaint the pusher's terminal
 _LATER = "stepwell: the push is saved; its runs start shortly"
@@ -140,9 +141,12 @@ class HookChannel:
 
     async def _pre_receive(self, context: PushContext, updates: list[RefUpdate]) -> str | None:
         try:
-            return await self._handler.pre_receive(context, updates)
+            async with asyncio.timeout(_PRE_RECEIVE_S):
+                return await self._handler.pre_receive(context, updates)
         except StepwellError as error:
             return str(error)
+        except TimeoutError:
+            return "stepwell: checking the push took too long; nothing was changed, please push again"
         except Exception:
             log.exception("push %s to %s could not be checked", context.push, context.repository)
             return "stepwell: the push could not be checked because of an error in the server; nothing was changed"

@@ -5,16 +5,22 @@ Unreachable objects go into a cruft pack and stay: a hibernating run may come ba
 
 import os
 import shutil
+import time
 from pathlib import Path
 
 from stepwell.repos.process import git_version, run_git
 
 _CRUFT = (2, 37)
 _REPACK_S = 3600.0
+_STALE_S = 86_400.0
 
 
 def maintain(repository: Path) -> None:
-    """Pack refs and objects. Blocks, minutes for a large repository; safe beside pushes, reads and forks."""
+    """Pack refs and objects, remove what is stale; safe beside pushes, reads and forks.
+
+    Blocks: minutes for a large repository.
+    """
+    remove_leftovers(repository, time.time() - _STALE_S)
     run_git(repository, ["pack-refs", "--all"], timeout_s=_REPACK_S)
     keep = ["--cruft"] if git_version() >= _CRUFT else ["-a", "-k"]
     run_git(repository, ["repack", "-q", "-d", "-l", "--write-bitmap-index", *keep], timeout_s=_REPACK_S)

@@ -60,7 +60,8 @@ class PushHandler(Protocol):
     `post_receive` is called after the refs moved, with those that did move, and not at all when none did, when git
     or this server died between, or when the connection was cut before all objects had arrived. Its lines are shown.
     A push whose objects have all arrived is finished even if the client leaves.
-    Pushes run side by side, also to one repository; both methods must not block the event loop.
+    Pushes run side by side, also to one repository; both methods must not block the event loop and are cancelled after
+    60 and 30 seconds: the push is then refused, or stays accepted and says that its runs start shortly.
     """
 
     async def pre_receive(self, context: PushContext, updates: list[RefUpdate]) -> str | None: ...

@@ -4,8 +4,9 @@
 refuses broken objects, and lets exactly one of several pushes of a branch win; a 200 MB push leaves this process's
 memory flat. A Python server lacked each of these. `git http-backend` would add a process and its own HTTP parsing.
 
-How a process is ended matters: killed outright, receive-pack leaves half a pack behind. So first its input ends and
-it gets SIGTERM, on which git removes its files; only if that does not help, SIGKILL for the whole group.
+How a push is ended early matters: killed, even by SIGTERM, receive-pack leaves half a pack behind. So its input ends:
+where the pack is cut short git fails and removes its files at once, and where everything had arrived it goes on and
+finishes the push, which the client meant. Signals come only after `unattended_s`, and at once for a fetch.
 
 A server killed while pushes run leaves git processes behind for a moment. They hold a shared lock on one file;
 `wait_for_orphans` takes it exclusively, and after that no ref moves except through this process.
@@ -99,7 +100,6 @@ class Exchange:
     async def abort(self) -> None:
         """End git early and wait until it is gone; nothing happens when it has ended."""
         if not self.ended:
-            self.end_input()
             self._signal(signal.SIGTERM)
             drain = asyncio.create_task(self._drain())
             try:
@@ -185,20 +185,19 @@ class Wire:
                 await exchange.abort()
 
     @contextlib.asynccontextmanager
-    async def receive(self, context: PushContext, protocol: str | None) -> AsyncIterator["Push"]:
-        """Serve a push. Leaving the block ends git, unless everything had arrived: then the push is finished first."""
+    async def receive(self, context: PushContext, protocol: str | None) -> AsyncIterator[Exchange]:
+        """Serve a push. Leaving the block early ends git's input: cut short it gives up, else it finishes the push."""
         check_hooks(self._hooks)
         path = self._repositories.require(context.repository)
         async with self._place():
             await self._sweep(context.repository, path)
-            push = Push(await self._start_receive(path, context, protocol))
+            exchange = await self._start_receive(path, context, protocol)
             try:
-                yield push
+                yield exchange
             finally:
-                if push.complete and not push.exchange.ended:
-                    self._leave(push)
-                else:
-                    await push.exchange.abort()
+                exchange.end_input()
+                if not exchange.ended:
+                    self._leave(exchange)
 
     async def wait_for_orphans(self, timeout_s: float = 30.0) -> None:
         """Wait until no git process of an earlier server can move a ref any more. Raises TryLater."""
@@ -272,26 +271,18 @@ class Wire:
             await asyncio.to_thread(remove_leftovers, path, self._born)
             self._swept.add(repository)
 
-    def _leave(self, push: "Push") -> None:
-        task = asyncio.create_task(self._finish_unattended(push))
+    def _leave(self, exchange: Exchange) -> None:
+        task = asyncio.create_task(self._finish_unattended(exchange))
         self._unattended.add(task)
         task.add_done_callback(self._unattended.discard)
 
-    async def _finish_unattended(self, push: "Push") -> None:
+    async def _finish_unattended(self, exchange: Exchange) -> None:
         try:
             async with asyncio.timeout(self.limits.unattended_s):
-                while await push.exchange.read():
+                while await exchange.read():
                     pass
-                await push.exchange.finish()
+                await exchange.finish()
         except TimeoutError:
             log.warning("a push whose client had left was ended after %g s", self.limits.unattended_s)
         finally:
-            await push.exchange.abort()
-
-
-@dataclass
-class Push:
-    """A push being received. Set `complete` once the whole request has been written: it is then finished anyway."""
-
-    exchange: Exchange
-    complete: bool = False
+            await exchange.abort()
