@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import Any
 
 from stepwell.authoring.failures import describe_error
-from stepwell.authoring.pipeline import PipelineRefused, Pipeline, choose, pipelines_of
+from stepwell.authoring.pipeline import Pipeline, PipelineRefused, choose, pipelines_of
 
 
 class Files(MetaPathFinder, Loader):

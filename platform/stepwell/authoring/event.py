@@ -25,7 +25,7 @@ class Event:
         self._changed: list[str] | None = params.get("changed")
 
     def changed(self, *globs: str) -> bool:
-        """Say whether a changed path matches one of the globs (`**` crosses folders); without globs: anything at all."""
+        """Say whether a changed path matches one of the globs (`**` crosses folders); no globs: anything."""
         if self._changed is None:
             raise ValueError(
                 f"event.changed() cannot answer for this {self.kind} event: there is nothing to compare the commit "

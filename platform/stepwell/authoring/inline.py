@@ -98,6 +98,16 @@ class Inline:
         if attempt.task is not None:
             self._outer.call_soon(attempt.task.cancel)
 
+    def announce(self) -> None:
+        """Tell the host which attempts last longer; from any thread, since a function may block the outer loop."""
+        now, told = _clock(), False
+        for attempt in list(self.running.values()):
+            if not attempt.announced and now - attempt.started >= ANNOUNCE_SECONDS * 0.9:
+                attempt.announced = told = True
+                self._wire.put(encode(_running(attempt)))
+        if told:
+            self._wire.flush()
+
     async def _run_async(self, attempt: Attempt) -> None:
         try:
             value = await attempt.work.function(*attempt.work.args)
@@ -111,7 +121,7 @@ class Inline:
             value = attempt.work.function(*attempt.work.args)
             if inspect.iscoroutine(value):
                 value.close()
-                raise TypeError("the function returned a coroutine. Give step.do the async function itself, not a lambda.")
+                raise TypeError("the function returned a coroutine. Give step.do the async function, not a lambda.")
         except BaseException as error:  # the thread serves other steps after this one
             self._failed(attempt, error)
         else:
@@ -182,15 +192,17 @@ class Inline:
             self._outer.call_later(ABANDON_SECONDS, self._timed_out, attempt)
 
     def _announce(self) -> None:
-        now = _clock()
-        for attempt in list(self.running.values()):
-            if not attempt.announced and now - attempt.started >= ANNOUNCE_SECONDS * 0.9:
-                attempt.announced = True
-                self._wire.put(encode(["running", attempt.key, attempt.name, attempt.number]))
-        self._wire.flush()
+        self.announce()
         self._announcing = bool(self.running)
         if self._announcing:
             self._outer.call_later(ANNOUNCE_SECONDS, self._announce)
+
+
+def _running(attempt: Attempt) -> list[Any]:
+    # The delay is for the host, should this attempt take the isolate down with it.
+    retry, number = attempt.work.retry, attempt.number
+    delay = retry.delay_after(number) if number <= retry.max else None
+    return ["running", attempt.key, attempt.name, number, attempt.step.fingerprint, delay]
 
 
 class Threads:

@@ -8,16 +8,20 @@ nothing is unwound in the author's code.
 
 import asyncio
 import gc
+import io
 import os
 import socket
 import sys
 import traceback
 from typing import Any, NoReturn
 
+from stepwell.authoring import ordered
 from stepwell.authoring.code import Files, LoadFailed, load_all, load_entry, refused
+from stepwell.authoring.guard import Guard
 from stepwell.authoring.pipeline import PipelineRefused, declaration
 from stepwell.authoring.prints import Prints
 from stepwell.authoring.turn import Turn
+from stepwell.authoring.watchdog import Watchdog
 from stepwell.authoring.wire import Wire, encode
 
 
@@ -27,10 +31,9 @@ def serve(sock: socket.socket) -> NoReturn:
         wire = Wire(sock)
         head = wire.read_line()
         if head["mode"] == "describe":
-            answer = describe(head)
-            wire.send_bytes(encode(answer).encode("utf-8", "replace") + b"\n")
-            while True:
-                wire.read_line()
+            sys.stdout = sys.stderr = _Nowhere()
+            wire.send_bytes(encode(describe(head)).encode("utf-8", "replace") + b"\n")
+            _idle(wire)
         _turn(wire, head)
     except BaseException:
         traceback.print_exc(file=sys.__stderr__)
@@ -57,18 +60,29 @@ def _turn(wire: Wire, head: dict[str, Any]) -> None:
     outer = asyncio.new_event_loop()
     outer.set_exception_handler(_fatal)
     prints = Prints(wire, outer)
-    sys.stdout = sys.stderr = prints  # type: ignore[assignment]
-    files = Files(head.get("root", ".stepwell"), head["files"])
     prints.quiet = len(entries) > 1
+    files = Files(head.get("root", ".stepwell"), head["files"])
+    turn = Turn(head, files, wire, prints, outer=outer)
+    watchdog = Watchdog(wire, float(head.get("stall", 10)), files.names)
+    watchdog.loop = turn.loop
+    watchdog.announce = turn.inline.announce
+    watchdog.start()
+    sys.stdout = sys.stderr = prints
+    ordered.install(turn.loop, files.names)
+    Guard(turn.loop, files.names).install()
+    watchdog.loading = True
     try:
-        pipeline = load_entry(files, head["entry"])
+        turn.pipeline = load_entry(files, head["entry"])
     except LoadFailed as error:
         wire.put(encode(["end", "failed", error.error]))
         wire.flush()
-        while True:
-            wire.read_line()
-    turn = Turn(head, pipeline, files, wire, prints, outer)
+        _idle(wire)
+    finally:
+        watchdog.loading = False
+    _play(turn, entries, wire, outer)
 
+
+def _play(turn: Turn, entries: list[Any], wire: Wire, outer: asyncio.AbstractEventLoop) -> None:
     def receive() -> None:
         for line in wire.read_ready():
             for entry in line:
@@ -83,6 +97,18 @@ def _turn(wire: Wire, head: dict[str, Any]) -> None:
 
     outer.call_soon(begin)
     outer.run_forever()
+
+
+def _idle(wire: Wire) -> NoReturn:
+    while True:
+        wire.read_line()  # leaves the process when the host closes the socket
+
+
+class _Nowhere(io.TextIOBase):
+    """Prints of a module that is only being described."""
+
+    def write(self, text: str) -> int:
+        return len(text)
 
 
 def _fatal(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -62,8 +62,8 @@ class LoopTimer(asyncio.TimerHandle):
     __slots__ = ("key", "where")
 
     def __init__(
-        self, when: float, callback: Callable[..., object], args: tuple[Any, ...], loop: "Loop", key: str,
-        context: contextvars.Context | None,
+        self, when: float, callback: Callable[..., object], args: tuple[Any, ...], loop: "Loop", *,
+        key: str, context: contextvars.Context | None,
     ) -> None:  # fmt: skip
         super().__init__(when, callback, args, loop, context)
         self.key = key
@@ -72,8 +72,9 @@ class LoopTimer(asyncio.TimerHandle):
     def cancel(self) -> None:
         if not self._cancelled:
             self._cancelled = True
-            self._callback = self._args = None
-            self._loop.forget_timer(self)
+            handle: Any = self
+            handle._callback = handle._args = None
+            handle._loop.forget_timer(self)
 
 
 class LoopTask(asyncio.Task[Any]):
@@ -112,7 +113,7 @@ class StepFuture(asyncio.Future[Any]):
     `used` is a claim about the author's code: it awaited, handed on or cancelled the step.
     """
 
-    def __init__(self, owner: Owner, loop: "Loop", key: str, name: str, kind: str, where: str) -> None:
+    def __init__(self, owner: Owner, loop: "Loop", *, key: str, name: str, kind: str, where: str) -> None:
         self._number = loop.next_number()
         self.owner = owner
         self.key = key
@@ -210,11 +211,11 @@ class Loop(asyncio.AbstractEventLoop):
         self, when: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
     ) -> asyncio.TimerHandle:
         if when <= self.now:
-            timer = LoopTimer(when, callback, args, self, "", context)
+            timer = LoopTimer(when, callback, args, self, key="", context=context)
             self._ready.append(timer)
             return timer
         self.timer_count += 1
-        timer = LoopTimer(when, callback, args, self, f"~{self.timer_count}", context)
+        timer = LoopTimer(when, callback, args, self, key=f"~{self.timer_count}", context=context)
         self.timers[timer.key] = timer
         self.owner.timer_made(timer)
         return timer

@@ -52,7 +52,7 @@ def run_options(command: object, given: Mapping[str, Any], defaults: Mapping[str
 def check_defaults(defaults: object) -> dict[str, Any]:
     """Check a pipeline's `defaults`, which apply to every step.run."""
     if not isinstance(defaults, Mapping):
-        raise TypeError(f'defaults has value {defaults!r}. Write a dict of step.run options: {{"timeout": "20 minutes"}}.')
+        raise TypeError(f'defaults has value {defaults!r}. Write step.run options: {{"timeout": "20 minutes"}}.')
     for name, value in defaults.items():
         _checked("defaults", name, value, _RUN)
     return dict(defaults)
@@ -113,7 +113,7 @@ def _flag(name: str, value: object) -> bool:
 def _variable(name: str, variable: object) -> str:
     if isinstance(variable, str) and re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", variable):
         return variable
-    raise ValueError(f"{name} names the variable {variable!r}. Write letters, digits and _, not beginning with a digit.")
+    raise ValueError(f"{name} names the variable {variable!r}. Write letters, digits and _, no digit first.")
 
 
 def _env(name: str, value: object) -> dict[str, str]:

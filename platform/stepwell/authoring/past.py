@@ -32,9 +32,7 @@ class Past:
             self._where[key] = data.get("where") or ""
         elif type_ == "done":
             self.done.add(key)
-            inline = data.get("inline")
-            if inline:
-                self.asked[key] = (inline["kind"], inline["fingerprint"])
+            self._inline(key, data)
         elif type_ == "took":
             self.took[key] = data["event"]
         elif type_ == "dropped":
@@ -42,8 +40,14 @@ class Past:
         elif type_ == "retry":
             self.attempts[key] = self.attempts.get(key, 0) + 1
             self.backing_off.add(key)
+            self._inline(key, data)
         elif type_ == "fired":
             self.backing_off.discard(key)
+
+    def _inline(self, key: str, data: Any) -> None:
+        inline = data.get("inline")
+        if inline:
+            self.asked[key] = (inline["kind"], inline["fingerprint"])
 
     def left_over(self, asked: Container[str], timers: int) -> str | None:
         """Give a key that the journal knows and the code has not asked again."""
@@ -52,8 +56,8 @@ class Past:
                 return key
         return None
 
-    def told(self, key: str) -> tuple[str]:
+    def told(self, key: str) -> str:
         """Say in words what the journal knows of a key."""
         kind = self.asked[key][0] if key in self.asked else "do"
         where = f" asked at {self._where[key]}" if self._where.get(key) else ""
-        return (f"the journal has it as a {kind} step{where}",)
+        return f"the journal has it as a {kind} step{where}"

@@ -54,7 +54,7 @@ def choose(module: ModuleType, path: str, name: str) -> type[Pipeline]:
     names = ", ".join(cls.__name__ for cls in found)
     if name:
         raise PipelineRefused(f"{path} has no pipeline {name!r}. It has: {names}.")
-    raise PipelineRefused(f"{path} has several pipelines: {names}. Name the one to run, like {path}:{found[0].__name__}.")
+    raise PipelineRefused(f"{path} has several pipelines: {names}. Name one, like {path}:{found[0].__name__}.")
 
 
 def check(cls: type[Pipeline]) -> None:

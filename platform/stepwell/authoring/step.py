@@ -36,7 +36,7 @@ class Step:
         if unknown:
             _refuse_unknown("step.do", unknown, "retries, timeout; give arguments of the function by position")
         if not callable(function):
-            raise TypeError(f"step.do({name!r}, …) was given {function!r}. Give it a function, not the result of a call.")
+            raise TypeError(f"step.do({name!r}, …) was given {function!r}. Give it a function, not a result.")
         retry = FUNCTION_DEFAULT if retries is None else retry_of(retries)
         limit = None if timeout is None else seconds_of(timeout, "timeout")
         called = getattr(function, "__qualname__", type(function).__qualname__)
@@ -68,7 +68,7 @@ class Step:
 
     def _sleep(self, name: str, seconds: float, due: float) -> Awaitable[None]:
         fingerprint = _fingerprint("sleep", f"{seconds:.3f}")
-        return self._turn.ask("sleep", _name(name), fingerprint, {"seconds": seconds}, due)
+        return self._turn.ask("sleep", _name(name), fingerprint, {"seconds": seconds}, due=due)
 
     def wait_for_event(self, name: str, *, type: str, timeout: Duration | None = "24 hours") -> Awaitable[Any]:
         """Wait for an event sent to this run and return its payload, or raise EventTimeout; the run hibernates."""
@@ -77,14 +77,14 @@ class Step:
         seconds = None if timeout is None else seconds_of(timeout, "timeout")
         options = {"type": type, "timeout": seconds}
         due = None if seconds is None else self._turn.loop.now + seconds
-        return self._turn.ask("event", _name(name), _fingerprint("event", canonical(options)), options, due)
+        return self._turn.ask("event", _name(name), _fingerprint("event", canonical(options)), options, due=due)
 
     def approval(self, name: str, **options: Any) -> Awaitable[Approval]:
         """Wait until people approve, or raise Rejected or ApprovalTimeout; the run hibernates."""
         checked = approval_options(_name(name), options)
         seconds = checked.get("timeout")
         due = None if seconds is None else self._turn.loop.now + seconds
-        return self._turn.ask("approval", name, _fingerprint("approval", canonical(checked)), checked, due)
+        return self._turn.ask("approval", name, _fingerprint("approval", canonical(checked)), checked, due=due)
 
     def now(self) -> datetime.datetime:
         """Give the time of the last thing that happened in the run, in UTC; the same on every replay."""

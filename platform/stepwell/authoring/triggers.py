@@ -91,8 +91,8 @@ def _input(name: str, value: object) -> Any:
 
 _FIELDS = (("minute", 0, 59), ("hour", 0, 23), ("day", 1, 31), ("month", 1, 12), ("weekday", 0, 7))
 _NAMES = {
-    "month": "jan feb mar apr may jun jul aug sep oct nov dec".split(),
-    "weekday": "sun mon tue wed thu fri sat".split(),
+    "month": ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"],
+    "weekday": ["sun", "mon", "tue", "wed", "thu", "fri", "sat"],
 }
 
 
@@ -118,7 +118,8 @@ def _is_range(item: str, name: str, low: int, high: int) -> bool:
         return True
     first, dash, last = base.partition("-")
     ends = [_number(end, name) for end in ((first, last) if dash else (first,))]
-    return all(end is not None and low <= end <= high for end in ends) and ends == sorted(ends, key=lambda end: end or 0)
+    known = [end for end in ends if end is not None and low <= end <= high]
+    return len(known) == len(ends) and known == sorted(known)
 
 
 def _number(text: str, name: str) -> int | None:

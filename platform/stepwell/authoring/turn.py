@@ -38,15 +38,15 @@ class Turn:
     """Replays and continues one run. Everything but `step.do` functions runs on the thread that made it."""
 
     def __init__(
-        self, head: dict[str, Any], pipeline: type[Pipeline], files: Files, wire: Wire, prints: Prints,
+        self, head: dict[str, Any], files: Files, wire: Wire, prints: Prints, *,
         outer: asyncio.AbstractEventLoop, leave: Callable[[int], Any] = os._exit,
     ) -> None:  # fmt: skip
-        self.loop = Loop(self)
+        self.loop = Loop(self)  # type: ignore[abstract]  # what it does not have is refused at the end of loop.py
         self.inline = Inline(outer, wire, prints)
         self.seq = 0
         self.ended = False
         self._head = head
-        self._pipeline = pipeline
+        self.pipeline: type[Pipeline] = Pipeline
         self._files = files
         self._wire = wire
         self._prints = prints
@@ -80,9 +80,10 @@ class Turn:
         self._replaying = False
         left_over = past.left_over(self._steps, self.loop.timer_count)
         if left_over is not None:
-            self._diverge(left_over, *past.told(left_over))
+            self._diverge(left_over, past.told(left_over), "run() has not asked it again")
         for key in past.backing_off:
             self._starts.pop(key, None)
+        self._ask_timers()
         self._past = Past([], 0)
         self.flush()
 
@@ -93,8 +94,7 @@ class Turn:
         deliver = _DELIVERIES.get(type_)
         if deliver is None:
             return
-        if at > self.loop.now:
-            self.loop.now = at
+        self.loop.now = max(self.loop.now, at)
         deliver(self, key, data)
         self.loop.drain()
         if self._main is not None and self._main.done() and not self.ended:
@@ -106,9 +106,8 @@ class Turn:
             starts, self._starts = self._starts, {}
             for key, step in starts.items():
                 self.inline.start(step, self._attempts.get(key, 0) + 1)
-        for timer in self._new_timers.values():
-            self._ask(timer.key, "timer", "", "", {}, timer.when(), timer.where)
-        self._new_timers.clear()
+        if self._new_timers:
+            self._ask_timers()
         if not self.ended and not self.inline.running and not self.inline.unconfirmed:
             if not self._waiting and not self.loop.timers:
                 self._end_stuck()
@@ -116,13 +115,19 @@ class Turn:
                 self._wire.put(f'["idle",{self.seq}]')
         self._wire.flush()
 
+    def _ask_timers(self) -> None:
+        for timer in self._new_timers.values():
+            if timer.key in self.loop.timers:
+                self._ask([timer.key, "timer", "", ""], {}, timer.when(), timer.where)
+        self._new_timers.clear()
+
     def _created(self, _key: str, _data: Any) -> None:
         event = Event(self._head.get("params") or {})
-        step = Step(self, str(self._head["run"]), dict(self._pipeline.defaults))
+        step = Step(self, str(self._head["run"]), dict(self.pipeline.defaults))
         self._main = self.loop.create_task(self._run(event, step), name="run")
 
     async def _run(self, event: Event, step: Step) -> Any:
-        return await self._pipeline().run(event, step)
+        return await self.pipeline().run(event, step)
 
     def _done(self, key: str, data: Any) -> None:
         if data is None:
@@ -173,7 +178,7 @@ class Turn:
     # What the code asks
 
     def ask(
-        self, kind: str, name: str, fingerprint: str, options: dict[str, Any] | None = None, due: float | None = None,
+        self, kind: str, name: str, fingerprint: str, options: dict[str, Any] | None = None, *, due: float | None = None,
         work: Work | None = None,
     ) -> StepFuture:  # fmt: skip
         """Register a step and return its future."""
@@ -184,16 +189,16 @@ class Turn:
             )
         number = self._uses[name] = self._uses.get(name, 0) + 1
         key = f"{name}#{number}"
-        step = StepFuture(self, self.loop, key, name, kind, self._where())
+        step = StepFuture(self, self.loop, key=key, name=name, kind=kind, where=self._where())
         step.fingerprint = fingerprint
         self._steps[key] = step
         known = self._past.asked.get(key)
         if known is not None and known != (kind, fingerprint):
-            self._diverge(key, *self._past.told(key), f"it is now a {kind} step with other settings at {step.where}")
+            self._diverge(key, self._past.told(key), f"it is now a {kind} step with other settings at {step.where}")
         if kind == "do":
             step.work = work
         elif known is None:
-            self._ask(key, kind, name, fingerprint, options, due, step.where)
+            self._ask([key, kind, name, fingerprint], options, due, step.where)
         if key in self._early:
             self._resolve(step, *self._early.pop(key))
         else:
@@ -221,15 +226,14 @@ class Turn:
             self._diverge(step.key, f"it took event {known}", f"it now takes event {seq}")
         step.set_result(payload)
 
-    def _ask(
-        self, key: str, kind: str, name: str, fingerprint: str, options: Any, due: float | None, where: str
-    ) -> None:
+    def _ask(self, asked: list[str], options: Any, due: float | None, where: str) -> None:
+        key, _kind, name, _fingerprint = asked
         if key in self._past.asked:
             return
         text = encode(options)
         if len(text) > OPTION_BYTES:
-            raise ValueError(f"The settings of step {name!r} are {len(text):,} bytes; at most 1 MiB. Use a file instead.")
-        head = encode([key, kind, name, fingerprint])[1:-1]
+            raise ValueError(f"The settings of step {name!r} are {len(text):,} bytes; at most 1 MiB. Use a file.")
+        head = encode(asked)[1:-1]
         self._wire.put(f'["ask",{head},{text},{"null" if due is None else repr(due)},{encode(where)},{self.seq}]')
 
     def _resolve(self, step: StepFuture, ok: bool, value: Any) -> None:
@@ -312,7 +316,8 @@ class Turn:
             return "cancelled", None
         if unused:
             step = unused[0]
-            return "failed", _failure("NotAwaited", _NOT_AWAITED.format(name=step.name, where=step.where, kind=step.kind))
+            message = _NOT_AWAITED.format(name=step.name, where=step.where, kind=_CALLS.get(step.kind, step.kind))
+            return "failed", _failure("NotAwaited", message)
         return "passed", main.result()
 
     def _end(self, state: str, value: Any) -> None:
@@ -343,8 +348,8 @@ class Turn:
     def _diverge(self, key: str, *facts: str) -> None:
         """Report and leave at once, before the code sees anything of it."""
         message = (
-            f"Step {key!r} does not match the journal: {'; '.join(facts)}. run() must ask the same steps with the same "
-            "settings in the same order each time it is replayed: take time, randomness and outside data from step calls."
+            f"Step {key!r} does not match the journal: {'; '.join(facts)}. Each time it is replayed, run() must ask the "
+            "same steps with the same settings: take time, randomness and outside data from step calls."
         )
         self._wire.put(encode(["diverged", message, key]))
         self._wire.flush()
@@ -355,6 +360,7 @@ def _failure(type_: str, message: str) -> dict[str, str]:
     return {"type": type_, "message": message, "traceback": ""}
 
 
+_CALLS = {"event": "wait_for_event"}
 _NOT_AWAITED = (
     "step {name!r} at {where} was never awaited. "
     "Write `await step.{kind}(…)`, or keep what it returns and await that before run() returns."

@@ -1,0 +1,196 @@
+"""Refuses in `run()` what a replay could not repeat, and names the step call to use instead.
+
+Two nets, because neither sees everything. Audit hooks see sockets, subprocesses, forks, opening files, listing
+folders, ctypes. They do not see sleeping, thread starts, clocks and entropy; those functions are replaced before the
+author's module is imported. Both are active only while the run's loop is running on its own thread, so the
+functions of `step.do` are as free as any Python.
+
+This is help for honest code, not a wall (the wall is the isolate's). Known leaks: time.localtime, strftime and
+clock_gettime, an unseeded random.Random(), uuid1, select, threading.Event.wait, os.getpid, os.environ, id().
+Callers inside the standard library (logging's time stamps) get the journal's time instead of an error.
+"""
+
+import _thread
+import datetime
+import os
+import random
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Collection
+from typing import Any
+
+from stepwell.authoring.failures import NotDurable
+from stepwell.authoring.loop import Loop
+
+_IN_A_STEP = "Move it into a function and call it with step.do(name, function)."
+_SLEEP = 'Write `await step.sleep(name, "10 seconds")` or `await asyncio.sleep(10)`.'
+_COMMAND = "Write `await step.run(name, command)`."
+_NOW = "Write step.now()."
+_RANDOM = "Write step.random()."
+_UUID = "Write step.uuid()."
+
+_AUDITED = {
+    _COMMAND: "subprocess pty os.system os.exec os.posix_spawn os.fork os.forkpty os.spawn",
+    _IN_A_STEP: (
+        "socket urllib http ftplib smtplib imaplib poplib telnetlib nntplib os.kill os.killpg signal sqlite3 shutil"
+        " os.remove os.rename os.mkdir os.rmdir os.link os.symlink os.truncate os.chmod os.utime os.listdir os.scandir"
+        " os.walk os.chdir os.putenv os.unsetenv glob pathlib tempfile mmap ctypes fcntl syslog"
+    ),
+    "Ask people: step.approval(name, fields={…}).": "builtins.input",
+    "Write `await step.read(path)`, or move it into a function for step.do(name, function).": "open",
+}
+_REMEDY_BY_EVENT = {event: remedy for remedy, events in _AUDITED.items() for event in events.split()}
+"""Audit events (or their first word) and the remedy."""
+
+_SPOKEN = {"socket": "a socket", "subprocess": "a subprocess", "open": "opening a file"}
+
+
+class Guard:
+    """The state both nets look at."""
+
+    def __init__(self, loop: Loop, names: Collection[str]) -> None:
+        self._loop = loop
+        self._names = names
+        self._ident = threading.get_ident()
+
+    def install(self) -> None:
+        """Patch this process for the rest of its life."""
+        _replace_sleep_and_threads(self)
+        _replace_clocks(self)
+        _replace_entropy(self)
+        datetime.datetime = _journal_datetime(self)  # type: ignore[misc]
+        sys.addaudithook(self._audit)
+
+    def active(self) -> bool:
+        """Say whether run() itself is executing, on this thread."""
+        return self._loop.inside and threading.get_ident() == self._ident
+
+    def by_author(self, depth: int) -> bool:
+        """Say whether the caller, `depth` frames above, is in one of the author's files."""
+        return sys._getframe(depth + 1).f_code.co_filename in self._names
+
+    def now(self) -> float:
+        """Give the journal's time."""
+        return self._loop.now
+
+    def _audit(self, event: str, args: tuple[Any, ...]) -> None:
+        if not self._loop.inside or threading.get_ident() != self._ident:
+            return
+        word = event.partition(".")[0]
+        remedy = _REMEDY_BY_EVENT.get(event) or (_REMEDY_BY_EVENT.get(word) if word != "os" else None)
+        if remedy is None or _caller().startswith("<frozen importlib") or (word == "open" and not self._opens(args)):
+            return
+        raise NotDurable(_message(_SPOKEN.get(word, event), remedy))
+
+    def _opens(self, args: tuple[Any, ...]) -> bool:
+        # The interpreter opens modules, and linecache source lines for tracebacks; both are the same at every replay.
+        if _caller() in self._names:
+            return True
+        mode, flags = args[1], args[2]
+        writes = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+        if isinstance(mode, str):
+            return any(letter in mode for letter in "wax+")
+        return isinstance(flags, int) and bool(flags & writes)
+
+
+def _caller() -> str:
+    frame: Any = sys._getframe(2)
+    while frame is not None and frame.f_code.co_filename.endswith(_PASSED):
+        frame = frame.f_back
+    return frame.f_code.co_filename if frame is not None else ""
+
+
+_PASSED = ("pathlib.py", "authoring/guard.py")
+
+
+def _message(what: str, remedy: str) -> str:
+    return f"{what} in run() cannot be replayed. {remedy}"
+
+
+def _replace(
+    guard: Guard, module: Any, name: str, remedy: str, *, journal: Callable[[], Any] | None = None, shown: str = ""
+) -> None:
+    original = getattr(module, name)
+    message = _message(shown or f"{module.__name__}.{name}", remedy)
+
+    def replaced(*args: Any, **kwargs: Any) -> Any:
+        if not guard.active():
+            return original(*args, **kwargs)
+        if journal is not None and not guard.by_author(1):
+            return journal()
+        raise NotDurable(message)
+
+    replaced.__name__ = replaced.__qualname__ = name
+    replaced.__doc__ = original.__doc__
+    setattr(module, name, replaced)
+
+
+def _replace_sleep_and_threads(guard: Guard) -> None:
+    _replace(guard, time, "sleep", _SLEEP)
+    _replace(guard, _thread, "start_new_thread", _IN_A_STEP, shown="Starting a thread")
+    _replace(guard, threading, "_start_new_thread", _IN_A_STEP, shown="Starting a thread")
+
+
+def _replace_clocks(guard: Guard) -> None:
+    for name in ("time", "monotonic", "perf_counter", "process_time", "thread_time"):
+        _replace(guard, time, name, _NOW, journal=guard.now)
+        _replace(guard, time, f"{name}_ns", _NOW, journal=lambda: int(guard.now() * 1e9))
+
+
+_RANDOM_FUNCTIONS = (
+    "random", "randint", "randrange", "choice", "choices", "shuffle", "sample", "uniform", "gauss", "normalvariate",
+    "getrandbits", "seed", "randbytes", "betavariate", "expovariate", "triangular", "lognormvariate",
+    "vonmisesvariate", "gammavariate", "paretovariate", "weibullvariate",
+)  # fmt: skip
+
+
+def _replace_entropy(guard: Guard) -> None:
+    for name in _RANDOM_FUNCTIONS:
+        _replace(guard, random, name, _RANDOM)
+    _replace(guard, uuid, "uuid4", _UUID)
+    _replace(guard, uuid, "uuid1", _UUID)
+    _replace(guard, os, "urandom", _RANDOM)
+    if hasattr(os, "getrandom"):
+        _replace(guard, os, "getrandom", _RANDOM)
+    _replace(guard, random, "_urandom", _RANDOM, shown="os.urandom")
+
+
+def _journal_datetime(guard: Guard) -> type[datetime.datetime]:
+    """Make a datetime whose `now` refuses in run(); everything it makes is the real one."""
+    real = datetime.datetime
+
+    class Meta(type):
+        def __instancecheck__(cls, instance: object) -> bool:
+            return isinstance(instance, real) if cls is journal else super().__instancecheck__(instance)
+
+        def __subclasscheck__(cls, subclass: type) -> bool:
+            return issubclass(subclass, real) if cls is journal else super().__subclasscheck__(subclass)
+
+    def new(cls: Any, *args: Any, **kwargs: Any) -> Any:
+        return real.__new__(real if cls is journal else cls, *args, **kwargs)
+
+    def now(cls: Any, tz: datetime.tzinfo | None = None) -> Any:
+        if not guard.active():
+            return real.now(tz) if cls is journal else super(journal, cls).now(tz)
+        if guard.by_author(1):
+            raise NotDurable(_message("datetime.now", _NOW))
+        return real.fromtimestamp(guard.now(), tz)
+
+    def utcnow(cls: Any) -> Any:
+        if guard.active() and guard.by_author(1):
+            raise NotDurable(_message("datetime.utcnow", _NOW))
+        return cls.now(datetime.UTC).replace(tzinfo=None)
+
+    def today(cls: Any) -> Any:
+        if guard.active() and guard.by_author(1):
+            raise NotDurable(_message("datetime.today", _NOW))
+        return cls.now()
+
+    body = {
+        "__new__": new, "now": classmethod(now), "utcnow": classmethod(utcnow), "today": classmethod(today),
+        "__module__": "datetime", "__qualname__": "datetime", "__doc__": real.__doc__,
+    }  # fmt: skip
+    journal: Any = Meta("datetime", (real,), body)
+    return journal  # type: ignore[no-any-return]

@@ -1,0 +1,75 @@
+"""Watches from a thread that the isolate's main thread comes back: code that never yields is reported with its line.
+
+`run()` is stuck when one drain (or the import of the author's module) lasts `stall` seconds. A sample of the thread's
+stack names the line; `while True: await asyncio.sleep(0)` spends its time in asyncio, so there the task's own stack
+is read. A function that holds the interpreter lock for long, like a catastrophic regular expression, stops this
+thread too: then faulthandler, which needs no lock, writes its dump into the socket and ends the process.
+"""
+
+import asyncio
+import faulthandler
+import sys
+import threading
+import time
+from collections.abc import Callable, Collection
+from typing import Any
+
+from stepwell.authoring.loop import Loop
+from stepwell.authoring.wire import Wire, encode
+
+_HELD_LOCK_FACTOR = 2
+"""The interpreter lock may be held this many times as long as run() may go without yielding."""
+
+_sleep = time.sleep
+_clock = time.monotonic
+
+
+class Watchdog:
+    """One daemon thread. `loading` is true while the author's module is imported."""
+
+    def __init__(self, wire: Wire, stall_seconds: float, names: Collection[str]) -> None:
+        self.loading = False
+        self.loop: Loop | None = None
+        self.announce: Callable[[], None] | None = None
+        self._wire = wire
+        self._stall = stall_seconds
+        self._names = names
+        self._ident = threading.get_ident()
+
+    def start(self) -> None:
+        """Begin to watch the thread that calls."""
+        threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
+
+    def _watch(self) -> None:
+        period = min(self._stall / 5, 1.0)
+        mark, since = self._mark(), _clock()
+        while True:
+            faulthandler.dump_traceback_later(self._stall * _HELD_LOCK_FACTOR + period, exit=True, file=self._wire.sock)
+            _sleep(period)
+            if self.announce is not None:
+                self.announce()
+            seen = self._mark()
+            if seen is None or seen != mark:
+                mark, since = seen, _clock()
+            elif _clock() - since >= self._stall:
+                self._wire.put(encode(["stalled", self._where()]))
+                self._wire.flush()
+                return
+
+    def _mark(self) -> int | None:
+        """Give a number that stays the same while the author's code does not yield; None while it does not run."""
+        if self.loading:
+            return -1
+        return self.loop.drains if self.loop is not None and self.loop.inside else None
+
+    def _where(self) -> str:
+        frame: Any = sys._current_frames().get(self._ident)
+        while frame is not None:
+            if frame.f_code.co_filename in self._names:
+                return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+            frame = frame.f_back
+        task = asyncio.tasks._current_tasks.get(self.loop) if self.loop is not None else None  # type: ignore[attr-defined]
+        for found in reversed(task.get_stack() if task is not None else []):
+            if found.f_code.co_filename in self._names:
+                return f"{found.f_code.co_filename}:{found.f_lineno}"
+        return ""
