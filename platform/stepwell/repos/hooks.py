@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 
 _ASK = """\
 #!/bin/sh
+trap '' PIPE
 exec 7>"/proc/self/fd/$STEPWELL_HOOK_OUT" 8<"/proc/self/fd/$STEPWELL_HOOK_IN"
 count=${GIT_PUSH_OPTION_COUNT:-0} i=0
 {
@@ -37,7 +38,7 @@ count=${GIT_PUSH_OPTION_COUNT:-0} i=0
     done
     while IFS= read -r line; do printf '%s\\0' "$line"; done
     printf '\\0'
-} >&7
+} >&7 2>/dev/null
 verdict=
 IFS= read -r verdict <&8
 while IFS= read -r line <&8 && [ "$line" != . ]; do printf '%s\\n' "${line#-}" >&2; done
