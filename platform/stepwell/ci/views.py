@@ -204,8 +204,8 @@ class Problem:
     @property
     def text(self) -> str:
         """One line fit for `remote:` and for a run's error."""
-        where = f" ({self.file}:{self.line})" if self.file and self.line else ""
-        return f"{self.message}{where}"
+        place = f"{self.file}:{self.line}"
+        return f"{self.message} ({place})" if self.file and self.line and place not in self.message else self.message
 
 
 @dataclass(frozen=True)

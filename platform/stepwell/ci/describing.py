@@ -1,0 +1,76 @@
+"""Asks code what it declares: imports it in an isolate that sees nothing else, within two seconds."""
+
+import asyncio
+import json
+from typing import Any
+
+from stepwell.ci.views import Problem
+from stepwell.engine.seams import Code, Isolates, IsolateSpec
+
+SECONDS = 2.0
+LONGEST_ANSWER = 1024 * 1024
+_KINDS = {
+    "SyntaxError": "syntax-error",
+    "IndentationError": "syntax-error",
+    "TabError": "syntax-error",
+    "ImportError": "import-error",
+    "ModuleNotFoundError": "import-error",
+}
+
+
+async def describe(isolates: Isolates, tenant: str, code: Code, seconds: float = SECONDS) -> dict[str, Any] | Problem:
+    """Return the isolate's answer `{"pipelines": [...]}`, or the problem. Runs on the engine's loop.
+
+    Raises Unavailable or TryLater when there is no isolate to be had.
+    """
+    channel = await isolates.open(IsolateSpec(tenant, "describe", code))
+    head = {"mode": "describe", "root": code.root, "files": dict(code.files), "entry": code.entry}
+    try:
+        async with asyncio.timeout(seconds):
+            line = await _ask(channel.sock, json.dumps(head).encode() + b"\n")
+    except TimeoutError:
+        text = f"{code.root}/{code.entry} took longer than {seconds:g} s to import. Move work into run() and its steps."
+        return Problem("too-slow", text, f"{code.root}/{code.entry}")
+    finally:
+        channel.kill()
+        channel.sock.close()
+    if not line.endswith(b"\n"):
+        why = await channel.ended()
+        text = f"{code.root}/{code.entry} ended its isolate while it was imported: {why}."
+        return Problem("error", text, f"{code.root}/{code.entry}")
+    return _understood(line)
+
+
+async def _ask(sock: Any, head: bytes) -> bytes:
+    loop = asyncio.get_running_loop()
+    sock.setblocking(False)
+    try:
+        await loop.sock_sendall(sock, head)
+        answer = bytearray()
+        while not answer.endswith(b"\n") and len(answer) <= LONGEST_ANSWER:
+            block = await loop.sock_recv(sock, 65536)
+            if not block:
+                break
+            answer += block
+    except ConnectionError:
+        return b""
+    return bytes(answer)
+
+
+def _understood(line: bytes) -> dict[str, Any] | Problem:
+    """Read an answer of code that nobody vouches for: anything malformed is the code's fault."""
+    try:
+        answer = json.loads(line)
+        if answer["ok"]:
+            return {"pipelines": [dict(pipeline) for pipeline in answer["pipelines"]]}
+        error = answer["error"]
+        kind = _KINDS.get(str(error["type"]), "error")
+        place = (str(error.get("file") or ""), int(error.get("line") or 0))
+        return Problem(kind, _message(error), *place, traceback=str(error.get("traceback") or ""))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return Problem("error", "The pipeline answered something else than what it declares.")
+
+
+def _message(error: Any) -> str:
+    name, text = str(error["type"]), str(error["message"])
+    return text if name in {"PipelineRefused", ""} else f"{name}: {text}"

@@ -1,0 +1,59 @@
+"""Secrets in steps: opened for the one attempt that names them, just before it starts.
+
+`secrets=["A"]` is the variable A; `{"ENV": "NAME"}` renames; `{"ENV": {"file": "NAME"}}` gives a private file's path.
+An environment's secret comes before the repository's, that before the tenant's.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from stepwell.ci.environments import Environments
+from stepwell.engine.seams import Attempt, Prepared
+from stepwell.errors import Denied, NotFound
+from stepwell.tenants.secrets import Secrets
+
+
+class SecretsPreparer:
+    """Implements Preparer: refuses forbidden environments and unknown secrets, opens the others."""
+
+    def __init__(self, secrets: Secrets, environments: Environments) -> None:
+        self._secrets = secrets
+        self._environments = environments
+
+    async def prepare(self, attempt: Attempt) -> Prepared:
+        """Return variables, files and masks of the attempt."""
+        repository = str(attempt.metadata.get("repository") or "")
+        environment = str(attempt.options.get("environment") or "")
+        if environment and (why := self._environments.rules(repository, environment).refuses(attempt.metadata)):
+            raise Denied(f"Step {attempt.name!r} is refused. {why}")
+        variables, files = named(attempt.options.get("secrets"))
+        if not variables and not files:
+            return Prepared()
+        wanted = {*variables.values(), *files.values()}
+        values = await asyncio.to_thread(self._secrets.reveal, attempt.tenant, repository, environment, wanted)
+        for name in sorted(wanted - set(values)):
+            raise NotFound(_missing(attempt, environment, name))
+        return Prepared(
+            env={variable: values[name] for variable, name in variables.items()},
+            files={variable: values[name] for variable, name in files.items()},
+            masks=tuple(values.values()),
+        )
+
+
+def named(secrets: Any) -> tuple[dict[str, str], dict[str, str]]:
+    """Return (variable → secret, variable of a path → secret) of a step's `secrets` option."""
+    if not secrets:
+        return {}, {}
+    if not isinstance(secrets, Mapping):
+        return {str(name): str(name) for name in secrets}, {}
+    files = {str(variable): str(secret["file"]) for variable, secret in secrets.items() if isinstance(secret, Mapping)}
+    return {str(variable): str(name) for variable, name in secrets.items() if str(variable) not in files}, files
+
+
+def _missing(attempt: Attempt, environment: str, name: str) -> str:
+    where = attempt.scope + (f", environment {environment!r}" if environment else "")
+    return (
+        f"Step {attempt.name!r} names the secret {name!r}, which does not exist for {where}. Add it on the settings "
+        f"page of the repository, or run: stepwell secret set {name} --repo {attempt.scope}"
+    )
