@@ -1,1 +1,16 @@
-"""Dynamic workflows: wrap metadata into a run, route the run back to the right code."""
+"""Dynamic workflows: one engine that runs code it has never seen, chosen for each run by the run's metadata.
+
+    isolates = ProcessIsolates()
+    engine = Engine(SqliteJournal("runs.db"), isolates, route(load), logs=NoLogs())
+    await engine.start()
+    workflows = bind(engine, {"tenant": "acme"})
+    handle = await workflows.create(params={"n": 1})
+    print((await handle.finished()).result)
+
+`load(metadata) -> Code` is asked whenever a run wakes. Metadata is kept with the run, out of reach of its code.
+"""
+
+from stepwell.dynamic.loading import route
+from stepwell.dynamic.workflows import Handle, Start, Status, Workflows, bind
+
+__all__ = ["Handle", "Start", "Status", "Workflows", "bind", "route"]

@@ -31,7 +31,7 @@ class Commits:
         self._new: list[tuple[NewRun, asyncio.Future[Created]]] = []
         self._planned = False
 
-    def append(self, live: Live, kind: EntryType, key: str, data: Any, attempt: int = 0, ack: bool = False) -> Entry:
+    def append(self, live: Live, kind: EntryType, key: str, data: Any, attempt: int = 0, *, ack: bool = False) -> Entry:
         """Draft an entry: the state has it at once, everybody else after the commit."""
         state = live.state
         at = max(self._clock.now(), state.updated_at)

@@ -360,7 +360,7 @@ def _ended(state: RunState, entry: Entry) -> None:
         raise Bug(f"Run {state.id!r} ended as {final!r}.")
     state.final, state.ended_at = final, entry.at
     state.result, state.error = entry.data.get("result"), entry.data.get("error")
-    state.reason = state.error["message"] if state.error else None
+    state.reason = state.error["message"] if state.error else _why_cancelled(state)
     for step in state.steps.values():
         if step.state in OPEN:
             _end_attempt(step, entry, "cancelled")
@@ -370,6 +370,13 @@ def _ended(state: RunState, entry: Entry) -> None:
     state.timers.clear()
     state.approvals.clear()
     state.inflight.clear()
+
+
+def _why_cancelled(state: RunState) -> str | None:
+    if state.final != "cancelled" or not state.cancel:
+        return None
+    said = f": {state.cancel['reason']}" if state.cancel.get("reason") else ""
+    return f"cancelled by {state.cancel.get('by')}{said}"
 
 
 _APPLY = {

@@ -43,6 +43,7 @@ class Live:
     history: list[tuple[Entry, str]] | None = None  # committed entries, kept from loading until the turn begins
     waiters: list[asyncio.Future[None]] = field(default_factory=list)
     lost_turns: int = 0  # in a row
+    blocked_at: int = -1  # what was heard when the code or an isolate was not to be had
     gone: bool = False  # no longer the engine's: its lease is another's, or the disk refused it
 
     @property
@@ -56,7 +57,9 @@ class Live:
 
     @property
     def wants_turn(self) -> bool:
-        return self.turn is None and self.heard > self.played and not self.state.finished and not self.gone
+        if self.turn is not None or self.state.finished or self.gone:
+            return False
+        return self.heard > self.played and self.heard != self.blocked_at
 
     def add(self, entry: Entry, ack: bool) -> None:
         """Take an entry into the state and the next transaction."""

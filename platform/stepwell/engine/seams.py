@@ -73,16 +73,22 @@ class Prepared:
 
 
 class Output(Protocol):
-    """Where an attempt's output goes; masks are applied behind it. `write` never blocks and never fails the attempt."""
+    """Where an attempt's output goes; masks are applied behind it. `write` never blocks and never fails the attempt.
+
+    The engine opens and closes it; an executor only writes.
+    """
 
     def write(self, data: bytes) -> None: ...
 
     def note(self, text: str) -> None:
         """Add a line of Stepwell's own, told apart from the command's output."""
 
+    def close(self) -> None:
+        """Say that nothing more comes."""
+
 
 class LogSink(Protocol):
-    """Opens the log of a step's attempt; key "" is the run's own log. Opening the same one again appends to it."""
+    """Opens the log of an attempt; key "" (attempt 0) is the run's own. Opening the same one again appends to it."""
 
     def writer(self, run: str, key: str, attempt: int, masks: Sequence[str]) -> Output: ...
 

@@ -32,8 +32,8 @@ CREATE TABLE IF NOT EXISTS journal(
 CREATE TABLE IF NOT EXISTS runs(
     id TEXT PRIMARY KEY, tenant TEXT NOT NULL, scope TEXT NOT NULL, number INTEGER NOT NULL, title TEXT NOT NULL,
     state TEXT NOT NULL, reason TEXT, created_at REAL NOT NULL, started_at REAL, ended_at REAL,
-    updated_at REAL NOT NULL, seq INTEGER NOT NULL, lease INTEGER NOT NULL, approvals INTEGER NOT NULL, awake INTEGER NOT NULL,
-    played INTEGER NOT NULL, metadata TEXT NOT NULL, summary TEXT NOT NULL) WITHOUT ROWID;
+    updated_at REAL NOT NULL, seq INTEGER NOT NULL, lease INTEGER NOT NULL, approvals INTEGER NOT NULL,
+    awake INTEGER NOT NULL, played INTEGER NOT NULL, metadata TEXT NOT NULL, summary TEXT NOT NULL) WITHOUT ROWID;
 CREATE UNIQUE INDEX IF NOT EXISTS runs_by_scope ON runs(scope, number DESC);
 CREATE INDEX IF NOT EXISTS runs_by_tenant ON runs(tenant, created_at);
 CREATE INDEX IF NOT EXISTS runs_needing_people ON runs(tenant) WHERE approvals > 0;

@@ -1,0 +1,154 @@
+"""Creating runs and holding on to them, within the bounds of one metadata."""
+
+import asyncio
+import uuid
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from stepwell.engine.engine import Engine
+from stepwell.engine.entries import Entry
+from stepwell.engine.fold import RunState
+from stepwell.engine.seams import Judge
+from stepwell.engine.specs import Note, RunSpec
+from stepwell.errors import Conflict, Invalid, NotFound
+
+Status = RunState
+"""State of a run with its steps: a copy that does not change."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """One run of a batch; see Workflows.create."""
+
+    params: Mapping[str, Any] = field(default_factory=dict)
+    id: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    title: str = ""
+    code: str | None = None
+    entry: str = ""
+
+
+class Workflows:
+    """Runs that carry certain metadata: creates them, and finds no others."""
+
+    def __init__(self, engine: Engine, metadata: Mapping[str, Any], tenant: str, scope: str) -> None:
+        self.tenant = tenant
+        self.scope = scope
+        self._engine = engine
+        self._metadata = dict(metadata)
+
+    async def create(
+        self, params: Mapping[str, Any] | None = None, *, id: str | None = None,
+        metadata: Mapping[str, Any] | None = None, title: str = "", code: str | None = None, entry: str = "",
+    ) -> "Handle":  # fmt: skip
+        """Create a run and have it start.
+
+        `id` twice is one run. `metadata` adds to the bound one and cannot change it. `code` is the digest to pin; by
+        default the loader is asked now. Raises Conflict (the id is another's), Invalid, TryLater.
+        """
+        merged = self._merged(metadata or {})
+        if code is None:
+            loaded = await self._engine.loader(merged)
+            code, entry = loaded.digest, entry or loaded.entry
+        spec = RunSpec(
+            id or uuid.uuid4().hex, self.tenant, self.scope, title or entry, merged, dict(params or {}), code, entry
+        )
+        ref = await self._engine.create(spec)
+        if not ref.created and not await self._owns(ref.id):
+            raise Conflict(f"The id {ref.id!r} is taken. Choose another one.")
+        return Handle(self._engine, ref.id, ref.number, ref.created)
+
+    async def create_batch(self, starts: Iterable[Start]) -> list["Handle"]:
+        """Create many runs; they share transactions. Fails with the first that fails, others may exist then."""
+        made = (
+            self.create(one.params, id=one.id, metadata=one.metadata, title=one.title, code=one.code, entry=one.entry)
+            for one in starts
+        )
+        return list(await asyncio.gather(*made))
+
+    async def get(self, id: str) -> "Handle":
+        """Find a run. Raises NotFound for one that is not there and for one of others alike."""
+        state = await self._engine.get(id)
+        if state is None or not self._mine(state):
+            raise NotFound(f"There is no run {id!r}.")
+        return Handle(self._engine, id, state.number, created=False)
+
+    async def _owns(self, id: str) -> bool:
+        state = await self._engine.get(id)
+        return state is not None and self._mine(state)
+
+    def _mine(self, state: RunState) -> bool:
+        if state.tenant != self.tenant:
+            return False
+        return all(name in state.metadata and state.metadata[name] == value for name, value in self._metadata.items())
+
+    def _merged(self, metadata: Mapping[str, Any]) -> dict[str, Any]:
+        for name, value in metadata.items():
+            if name in self._metadata and self._metadata[name] != value:
+                raise Invalid(f"Metadata {name!r} has value {value!r}, but is bound to {self._metadata[name]!r}.")
+        return {**self._metadata, **metadata}
+
+
+class Handle:
+    """One run."""
+
+    def __init__(self, engine: Engine, id: str, number: int, created: bool) -> None:
+        self.id = id
+        self.number = number
+        self.created = created
+        self._engine = engine
+
+    async def status(self) -> Status:
+        """Its state now."""
+        state = await self._engine.get(self.id)
+        if state is None:
+            raise NotFound(f"There is no run {self.id!r}.")
+        return state
+
+    async def finished(self) -> Status:
+        """Wait until it has ended. Nothing is kept in memory for a run that waits but this call itself."""
+        ended = asyncio.Event()
+
+        def heed(news: Entry | Note, state: RunState | None) -> None:
+            if news.run == self.id and news.type == "ended":
+                ended.set()
+
+        unsubscribe = self._engine.subscribe(heed)
+        try:
+            state = await self.status()
+            while not state.finished:
+                await ended.wait()
+                state = await self.status()
+            return state
+        finally:
+            unsubscribe()
+
+    async def journal(self) -> list[Entry]:
+        """Everything that happened to it."""
+        return await self._engine.journal(self.id)
+
+    async def send_event(self, type: str, payload: Any = None, id: str | None = None) -> None:
+        """Deliver an event; once per `id`. Raises Conflict when the run has ended."""
+        await self._engine.send_event(self.id, type, payload, id)
+
+    async def decide(
+        self, key: str, decision: Mapping[str, Any], judge: Judge
+    ) -> Literal["approved", "rejected"] | None:
+        """Decide on a step that waits for people; see Engine.decide."""
+        return await self._engine.decide(self.id, key, decision, judge)
+
+    async def cancel(self, by: str, reason: str = "") -> None:
+        """Cancel it."""
+        await self._engine.cancel(self.id, by, reason)
+
+
+def bind(
+    engine: Engine, metadata: Mapping[str, Any], *, tenant: str | None = None, scope: str | None = None
+) -> Workflows:
+    """Give the workflows of this metadata.
+
+    `tenant` is `metadata["tenant"]` by default; `scope`, in which runs are numbered, `metadata["name"]` or the tenant.
+    """
+    owner = tenant or str(metadata.get("tenant") or "default")
+    return Workflows(engine, metadata, owner, scope or str(metadata.get("name") or owner))

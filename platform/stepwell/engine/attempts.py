@@ -1,0 +1,196 @@
+"""Attempts of executors' steps: queue, start, time out, judge, and try again.
+
+An attempt is a task. It is told apart from its step by the rule that only the task which still stands in
+`live.attempts` may speak for the step: what a cancelled or forgotten one brings is dropped with its layer.
+A step's timeout counts while the attempt executes, never while it queues.
+"""
+
+import asyncio
+import logging
+from typing import Any
+
+from stepwell.engine.backoff import retry_delay
+from stepwell.engine.fold import StepState
+from stepwell.engine.live import EXECUTED, Live
+from stepwell.engine.parts import Parts
+from stepwell.engine.seams import Attempt, Code, Outcome, Prepared
+from stepwell.engine.turn import load_code
+from stepwell.errors import StepwellError, TryLater
+
+_log = logging.getLogger(__name__)
+
+RUNNER = "local"
+
+
+class Attempts:
+    """Runs the attempts of all runs, as many at a time as there are slots."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def start(self, live: Live, key: str) -> None:
+        """Make the next attempt of a queued step."""
+        if key in live.attempts or live.gone or live.state.finished:
+            return
+        task = asyncio.get_running_loop().create_task(self._attempt(live, key))
+        live.attempts[key] = task
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def stop(self, live: Live, key: str) -> None:
+        """End an attempt whose step is wanted no more; its processes are dead when its task is done."""
+        task = live.attempts.pop(key, None)
+        if task is not None:
+            task.cancel()
+
+    def stop_all(self, live: Live) -> list["asyncio.Task[None]"]:
+        """End every attempt of a run; give the tasks to wait for."""
+        tasks = list(live.attempts.values())
+        for key in list(live.attempts):
+            self.stop(live, key)
+        return tasks
+
+    async def close(self) -> None:
+        """End all attempts of all runs, without a word in any journal: at the next start they are lost ones."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _speaks(self, live: Live, key: str) -> bool:
+        current = live.attempts.get(key) is asyncio.current_task()
+        return current and not live.state.finished and not live.gone
+
+    async def _attempt(self, live: Live, key: str) -> None:
+        parts = self._parts
+        try:
+            code = await self._code(live)
+            await parts.step_slots.acquire(live.state.tenant)
+            try:
+                if not self._speaks(live, key):
+                    return
+                step = live.state.steps[key]
+                parts.commits.append(live, "started", key, {"runner": RUNNER}, step.attempt + 1)
+                outcome = await self._execute(live, step, code)
+            finally:
+                parts.step_slots.release()
+            if self._speaks(live, key):
+                del live.attempts[key]
+                self._conclude(live, step, outcome)
+        finally:
+            if live.attempts.get(key) is asyncio.current_task():
+                del live.attempts[key]
+
+    async def _code(self, live: Live) -> Code:
+        """Give the run's code, waiting as long as it takes: the step stays queued, nothing is lost."""
+        while live.code is None:
+            try:
+                live.code = await load_code(live, self._parts)
+            except TryLater as error:
+                await self._pause(error.retry_after)
+            except StepwellError:
+                await self._pause(self._parts.limits.again)
+        return live.code
+
+    async def _pause(self, seconds: float) -> None:
+        over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        handle = self._parts.clock.call_at(self._parts.clock.now() + seconds, lambda: over.set_result(None))
+        try:
+            await over
+        finally:
+            handle.cancel()
+
+    async def _execute(self, live: Live, step: StepState, code: Code) -> Outcome:
+        parts, state = self._parts, live.state
+        if parts.executor is None:
+            return _refusal("Unavailable", "This engine has no executor: it runs step.do only.")
+        assert step.kind in EXECUTED
+        attempt = Attempt(
+            state.id, state.tenant, state.scope, state.metadata, code, step.key, step.name,
+            "read" if step.kind == "read" else "run", step.attempt, step.options, step.base,
+        )  # fmt: skip
+        try:
+            prepared = await parts.preparer.prepare(attempt) if parts.preparer else Prepared()
+            return await self._bounded(attempt, prepared)
+        except TryLater as error:
+            await self._pause(error.retry_after)
+            return Outcome(False, error=_error("TryLater", str(error)), lost=True)
+        except StepwellError as error:
+            return _refusal(type(error).__name__, str(error))
+        except Exception as error:  # the executor's own mistake must cost an attempt, not the engine
+            _log.exception("Step %s of run %s: the executor failed", step.key, state.id)
+            message = f"The executor failed ({type(error).__name__}: {error}). Please report this."
+            return Outcome(False, error=_error("Bug", message))
+
+    async def _bounded(self, attempt: Attempt, prepared: Prepared) -> Outcome:
+        """Execute within the step's timeout; when it is over everything of the attempt is dead."""
+        parts = self._parts
+        assert parts.executor is not None
+        output = parts.logs.writer(attempt.run, attempt.key, attempt.number, prepared.masks)
+        work = asyncio.ensure_future(parts.executor.execute(attempt, prepared, output))
+        seconds = attempt.options.get("timeout")
+        expired = False
+
+        def expire() -> None:
+            nonlocal expired
+            expired = True
+            work.cancel()
+
+        handle = parts.clock.call_at(parts.clock.now() + float(seconds), expire) if seconds else None
+        try:
+            return await work
+        except asyncio.CancelledError:
+            if not expired:
+                work.cancel()
+                raise
+            message = f"{attempt.name!r} took longer than {float(seconds or 0):g} s and was killed."
+            return Outcome(False, error=_error("Timeout", message), seconds=float(seconds or 0))
+        finally:
+            output.close()
+            if handle is not None:
+                handle.cancel()
+
+    def _conclude(self, live: Live, step: StepState, outcome: Outcome) -> None:
+        append, key, number = self._parts.commits.append, step.key, step.attempt
+        error = dict(outcome.error) if outcome.error else _error("StepFailed", f"{step.name!r} failed.")
+        if outcome.ok:
+            append(live, "done", key, {"ok": True, "value": outcome.value, **_facts(outcome)}, number)
+        elif outcome.lost:
+            self.lose(live, step, str(error["message"]))
+        else:
+            delay = None if outcome.final else retry_delay(step.options, step.failures + 1)
+            if delay is None:
+                append(live, "done", key, {"ok": False, "error": error, **_facts(outcome)}, number)
+            else:
+                now = max(self._parts.clock.now(), live.state.updated_at)
+                append(live, "retry", key, {"error": error, "due": now + delay, **_facts(outcome)}, number)
+
+    def lose(self, live: Live, step: StepState, reason: str) -> None:
+        """Note a lost attempt: another one follows, but not for ever."""
+        self._parts.commits.append(live, "lost", step.key, {"reason": reason}, step.attempt)
+        if step.losses >= self._parts.limits.losses:
+            message = f"{step.name!r} was lost {step.losses} times in a row; the last time: {reason}"
+            self._parts.commits.append(
+                live, "done", step.key, {"ok": False, "error": _error("Lost", message), "seconds": 0.0}, step.attempt
+            )
+
+
+def _facts(outcome: Outcome) -> dict[str, Any]:
+    facts: dict[str, Any] = {"seconds": round(outcome.seconds, 6)}
+    if outcome.layer is not None:
+        facts["layer"] = outcome.layer
+    if outcome.exit_code is not None:
+        facts["exit_code"] = outcome.exit_code
+    return facts
+
+
+def _refusal(kind: str, message: str) -> Outcome:
+    return Outcome(False, error=_error(kind, message), final=True)
+
+
+def _error(kind: str, message: str) -> dict[str, Any]:
+    return {"type": kind, "message": message, "traceback": ""}

@@ -1,0 +1,24 @@
+"""How often a failed attempt of an executor's step is tried again, and when."""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def retry_delay(options: Mapping[str, Any], failures: int) -> float | None:
+    """Seconds until the next attempt after so many failed ones, or None when that was the last.
+
+    Reads the step's `retries` option: {"max", "delay", "backoff": "exponential" | "linear" | "constant", "cap"} or a
+    number of retries; absent means none.
+    """
+    policy = options.get("retries") or 0
+    if not isinstance(policy, Mapping):
+        policy = {"max": policy}
+    if failures > int(policy.get("max") or 0):
+        return None
+    delay, cap = float(policy.get("delay", 10)), float(policy.get("cap", 3600))
+    backoff = policy.get("backoff", "exponential")
+    if backoff == "exponential":
+        delay *= 2 ** min(failures - 1, 60)
+    elif backoff == "linear":
+        delay *= failures
+    return max(0.0, min(delay, cap))

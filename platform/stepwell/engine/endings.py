@@ -1,0 +1,72 @@
+"""What a turn's ending means for its run."""
+
+from stepwell.engine.fold import Inflight
+from stepwell.engine.live import Live
+from stepwell.engine.parts import Parts
+from stepwell.engine.turn import Ending, end_run
+
+
+def conclude(live: Live, ending: Ending, parts: Parts) -> float | None:
+    """Draft what follows from it; give the seconds until the next try when one is due by itself.
+
+    An isolate's own death is a failed attempt of the step that ran in it. When several ran, nobody knows whose fault it
+    was: all were lost, and five losses in a row fail a step. When none ran, it is the turn that failed.
+    """
+    inflight = list(live.state.inflight.values())
+    if ending.kind == "hibernated":
+        live.lost_turns = 0
+        parts.commits.touch(live)
+        return None
+    if ending.kind == "postponed":
+        return _postpone(live, ending, parts)
+    if ending.kind == "lost" or len(inflight) > 1:
+        return _lose(live, inflight, ending.reason, parts)
+    if ending.kind == "failed" and inflight:
+        _fail_attempt(live, inflight[0], ending.reason, parts)
+    elif ending.kind == "failed":
+        parts.commits.append(live, "turn_failed", "", {"reason": ending.reason, "counted": True})
+        if live.state.failed_turns >= parts.limits.failed_turns:
+            message = f"The code was ended {live.state.failed_turns} times in a row. {ending.reason}"
+            end_run(live, parts, "failed", None, _error("TurnFailed", message))
+    return None
+
+
+def _postpone(live: Live, ending: Ending, parts: Parts) -> float | None:
+    if live.state.cancel:
+        end_run(live, parts, "cancelled", None, None)  # code that cannot be had has nothing to clean up with
+        return None
+    live.blocked_at = live.heard
+    if live.state.reason != ending.reason:
+        parts.commits.append(live, "turn_failed", "", {"reason": ending.reason, "counted": False})
+    return ending.after
+
+
+def _lose(live: Live, inflight: list[Inflight], reason: str, parts: Parts) -> float | None:
+    for one in inflight:
+        data = {"reason": reason, "inline": {"kind": "do", "name": one.name, "fingerprint": one.fingerprint}}
+        parts.commits.append(live, "lost", one.key, data, one.attempt)
+        step = live.state.steps[one.key]
+        if step.losses >= parts.limits.losses:
+            message = f"{one.name!r} was lost {step.losses} times in a row; the last time: {reason}"
+            error = {"ok": False, "error": _error("Lost", message), "seconds": 0.0}
+            parts.commits.append(live, "done", one.key, error, one.attempt)
+    live.lost_turns += 1
+    parts.commits.touch(live)
+    if inflight or live.lost_turns < parts.limits.losses:
+        return None
+    live.lost_turns, live.blocked_at = 0, live.heard
+    return parts.limits.again
+
+
+def _fail_attempt(live: Live, one: Inflight, reason: str, parts: Parts) -> None:
+    now = max(parts.clock.now(), live.state.updated_at)
+    inline = {"kind": "do", "name": one.name, "fingerprint": one.fingerprint}
+    data = {"error": _error("IsolateDied", reason), "inline": inline, "seconds": round(max(0.0, now - one.since), 6)}
+    if one.delay is None:
+        parts.commits.append(live, "done", one.key, {"ok": False, **data}, one.attempt)
+    else:
+        parts.commits.append(live, "retry", one.key, {"due": now + one.delay, **data}, one.attempt)
+
+
+def _error(kind: str, message: str) -> dict[str, str]:
+    return {"type": kind, "message": message, "traceback": ""}

@@ -1,0 +1,405 @@
+"""The durable engine, embedded: creates runs, plays their turns, runs their steps, wakes them.
+
+Everything here happens on one event loop. A run is in memory (Live) only while something goes on in it: a turn, an
+attempt, a draft on its way to disk. Each effect follows a committed entry (`_on_committed`), never a draft, and each of
+them can be derived again from the journal, which is what `start` does after a crash:
+  heard > played             → a turn
+  a step queued or running   → an attempt (a running one was lost)
+  a due time                 → `fired`
+"""
+
+import asyncio
+import json
+import logging
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import replace
+from typing import Any, Literal
+
+from stepwell.engine import commands
+from stepwell.engine.attempts import Attempts
+from stepwell.engine.clock import Clock, RealClock
+from stepwell.engine.commits import Commits
+from stepwell.engine.endings import conclude
+from stepwell.engine.entries import Entry
+from stepwell.engine.fold import OPEN, RunState, fold
+from stepwell.engine.live import EXECUTED, Live, encode, load
+from stepwell.engine.parts import Parts
+from stepwell.engine.seams import Executor, Gate, Isolates, Judge, Loader, LogSink, Preparer
+from stepwell.engine.slots import Slots
+from stepwell.engine.specs import DEFAULT_LIMITS, Limits, Note, RunRef, RunSpec, Subscriber
+from stepwell.engine.timers import Timers
+from stepwell.engine.turn import Ending, Turn, end_run, holds
+from stepwell.errors import Conflict, Invalid, NotFound
+from stepwell.store.journal import Due, Journal, NewRun
+
+_log = logging.getLogger(__name__)
+
+REVIVED_AT_ONCE = 100
+"""Runs taken into memory after a restart before the first of them have had their turns."""
+TROUBLE_SECONDS = 5.0
+"""Pause before runs whose transaction the disk refused are tried again."""
+
+
+class Engine:
+    """Durable execution over a journal. All methods belong on the loop on which `start` was awaited."""
+
+    def __init__(
+        self, journal: Journal, isolates: Isolates, loader: Loader, *, logs: LogSink, executor: Executor | None = None,
+        preparer: Preparer | None = None, gate: Gate | None = None, clock: Clock | None = None,
+        concurrent_turns: int = 50, concurrent_steps: int = 8, limits: Limits = DEFAULT_LIMITS,
+    ) -> None:  # fmt: skip
+        clock = clock or RealClock()
+        self._journal = journal
+        self._clock = clock
+        self._commits = Commits(journal, clock, self._on_committed, self._on_refused)
+        self._parts = Parts(
+            journal, isolates, loader, executor, preparer, gate, logs, clock, limits, self._commits,
+            Slots(concurrent_turns), Slots(concurrent_steps), [],
+        )  # fmt: skip
+        self._attempts = Attempts(self._parts)
+        self._timers = Timers(journal, clock, self._fire)
+        self._runs: dict[str, Live] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._turn_over = asyncio.Event()
+        self._running = False
+
+    @property
+    def loader(self) -> Loader:
+        """Where the code of runs comes from."""
+        return self._parts.loader
+
+    @property
+    def clock(self) -> Clock:
+        return self._clock
+
+    @property
+    def trouble(self) -> str:
+        """Why the journal cannot be written; "" when it can."""
+        return self._commits.trouble
+
+    @property
+    def in_memory(self) -> int:
+        """How many runs are in memory."""
+        return len(self._runs)
+
+    # -- start and stop -----------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Open the journal, clear what a crash left behind, and go on where it stopped."""
+        self._journal.open()
+        self._running = True
+        if self._parts.executor is not None:
+            await self._parts.executor.recover(self._journal.layer_in_use)
+        self._spawn(self._revive(self._journal.awake()))
+        self._timers.start()
+
+    async def stop(self) -> None:
+        """Stop at once. Nothing is written: what was under way is found by the next start."""
+        self._running = False
+        self._timers.stop()
+        self._commits.flush()
+        await self._attempts.close()
+        for live in list(self._runs.values()):
+            if live.turn is not None:
+                live.turn.finish(Ending("abandoned"))
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._commits.flush()
+        self._runs.clear()
+        self._journal.close()
+
+    async def _revive(self, runs: list[tuple[str, str]]) -> None:
+        for run, _ in runs:
+            while self._running and self._parts.turn_slots.waiting > REVIVED_AT_ONCE:
+                self._turn_over.clear()
+                await self._turn_over.wait()
+            if not self._running:
+                return
+            live = self._load(run)
+            if live is not None:
+                self._resume(live)
+            await asyncio.sleep(0)
+
+    def _resume(self, live: Live) -> None:
+        """Take up what the journal says is under way."""
+        for step in list(live.state.steps.values()):
+            if step.kind not in EXECUTED or step.state not in OPEN or step.key in live.attempts:
+                continue
+            if step.state == "running":
+                self._attempts.lose(live, step, "the server stopped")
+            elif step.state == "queued":
+                self._attempts.start(live, step.key)
+        self._wake(live)
+        self._forget_idle(live)
+
+    # -- what others ask ----------------------------------------------------------------------------------------------
+
+    async def create(self, spec: RunSpec) -> RunRef:
+        """Create a run; the same id again gives the run that exists. Raises Invalid, TryLater."""
+        for name in ("id", "tenant", "scope", "title", "code", "entry"):
+            _check_text(name, getattr(spec, name))
+        data = {
+            "tenant": spec.tenant, "scope": spec.scope, "title": spec.title, "metadata": dict(spec.metadata),
+            "code": spec.code, "entry": spec.entry, "params": dict(spec.params),
+        }  # fmt: skip
+        _check_json("params and metadata", data)
+        created = await self._commits.create(NewRun(spec.id, self._clock.now(), data))
+        if created.entry is None:
+            return RunRef(created.id, created.number, created=False)
+        if spec.id not in self._runs:
+            live = Live(RunState(spec.id), 0, 0)
+            live.add(created.entry, ack=False)
+            live.draft, live.history = [], [(created.entry, encode(created.entry.data))]
+            self._runs[spec.id] = live
+            self._tell(created.entry, live)
+            self._wake(live)
+        return RunRef(created.id, created.number, created=True)
+
+    async def get(self, run_id: str) -> RunState | None:
+        """State of a run, a copy that never changes; None when there is none."""
+        live = self._runs.get(run_id)
+        if live is not None:
+            return live.state.snapshot()
+        entries = self._journal.entries(run_id)
+        return fold(entries) if entries else None
+
+    async def journal(self, run_id: str) -> list[Entry]:
+        """Everything on disk about a run; empty when there is none."""
+        return self._journal.entries(run_id)
+
+    async def send_event(self, run_id: str, type: str, payload: Any, id: str | None = None) -> None:
+        """Deliver an event; once per `id` and run. Raises NotFound, Conflict (the run has ended), Invalid, TryLater."""
+        _check_text("type", type)
+        _check_json("payload", payload)
+        live = self._open_run(run_id)
+        if id is None or id not in live.state.event_ids:
+            self._commits.append(live, "event", "", {"type": type, "payload": payload, "id": id})
+        await self._settled(live)
+
+    async def decide(
+        self, run_id: str, key: str, decision: Mapping[str, Any], judge: Judge
+    ) -> Literal["approved", "rejected"] | None:
+        """Record a decision on a waiting approval or held step; give the verdict, None while more are needed.
+
+        `decision` is {by, approve, comment, fields}; its time is added. Raises Conflict when the step waits no more.
+        """
+        live = self._open_run(run_id)
+        step = live.state.steps.get(key)
+        if step is None:
+            self._forget_idle(live)
+            raise NotFound(f"Run {run_id!r} has no step {key!r}.")
+        if key not in live.state.approvals:
+            self._forget_idle(live)
+            raise Conflict(f"The step {step.name!r} waits for no decision: it is {step.state}.")
+        decision = {**decision, "at": self._clock.now()}
+        verdict = judge(live.state, replace(step, decisions=[*step.decisions, decision]))
+        self._commits.append(live, "decision", key, decision)
+        if verdict == "rejected":
+            said = f": {decision['comment']}" if decision.get("comment") else "."
+            error = {
+                "type": "Rejected",
+                "message": f"{decision.get('by')} rejected {step.name!r}{said}",
+                "traceback": "",
+            }
+            self._commits.append(live, "done", key, {"ok": False, "error": error, "seconds": 0.0})
+        elif verdict == "approved" and step.held:
+            self._commits.append(live, "released", key, {"by": decision.get("by")})
+        elif verdict == "approved":
+            value = {name: decision.get(name) for name in ("by", "at", "comment", "fields")}
+            self._commits.append(live, "done", key, {"ok": True, "value": value, "seconds": 0.0})
+        await self._settled(live)
+        return verdict
+
+    async def cancel(self, run_id: str, by: str, reason: str = "") -> None:
+        """Have the code cancelled, and killed when its grace is over. A run that has ended stays as it is."""
+        live = self._find(run_id)
+        if not live.state.finished and live.state.cancel is None:
+            self._commits.append(live, "cancel", "", {"by": by, "reason": reason})
+            if live.state.seq == 2 and not (live.turn and live.turn.attached):
+                end_run(live, self._parts, "cancelled", None, None)
+        await self._settled(live)
+
+    async def recheck(self, run_id: str) -> None:
+        """Ask the gate again about steps that it holds, after rules have changed."""
+        live = self._find(run_id)
+        self._regate(live)
+        await self._settled(live)
+
+    def subscribe(self, callback: Subscriber) -> Callable[[], None]:
+        """Have every committed entry and every note told, until the returned function is called."""
+        subscribers = self._parts.subscribers
+        subscribers.append(callback)
+
+        def unsubscribe() -> None:
+            if callback in subscribers:
+                subscribers.remove(callback)
+
+        return unsubscribe
+
+    # -- runs in memory -----------------------------------------------------------------------------------------------
+
+    def _load(self, run_id: str) -> Live | None:
+        live = self._runs.get(run_id)
+        if live is None:
+            loaded = self._journal.load(run_id)
+            if loaded is None:
+                return None
+            live = self._runs[run_id] = load(run_id, loaded)
+            self._regate(live)
+        return live
+
+    def _find(self, run_id: str) -> Live:
+        live = self._load(run_id)
+        if live is None:
+            raise NotFound(f"There is no run {run_id!r}.")
+        return live
+
+    def _open_run(self, run_id: str) -> Live:
+        live = self._find(run_id)
+        if live.state.finished:
+            self._forget_idle(live)
+            raise Conflict(f"Run {run_id!r} has ended: it is {live.state.state}.")
+        return live
+
+    async def _settled(self, live: Live) -> None:
+        try:
+            await self._commits.committed(live)
+        finally:
+            self._forget_idle(live)
+
+    def _forget_idle(self, live: Live) -> None:
+        """Drop a run from memory when nothing goes on in it."""
+        if live.idle and not live.wants_turn and self._runs.get(live.id) is live:
+            del self._runs[live.id]
+
+    def _regate(self, live: Live) -> None:
+        for key in list(live.state.approvals):
+            step = live.state.steps[key]
+            if step.held and not holds(live, step, self._parts):
+                self._commits.append(live, "released", key, {"by": "rules"})
+
+    # -- what follows a commit ----------------------------------------------------------------------------------------
+
+    def _on_committed(self, live: Live, entries: list[tuple[Entry, str]]) -> None:
+        for entry, _ in entries:
+            self._tell(entry, live)
+            self._react(live, entry)
+        if entries and live.state.timers:
+            self._timers.arm(min(live.state.timers.values()))
+        if live.turn is not None and live.turn.attached:
+            live.turn.deliver(entries)
+        elif live.history is not None:
+            live.history.extend(entries)
+        self._wake(live)
+        self._forget_idle(live)
+
+    def _react(self, live: Live, entry: Entry) -> None:
+        step = live.state.steps.get(entry.key)
+        if entry.type == "ended":
+            self._finish(live)
+        elif entry.type == "cancel" and live.turn is not None and live.turn.attached:
+            live.turn.start_grace()
+        elif entry.type in {"dropped", "done"}:
+            self._attempts.stop(live, entry.key)
+        elif step is not None and step.kind in EXECUTED and step.state == "queued":
+            self._attempts.start(live, entry.key)
+
+    def _finish(self, live: Live) -> None:
+        if live.turn is not None:
+            live.turn.finish(Ending("ended"))
+        self._spawn(self._clear(live, self._attempts.stop_all(live)))
+
+    async def _clear(self, live: Live, attempts: list["asyncio.Task[None]"]) -> None:
+        await asyncio.gather(*attempts, return_exceptions=True)
+        if self._parts.executor is not None:
+            await self._parts.executor.forget(live.id)
+        self._forget_idle(live)
+
+    def _tell(self, entry: Entry, live: Live) -> None:
+        self._parts.tell(entry, live)
+
+    def _on_refused(self, live: Live, why: str | None) -> None:
+        """Forget what the disk did not take; the run is loaded again from what it did."""
+        live.gone = True
+        if self._runs.get(live.id) is live:
+            del self._runs[live.id]
+        if live.turn is not None:
+            live.turn.finish(Ending("abandoned"))
+        self._attempts.stop_all(live)
+        if why is not None:
+            self._parts.tell(Note(live.id, self._clock.now(), "trouble", text=why), live)
+            self._later(TROUBLE_SECONDS, live.id)
+
+    def _later(self, seconds: float, run_id: str) -> None:
+        def again() -> None:
+            live = self._load(run_id) if self._running else None
+            if live is not None:
+                live.blocked_at = -1
+                self._resume(live)
+
+        self._clock.call_at(self._clock.now() + seconds, again)
+
+    def _fire(self, due: list[Due]) -> None:
+        for timer in due:
+            live = self._load(timer.run)
+            if live is not None and timer.key in live.state.timers and not live.state.finished:
+                self._commits.append(live, "fired", timer.key, None)
+        self._commits.flush()
+
+    # -- turns --------------------------------------------------------------------------------------------------------
+
+    def _wake(self, live: Live) -> None:
+        if live.wants_turn and self._running:
+            live.turn = Turn(live, self._parts)
+            self._spawn(self._play(live, live.turn))
+            self._make_room()
+
+    def _make_room(self) -> None:
+        """Send idle isolates away when others wait for their place."""
+        if self._parts.turn_slots.free == 0:
+            for live in self._runs.values():
+                if live.turn is not None and live.turn.lingering:
+                    live.turn.hibernate()
+                    return
+
+    async def _play(self, live: Live, turn: Turn) -> None:
+        ending = await turn.run()
+        self._turn_over.set()
+        if live.gone or not self._running:
+            return
+        after = None if live.state.finished else conclude(live, ending, self._parts)
+        live.turn = None
+        live.state.inflight.clear()
+        if after is not None:
+            self._later(after, live.id)
+        self._wake(live)
+        self._forget_idle(live)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            _log.error("The engine failed. Please report this.", exc_info=task.exception())
+
+
+def _check_text(name: str, value: object) -> None:
+    try:
+        commands.text(value)
+    except commands.Malformed as error:
+        message = f"{name} has value {str(value)[:80]!r}. Give a text of at most {commands.KEY_CHARACTERS} characters."
+        raise Invalid(message) from error
+
+
+def _check_json(name: str, value: Any) -> None:
+    try:
+        size = len(json.dumps(value, allow_nan=False))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise Invalid(f"{name} is not JSON: {error}.") from error
+    if size > commands.RESULT_BYTES:
+        raise Invalid(f"{name} is {size} bytes of JSON. At most {commands.RESULT_BYTES} are allowed.")

@@ -1,0 +1,438 @@
+"""One stay of a run's code in an isolate: boot, replay, go on until it ends or everything awaited is out of its hands.
+
+The order that keeps promises: what the isolate says is drafted, committed with everybody else's, and only then
+answered. What happens meanwhile (an event, a timer, a completion) is an entry like any other and is delivered in its
+place. A turn ends in exactly one Ending, and the engine decides what follows; a turn never starts another.
+
+Hibernation is a kill: nothing is raised or unwound in the code. It is right when the isolate has said that it is idle
+at the last entry delivered, and nothing drafted is left. Two waits are worth staying for, since a boot costs more: an
+executor's step (some seconds) and a due time that is near.
+"""
+
+import asyncio
+import logging
+import re
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from stepwell.engine import commands
+from stepwell.engine.clock import Handle
+from stepwell.engine.commands import Malformed
+from stepwell.engine.entries import Entry
+from stepwell.engine.fold import Inflight, StepState
+from stepwell.engine.lines import Lines
+from stepwell.engine.live import Live, encode
+from stepwell.engine.parts import Parts
+from stepwell.engine.seams import Code, IsolateChannel, IsolateSpec, Output
+from stepwell.engine.specs import Note
+from stepwell.errors import NotFound, StepwellError, TryLater, Unavailable
+
+_log = logging.getLogger(__name__)
+
+SEEN = frozenset({"created", "asked", "retry", "fired", "event", "took", "done", "dropped", "cancel"})
+"""Types of entries that a replay needs."""
+_STALLED_IN = re.compile(r'File "(\.stepwell/[^"]+)", line (\d+)')
+_DUMP_BYTES = 65_536
+OPEN_LOGS = 100
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a turn ended. `after` are seconds until another try makes sense; None: when something happens."""
+
+    kind: Literal["hibernated", "ended", "failed", "lost", "postponed", "abandoned"]
+    reason: str = ""
+    after: float | None = None
+
+
+class Turn:
+    """A turn of one run."""
+
+    def __init__(self, live: Live, parts: Parts) -> None:
+        self.live = live
+        self.lingering = False
+        self._parts = parts
+        self._over: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
+        self._lines: Lines | None = None
+        self._channel: IsolateChannel | None = None
+        self._sent = 0  # seq of the last entry the isolate was given
+        self._idle = -1  # seq at which it said it was idle
+        self._heard_at = 0.0  # when it last said something
+        self._owes = False  # it was sent something and has not answered
+        self._dump = b""
+        self._dying: asyncio.Future[None] | None = None
+        self._logs: dict[str, Output] = {}
+        self._handles: dict[str, Handle] = {}
+
+    @property
+    def attached(self) -> bool:
+        """Its isolate is there and is told of every commit."""
+        return self._lines is not None
+
+    @property
+    def ending(self) -> bool:
+        return self._over.done()
+
+    # -- life ---------------------------------------------------------------------------------------------------------
+
+    async def run(self) -> Ending:
+        """Play the turn."""
+        parts, tenant = self._parts, self.live.state.tenant
+        await parts.turn_slots.acquire(tenant)
+        try:
+            if not self._over.done():
+                await self._begin()
+            ending = await self._over
+        finally:
+            await self._close()
+            parts.turn_slots.release()
+        return ending
+
+    async def _begin(self) -> None:
+        live, parts = self.live, self._parts
+        try:
+            live.code = code = await load_code(live, parts)
+            live.next_lease = live.lease + 1
+            parts.commits.touch(live)  # the lease is taken while the isolate boots
+            self._channel = await parts.isolates.open(IsolateSpec(live.state.tenant, "turn", code))
+            await parts.commits.committed(live)
+        except TryLater as error:
+            self.finish(Ending("postponed", str(error), error.retry_after))
+        except Unavailable as error:
+            self.finish(Ending("postponed", str(error), parts.limits.again))
+        except StepwellError as error:
+            self.finish(Ending("postponed", str(error)))
+        if not self._over.done():
+            self._attach(code)
+
+    def _attach(self, code: Code) -> None:
+        assert self._channel is not None
+        live, limits = self.live, self._parts.limits
+        self._lines = Lines(self._channel.sock, limits, self._on_line, self._on_end)
+        self._lines.send(self._head(code) + self._journal())
+        self._mark_sent()
+        if live.state.cancel:
+            self.start_grace()
+        self._watch()
+        self._parts.tell(Note(live.id, self._parts.clock.now(), "turn", text="begin"), live)
+
+    def _head(self, code: Code) -> bytes:
+        state, limits = self.live.state, self._parts.limits
+        head = {
+            "mode": "turn", "root": code.root, "files": dict(code.files), "entry": state.entry or code.entry,
+            "run": state.id, "params": state.params, "stall": limits.stall, "grace": limits.grace,
+            "number": state.number, "scope": state.scope, "tenant": state.tenant, "played": self.live.played,
+        }  # fmt: skip
+        return encode(head).encode() + b"\n"
+
+    def _journal(self) -> bytes:
+        live = self.live
+        history = live.history
+        if history is None:
+            loaded = self._parts.journal.load(live.id)
+            assert loaded is not None
+            history = list(zip(loaded.entries, loaded.texts, strict=True))
+        lines = []
+        for entry, text in history:
+            if entry.type in SEEN and (live.heeded(entry) or entry.type not in {"retry", "fired"}):
+                lines.append(_wire(entry, text))
+                self._sent = entry.seq
+        live.history = None
+        return ("[" + ",".join(lines) + "]\n").encode()
+
+    def finish(self, ending: Ending) -> None:
+        """End the turn; the first ending counts."""
+        if not self._over.done():
+            self._over.set_result(ending)
+            if self._lines is not None:
+                self._lines.close()
+            for handle in self._handles.values():
+                handle.cancel()
+            if self._channel is not None:
+                self._channel.kill()
+
+    async def _close(self) -> None:
+        for key in list(self._logs):
+            self._close_log(key)
+        if self._channel is None:
+            return
+        self._channel.kill()
+        if self._lines is None:
+            self._channel.sock.close()
+        self._parts.tell(Note(self.live.id, self._parts.clock.now(), "turn", text="end"), self.live)
+        await self._channel.ended()
+
+    # -- to the isolate -----------------------------------------------------------------------------------------------
+
+    def deliver(self, entries: list[tuple[Entry, str]]) -> None:
+        """Tell the isolate what was committed, then see whether it can go."""
+        if self._lines is None or self._over.done():
+            return
+        live, out = self.live, []
+        for entry, text in entries:
+            if live.heeded(entry):
+                acked = entry.seq in live.acks
+                live.acks.discard(entry.seq)
+                out.append(_wire(entry, "null" if acked else text))
+                self._sent = entry.seq
+        if out:
+            self._lines.send(("[" + ",".join(out) + "]\n").encode())
+            self._mark_sent()
+        else:
+            self._settle()
+
+    def _mark_sent(self) -> None:
+        self._idle = -1
+        self._stay()
+        self._heard_at = self._parts.clock.now()
+        self._owes = True
+
+    # -- from the isolate ---------------------------------------------------------------------------------------------
+
+    def _on_end(self, trouble: str) -> None:
+        self._dying = asyncio.ensure_future(self._died(trouble))
+
+    async def _died(self, trouble: str) -> None:
+        """Its socket closed: find out why before anything is concluded."""
+        assert self._channel is not None
+        if trouble:
+            self._channel.kill()
+        try:
+            why = await asyncio.wait_for(asyncio.shield(asyncio.ensure_future(self._channel.ended())), 2)
+        except TimeoutError:
+            self._channel.kill()
+            why = await self._channel.ended()
+        where = _STALLED_IN.findall(self._dump.decode("utf-8", "replace")) if self._dump else []
+        if self._dump:
+            self._stalled(":".join(where[0]) if where else "")
+        elif why.startswith("lost"):
+            self.finish(Ending("lost", why))
+        else:
+            self.finish(Ending("failed", trouble or f"The isolate ended by itself: {why}."))
+
+    def _on_line(self, line: bytes) -> None:
+        if self._over.done() or self.live.state.finished:
+            return
+        if self._dump or line.startswith(b"Timeout ("):
+            self._dump = (self._dump + line + b"\n")[:_DUMP_BYTES]
+            return
+        self._heard_at, self._owes = self._parts.clock.now(), False
+        try:
+            for command in commands.parse(line, self._parts.limits):
+                self._obey(command)
+                if self._over.done() or self.live.state.finished:
+                    return
+        except (Malformed, ValueError, TypeError, KeyError, IndexError) as error:
+            text = str(error) if isinstance(error, Malformed) else "It sent a command of the wrong shape."
+            self.finish(Ending("failed", f"The isolate broke the protocol. {text}"))
+            return
+        self._settle()
+
+    def _obey(self, command: list[Any]) -> None:
+        handler = _HANDLERS.get(command[0])
+        if handler is None:
+            raise Malformed(f"It sent the unknown command {command[0][:40]!r}.")
+        if self.live.state.seq >= self._parts.limits.entries and command[0] != "end":
+            message = f"The run has {self.live.state.seq} entries; no more are allowed."
+            self._end("failed", None, {"type": "TooManyEntries", "message": message, "traceback": ""})
+            return
+        handler(self, command)
+
+    def _do(self, command: list[Any]) -> None:
+        key, attempt, data = commands.done(self.live, command)
+        if "value" in data and not commands.fits(data, encode):
+            raise Malformed(f"The result of {key!r} is larger than 1 MiB.")
+        self._close_log(key)
+        self._parts.commits.append(self.live, "done", key, data, attempt, ack=True)
+
+    def _ask(self, command: list[Any]) -> None:
+        key, data = commands.asked(self.live, command)
+        if data["kind"] == "run" and data["options"].get("environment"):
+            step = StepState(key, data["name"], "run", "queued", self._parts.clock.now(), options=data["options"])
+            step.base, step.where = tuple(data["base"]), data["where"]
+            data["held"] = holds(self.live, step, self._parts)
+        self._parts.commits.append(self.live, "asked", key, data)
+
+    def _retry(self, command: list[Any]) -> None:
+        key, attempt, data, delay = commands.retry(self.live, command)
+        data["due"] = max(self._parts.clock.now(), self.live.state.updated_at) + delay
+        self._close_log(key)
+        self._parts.commits.append(self.live, "retry", key, data, attempt, ack=True)
+
+    def _drop(self, command: list[Any]) -> None:
+        self._parts.commits.append(self.live, "dropped", commands.text(command[1]), None)
+
+    def _took(self, command: list[Any]) -> None:
+        key, data = commands.taken(self.live, command)
+        self._parts.commits.append(self.live, "took", key, data)
+
+    def _running(self, command: list[Any]) -> None:
+        key, name, attempt, *rest = command[1:]
+        fingerprint, delay = (*rest, None, None)[:2]
+        inflight = Inflight(
+            commands.text(key), commands.text(name), commands.whole(attempt), self._parts.clock.now(),
+            fingerprint if isinstance(fingerprint, str | int) else None,
+            None if delay is None else commands.number(delay),
+        )  # fmt: skip
+        step = self.live.state.steps.get(inflight.key)
+        if len(self.live.state.inflight) < 1000 and (step is None or step.state in {"running", "retrying"}):
+            self.live.state.inflight[inflight.key] = inflight
+            note = Note(self.live.id, inflight.since, "running", inflight.key, inflight.name, inflight.attempt)
+            self._parts.tell(note, self.live)
+
+    def _log(self, command: list[Any]) -> None:
+        key = commands.text(command[1])
+        output = self._logs.get(key)
+        if output is None:
+            while len(self._logs) >= OPEN_LOGS:
+                self._close_log(next(iter(self._logs)))
+            step = self.live.state.steps.get(key)
+            attempt = (step.attempt if step else 0) + 1 if key else 0
+            output = self._logs[key] = self._parts.logs.writer(self.live.id, key, attempt, ())
+        output.write(str(command[2]).encode("utf-8", "replace"))
+
+    def _close_log(self, key: str) -> None:
+        output = self._logs.pop(key, None)
+        if output is not None:
+            output.close()
+
+    def _say_idle(self, command: list[Any]) -> None:
+        self._idle = commands.whole(command[1])
+
+    def _say_end(self, command: list[Any]) -> None:
+        _, state, outcome = command
+        if state == "passed":
+            if not commands.fits({"value": outcome}, encode):
+                raise Malformed("The result of the run is larger than 1 MiB.")
+            self._end("passed", outcome, None)
+        elif state in {"failed", "cancelled"}:
+            self._end(state, None, commands.failure(outcome) if outcome is not None else None)
+        else:
+            raise Malformed(f"It ended as {str(state)[:40]!r}.")
+
+    def _say_diverged(self, command: list[Any]) -> None:
+        message = str(command[1])[:8192]
+        self._end("diverged", None, {"type": "Diverged", "message": message, "traceback": ""})
+
+    def _say_stalled(self, command: list[Any]) -> None:
+        self._stalled(str(command[1])[:1024])
+
+    def _stalled(self, where: str) -> None:
+        seconds = self._parts.limits.stall
+        at = f" at {where}" if where else ""
+        message = f"run() did not yield for {seconds:g} s{at}. Do the work in await step.do(…) or step.run(…)."
+        self._end("failed", None, {"type": "Stalled", "message": message, "traceback": ""})
+
+    def _end(self, state: str, result: Any, error: dict[str, Any] | None) -> None:
+        end_run(self.live, self._parts, state, result, error)
+
+    # -- rest ---------------------------------------------------------------------------------------------------------
+
+    def _settle(self) -> None:
+        """Hibernate if nothing is left to do here and now."""
+        live, parts = self.live, self._parts
+        if self._idle < self._sent or live.draft or live.state.finished or self._over.done():
+            return
+        live.played = live.heard
+        if live.state.cancel:
+            return  # the grace period ends it
+        if not parts.turn_slots.waiting:
+            earliest = min(live.state.timers.values(), default=float("inf"))
+            if live.attempts:
+                self._linger(parts.limits.linger)
+                return
+            if earliest - parts.clock.now() < parts.limits.nap:
+                self._linger(2 * parts.limits.nap)
+                return
+        self.hibernate()
+
+    def hibernate(self) -> None:
+        """End the isolate; the run costs rows from now on."""
+        self.finish(Ending("hibernated"))
+
+    def _linger(self, seconds: float) -> None:
+        if not self.lingering:
+            self.lingering = True
+            self._handles["linger"] = self._parts.clock.call_at(self._parts.clock.now() + seconds, self._leave)
+
+    def _leave(self) -> None:
+        self.lingering = False
+        if self._idle >= self._sent and not self.live.draft:
+            self.hibernate()
+
+    def _stay(self) -> None:
+        if self.lingering:
+            self.lingering = False
+            self._handles.pop("linger").cancel()
+
+    def start_grace(self) -> None:
+        """Give cancelled code its time to clean up."""
+        if "grace" not in self._handles:
+            until = self._parts.clock.now() + self._parts.limits.grace
+            self._handles["grace"] = self._parts.clock.call_at(until, self._grace_over)
+
+    def _grace_over(self) -> None:
+        message = f"The code did not end within {self._parts.limits.grace:g} s of the cancellation and was killed."
+        self._end("cancelled", None, {"type": "Cancelled", "message": message, "traceback": ""})
+
+    def _watch(self) -> None:
+        """Kill what owes an answer and gives none: its own watchdog may be the one that is broken."""
+        silence, now = self._parts.limits.silence, self._parts.clock.now()
+        if self._owes and now - self._heard_at >= silence and not self.live.state.inflight:
+            self._stalled("")
+            return
+        self._handles["watch"] = self._parts.clock.call_at(now + silence / 2, self._watch)
+
+
+def end_run(live: Live, parts: Parts, state: str, result: Any, error: dict[str, Any] | None) -> None:
+    """Draft the last entry of a run."""
+    if not live.state.finished and not live.gone:
+        data = {"state": state, "result": result} if error is None else {"state": state, "error": error}
+        parts.commits.append(live, "ended", "", data)
+
+
+def holds(live: Live, step: StepState, parts: Parts) -> bool:
+    """Ask the gate; one that fails holds the step."""
+    if parts.gate is None:
+        return False
+    try:
+        return parts.gate.holds(live.state, step)
+    except Exception:
+        _log.exception("Step %s of run %s: the gate failed", step.key, live.id)
+        return True
+
+
+async def load_code(live: Live, parts: Parts) -> Code:
+    """Ask the loader for the run's code and check that it is what the run was created with."""
+    state = live.state
+    try:
+        code = await asyncio.wait_for(_ask_loader(live, parts), parts.limits.loading)
+    except TimeoutError as error:
+        message = f"The code of this run is not there after {parts.limits.loading:g} s; asked again."
+        raise TryLater(message, parts.limits.again) from error
+    except StepwellError:
+        raise
+    except Exception as error:  # a loader is the embedder's code: its mistake must not lose the run
+        message = f"The code of this run could not be loaded: {type(error).__name__}: {error}; asked again."
+        raise TryLater(message, parts.limits.again) from error
+    if state.code and code.digest != state.code:
+        raise NotFound(
+            f"The code of this run has changed: it was created with {state.code!r}, the loader now gives "
+            f"{code.digest!r}. Bring the old code back, or cancel the run."
+        )
+    return code
+
+
+async def _ask_loader(live: Live, parts: Parts) -> Code:
+    return await parts.loader(live.state.metadata)
+
+
+def _wire(entry: Entry, text: str) -> str:
+    return f'[{entry.seq},{entry.at!r},"{entry.type}",{encode(entry.key)},{entry.attempt},{text}]'
+
+
+_HANDLERS = {
+    "do": Turn._do, "ask": Turn._ask, "retry": Turn._retry, "drop": Turn._drop, "took": Turn._took,
+    "running": Turn._running, "log": Turn._log, "idle": Turn._say_idle, "end": Turn._say_end,
+    "diverged": Turn._say_diverged, "stalled": Turn._say_stalled,
+}  # fmt: skip
