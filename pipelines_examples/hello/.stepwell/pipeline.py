@@ -9,4 +9,4 @@ class Hello(Pipeline):
     on = [push(), manual()]
 
     async def run(self, event, step):
-        await step.run("hello", 'echo "Hello from $(git --version)"; ls')
+        await step.run("hello", 'echo "Hello from $(uname -s)"; cat greeting.txt')

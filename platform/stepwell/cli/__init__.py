@@ -1,1 +1,1 @@
-"""The command line, and the composition root that puts platform, runners and web together."""
+"""The command line, and the one place that puts all rooms together (compose.py)."""

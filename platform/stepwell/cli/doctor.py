@@ -1,0 +1,133 @@
+"""`stepwell doctor`: what this host can and cannot do for Stepwell, and what to change."""
+
+import asyncio
+import shutil
+import sys
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+from rich.text import Text
+
+from stepwell.cli.screen import JsonFlag, out, show_json
+from stepwell.errors import StepwellError
+
+if TYPE_CHECKING:
+    from stepwell.settings import Settings
+
+FREE_BYTES = 2 << 30
+OLDEST_GIT = (2, 34)
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """One thing that was looked at. What is `needed` stops the server; the rest only narrows what it can do."""
+
+    name: str
+    ok: bool
+    detail: str
+    remedy: str = ""
+    needed: bool = False
+
+
+def doctor(json: JsonFlag = False) -> None:
+    """Look at this host. Ends with 1 when something that Stepwell cannot do without is missing."""
+    from stepwell.settings import Settings
+
+    settings = Settings()
+    found = [_python(), _git(), _state(settings), *_isolates(settings), _docker(settings)]
+    if json:
+        show_json([asdict(one) for one in found])
+    else:
+        for one in found:
+            _show(one)
+    if any(one.needed and not one.ok for one in found):
+        raise typer.Exit(1)
+
+
+def _show(one: Diagnosis) -> None:
+    sign, style = ("✓", "green") if one.ok else ("✗", "red") if one.needed else ("!", "yellow")
+    out.print(Text.assemble((f"{sign} ", style), (one.name.ljust(12), "bold"), " ", one.detail))
+    if one.remedy and not one.ok:
+        out.print(Text.assemble(" " * 15, (f"→ {one.remedy}", style)))
+
+
+def _python() -> Diagnosis:
+    return Diagnosis("python", sys.version_info >= (3, 11), sys.version.split()[0], "Use Python 3.11 or newer.", True)
+
+
+def _git() -> Diagnosis:
+    from stepwell.repos.process import git_version
+
+    try:
+        version = git_version()
+    except StepwellError as error:
+        return Diagnosis("git", False, "not found", str(error), True)
+    text = ".".join(str(part) for part in version)
+    return Diagnosis("git", version >= OLDEST_GIT, text, "Install git 2.34 or newer.", True)
+
+
+def _state(settings: "Settings") -> Diagnosis:
+    place = settings.state
+    while not place.exists():
+        place = place.parent
+    try:
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        return Diagnosis(
+            "state", False, f"{settings.state}: {error.strerror}", "Set STEPWELL_STATE to a directory of yours.", True
+        )
+    free = shutil.disk_usage(place).free
+    detail = f"{settings.state}, {free / (1 << 30):.1f} GiB free, on {_file_system(place)}"
+    return Diagnosis("state", free > FREE_BYTES, detail, "Less than 2 GiB are free: make room, or set STEPWELL_STATE.")
+
+
+def _file_system(place: Path) -> str:
+    """The type of the file system that holds a path, from the longest mount point above it."""
+    best = ("", "unknown")
+    for line in Path("/proc/self/mounts").read_text().splitlines():
+        _, point, kind, *_ = line.split(" ")
+        if (f"{place}/").startswith(point.rstrip("/") + "/") and len(point) >= len(best[0]):
+            best = (point, kind)
+    return best[1]
+
+
+def _isolates(settings: "Settings") -> list[Diagnosis]:
+    from stepwell_runners.isolates import IsolateOptions, ZygoteIsolates
+
+    async def probe() -> list[Diagnosis]:
+        with tempfile.TemporaryDirectory(prefix="stepwell-doctor-") as moment:
+            isolates = ZygoteIsolates(
+                Path(moment), Path, IsolateOptions(wall="none" if settings.trust_all_code else "full")
+            )
+            await isolates.start()
+            try:
+                return [
+                    Diagnosis(one.name, one.ok, one.detail, one.remedy, one.name == "wall")
+                    for one in await isolates.probe()
+                ]
+            finally:
+                await isolates.stop()
+
+    return asyncio.run(probe())
+
+
+def _docker(settings: "Settings") -> Diagnosis:
+    import docker
+
+    try:
+        client = docker.DockerClient(base_url=settings.docker_host) if settings.docker_host else docker.from_env()
+        version = client.version()
+        client.close()
+    except docker.errors.DockerException as error:
+        reason = str(error).partition("\n")[0][:200]
+        return Diagnosis(
+            "docker",
+            False,
+            f"no engine answers: {reason}",
+            "Start dockerd, or set STEPWELL_DOCKER_HOST. Only steps with image= need it.",
+        )
+    return Diagnosis("docker", True, f"engine {version.get('Version', 'unknown')}")

@@ -1,0 +1,122 @@
+"""Follow a run in the terminal: each step's lines as they come, with its name in front, and what became of it."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from rich.console import Console
+from rich.text import Text
+
+from stepwell.cli.screen import SIGNS, duration
+
+FINISHED = frozenset({"passed", "failed", "cancelled", "diverged"})
+NOTE = b"\x1e"  # begins a line of Stepwell's own in a log
+NAME_WIDTH = 24
+
+
+class Source(Protocol):
+    """Where a run can be read: over HTTP, or in this process."""
+
+    def view(self) -> dict[str, Any]:
+        """The run in full, as the API gives it."""
+        ...
+
+    def log(self, key: str, offset: int, attempt: int | None = None) -> bytes:
+        """A stretch of a step's log from an offset in bytes."""
+        ...
+
+
+@dataclass
+class _Shown:
+    """What has been printed of one step."""
+
+    state: str = ""
+    attempt: int = 1
+    offset: int = 0
+    rest: bytes = b""
+    lines: int = 0
+
+
+@dataclass
+class Follower:
+    """Prints what is new in a run each time it is asked to look."""
+
+    source: Source
+    console: Console
+    only: str | None = None  # name or key of the one step to show
+    _shown: dict[str, _Shown] = field(default_factory=dict)
+
+    def until(self, enough: Callable[[dict[str, Any]], bool], pause: float = 0.15) -> dict[str, Any]:
+        """Look again and again until the run is over or `enough` says so; give the last view."""
+        while True:
+            view = self.look()
+            if view["state"] in FINISHED or enough(view):
+                return view
+            time.sleep(pause)
+
+    def look(self) -> dict[str, Any]:
+        """Print what is new."""
+        view = self.source.view()
+        for step in view["steps"]:
+            if self.only in (None, step["name"], step["key"]):
+                self._step(step)
+        return view
+
+    def _step(self, step: dict[str, Any]) -> None:
+        shown = self._shown.setdefault(step["key"], _Shown())
+        if step["kind"] == "run" and step["state"] != "queued":
+            if not shown.state:
+                self._line(step["name"], Text(f"$ {step['command']}", style="dim"))
+                shown.state = "running"
+            self._log(step, shown)
+        if step["state"] == shown.state:
+            return
+        shown.state = step["state"]
+        if step["state"] in ("queued", "running"):
+            return
+        self._flush(step["name"], shown)
+        sign, style = SIGNS.get(step["state"], (" ", ""))
+        self._line(step["name"], Text(f"{sign} {self._words(step)}", style=style))
+
+    def _words(self, step: dict[str, Any]) -> str:
+        words = str(step["state"])
+        if step.get("ended_at") is not None:
+            words += f" in {duration(step['ended_at'] - (step.get('started_at') or step['asked_at']))}"
+        if step["state"] in ("waiting", "retrying") and step.get("reason"):
+            words += f": {step['reason']}"
+        if step["state"] == "failed" and step.get("error"):
+            words += f": {step['error']['message']}"
+        return words
+
+    def _log(self, step: dict[str, Any], shown: _Shown) -> None:
+        for attempt in range(shown.attempt, max(step["attempt"], 1) + 1):
+            if attempt > shown.attempt:
+                self._flush(step["name"], shown)
+                shown.attempt, shown.offset = attempt, 0
+            for part in self._parts(step["key"], shown):
+                *lines, shown.rest = (shown.rest + part).split(b"\n")
+                for line in lines:
+                    self._text(step["name"], line)
+                    shown.lines += 1
+
+    def _parts(self, key: str, shown: _Shown) -> Iterator[bytes]:
+        while part := self.source.log(key, shown.offset, shown.attempt):
+            shown.offset += len(part)
+            yield part
+
+    def _flush(self, name: str, shown: _Shown) -> None:
+        if shown.rest:
+            self._text(name, shown.rest)
+            shown.rest = b""
+
+    def _text(self, name: str, line: bytes) -> None:
+        # What a carriage return overwrites is not worth a line; escapes other than colours are dropped.
+        last = line.rstrip(b"\r").rpartition(b"\r")[2].decode(errors="replace")
+        text = Text(last[1:], style="italic dim") if line.startswith(NOTE) else Text.from_ansi(last)
+        self._line(name, text)
+
+    def _line(self, name: str, text: Text) -> None:
+        # The end of a long name tells more than its beginning does.
+        short = name if len(name) <= NAME_WIDTH else "…" + name[1 - NAME_WIDTH :]
+        self.console.print(Text.assemble((short.ljust(NAME_WIDTH), "cyan"), (" │ ", "dim"), text))

@@ -1,0 +1,44 @@
+"""`stepwell`: the commands by name. Each lives in a file of its own and imports what is heavy only when called."""
+
+import sys
+
+import typer
+
+from stepwell.cli import bench, check, decide, demo, doctor, init, local, login, repo, runs, secret, token, up
+from stepwell.cli.screen import COMMAND_FAILED, show_error
+from stepwell.errors import StepwellError
+
+app = typer.Typer(
+    help="CI/CD whose pipeline is a durable Python program in the repository.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+app.command("up")(up.up)
+app.command("demo")(demo.demo)
+app.command("login")(login.login)
+app.command("signin")(login.signin)
+app.command("init")(init.init)
+app.command("check")(check.check)
+app.command("run")(local.run)
+app.add_typer(repo.app, name="repo")
+app.add_typer(secret.app, name="secret")
+app.add_typer(token.app, name="token")
+app.command("runs")(runs.runs)
+app.command("logs")(runs.logs)
+app.command("approve")(decide.approve)
+app.command("reject")(decide.reject)
+app.command("cancel")(runs.cancel)
+app.command("doctor")(doctor.doctor)
+app.command("bench")(bench.bench)
+
+
+def main() -> None:
+    """Run the command that was asked for; a known failure is its message, never a traceback."""
+    try:
+        app()
+    except StepwellError as error:
+        show_error(error)
+        sys.exit(COMMAND_FAILED)

@@ -1,0 +1,85 @@
+"""`stepwell secret`: set, list and delete. Values come from a prompt or standard input, never from arguments."""
+
+import sys
+from typing import Annotated
+from urllib.parse import quote
+
+import typer
+
+from stepwell.cli.screen import JsonFlag, say, show_json, show_table
+from stepwell.cli.where import Place, connected
+from stepwell.errors import Invalid
+
+app = typer.Typer(help="Set, list and delete secrets of a repository or tenant.", no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(help="Name of the secret, like DEPLOY_KEY.")]
+Repository = Annotated[str | None, typer.Option("--repo", help="tenant/name; by default this directory's.")]
+Tenant = Annotated[str | None, typer.Option("--tenant", help="For all repositories of a tenant.")]
+Environment = Annotated[str, typer.Option("--environment", help="Only for steps in this environment.")]
+
+
+@app.command("set")
+def set_(
+    name: Name,
+    repository: Repository = None,
+    tenant: Tenant = None,
+    environment: Environment = "",
+    json: JsonFlag = False,
+) -> None:
+    """Set a secret. The value is asked for, or read from standard input."""
+    value = _value(name)
+    with connected() as (client, place):
+        where = _where(place, repository, tenant)
+        client.put(f"{where}/secrets/{quote(name, safe='')}", value=value, environment=environment)
+    if json:
+        show_json({"name": name, "environment": environment})
+    else:
+        say(f"Set {name}. Nobody can read it from now on; steps that name it get it.", "green")
+
+
+@app.command("list")
+def list_(repository: Repository = None, tenant: Tenant = None, json: JsonFlag = False) -> None:
+    """List secrets, by name only."""
+    with connected() as (client, place):
+        found = client.get(f"{_where(place, repository, tenant)}/secrets")["items"]
+    if json:
+        show_json(found)
+        return
+    rows = (
+        (item["name"], item["repository"] or "whole tenant", item["environment"], item["created_by"]) for item in found
+    )
+    show_table(("SECRET", "REPOSITORY", "ENVIRONMENT", "SET BY"), rows)
+
+
+@app.command("delete")
+def delete(
+    name: Name,
+    repository: Repository = None,
+    tenant: Tenant = None,
+    environment: Environment = "",
+    json: JsonFlag = False,
+) -> None:
+    """Delete a secret."""
+    with connected() as (client, place):
+        where = _where(place, repository, tenant)
+        client.delete(f"{where}/secrets/{quote(name, safe='')}", environment=environment or None)
+    if json:
+        show_json({"name": name, "deleted": True})
+    else:
+        say(f"Deleted {name}.", "green")
+
+
+def _where(place: Place, repository: str | None, tenant: str | None) -> str:
+    if repository and tenant:
+        raise Invalid("Both --repo and --tenant were given. Give one of them.")
+    return f"/tenants/{tenant}" if tenant else f"/repos/{place.require_repository(repository)}"
+
+
+def _value(name: str) -> str:
+    if sys.stdin.isatty():
+        value = typer.prompt(f"Value of {name}", hide_input=True, err=True)
+    else:
+        value = sys.stdin.read().removesuffix("\n")
+    if not value:
+        raise Invalid(f"No value for {name} was given. Type it at the prompt, or send it to standard input.")
+    return str(value)

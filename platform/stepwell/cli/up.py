@@ -1,0 +1,71 @@
+"""`stepwell up`: the server, in one process."""
+
+import signal
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from stepwell.cli.screen import JsonFlag, err, out, say
+
+if TYPE_CHECKING:
+    from stepwell.cli.compose import Server
+
+
+def up(
+    port: Annotated[int | None, typer.Option(help="Port to listen on; the next free one when it is taken.")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    state: Annotated[Path | None, typer.Option(help="Directory for everything kept.")] = None,
+    json: JsonFlag = False,
+) -> None:
+    """Start the server and print a sign-in link. Settings come from STEPWELL_… in the environment; Ctrl-C stops it."""
+    from stepwell.cli.compose import Server, settings_with
+
+    settings = settings_with(port=port, host=host, state=state)
+    stopping = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopping.set())
+    with Server.start(settings) as server:
+        link = server.link()
+        sign_in_here(server)
+        if json:
+            _tell_programs(server, link)
+        else:
+            tell(server, link)
+        while not stopping.wait(1.0):
+            server.check()
+        if not json:
+            say("Stopping. What is under way goes on at the next start.", "dim")
+
+
+def tell(server: "Server", link: str) -> None:
+    """Say where the server is and what it cannot do."""
+    out.print(f"Stepwell is up at {server.url}", style="bold green")
+    out.print(f"Sign in:  {link}", markup=False)
+    out.print(f"State:    {server.settings.state}", markup=False, style="dim")
+    if server.wall:
+        err.print(f"! {server.wall}", markup=False, style="yellow")
+
+
+def _tell_programs(server: "Server", link: str) -> None:
+    import json
+    import os
+    import sys
+
+    told: dict[str, Any] = {"url": server.url, "signin": link, "pid": os.getpid(), "wall": server.wall}
+    sys.stdout.write(json.dumps(told) + "\n")
+    sys.stdout.flush()
+
+
+def sign_in_here(server: "Server") -> None:
+    """Sign the command line of the person who started the server in, so that `stepwell init` asks nothing."""
+    from stepwell.cli.logins import Login, Logins
+
+    logins = Logins()
+    known = logins.find(server.url)
+    if known is not None and server.accepts(known.token):
+        logins.put(known, default=False)
+        return
+    token = server.token("command line of the server's own user", scopes=("read", "write", "approve", "manage", "own"))
+    logins.put(Login(server.url, token, here=True), default=False)

@@ -1,0 +1,92 @@
+"""Which server and which repository a command is about: said in full, or found from the working tree's remotes."""
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stepwell.cli.logins import Login, Logins, origin_of
+from stepwell.errors import Invalid, NotFound, Unavailable
+
+if TYPE_CHECKING:
+    from stepwell.cli.client import Client
+    from stepwell.cli.worktree import WorkTree
+
+_RUN = re.compile(r"(?:(?P<repository>[^#\s]+/[^#\s]+)?#)?(?P<number>\d+)")
+_ADDRESS = re.compile(r"https?://[^/]+/(?P<repository>[^/]+/[^/]+)/runs/(?P<number>\d+)")
+
+
+@dataclass(frozen=True)
+class Place:
+    """A server, and the repository (`acme/api`) that the working tree belongs to, if there is one."""
+
+    login: Login
+    repository: str | None = None
+    tree: "WorkTree | None" = None
+
+    def require_repository(self, said: str | None) -> str:
+        """The repository that was said, or the working tree's. Raises Invalid when there is neither."""
+        if said is not None:
+            if said.count("/") != 1:
+                raise Invalid(f"Repository {said!r} is not complete. Write tenant/repository, like acme/api.")
+            return said
+        if self.repository is None:
+            raise Invalid("This directory belongs to no repository of Stepwell. Say which one: --repo acme/api.")
+        return self.repository
+
+
+def find_place(directory: Path | None = None, logins: Logins | None = None) -> Place:
+    """Find the server: STEPWELL_URL with STEPWELL_TOKEN, else a remote's, else the default login."""
+    from stepwell.cli.worktree import WorkTree
+
+    known = _logins(logins or Logins())
+    try:
+        tree = WorkTree(directory or Path.cwd())
+    except (NotFound, Invalid):
+        tree = None
+    for url in tree.remotes().values() if tree else ():
+        if not url.startswith(("http://", "https://")):
+            continue
+        for login in known:
+            if origin_of(url) == login.url:
+                path = url.split("://", 1)[1].partition("/")[2].strip("/").removesuffix(".git")
+                return Place(login, path, tree)
+    if not known:
+        raise Unavailable(
+            "No Stepwell server is known here. Start one with `stepwell up`, or sign in with `stepwell login URL`."
+        )
+    return Place(known[0], None, tree)
+
+
+def _logins(logins: Logins) -> list[Login]:
+    url, token = os.environ.get("STEPWELL_URL"), os.environ.get("STEPWELL_TOKEN")
+    if token and not url:
+        raise Invalid("STEPWELL_TOKEN is set without STEPWELL_URL. Set both, or neither.")
+    return [Login(origin_of(url), token)] if url and token else logins.all()
+
+
+@contextmanager
+def connected() -> Iterator["tuple[Client, Place]"]:
+    """Open the client of the server that this directory is about."""
+    from stepwell.cli.client import Client
+
+    place = find_place()
+    with Client(place.login) as client:
+        yield client, place
+
+
+def find_run(client: "Client", place: Place, said: str | None, repository: str | None = None) -> dict[str, Any]:
+    """Find a run by `12`, `acme/api#12`, its page's address or its id; by default the newest of the repository."""
+    if said is None:
+        tenant, name = place.require_repository(repository).split("/")
+        found = client.get("/runs", tenant=tenant, repository=name, limit=1)["items"]
+        if not found:
+            raise NotFound(f"{tenant}/{name} has no runs yet. Push a commit with a `.stepwell/pipeline.py`.")
+        said = str(found[0]["id"])
+    elif match := _ADDRESS.match(said) or _RUN.fullmatch(said):
+        where = place.require_repository(match["repository"] or repository)
+        return dict(client.get(f"/repos/{where}/runs/{match['number']}"))
+    return dict(client.get(f"/runs/{said}"))
