@@ -1,0 +1,127 @@
+"""kill -9 of server and zygote at the worst moments: the pushed commit gets its run, nothing that passed runs again.
+
+The proof is on the host's disk: each execution of a command leaves its words in a log file, so a second execution
+would leave them twice, whatever the server believes. A few kills here; `make soak` makes ten of each.
+"""
+
+import os
+import random
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from live import LiveServer, commit_all, git, wait_until
+
+ROUNDS = 10 if os.environ.get("STEPWELL_SOAK") else 1
+MOMENTS = ("effect", "approval", "push", "random")
+EXAMPLE = Path(__file__).resolve().parents[2] / "pipelines_examples" / "python-service"
+WORDS = (b"test session starts", b"All checks passed", b"Success: no issues", b"EXECUTED deploy")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    """One server for all kills: what one of them breaks, the next ones see."""
+    live = LiveServer(tmp_path_factory.mktemp("kill") / "state")
+    live.start()
+    live.api("POST", "/repos", json={"tenant": "acme", "name": "service"})
+    live.api("PUT", "/repos/acme/service/secrets/DEPLOY_KEY", json={"value": "correct horse battery"})
+    yield live
+    live.stop()
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory, server: LiveServer) -> Path:
+    """A clone of the example whose deploy says that it ran."""
+    copy = tmp_path_factory.mktemp("author") / "service"
+    shutil.copytree(EXAMPLE, copy)
+    deploy = copy / "deploy.sh"
+    deploy.write_text(f"echo EXECUTED deploy\n{deploy.read_text()}")
+    commit_all(copy, "start")
+    git("remote", "add", "origin", f"http://tests:{server.token}@127.0.0.1:{server.port}/acme/service.git", cwd=copy)
+    return copy
+
+
+def executions(server: LiveServer, run: str) -> dict[str, int]:
+    """How often each step really ran."""
+    counts: dict[str, int] = {}
+    for word in WORDS:
+        for key, count in server.executions(run, word).items():
+            counts[key] = counts.get(key, 0) + count
+    return counts
+
+
+def pushed(server: LiveServer, sha: str) -> bool:
+    rows = server.query("SELECT count(*) FROM push_intents WHERE new = ? AND state = 'done'", sha)
+    return bool(rows[0][0])
+
+
+def run_of(server: LiveServer, sha: str) -> str:
+    rows = server.query("SELECT id FROM runs WHERE json_extract(metadata, '$.commit') = ?", sha)
+    assert len(rows) <= 1, f"commit {sha} has {len(rows)} runs"
+    return str(rows[0][0]) if rows else ""
+
+
+def effect_seen(server: LiveServer, sha: str) -> bool:
+    """Say whether a step has had its effect and is not journaled yet."""
+    run = run_of(server, sha)
+    if not run:
+        return False
+    done = server.passed_steps(run)
+    return any(count and key not in done for key, count in executions(server, run).items())
+
+
+def wait_for_moment(server: LiveServer, moment: str, sha: str, chance: random.Random) -> None:
+    if moment == "push":
+        time.sleep(chance.uniform(0.0, 0.25))
+    elif moment == "random":
+        time.sleep(chance.uniform(0.0, 8.0))
+    elif moment == "effect":
+        wait_until(lambda: effect_seen(server, sha), 120, "effect of a step that is not journaled")
+    else:
+        run = wait_until(lambda: run_of(server, sha), 60, "run")
+        server.wait_for_state(run, {"waiting"})
+
+
+def push_again_until_done(tree: Path, server: LiveServer, sha: str) -> str:
+    """A push that was cut off is made again by its author; one that moved the ref needs nothing."""
+    answer = git("push", "-q", "origin", "HEAD:main", cwd=tree, check=False)
+    assert answer.returncode == 0, f"the push after the restart failed: {answer.stderr}"
+    return wait_until(lambda: run_of(server, sha), 90, f"run of {sha}")
+
+
+@pytest.mark.timeout(1800 if ROUNDS > 1 else 240)
+@pytest.mark.parametrize("round_", range(ROUNDS))
+@pytest.mark.parametrize("victim", ["server", "zygote"])
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_kill_loses_no_run_and_repeats_no_passed_step(
+    server: LiveServer, tree: Path, moment: str, victim: str, round_: int
+) -> None:
+    chance = random.Random(f"{moment} {victim} {round_}")
+    sha = commit_all(tree, f"{moment} {victim} {round_} {time.time_ns()}")
+    push = subprocess.Popen(
+        ["git", "push", "-q", "origin", "HEAD:main"], cwd=tree, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    wait_for_moment(server, moment, sha, chance)
+    if victim == "server":
+        server.kill()
+    else:
+        server.kill_zygote()
+    run = run_of(server, sha)
+    passed_then = server.passed_steps(run) if run else set()
+    executed_then = executions(server, run) if run else {}
+    push.wait(60)
+    if victim == "server":
+        server.start()
+    run = push_again_until_done(tree, server, sha)
+    server.wait_for_state(run, {"waiting"})
+    server.approve(run)
+    server.wait_for_state(run, {"passed"})
+    executed = executions(server, run)
+    repeated = {key for key in passed_then if executed.get(key, 0) != executed_then.get(key, 0)}
+    assert not repeated, f"passed before the kill and executed again: {repeated}"
+    done = server.query("SELECT key, count(*) FROM journal WHERE run = ? AND type = 'done' GROUP BY key", run)
+    assert all(count == 1 for _, count in done), f"a step finished twice: {done}"
+    assert executed.get("deploy#1"), f"the deploy left no trace: {executed}"

@@ -1,0 +1,101 @@
+"""The main story in a real browser: sign in, watch a run, see its lines arrive, approve the deploy, see it pass."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from live import LiveServer, commit_all, git, write_pipeline
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+SLOW = '''
+from stepwell import Pipeline, push
+
+class Ship(Pipeline):
+    """Count slowly, ask, deploy."""
+
+    on = [push("main")]
+
+    async def run(self, event, step):
+        await step.run("count", "for n in 1 2 3 4 5 6 7 8; do echo line $n; sleep 0.5; done")
+        await step.approval("Ship it?", environment="production")
+        await step.run("deploy", "echo deployed to production")
+'''
+
+pytestmark = pytest.mark.chromium
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    live = LiveServer(tmp_path_factory.mktemp("story") / "state")
+    live.start()
+    yield live
+    live.stop()
+
+
+@pytest.fixture(scope="module")
+def browser(chromium_path: str) -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=chromium_path, args=FLAGS)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def complaints() -> list[str]:
+    """What the browser's console says: errors, and violations of the content security policy."""
+    return []
+
+
+@pytest.fixture
+def page(browser: Browser, complaints: list[str]) -> Iterator[Page]:
+    context = browser.new_context(viewport={"width": 1440, "height": 900})
+    opened = context.new_page()
+    opened.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    opened.on("pageerror", lambda error: complaints.append(str(error)))
+    yield opened
+    context.close()
+
+
+def sign_in(server: LiveServer, page: Page) -> None:
+    page.goto(server.signin_link())
+    page.get_by_role("button", name="Sign in").click()
+    page.wait_for_url(lambda url: "/signin" not in url)
+
+
+def test_push_watch_approve_pass(server: LiveServer, page: Page, complaints: list[str], tmp_path: Path) -> None:
+    sign_in(server, page)
+    write_pipeline(tmp_path, SLOW)
+    commit_all(tmp_path, "Count, then ship")
+    shown = git("push", server.create_repository("shop"), "HEAD:main", cwd=tmp_path).stderr
+    assert "remote: stepwell: run #1 Ship" in shown and f"{server.url}/acme/shop/runs/1" in shown
+
+    page.goto(f"{server.url}/acme/shop/runs/1")
+    log = page.locator("#log, .log").first
+    expect(log.get_by_text("line 1", exact=True)).to_be_visible(timeout=15_000)
+    assert log.get_by_text("line 8", exact=True).count() == 0, "the page was opened too late to see lines arrive"
+    expect(log.get_by_text("line 8", exact=True)).to_be_visible(timeout=15_000)
+
+    page.get_by_role("button", name="Approve").first.click()
+    expect(page.locator("[data-word]").first).to_have_text("Passed", timeout=15_000)
+    expect(page.get_by_text("deployed to production").first).to_be_visible(timeout=15_000)
+    assert not complaints
+
+
+def test_inbox_leads_to_what_needs_you(server: LiveServer, page: Page, complaints: list[str], tmp_path: Path) -> None:
+    write_pipeline(tmp_path, SLOW.replace("8", "").replace("sleep 0.5", "true"))
+    commit_all(tmp_path, "Ask at once")
+    git("push", "-q", server.create_repository("asks"), "HEAD:main", cwd=tmp_path)
+    run = str(server.query("SELECT id FROM runs WHERE scope = 'acme/asks'")[0][0])
+    server.wait_for_state(run, {"waiting"})
+    sign_in(server, page)
+    page.goto(f"{server.url}/")
+    page.get_by_role("link", name="acme/asks #1").first.click()
+    page.wait_for_url("**/acme/asks/runs/1*")
+    page.get_by_role("button", name="Reject").first.click()
+    expect(page.locator("[data-word]").first).to_have_text("Failed", timeout=15_000)
+    assert server.wait_for_state(run, {"failed"}) == "failed"
+    assert not complaints

@@ -1,0 +1,118 @@
+"""Runs that wait for a person cost rows and layers, no process and no memory; a decision wakes one at once.
+
+Forty runs here; `make soak` parks a thousand and then also holds the server's memory to 2 kB a run.
+"""
+
+import os
+import statistics
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from live import LiveServer, commit_all, git, wait_until, write_pipeline
+
+SOAK = bool(os.environ.get("STEPWELL_SOAK"))
+RUNS = 1000 if SOAK else 40
+WARM_UP = 40 if SOAK else 5
+WRITTEN = 1_000_000  # bytes that each run leaves in its workspace
+PARK = f"""
+from stepwell import Pipeline, manual
+
+class Park(Pipeline):
+    on = [manual()]
+
+    async def run(self, event, step):
+        await step.run("write", "head -c {WRITTEN} /dev/urandom > blob")
+        await step.approval("Go on?")
+        await step.run("next", "wc -c < blob")
+"""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    live = LiveServer(tmp_path_factory.mktemp("waiting") / "state")
+    live.start()
+    tree = tmp_path_factory.mktemp("author")
+    write_pipeline(tree, PARK)
+    commit_all(tree, "park")
+    git("push", "-q", live.create_repository("park"), "HEAD:main", cwd=tree)
+    yield live
+    live.stop()
+
+
+def park(server: LiveServer, count: int) -> list[str]:
+    """Start that many runs and wait until all of them wait."""
+
+    def start(_: int) -> str:
+        run: dict[str, Any] = server.api("POST", "/repos/acme/park/runs", json={"pipeline": "Park"})
+        return str(run["id"])
+
+    with ThreadPoolExecutor(4) as pool:
+        runs = list(pool.map(start, range(count)))
+
+    def all_wait() -> bool:
+        rows = server.query("SELECT state, count(*) FROM runs GROUP BY state")
+        assert not {"failed", "diverged"} & {state for state, _ in rows}, rows
+        return all(state in {"waiting", "passed"} for state, _ in rows)
+
+    wait_until(all_wait, 60 + count, f"{count} runs waiting")
+    return runs
+
+
+def processes(server: LiveServer) -> list[list[str]]:
+    """Command lines of everything below the server."""
+    assert server.process is not None
+    found = []
+    for child in psutil.Process(server.process.pid).children(recursive=True):
+        try:
+            found.append(child.cmdline())
+        except psutil.NoSuchProcess:
+            continue
+    return found
+
+
+def resident(server: LiveServer) -> int:
+    assert server.process is not None
+    size: int = psutil.Process(server.process.pid).memory_info().rss
+    return size
+
+
+def layers_on_disk(state: Path) -> int:
+    return sum(
+        file.stat().st_size for file in (state / "layers").rglob("*") if file.is_file() and not file.is_symlink()
+    )
+
+
+def wake_ms(server: LiveServer, run: str) -> float:
+    """Approve, wait for the end; from the decision's entry to the next step's first entry, in milliseconds."""
+    server.approve(run)
+    server.wait_for_state(run, {"passed"})
+    (decided,) = server.query("SELECT at FROM journal WHERE run = ? AND type = 'decision'", run)
+    (started,) = server.query("SELECT at FROM journal WHERE run = ? AND type = 'started' AND key = 'next#1'", run)
+    return (float(started[0]) - float(decided[0])) * 1000
+
+
+@pytest.mark.timeout(3600 if SOAK else 240)
+def test_waiting_runs_cost_rows_and_layers_only(server: LiveServer) -> None:
+    idle = len(processes(server))
+    park(server, WARM_UP)
+    wait_until(lambda: len(processes(server)) <= idle, 30, "end of the isolates")
+    before = resident(server)
+    runs = park(server, RUNS)
+    wait_until(lambda: len(processes(server)) <= idle, 30, "end of the isolates")
+    grown = (resident(server) - before) / RUNS
+    rows = server.query("SELECT count(*) FROM journal")[0][0]
+    layers = layers_on_disk(server.state)
+    assert layers >= (RUNS + WARM_UP) * WRITTEN, "a run's megabyte is not in its layer"
+    assert layers < (RUNS + WARM_UP) * (WRITTEN + 100_000), "layers hold more than what the step wrote"
+    woken = [wake_ms(server, run) for run in runs[: 30 if SOAK else 5]]
+    print(
+        f"\n{RUNS} waiting runs: {grown:.0f} bytes of memory a run, {rows} journal rows, "
+        f"{layers / 1e6:.0f} MB of layers, approval to next step {statistics.median(woken):.1f} ms (median)"
+    )
+    if SOAK:
+        assert grown < 2048, f"the server grew by {grown:.0f} bytes for each waiting run"
+        assert statistics.median(woken) < 50, f"approvals woke runs in {woken} ms"

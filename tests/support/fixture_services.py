@@ -1,0 +1,446 @@
+"""Services that answer from memory: pages of every state without an engine, a runner or a database.
+
+For tests of what the web makes of the services' answers. That the answers themselves are right is tested with the real
+services in tests/integration/test_web_*.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from stepwell.ci.views import (
+    ApprovalView,
+    AttemptView,
+    DecisionView,
+    EnvironmentView,
+    InputView,
+    Page,
+    PipelinesView,
+    PipelineView,
+    Problem,
+    RepositoryView,
+    RunSummary,
+    RunView,
+    StepView,
+    WaitingView,
+)  # fmt: skip
+from stepwell.engine.entries import Entry
+from stepwell.errors import Denied, NotFound
+from stepwell.settings import Settings
+from stepwell.tenants.actors import Actor
+
+NOW = 1_763_800_000.0
+NASTY = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
+ADMIN = Actor("p1", "ida.berg", {"acme": "owner"}, via="session")
+STRANGER = Actor("p2", "sam", {}, via="session")
+LOG = b"""\x1econtainer python:3.13-slim started in 84 ms
+\x1b[1m============================= test session starts ==============================\x1b[0m
+platform linux -- Python 3.13.2, pytest-9.0.1, pluggy-1.6.0
+rootdir: /workspace, configfile: pyproject.toml
+collecting ... \x1b[1mcollected 103 items\x1b[0m
+
+tests/test_ledger.py \x1b[32m.\x1b[0m\x1b[32m.......................\x1b[0m\x1b[32m                               [ 23%]\x1b[0m
+tests/test_refunds.py \x1b[32m.........\x1b[0m\x1b[31mF\x1b[0m\x1b[32m......\x1b[33ms\x1b[0m\x1b[31m                              [ 39%]\x1b[0m
+tests/test_webhooks.py \x1b[32m...................................\x1b[0m\x1b[31m                 [ 74%]\x1b[0m
+
+=================================== FAILURES ===================================
+\x1b[31m\x1b[1m______________________ test_partial_refund_rounds_half_even ______________________\x1b[0m
+
+    \x1b[94mdef\x1b[39;49;00m \x1b[92mtest_partial_refund_rounds_half_even\x1b[39;49;00m(ledger):
+        charge = ledger.charge(\x1b[94m1005\x1b[39;49;00m, currency=\x1b[33m"EUR"\x1b[39;49;00m)
+        refund = ledger.refund(charge.id, ratio=Decimal(\x1b[33m"0.5"\x1b[39;49;00m))
+>       \x1b[94massert\x1b[39;49;00m refund.minor_units == \x1b[94m502\x1b[39;49;00m
+\x1b[1m\x1b[31mE       assert 503 == 502\x1b[0m
+\x1b[1m\x1b[31mE        +  where 503 = Refund(id="re_9f2", minor_units=503).minor_units\x1b[0m
+
+\x1b[1m\x1b[31mtests/test_refunds.py\x1b[0m:88: AssertionError
+\x1b[36m\x1b[1m=========================== short test summary info ============================\x1b[0m
+\x1b[31mFAILED\x1b[0m tests/test_refunds.py::\x1b[1mtest_partial_refund_rounds_half_even\x1b[0m - assert 503 == 502
+\x1b[31m================== \x1b[31m\x1b[1m1 failed\x1b[0m, \x1b[32m101 passed\x1b[0m, \x1b[33m1 skipped\x1b[0m\x1b[31m in 82.16s\x1b[0m\x1b[31m =================\x1b[0m
+"""
+
+
+@dataclass(frozen=True)
+class FixtureLine:
+    """A line of a log in memory."""
+
+    number: int
+    at: float
+    text: bytes
+    note: bool
+
+
+@dataclass
+class FixtureLog:
+    """A log in memory that can grow."""
+
+    data: bytes = b""
+    finished: bool = True
+
+    @property
+    def size(self) -> int:
+        return len(self.data)
+
+    @property
+    def line_count(self) -> int:
+        return self.data.count(b"\n") + (bool(self.data) and not self.data.endswith(b"\n"))
+
+    def read(self, offset: int = 0, limit: int = 65536) -> bytes:
+        return self.data[offset : offset + limit]
+
+    def lines(self, start: int = 0, count: int = 500) -> list[FixtureLine]:
+        texts = self.data.split(b"\n")[: self.line_count][start : start + count]
+        return [
+            FixtureLine(start + n, NOW - 280 + start + n, t.removeprefix(b"\x1e"), t.startswith(b"\x1e"))
+            for n, t in enumerate(texts)
+        ]
+
+
+def summary(number: int = 1842, **changes: Any) -> RunSummary:
+    """A run in a list."""
+    plain = RunSummary(
+        id=f"run{number}", tenant="acme", repository="payments-api", number=number, title="Round refunds half to even",
+        state="running", reason="", pipeline="Ship", kind="push", branch="fix/refund-rounding", tag="", sha="7c1e9d4" + "0" * 33,
+        message="Round refunds half to even", actor="mara.okoye", created_at=NOW - 540, started_at=NOW - 540, ended_at=None,
+        counts={"passed": 7, "failed": 1, "running": 1, "waiting": 1}, waiting=(), rerun_of="", seq=40,
+    )  # fmt: skip
+    return replace(plain, **changes)
+
+
+def step(name: str, state: str, start: float, seconds: float | None, *needs: str, **changes: Any) -> StepView:
+    """A step that began `start` seconds after the run."""
+    begun = NOW - 540 + start
+    ended = begun + seconds if seconds is not None and state in ("passed", "failed", "cancelled") else None
+    asked = state in ("queued", "waiting", "skipped")
+    attempt = 0 if asked else 1
+    tried = AttemptView(
+        1, state if state in ("passed", "failed", "running") else "running", begun, ended, None, None, 10
+    )  # type: ignore[arg-type]
+    plain = StepView(
+        key=f"{name}#1", name=name, kind="run", state=state, reason="", attempt=attempt,  # type: ignore[arg-type]
+        attempts=(tried,) if attempt else (), asked_at=begun, started_at=None if asked else begun, ended_at=ended, due=None,
+        where="pipeline.py:18", command=f"make {name}", image="", tools=(), environment="", secrets=(), network=False,
+        options={}, value=None, exit_code=0 if state == "passed" else None, error=None,
+        needs=tuple(f"{n}#1" for n in needs), log_size=10 if attempt else 0,
+    )  # fmt: skip
+    return replace(plain, **changes)
+
+
+def approval(run: RunSummary, **changes: Any) -> ApprovalView:
+    """An approval that waits."""
+    said = DecisionView("jun.sato", NOW - 300, True, "numbers look right", {})
+    plain = ApprovalView(
+        run=run, key="load test#1", name="Start the load test?", kind="approval", environment="preview-1842",
+        reviewers=("ida.berg", "jun.sato"), count=2, approved=1, fields={"users": ["100", "500"], "note": "str"},
+        decisions=(said,), asked_at=NOW - 240, due=NOW + 86160, may_decide=True, why_not="",
+    )  # fmt: skip
+    return replace(plain, **changes)
+
+
+def busy_run() -> RunView:
+    """A run with a step in every state."""
+    run = summary(waiting=(WaitingView("load test#1", "Start the load test?", "preview-1842"),))
+    error = {"type": "CommandFailed", "message": "pytest -q ended with exit code 1.", "traceback": ""}
+    tests = ("unit 3.11", "unit 3.12", "unit 3.13", "unit 3.14")
+    steps = (
+        step("checkout", "passed", 0, 3), step("install", "passed", 5, 18, "checkout"),
+        step("lint", "passed", 25, 12, "install"), step("typecheck", "passed", 25, 31, "install"),
+        *(step(n, "failed" if n == "unit 3.13" else "passed", 25, 92 + i, "install", image=f"python:{n[5:]}-slim",
+               command="pytest -q --color=yes", exit_code=1 if n == "unit 3.13" else 0,
+               error=error if n == "unit 3.13" else None) for i, n in enumerate(tests)),
+        step("build image", "passed", 25, 64, "install"), step("coverage", "skipped", 120, None, *tests),
+        step("scan", "passed", 92, 22, "build image"), step("e2e chrome", "running", 92, None, "build image"),
+        step("version", "passed", 130, 0.042, "scan", kind="do", command="", value={"version": "2.4.1", "tag": NASTY}),
+        step("Start the load test?", "waiting", 300, None, "version", kind="approval", command="", key="load test#1",
+             reason="waits for 1 of 2 approvals for preview-1842"),
+        step("load test", "queued", 300, None, "version", key="load test#2"),
+    )  # fmt: skip
+    return RunView(run, {"kind": "push"}, "pipeline.py:Ship", "c0de", None, None, steps, (approval(run),), True, 0)
+
+
+def failed_run() -> RunView:
+    """A run that ended before its first step: the program is wrong."""
+    trace = (
+        'Traceback (most recent call last):\n  File ".stepwell/pipeline.py", line 12, in run\n    await step.rn("x")\n'
+    )
+    error = {"type": "AttributeError", "message": f"'Step' object has no attribute 'rn' {NASTY}", "traceback": trace}
+    run = summary(
+        1841, state="failed", ended_at=NOW - 200, counts={}, title=NASTY, message=NASTY, branch=NASTY, actor=NASTY
+    )
+    return RunView(run, {}, "pipeline.py:Ship", "c0de", None, error, (), (), True, 0)
+
+
+def passed_run() -> RunView:
+    """A short run that passed."""
+    run = summary(1840, state="passed", ended_at=NOW - 5000, created_at=NOW - 5040, started_at=NOW - 5040, counts={"passed": 2},
+                  title="Add invoices", branch="main")  # fmt: skip
+    steps = (step("hello", "passed", -4500, 1.2), step("bye", "passed", -4498, 20, "hello"))
+    return RunView(run, {"kind": "push"}, "pipeline.py:Ship", "c0de", None, None, steps, (), True, 0)
+
+
+def huge_log() -> bytes:
+    """A log of 20,000 lines."""
+    return b"".join(b"line %d of a long log\n" % n for n in range(1, 20_001))
+
+
+@dataclass
+class FixtureServices:
+    """Stands where `stepwell.ci.services.Services` stands."""
+
+    settings: Settings
+    empty: bool = False
+    stopped: list[str] = field(default_factory=list)
+    logged: dict[tuple[str, str, int], FixtureLog] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.views = {v.summary.id: v for v in (busy_run(), failed_run(), passed_run())}
+        self.decided: list[tuple[str, str, bool, str, Any]] = []
+        self.entry_callbacks: list[Callable[[Entry, Any], None]] = []
+        self.log_callbacks: list[Callable[[Any], None]] = []
+        self.tenants = _Tenants(self)
+        self.runs = _Runs(self)
+        self.catalog = _Catalog(self)
+        self.environments = _Environments()
+        self.engine = _Feed(self.entry_callbacks, "subscribe")
+        self.logs = _Feed(self.log_callbacks, "follow")
+        self.repositories = self.pushes = None
+        busy = self.views["run1842"]
+        for one in busy.steps:
+            data = LOG if one.name == "unit 3.13" else f"\x1b[32m$\x1b[0m make {one.name}\n{NASTY}\n".encode()
+            self.logged["run1842", one.key, 1] = FixtureLog(data, one.state != "running")
+        self.logged["run1840", "hello#1", 1] = FixtureLog(huge_log())
+
+
+class _Feed:
+    """Takes callbacks as the engine and the log store do."""
+
+    def __init__(self, callbacks: list[Any], name: str) -> None:
+        self._callbacks = callbacks
+        setattr(self, name, self._add)
+
+    def _add(self, callback: Any) -> Callable[[], None]:
+        self._callbacks.append(callback)
+        return lambda: self._callbacks.remove(callback)
+
+
+@dataclass
+class _Person:
+    id: str = "p1"
+    name: str = "ida.berg"
+
+
+class _Tenants:
+    """Sign-in, sessions, tokens and secrets of the two people."""
+
+    def __init__(self, services: FixtureServices) -> None:
+        self.links = self.sessions = self.people = self.tokens = self.secrets = self
+        self.services = services
+        self.codes = {"code-1"}
+        self.open_sessions = {"admin-session": ADMIN, "stranger-session": STRANGER}
+
+    def redeem(self, code: str) -> _Person:
+        if code not in self.codes:
+            raise Denied("This sign-in link was used, is too old or never existed. Make one: stepwell signin")
+        self.codes.remove(code)
+        return _Person()
+
+    def check_password(self, name: str, password: str) -> _Person:
+        raise Denied("Name or password is wrong.")
+
+    def open(self, person: str) -> str:
+        return "admin-session"
+
+    def close(self, session: str) -> None:
+        self.open_sessions.pop(session, None)
+
+    def actor(self, secret: str) -> Actor | None:
+        known = {"p1": ADMIN, "sw_admin": replace(ADMIN, via="token"), "sw_stranger": replace(STRANGER, via="token")}
+        return known.get(secret) or self.open_sessions.get(secret)
+
+    def get(self, actor: Actor, name: str) -> Any:
+        actor.require("read", name)
+        return _TenantView(name, "Acme", actor.roles[name], NOW)
+
+    def list(self, actor: Actor, *_: Any) -> list[Any]:
+        return []
+
+    def issue(self, actor: Actor, name: str, **_: Any) -> Any:
+        token = _TokenView("t1", name, "sw_abcde", ("read", "write"), "", "", NOW, NOW + 86400, None)
+        return _Issued(token, "sw_abcdefsecret")
+
+    def revoke(self, actor: Actor, id: str) -> None:
+        raise NotFound(f"You have no token {id!r}.")
+
+    def put(self, actor: Actor, tenant: str, *_: Any, **where: Any) -> None:
+        actor.require("manage", tenant)
+
+    def remove(self, actor: Actor, tenant: str, *_: Any, **where: Any) -> None:
+        actor.require("manage", tenant)
+
+
+@dataclass(frozen=True)
+class _TenantView:
+    name: str
+    title: str
+    role: str
+    created_at: float
+
+
+@dataclass(frozen=True)
+class _TokenView:
+    id: str
+    name: str
+    hint: str
+    scopes: tuple[str, ...]
+    tenant: str
+    repository: str
+    created_at: float
+    expires_at: float | None
+    used_at: float | None
+
+
+@dataclass(frozen=True)
+class _Issued:
+    token: _TokenView
+    secret: str
+
+
+class _Runs:
+    def __init__(self, services: FixtureServices) -> None:
+        self._services = services
+
+    def _see(self, actor: Actor, run_id: str) -> RunView:
+        view = self._services.views.get(run_id)
+        if view is None or not actor.may("read", view.summary.tenant):
+            raise NotFound("There is no such run, or you may not see it.")
+        return view
+
+    def list(self, actor: Actor, *, tenant: str | None = None, state: str | None = None, **_: Any) -> Page[RunSummary]:
+        if tenant:
+            actor.require("read", tenant)
+        if self._services.empty or not actor.tenants:
+            return Page(())
+        return Page(tuple(v.summary for v in self._services.views.values() if state in (None, v.summary.state)))
+
+    def get(self, actor: Actor, run_id: str) -> RunView:
+        return self._see(actor, run_id)
+
+    def summary(self, actor: Actor, run_id: str) -> RunSummary:
+        return self._see(actor, run_id).summary
+
+    def by_number(self, actor: Actor, tenant: str, repository: str, number: int) -> RunView:
+        actor.require("read", tenant)
+        return self._see(actor, f"run{number}")
+
+    def start(self, actor: Actor, tenant: str, repository: str, pipeline: str, **_: Any) -> RunSummary:
+        actor.require("write", tenant)
+        return summary(1842)
+
+    def cancel(self, actor: Actor, run_id: str, reason: str = "") -> None:
+        self._see(actor, run_id)
+        self._services.stopped.append(run_id)
+
+    def rerun(self, actor: Actor, run_id: str) -> RunSummary:
+        return self._see(actor, run_id).summary
+
+    def decide(
+        self, actor: Actor, run_id: str, key: str, *, approve: bool, comment: str = "", fields: Any = None
+    ) -> None:
+        self._see(actor, run_id)
+        self._services.decided.append((run_id, key, approve, comment, fields))
+
+    def send_event(self, actor: Actor, run_id: str, type: str, payload: Any, id: str | None = None) -> None:
+        self._see(actor, run_id)
+
+    def journal(self, actor: Actor, run_id: str, after: int = 0, limit: int = 1000) -> list[Entry]:
+        self._see(actor, run_id)
+        return [e for e in JOURNAL if e.seq > after][:limit]
+
+    def inbox(self, actor: Actor) -> list[ApprovalView]:
+        return (
+            [a for v in self._services.views.values() for a in v.approvals]
+            if actor.tenants and not self._services.empty
+            else []
+        )
+
+    def inbox_count(self, actor: Actor) -> int:
+        return len(self.inbox(actor))
+
+    def log(self, actor: Actor, run_id: str, key: str, attempt: int | None = None) -> FixtureLog:
+        self._see(actor, run_id)
+        return self._services.logged.setdefault((run_id, key, attempt or 1), FixtureLog())
+
+
+JOURNAL = [
+    Entry("run1842", 1, NOW - 540, "created", "", 0, 0, {"entry": "pipeline.py:Ship"}),
+    Entry("run1842", 2, NOW - 539, "asked", "lint#1", 0, 1, {"kind": "run"}),
+    Entry("run1842", 3, NOW - 538, "started", "lint#1", 1, 1, {"runner": "local"}),
+    Entry("run1842", 4, NOW - 520, "done", "lint#1", 1, 0, {"ok": False, "seconds": 18.2, "error": {"message": NASTY}}),
+    Entry(
+        "run1842", 5, NOW - 519, "decision", "load test#1", 0, 0, {"by": "jun.sato", "approve": True, "comment": NASTY}
+    ),
+]
+
+
+class _Catalog:
+    def __init__(self, services: FixtureServices) -> None:
+        self._services = services
+
+    def _repository(self, actor: Actor, name: str = "payments-api") -> RepositoryView:
+        last = None if self._services.empty else summary()
+        may = tuple(a for a in ("read", "write", "approve", "manage", "own") if actor.may(a, "acme"))  # type: ignore[arg-type]
+        return RepositoryView(
+            "r1", "acme", name, "Takes and gives back money", "main", ("main",), NOW, "ida.berg", last, may
+        )
+
+    def list(self, actor: Actor, tenant: str | None = None) -> list[RepositoryView]:
+        return [self._repository(actor)] if actor.tenants and not self._services.empty else []
+
+    def get(self, actor: Actor, tenant: str, name: str) -> RepositoryView:
+        actor.require("read", tenant)
+        if name not in ("payments-api", "broken", "new-project"):
+            raise NotFound(f"There is no '{tenant}/{name}', or you may not see it.")
+        return self._repository(actor, name)
+
+    def create(self, actor: Actor, tenant: str, name: str, description: str = "") -> RepositoryView:
+        actor.require("write", tenant)
+        return self._repository(actor, name)
+
+    def update(self, actor: Actor, tenant: str, name: str, **_: Any) -> None:
+        actor.require("manage", tenant)
+
+    def pipelines(self, actor: Actor, tenant: str, name: str, ref: str | None = None) -> PipelinesView:
+        actor.require("read", tenant)
+        if name == "broken":
+            problem = Problem("syntax-error", f"invalid syntax {NASTY}", "pipeline.py", 12, "Traceback …")
+            return PipelinesView("main", "7c1e9d4", (), problem)
+        if self._services.empty:
+            return PipelinesView("main", "", (), Problem("no-stepwell", "There is no .stepwell/pipeline.py at main."))
+        inputs = (InputView("target", ("staging", "production"), "staging", True), InputView("note", (), "", False))
+        ship = PipelineView(
+            "Ship", "pipeline.py:Ship", "Check every push; ship main.", 7, ("push to main", "manual"), True, inputs
+        )
+        return PipelinesView("main", "7c1e9d4", (ship,))
+
+
+class _Environments:
+    def list(self, actor: Actor, tenant: str, name: str) -> list[EnvironmentView]:
+        actor.require("read", tenant)
+        return [EnvironmentView("production", ("ida.berg", "jun.sato"), 2, ("main",), True)]
+
+    def get(self, actor: Actor, tenant: str, name: str, environment: str) -> EnvironmentView:
+        return self.list(actor, tenant, name)[0]
+
+    def put(self, actor: Actor, tenant: str, *_: Any, **__: Any) -> None:
+        actor.require("manage", tenant)
+
+    def remove(self, actor: Actor, tenant: str, *_: Any) -> None:
+        actor.require("manage", tenant)
+
+
+def services(state: Path, empty: bool = False, base: str = "http://testserver") -> FixtureServices:
+    """Make services over a state directory; `empty`: of somebody who has just signed in for the first time."""
+    return FixtureServices(Settings(state=state, url=base), empty)
