@@ -11,7 +11,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 from stepwell_runners.layers import File, Folder, Layer, join, parent, parents
-from stepwell_runners.reduce import Stack, copy_file
+from stepwell_runners.reduce import Stack, copy_file, remove
+from stepwell_runners.workspaces import sync_file_system, sync_folder
 
 MOST_FILES = 10_000
 MOST_BYTES = 1 << 30
@@ -56,6 +57,15 @@ def keep(files: Sequence[str], layer: Layer, upper: Path, base: Stack, target: P
         if source is not None:
             (target / path).parent.mkdir(parents=True, exist_ok=True)
             copy_file(source, target / path)
+
+
+def publish(fresh: Path, target: Path) -> None:
+    """Put a directory of collected files in the place of an earlier attempt's."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    remove(target)
+    sync_file_system(fresh)
+    fresh.rename(target)
+    sync_folder(target.parent)
 
 
 def _bounded(paths: Sequence[str], layer: Layer, base: Stack) -> Collected:

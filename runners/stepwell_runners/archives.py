@@ -1,0 +1,160 @@
+"""Archives: files into and out of a container as tar streams. What comes out was made by a stranger.
+
+A fetched tree is written by hand: plain names below the target only, links last, so no name leads through a link;
+anything but files, directories and links is left out.
+"""
+
+import io
+import os
+import tarfile
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, cast
+
+from stepwell_runners.reduce import remove
+
+MOST_BYTES = 1 << 20  # of a single file that is fetched
+_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file, or a directory when `content` is None."""
+
+    mode: int
+    content: bytes | None = None
+
+
+def file(content: bytes, mode: int) -> Entry:
+    """Return a file."""
+    return Entry(mode, content)
+
+
+def folder(mode: int) -> Entry:
+    """Return a directory."""
+    return Entry(mode)
+
+
+def send(container: Any, entries: Mapping[str, Entry]) -> None:
+    """Put entries into a container that has not started; names are relative to its root."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        for name, entry in entries.items():
+            info = tarfile.TarInfo(name)
+            info.mode = entry.mode
+            info.type = tarfile.DIRTYPE if entry.content is None else tarfile.REGTYPE
+            info.size = len(entry.content or b"")
+            archive.addfile(info, io.BytesIO(entry.content or b""))
+    container.put_archive("/", packed.getvalue())
+
+
+def send_folder(container: Any, source: Path, name: str, scratch: Path) -> None:
+    """Put a directory into a container as `name`, owned by root there."""
+    with tempfile.TemporaryFile(dir=scratch) as packed:
+        with tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as archive:
+            archive.add(source, name, filter=_as_root)
+        packed.seek(0)
+        container.put_archive("/", packed)
+
+
+def _as_root(info: tarfile.TarInfo) -> tarfile.TarInfo:
+    info.uid = info.gid = 0
+    info.uname = info.gname = ""
+    return info
+
+
+def fetch_file(container: Any, path: str) -> bytes | None:
+    """Return a small regular file of a container, None when there is none."""
+    import docker.errors
+
+    try:
+        blocks, _ = container.get_archive(path)
+    except docker.errors.NotFound:
+        return None
+    with tarfile.open(fileobj=cast("io.BufferedReader", _Blocks(blocks)), mode="r|") as archive:
+        for member in archive:
+            content = archive.extractfile(member) if member.isreg() and member.size <= MOST_BYTES else None
+            return content.read() if content else None
+    return None
+
+
+def fetch_folder(container: Any, path: str, target: Path, scratch: Path) -> None:
+    """Make `target` what a directory of a container is."""
+    blocks, _ = container.get_archive(path)
+    fresh = scratch / "fetched"
+    fresh.mkdir()
+    with tarfile.open(fileobj=cast("io.BufferedReader", _Blocks(blocks)), mode="r|") as archive:
+        unpack(archive, fresh)
+    remove(target)
+    fresh.rename(target)
+
+
+def unpack(archive: tarfile.TarFile, target: Path) -> None:
+    """Write the members below the archive's one top directory into `target`."""
+    links: list[tuple[Path, str]] = []
+    folders: list[tuple[Path, int]] = []
+    for member in archive:
+        place = _place(member.name, target)
+        if place is None:
+            continue
+        if member.isdir():
+            place.mkdir(parents=True, exist_ok=True)
+            folders.append((place, member.mode & 0o777))
+        elif member.issym():
+            links.append((place, member.linkname))
+        elif member.islnk():
+            source = _place(member.linkname, target)
+            if source is not None and source.is_file():
+                os.link(source, place, follow_symlinks=False)
+        elif member.isreg():
+            _write(archive, member, place)
+    for place, goal in links:
+        place.symlink_to(goal)
+    for place, mode in reversed(folders):
+        place.chmod(mode)
+
+
+def _place(name: str, target: Path) -> Path | None:
+    """Return where a member belongs, None for the top directory itself and for names that lead elsewhere."""
+    parts = PurePosixPath(name).parts[1:]
+    if not parts or ".." in parts or name.startswith("/"):
+        return None
+    return target.joinpath(*parts)
+
+
+def _write(archive: tarfile.TarFile, member: tarfile.TarInfo, place: Path) -> None:
+    content = archive.extractfile(member)
+    assert content is not None
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with place.open("xb") as writing:
+        while block := content.read(_BLOCK):
+            writing.write(block)
+    place.chmod(member.mode & 0o777)
+    os.utime(place, (member.mtime, member.mtime))
+
+
+class _Blocks(io.RawIOBase):
+    """A stream of blocks as a file to read."""
+
+    def __init__(self, blocks: Iterator[bytes]) -> None:
+        self._blocks = iter(blocks)
+        self._rest = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        parts = [self._rest]
+        length = len(self._rest)
+        while size < 0 or length < size:
+            block = next(self._blocks, None)
+            if block is None:
+                break
+            parts.append(block)
+            length += len(block)
+        everything = b"".join(parts)
+        end = len(everything) if size < 0 else size
+        self._rest = everything[end:]
+        return everything[:end]

@@ -1,0 +1,130 @@
+"""What a step.run asks for, as numbers and texts: options of the journal → variables, arguments, limits. Pure."""
+
+import posixpath
+import re
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from stepwell.engine.seams import Attempt, Prepared
+from stepwell.errors import Invalid
+from stepwell_runners.spec import FILES, WORKSPACE, Egress
+
+OUTPUT_FILE = f"{FILES}/stepwell-output"
+DEFAULT_TIMEOUT = 3600.0  # seconds
+MOST_OUTPUTS = 500
+_OUTPUT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,99}")
+
+
+@dataclass(frozen=True)
+class CommandPlan:
+    """One command, wherever it runs. `env` holds the secrets of this attempt: never log it."""
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str] = field(repr=False)
+    files: Mapping[str, bytes] = field(repr=False)
+    cwd: str
+    timeout: float  # seconds
+    network: Egress | None
+    memory: int | None  # bytes
+    cpu: float | None
+    tools: tuple[str, ...]
+    image: str | None
+    setup: str | None
+    setup_inputs: tuple[str, ...]
+    check: bool
+    keep: bool
+    collected: tuple[str, ...]
+
+
+def plan(attempt: Attempt, prepared: Prepared) -> CommandPlan:
+    """Return what an attempt of step.run asks for. Raises Invalid for what an isolate or container cannot give."""
+    options = attempt.options
+    _check_python(options)
+    return CommandPlan(
+        argv=_argv(options["command"]),
+        env=_environment(attempt, prepared),
+        files={name: content.encode() for name, content in prepared.files.items()},
+        cwd=_folder(options.get("cwd") or ""),
+        timeout=float(options.get("timeout") or DEFAULT_TIMEOUT),
+        network=_network(options.get("network", bool(options.get("image")))),
+        memory=options.get("memory"),
+        cpu=options.get("cpu"),
+        tools=tuple(options.get("tools") or ()),
+        image=options.get("image"),
+        setup=options.get("setup"),
+        setup_inputs=tuple(options.get("setup_inputs") or ()),
+        check=options.get("check", True),
+        keep=options.get("keep", True),
+        collected=(*(options.get("junit") or ()), *(options.get("artifacts") or ())),
+    )
+
+
+def _check_python(options: Mapping[str, Any]) -> None:
+    """Refuse early what would otherwise be ignored."""
+    here = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    asked = options.get("python")
+    if options.get("image"):
+        if options.get("tools"):
+            raise Invalid("tools= belongs to steps without image=. Install them in setup=, or take an image with them.")
+    elif asked and asked != here:
+        raise Invalid(f'This runner has Python {here}, not {asked!r}. Use image="python:{asked}-slim" for another one.')
+    elif options.get("setup"):
+        raise Invalid("setup= needs image=. Name a container image, or use tools= for Python packages.")
+
+
+def _argv(command: str | list[str]) -> tuple[str, ...]:
+    return ("sh", "-c", command) if isinstance(command, str) else tuple(command)
+
+
+def _environment(attempt: Attempt, prepared: Prepared) -> dict[str, str]:
+    """Return the variables of a command: ours first, then the author's, then secrets."""
+    own = {
+        "CI": "true",
+        "STEPWELL": "true",
+        "STEPWELL_RUN": attempt.run,
+        "STEPWELL_STEP": attempt.name,
+        "STEPWELL_OUTPUT": OUTPUT_FILE,
+        "PYTHONUNBUFFERED": "1",  # lines appear as they are printed
+        "PYTHONDONTWRITEBYTECODE": "1",  # and reading a module changes nothing in the workspace
+    }
+    for variable, name in (("STEPWELL_REPOSITORY", "name"), ("STEPWELL_COMMIT", "commit")):
+        if isinstance(attempt.metadata.get(name), str):
+            own[variable] = attempt.metadata[name]
+    files = {variable: f"{FILES}/{variable}" for variable in prepared.files}
+    return {**own, **(attempt.options.get("env") or {}), **prepared.env, **files}
+
+
+def _folder(cwd: str) -> str:
+    """Return the working directory inside the workspace."""
+    path = posixpath.normpath(posixpath.join(WORKSPACE, cwd))
+    if path != WORKSPACE and not path.startswith(WORKSPACE + "/"):
+        raise Invalid(f'cwd has value {cwd!r}, outside of the workspace. Write a path inside it, like "services/api".')
+    return path
+
+
+def _network(option: bool | list[str]) -> Egress | None:
+    if isinstance(option, list):
+        return Egress(frozenset(option))
+    return Egress() if option else None
+
+
+def read_outputs(text: bytes, masks: tuple[str, ...], note: Callable[[str], None]) -> dict[str, str]:
+    """Return the `key=value` lines of $STEPWELL_OUTPUT; what is none, or holds a secret, is left out and noted."""
+    outputs: dict[str, str] = {}
+    for line in text.decode(errors="replace").splitlines():
+        name, equals, value = line.partition("=")
+        name = name.strip()
+        if not line.strip():
+            continue
+        if not equals or not _OUTPUT_NAME.fullmatch(name):
+            note("A line of $STEPWELL_OUTPUT was left out: it is not of the form key=value.")
+        elif any(mask and mask in value for mask in masks):
+            note(f"Output {name!r} was left out: it contains a secret.")
+        elif len(outputs) >= MOST_OUTPUTS:
+            note(f"$STEPWELL_OUTPUT has more than {MOST_OUTPUTS} keys; the rest was left out.")
+            break
+        else:
+            outputs[name] = value
+    return outputs

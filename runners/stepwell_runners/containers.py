@@ -1,0 +1,253 @@
+"""Containers: heavy steps, through the Docker Engine API.
+
+An attempt's container is created, started once, followed and removed by one thread, and its output comes through a
+pipe like an isolate's. With root and a local engine the workspace is a volume of type overlay that dockerd itself
+mounts: its upper becomes the layer, and it works whatever mount namespace dockerd is in. Otherwise the workspace goes
+in as a tar stream and comes out as one.
+
+`setup=` is run once per content key (image, command, contents of `setup_inputs`) and committed as a snapshot.
+Everything we make carries a label with the state directory's name; `recover` removes what a crash left, only ours.
+"""
+
+import asyncio
+import hashlib
+import json
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from stepwell.engine.seams import Output
+from stepwell.errors import Invalid, Unavailable
+from stepwell_runners import archives
+from stepwell_runners.command_plan import OUTPUT_FILE, CommandPlan
+from stepwell_runners.container_process import ContainerProcess, Job
+from stepwell_runners.layers import below
+from stepwell_runners.outcomes import SetupFailed
+from stepwell_runners.reduce import Stack
+from stepwell_runners.spec import FILES, WORKSPACE, Overlay
+from stepwell_runners.streaming import watch
+from stepwell_runners.workspaces import Form, Workspace
+
+LABEL = "stepwell.state"
+SNAPSHOTS = "stepwell-snapshot"
+DEFAULT_MEMORY = 4 << 30  # bytes
+PROCESSES = 4096
+_ENGINE_TIMEOUT = 60  # seconds for one answer of the engine; waits and streams have none
+
+
+class Containers:
+    """Runs commands in containers of one engine. Lives on one event loop; blocking calls run in threads."""
+
+    def __init__(self, state: Path, host: str | None = None, runtime: str | None = None) -> None:
+        self._host = host or os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
+        self._runtime = runtime
+        self._label = {LABEL: hashlib.sha256(str(state.resolve()).encode()).hexdigest()[:16]}
+        self._engine: Any = None
+        self._connecting = threading.Lock()
+        self._setups: dict[str, asyncio.Lock] = {}
+
+    @property
+    def form(self) -> Form:
+        """How a workspace gets in: as an overlay if dockerd sees our files, and we may read what it wrote."""
+        return "overlay" if os.geteuid() == 0 and self._host.startswith("unix://") else "copy"
+
+    async def start(self, asked: CommandPlan, workspace: Workspace, output: Output) -> ContainerProcess:
+        """Start a command in a container. Raises Unavailable without an engine, Invalid when it cannot be as asked."""
+        engine, image = await asyncio.to_thread(self._ready, asked.image or "", _from_thread(output))
+        if asked.setup:
+            image = await self._snapshot(engine, image, asked, workspace, output)
+        settings = {**self._settings(asked, asked.argv), "image": image, "working_dir": asked.cwd}
+        settings["environment"] = dict(asked.env)
+        job = Job(
+            engine, settings, lambda container: _fill(container, asked, workspace), lambda c: _collect(c, workspace)
+        )
+        if isinstance(workspace.mount, Overlay):
+            name = f"stepwell-{workspace.id}"
+            options = {"type": "overlay", "device": "overlay", "o": _mount_options(workspace.mount)}
+            volume = {"name": name, "driver": "local", "driver_opts": options, "labels": self._label}
+            settings["volumes"] = {name: {"bind": WORKSPACE, "mode": "rw"}}
+            job = replace(job, volume=volume)
+        return ContainerProcess(job)
+
+    async def recover(self) -> None:
+        """Remove containers and volumes that a crash left, if an engine answers."""
+        await asyncio.to_thread(self._recover)
+
+    def available(self) -> str:
+        """Return the version of the engine. Raises Unavailable, saying how to provide one."""
+        version: str = self._connect().version()["Version"]
+        return version
+
+    def _connect(self) -> Any:
+        """Return a client of the engine, which must answer."""
+        import docker
+        import docker.errors
+
+        with self._connecting:
+            try:
+                if self._engine is None:
+                    self._engine = docker.DockerClient(
+                        base_url=self._host, version="auto", timeout=_ENGINE_TIMEOUT, max_pool_size=64
+                    )
+                else:
+                    self._engine.ping()
+            except (docker.errors.DockerException, OSError) as error:
+                raise Unavailable(
+                    f"No container engine answers at {self._host}. Start Docker on this host and let Stepwell's user "
+                    "reach it (group docker), or set STEPWELL_DOCKER_HOST to one that runs elsewhere."
+                ) from error
+            return self._engine
+
+    def _ready(self, image: str, note: Callable[[str], None]) -> tuple[Any, str]:
+        """Return the engine and the id of an image, pulled when it is missing."""
+        import docker.errors
+
+        engine = self._connect()
+        try:
+            return engine, engine.images.get(image).id
+        except docker.errors.ImageNotFound:
+            note(f"Pulling image {image}")
+        except docker.errors.APIError as error:
+            raise Invalid(
+                f"image has value {image!r}, which the container engine refuses: {error.explanation}"
+            ) from error
+        try:
+            pulled = engine.images.pull(*_repository_and_tag(image))
+        except docker.errors.APIError as error:
+            raise Invalid(
+                f"Image {image!r} is not on this host and cannot be pulled: {error.explanation or error}. "
+                "Check its name, or bring it to this host with `docker pull` or `docker load`."
+            ) from error
+        return engine, pulled.id
+
+    def _settings(self, asked: CommandPlan, argv: tuple[str, ...]) -> dict[str, Any]:
+        """Return what every container gets: the command, the bounds, what is taken away."""
+        if asked.network is not None and asked.network.hosts is not None:
+            raise Invalid(
+                "network= with a list of hosts is for isolates. A container has all of it or none: True, False."
+            )
+        settings: dict[str, Any] = {
+            "entrypoint": [argv[0]],
+            "command": list(argv[1:]),
+            "labels": self._label,
+            "network_mode": "bridge" if asked.network else "none",
+            "security_opt": ["no-new-privileges"],
+            "cap_drop": ["MKNOD", "SETFCAP"],
+            "mem_limit": asked.memory or DEFAULT_MEMORY,
+            "memswap_limit": asked.memory or DEFAULT_MEMORY,
+            "pids_limit": PROCESSES,
+            "log_config": {"Type": "none"},  # followed from before its start: nothing is written twice
+        }
+        if asked.cpu:
+            settings["nano_cpus"] = int(asked.cpu * 1e9)
+        if self._runtime:
+            settings["runtime"] = self._runtime
+        return settings
+
+    async def _snapshot(self, engine: Any, image: str, asked: CommandPlan, workspace: Workspace, output: Output) -> str:
+        """Return the image in which `setup=` has been run, making it first when it is new."""
+        import docker.errors
+
+        inputs = await asyncio.to_thread(_inputs, asked.setup_inputs, workspace.stack)
+        key = await asyncio.to_thread(_snapshot_key, image, asked.setup or "", inputs)
+        name = f"{SNAPSHOTS}:{key}"
+        async with self._setups.setdefault(key, asyncio.Lock()):
+            try:
+                found: str = (await asyncio.to_thread(engine.images.get, name)).id
+                return found
+            except docker.errors.ImageNotFound:
+                output.note("Setting up (once per image, command and setup_inputs)")
+            argv = ("sh", "-c", asked.setup or "")
+            settings = {**self._settings(asked, argv), "image": image, "working_dir": WORKSPACE}
+            settings |= {"environment": {"CI": "true"}, "network_mode": "bridge"}
+            job = Job(
+                engine,
+                settings,
+                lambda container: archives.send(container, inputs),
+                lambda container: _commit(container, key),
+            )
+            exit_, timed_out = await watch(ContainerProcess(job), output, asked.timeout)
+            if timed_out or exit_.code != 0:
+                raise SetupFailed(f"setup= failed: {'it took too long' if timed_out else exit_.reason}.")
+            made: str = (await asyncio.to_thread(engine.images.get, name)).id
+            return made
+
+    def _recover(self) -> None:
+        try:
+            engine = self._connect()
+        except Unavailable:
+            return  # then nothing of ours runs there either
+        ours = {"label": [f"{name}={value}" for name, value in self._label.items()]}
+        for container in engine.containers.list(all=True, filters=ours, ignore_removed=True):
+            container.remove(force=True, v=True)
+        for volume in engine.volumes.list(filters=ours):
+            volume.remove(force=True)
+
+
+def _from_thread(output: Output) -> Callable[[str], None]:
+    """Return a way to note from another thread."""
+    loop = asyncio.get_running_loop()
+
+    def note(text: str) -> None:
+        loop.call_soon_threadsafe(output.note, text)
+
+    return note
+
+
+def _repository_and_tag(image: str) -> tuple[str, str | None]:
+    from docker.utils import parse_repository_tag
+
+    repository, tag = parse_repository_tag(image)
+    return repository, tag or "latest"
+
+
+def _mount_options(mount: Overlay) -> str:
+    paths = [str(path) for path in (*mount.lowers, mount.upper, mount.work)]
+    if any(bad in path for path in paths for bad in ',:"\\'):
+        raise Invalid("Container steps need a state directory whose path has no comma, colon, quote or backslash.")
+    lowers = ":".join(paths[:-2])
+    return f"lowerdir={lowers},upperdir={paths[-2]},workdir={paths[-1]},volatile,nodev,nosuid"
+
+
+def _fill(container: Any, asked: CommandPlan, workspace: Workspace) -> None:
+    """Bring private files in, and the workspace where it is not mounted."""
+    files = {FILES[1:]: archives.folder(0o1777)}
+    files |= {f"{FILES[1:]}/{name}": archives.file(content, 0o444) for name, content in asked.files.items()}
+    archives.send(container, files)
+    if not isinstance(workspace.mount, Overlay):
+        archives.send_folder(container, workspace.upper, WORKSPACE[1:], workspace.place)
+
+
+def _collect(container: Any, workspace: Workspace) -> dict[str, bytes]:
+    """Fetch what the command put out, and the workspace where it was not mounted."""
+    if not isinstance(workspace.mount, Overlay):
+        archives.fetch_folder(container, WORKSPACE, workspace.upper, workspace.place)
+    content = archives.fetch_file(container, OUTPUT_FILE)
+    return {} if content is None else {OUTPUT_FILE: content}
+
+
+def _inputs(paths: tuple[str, ...], stack: Stack) -> dict[str, archives.Entry]:
+    """Return the files of `setup_inputs`, by their place in the container."""
+    found = {WORKSPACE[1:]: archives.folder(0o755)}
+    for path in paths:
+        here = [inner for inner in below(stack, path) if (place := stack.place(inner)) is not None and place.is_file()]
+        if not here:
+            raise Invalid(f"setup_inputs names {path!r}, which is not in the workspace.")
+        for inner in here:
+            place = stack.place(inner)
+            assert place is not None
+            found[f"{WORKSPACE[1:]}/{inner}"] = archives.file(place.read_bytes(), place.stat().st_mode & 0o777)
+    return found
+
+
+def _snapshot_key(image: str, setup: str, inputs: dict[str, archives.Entry]) -> str:
+    digests = [(name, entry.mode, hashlib.sha256(entry.content or b"").hexdigest()) for name, entry in inputs.items()]
+    return hashlib.sha256(json.dumps([image, setup, sorted(digests)]).encode()).hexdigest()[:32]
+
+
+def _commit(container: Any, key: str) -> dict[str, bytes]:
+    container.commit(repository=SNAPSHOTS, tag=key)
+    return {}

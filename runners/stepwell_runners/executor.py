@@ -1,0 +1,241 @@
+"""The executor of steps: each attempt is a transaction on the workspace, in an isolate or in a container.
+
+    plan → tree, tools → workspace → command → every process dead → collect → commit → Outcome
+
+Nothing of an attempt is kept unless it passed and its layer is on disk. Whatever the command does is an Outcome; so are
+refusals, which say that retrying cannot help, and a host that took the attempt away, which is tried again, not counted.
+"""
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from stepwell.engine.seams import Attempt, Outcome, Output, Prepared
+from stepwell.errors import TryLater
+from stepwell_runners import collected, outcomes
+from stepwell_runners.command_plan import OUTPUT_FILE, CommandPlan, plan, read_outputs
+from stepwell_runners.containers import Containers
+from stepwell_runners.layers import Layer
+from stepwell_runners.options import base_environment
+from stepwell_runners.reading import read_text
+from stepwell_runners.reduce import Stack
+from stepwell_runners.spec import FILES, CommandSpec, Exit, Limits
+from stepwell_runners.streaming import Process, Stuck, watch
+from stepwell_runners.toolchains import Toolchain, Toolchains
+from stepwell_runners.trees import Trees
+from stepwell_runners.workspaces import Form, Workspace, Workspaces
+
+_FULL = 1 << 20  # bytes left on a file system that counts as full
+
+T = TypeVar("T")
+
+
+class Isolates(Protocol):
+    """What the executor needs of isolates."""
+
+    @property
+    def walled(self) -> bool: ...
+
+    @property
+    def overlays(self) -> bool: ...
+
+    async def command(self, spec: CommandSpec) -> Process: ...
+
+
+@dataclass(frozen=True)
+class Ending:
+    """An attempt whose processes are all dead; `notes` gather what its log shall say."""
+
+    attempt: Attempt
+    asked: CommandPlan
+    workspace: Workspace
+    exit: Exit
+    timed_out: bool
+    masks: tuple[str, ...]
+    notes: list[str]
+
+    @property
+    def passed(self) -> bool:
+        code = self.exit.code
+        return not (self.timed_out or self.exit.lost) and (code == 0 or (code is not None and not self.asked.check))
+
+
+class LocalExecutor:
+    """Implements Executor on this host. Blocking work on files happens in threads."""
+
+    def __init__(
+        self,
+        isolates: Isolates,
+        trees: Trees,
+        workspaces: Workspaces,
+        toolchains: Toolchains,
+        containers: Containers,
+    ) -> None:
+        self._isolates = isolates
+        self._trees = trees
+        self._workspaces = workspaces
+        self._toolchains = toolchains
+        self._containers = containers
+
+    @classmethod
+    def at(
+        cls,
+        state: Path,
+        isolates: Isolates,
+        trees: Trees | None = None,
+        *,
+        docker_host: str | None = None,
+        runtime: str | None = None,
+    ) -> "LocalExecutor":
+        """Make one with everything below a state directory."""
+        workspaces = Workspaces(state)
+        containers = Containers(state, docker_host, runtime)
+        return cls(isolates, trees or Trees(state), workspaces, Toolchains(state), containers)
+
+    async def recover(self, committed: Callable[[str], bool]) -> None:
+        """Remove what a crash left behind."""
+        await self._containers.recover()
+        await asyncio.to_thread(self._workspaces.recover, committed)
+        await asyncio.to_thread(self._trees.recover)
+        await asyncio.to_thread(self._toolchains.recover)
+
+    async def forget(self, run: str) -> None:
+        """Drop the layers of a finished run; what was collected stays until retention."""
+        await asyncio.to_thread(self._workspaces.forget, run)
+
+    async def execute(self, attempt: Attempt, prepared: Prepared, output: Output) -> Outcome:
+        """Run one attempt; see the contract of Executor."""
+        started = time.monotonic()
+        try:
+            if attempt.kind == "read":
+                return await asyncio.to_thread(self._read, attempt)
+            return await self._run(attempt, prepared, output)
+        except Exception as error:
+            return replace(outcomes.of_error(error), seconds=time.monotonic() - started)
+
+    def _read(self, attempt: Attempt) -> Outcome:
+        tree = self._trees.resolve(attempt.code.tree)
+        stack = Stack(self._workspaces.lowers(attempt.base, tree))
+        return Outcome(True, read_text(stack, attempt.options["path"]))
+
+    async def _run(self, attempt: Attempt, prepared: Prepared, output: Output) -> Outcome:
+        asked = plan(attempt, prepared)
+        tree = await asyncio.to_thread(self._trees.resolve, attempt.code.tree)
+        tools = await self._toolchains.ready(asked.tools, output.note) if asked.tools else None
+        form = self._form(asked)
+        opening = asyncio.to_thread(self._workspaces.open, attempt.run, attempt.key, attempt.base, tree, form)
+        workspace = await _finished(opening, self._workspaces.discard)
+        try:
+            process = await self._start(attempt, asked, workspace, tools, output)
+            exit_, timed_out = await watch(process, output, asked.timeout)
+            ending = Ending(attempt, asked, workspace, exit_, timed_out, prepared.masks, [])
+            outcome = await _finished(asyncio.to_thread(self._settle, ending), self._take_back)
+        except Stuck:
+            raise  # its files may still be written to: they wait for the next start
+        except BaseException:
+            await asyncio.shield(asyncio.to_thread(self._workspaces.discard, workspace))
+            raise
+        for note in ending.notes:
+            output.note(note)
+        return outcome
+
+    def _form(self, asked: CommandPlan) -> Form:
+        if asked.image:
+            return self._containers.form
+        return "overlay" if self._isolates.overlays else "copy"
+
+    async def _start(
+        self, attempt: Attempt, asked: CommandPlan, workspace: Workspace, tools: Toolchain | None, output: Output
+    ) -> Process:
+        if asked.image:
+            return await self._containers.start(asked, workspace, output)
+        if asked.cpu is not None:
+            output.note("cpu= bounds containers only; this isolate shares the processors fairly with others.")
+        env = dict(asked.env)
+        if tools:
+            scratch = "/tmp" if self._isolates.walled else FILES  # noqa: S108 - a /tmp of its own
+            own = tools.environment(env.get("PATH", base_environment()["PATH"]), scratch)
+            env = {**own, **env, "PATH": own["PATH"]}
+        spec = CommandSpec(
+            tenant=attempt.tenant,
+            argv=asked.argv,
+            env=env,
+            cwd=asked.cwd,
+            workspace=workspace.mount,
+            tools=(tools.tool,) if tools else (),
+            network=asked.network,
+            limits=Limits(memory=asked.memory) if asked.memory else Limits(),
+            files=asked.files,
+            collect=(OUTPUT_FILE,),
+        )
+        while True:
+            try:
+                return await self._isolates.command(spec)
+            except TryLater as error:
+                await asyncio.sleep(error.retry_after)
+
+    def _settle(self, ending: Ending) -> Outcome:
+        """Keep or discard what the command did."""
+        asked, workspace, exit_ = ending.asked, ending.workspace, ending.exit
+        layer = Layer()
+        full = not ending.passed and _is_full(workspace.place)
+        if (ending.passed and asked.keep) or (asked.collected and not full):
+            layer = self._collect(ending, self._workspaces.change(workspace).layer)
+        if not ending.passed:
+            self._workspaces.discard(workspace)
+            return outcomes.of_exit(exit_, asked.timeout if ending.timed_out else None, full)
+        kept = self._workspaces.commit(workspace, layer if asked.keep else Layer())
+        for step in sorted({step for _, step in kept.overlaps}):
+            paths = [path for path, other in kept.overlaps if other == step]
+            ending.notes.append(f"The parallel step {step!r} wrote {_some(paths)} too: the one asked for last wins.")
+        outputs = read_outputs(b"".join(exit_.collected.values()), ending.masks, ending.notes.append)
+        value = {"exit_code": exit_.code, "seconds": round(exit_.seconds, 3), "outputs": outputs}
+        return Outcome(True, value, None, exit_.code, exit_.seconds, kept.layer)
+
+    def _collect(self, ending: Ending, layer: Layer) -> Layer:
+        """Copy the named files out, in place of an earlier attempt's; the layer without them."""
+        patterns, workspace = ending.asked.collected, ending.workspace
+        if not patterns:
+            return layer
+        stack = workspace.stack
+        found = collected.find(patterns, layer, stack)
+        fresh = workspace.place / "collected"
+        fresh.mkdir()
+        collected.keep(found.files, layer, workspace.upper, stack, fresh)
+        target = collected.folder_of(self._workspaces.state, ending.attempt.run, ending.attempt.key)
+        collected.publish(fresh, target)
+        if found.left_out:
+            ending.notes.append(f"Collected files: {found.left_out}.")
+        if not found.files:
+            ending.notes.append(f"No file matches {', '.join(patterns)}.")
+        return collected.without(layer, found.files, stack)
+
+    def _take_back(self, outcome: Outcome) -> None:
+        """Undo the commit of an attempt that was cancelled meanwhile."""
+        if outcome.layer is not None:
+            self._workspaces.drop(outcome.layer)
+
+
+async def _finished(work: Coroutine[Any, Any, T], undo: Callable[[T], None]) -> T:
+    """Await work in a thread, which cannot be interrupted: on cancellation its result is undone first."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task})
+        if task.exception() is None:
+            await asyncio.to_thread(undo, task.result())
+        raise
+
+
+def _is_full(place: Path) -> bool:
+    status = os.statvfs(place)
+    return status.f_bavail * status.f_frsize < _FULL or (status.f_files > 0 and status.f_favail == 0)
+
+
+def _some(paths: list[str]) -> str:
+    return ", ".join(paths[:5]) + (f" and {len(paths) - 5} more" if len(paths) > 5 else "")

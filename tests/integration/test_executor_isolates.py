@@ -1,0 +1,298 @@
+"""Steps in real isolates on real workspaces, as the engine asks for them."""
+
+import asyncio
+import dataclasses
+import os
+import subprocess
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stepwell.engine.seams import Attempt, Code, Outcome, Prepared
+from stepwell_runners.collected import folder_of
+from stepwell_runners.executor import LocalExecutor
+from stepwell_runners.isolates import ZygoteIsolates
+from stepwell_runners.options import IsolateOptions
+from stepwell_runners.trees import Trees, git_environment
+
+
+class Log:
+    """Keeps output in memory."""
+
+    def __init__(self) -> None:
+        self.data = b""
+        self.notes: list[str] = []
+        self.arrived = asyncio.Event()
+
+    def write(self, data: bytes) -> None:
+        self.data += data
+        self.arrived.set()
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    def close(self) -> None:
+        return
+
+
+def attempt(command: str | list[str], base: tuple[str, ...] = (), key: str = "step#1", **options: Any) -> Attempt:
+    return Attempt(
+        run="run-1",
+        tenant="acme",
+        scope="acme/api",
+        metadata={"name": "acme/api", "commit": "c0ffee"},
+        code=Code("digest", {}, "pipeline.py:Ship", tree=None),
+        key=key,
+        name=key.partition("#")[0],
+        kind="run",
+        number=1,
+        options={"command": command, **options},
+        base=base,
+    )
+
+
+@pytest.fixture(params=["full", "none"])
+async def executor(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[LocalExecutor]:
+    state = tmp_path / "state"
+    for folder in ("work", "layers", "trees", "tools", "repos"):
+        (state / folder).mkdir(parents=True)
+    trees = Trees(state)
+    isolates = ZygoteIsolates(state, trees.resolve, IsolateOptions(wall=request.param))
+    await isolates.start()
+    if request.param == "full" and not isolates.walled:
+        pytest.skip("this host does not give the wall")
+    yield LocalExecutor.at(state, isolates, trees)
+    await isolates.stop()
+
+
+async def run(executor: LocalExecutor, asked: Attempt, log: Log | None = None, **prepared: Any) -> Outcome:
+    return await executor.execute(asked, Prepared(**prepared), log or Log())
+
+
+def state_of(executor: LocalExecutor) -> Path:
+    return executor._workspaces.state
+
+
+def left_over(executor: LocalExecutor) -> list[Path]:
+    return list((state_of(executor) / "work").iterdir())
+
+
+async def test_a_command_prints_and_passes(executor: LocalExecutor) -> None:
+    log = Log()
+    outcome = await run(executor, attempt("echo out; echo err >&2; pwd; echo $CI $STEPWELL $STEPWELL_STEP"), log)
+    assert outcome.ok and outcome.exit_code == 0 and outcome.layer is None
+    assert outcome.value["exit_code"] == 0 and outcome.value["seconds"] >= 0
+    lines = log.data.decode().splitlines()
+    assert lines[:2] == ["out", "err"] and lines[3] == "true true step"
+    assert left_over(executor) == []
+
+
+async def test_arguments_as_a_list_are_not_read_by_a_shell(executor: LocalExecutor) -> None:
+    log = Log()
+    assert (await run(executor, attempt(["echo", "$HOME", "a b"]), log)).ok
+    assert log.data == b"$HOME a b\n"
+
+
+async def test_an_exit_code_fails_the_step_unless_check_is_false(executor: LocalExecutor) -> None:
+    failed = await run(executor, attempt("echo x > file; exit 3"))
+    assert not failed.ok and failed.exit_code == 3 and failed.layer is None
+    assert failed.error is not None
+    assert (failed.error["type"], failed.error["message"]) == ("CommandFailed", "exit code 3")
+    assert left_over(executor) == []
+    passed = await run(executor, attempt("exit 3", check=False))
+    assert passed.ok and passed.value["exit_code"] == 3
+
+
+async def test_files_are_seen_by_steps_that_stand_on_them(executor: LocalExecutor) -> None:
+    one = await run(executor, attempt("echo 1 > made; mkdir -p sub", key="one#1"))
+    assert one.ok and one.layer
+    two = await run(executor, attempt("cat ../made && rm ../made && echo 2 > here", (one.layer,), "two#1", cwd="sub"))
+    assert two.ok and two.layer, two
+    log = Log()
+    three = await run(executor, attempt("ls -1 . sub", (one.layer, two.layer), "three#1"), log)
+    assert three.ok and three.layer is None
+    assert log.data.decode().split() == [".:", "sub", "sub:", "here"]
+    untouched = await run(executor, attempt("test ! -e made", (), "four#1"))
+    assert untouched.ok
+
+
+async def test_a_retry_starts_clean_and_keep_false_drops_the_layer(executor: LocalExecutor) -> None:
+    assert not (await run(executor, attempt("echo x > marker; exit 1"))).ok
+    again = await run(executor, attempt("test ! -e marker; echo $?; touch marker", keep=False))
+    assert again.ok and again.layer is None
+
+
+async def test_outputs_are_read_and_secrets_kept_out_of_them(executor: LocalExecutor) -> None:
+    log = Log()
+    command = (
+        'echo version=1.2=3 >> "$STEPWELL_OUTPUT"; echo "leak=$KEY" >> "$STEPWELL_OUTPUT"; echo odd >> $STEPWELL_OUTPUT'
+    )
+    outcome = await run(executor, attempt(command), log, env={"KEY": "hunter22"}, masks=("hunter22",))
+    assert outcome.ok and outcome.value["outputs"] == {"version": "1.2=3"}
+    assert len(log.notes) == 2 and "leak" in log.notes[0]
+
+
+async def test_secrets_come_as_variables_and_private_files(executor: LocalExecutor) -> None:
+    log = Log()
+    asked = attempt('echo "$KEY $PLAIN"; cat "$CONF"; stat -c %a "$CONF"', env={"PLAIN": "p", "KEY": "overridden"})
+    outcome = await run(executor, asked, log, env={"KEY": "k"}, files={"CONF": "in file\n"})
+    assert outcome.ok and log.data == b"k p\nin file\n600\n"
+
+
+async def test_a_timeout_kills_everything(executor: LocalExecutor) -> None:
+    log = Log()
+    started = time.monotonic()
+    outcome = await run(executor, attempt("echo before; (sleep 60 &) ; sleep 60", timeout=0.5), log)
+    assert not outcome.ok and outcome.error is not None and outcome.error["type"] == "Timeout"
+    assert outcome.error["message"] == "It did not end within 0.5 seconds, and was killed."
+    assert time.monotonic() - started < 20 and log.data == b"before\n"
+    assert left_over(executor) == []
+
+
+async def test_cancelling_kills_and_discards(executor: LocalExecutor) -> None:
+    log = Log()
+    running = asyncio.create_task(run(executor, attempt("echo $$; echo x > file; exec sleep 60"), log))
+    await log.arrived.wait()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert left_over(executor) == []
+    assert list((state_of(executor) / "layers").iterdir()) == []
+
+
+async def test_output_after_the_first_megabytes_is_complete_and_bounded(
+    executor: LocalExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = Log()
+    assert (await run(executor, attempt("seq 1 300000; echo end"), log)).ok
+    assert log.data.endswith(b"300000\nend\n") and log.data.count(b"\n") == 300001
+    monkeypatch.setattr("stepwell_runners.streaming.watch.__defaults__", (1 << 20,))
+    log = Log()
+    assert (await run(executor, attempt("seq 1 300000; echo end"), log)).ok
+    assert len(log.data) == 1 << 20 and log.notes == ["Only the first 1 MiB of the output are kept. The step goes on."]
+
+
+async def test_parallel_siblings_may_write_the_same_report(executor: LocalExecutor) -> None:
+    def sibling(number: int) -> Attempt:
+        return attempt(
+            f"echo {number} > junit.xml; mkdir out; echo a > out/a",
+            key=f"test#{number}",
+            junit=["junit.xml"],
+            artifacts=["out/**"],
+        )
+
+    outcomes = await asyncio.gather(*(run(executor, sibling(number)) for number in (1, 2, 3)))
+    assert all(outcome.ok and outcome.layer is None for outcome in outcomes), outcomes
+    for number in (1, 2, 3):
+        kept = folder_of(state_of(executor), "run-1", f"test#{number}")
+        assert (kept / "junit.xml").read_text() == f"{number}\n" and (kept / "out" / "a").exists()
+
+
+async def test_reports_of_failed_steps_are_kept_too(executor: LocalExecutor) -> None:
+    failed = await run(executor, attempt("echo x > junit.xml; exit 1", junit=["junit.xml"]))
+    assert not failed.ok
+    assert (folder_of(state_of(executor), "run-1", "step#1") / "junit.xml").read_text() == "x\n"
+
+
+async def test_parallel_changes_of_tracked_files_conflict(executor: LocalExecutor, tmp_path: Path) -> None:
+    commit = make_repository(state_of(executor) / "repos" / "r1.git", {"src/f": "old\n"})
+    code = Code("digest", {}, "pipeline.py:Ship", tree=f"r1:{commit}")
+    one = await run(executor, dataclasses.replace(attempt("cat src/f; echo 1 > src/f", key="one#1"), code=code))
+    assert one.ok and one.layer, one
+    two = await run(executor, dataclasses.replace(attempt("echo 2 > src/f", key="two#1"), code=code))
+    assert not two.ok and two.final and two.error is not None
+    assert two.error["type"] == "WorkspaceConflict" and "src/f" in two.error["message"]
+    assert left_over(executor) == []
+
+
+def make_repository(path: Path, files: Mapping[str, str]) -> str:
+    """Make a bare repository with one commit; its hash."""
+    work = path.with_suffix(".work")
+    for name, text in files.items():
+        (work / name).parent.mkdir(parents=True, exist_ok=True)
+        (work / name).write_text(text)
+    who = {f"GIT_{role}_{what}": "t@example.org" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    env = {**git_environment(), **who}
+    for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "c"], ["clone", "-q", "--bare", ".", path]):
+        subprocess.run(["git", *command], cwd=work, env={**env, "GIT_CONFIG_COUNT": "0"}, check=True)
+    return subprocess.check_output(["git", "rev-parse", "HEAD"], cwd=work, env=env, text=True).strip()
+
+
+async def test_read_returns_text_as_the_step_would_see_it(executor: LocalExecutor) -> None:
+    command = "echo hello > a; mkdir d; ln -s a link; ln -s /etc/passwd out; ln -s ../../etc/passwd up; ln -s l l"
+    command += "; ln -s /work\"\"space/a in; printf '\\377' > b; truncate -s 2M big"
+    made = await run(executor, attempt(command))
+    assert made.layer, made
+
+    async def read(path: str) -> Outcome:
+        asked = dataclasses.replace(attempt("", (made.layer or "",)), kind="read", options={"path": path})
+        return await run(executor, asked)
+
+    for path in ("a", "./d/../a", "link", "in"):
+        assert (await read(path)).value == "hello\n"
+    for path, words in {
+        "out": "leads out",
+        "up": "leads out",
+        "../x": "leads out",
+        "missing": "no file",
+        "a/b": "not a directory",
+        "l": "more than 40",
+        "d": "is a directory",
+        "b": "not UTF-8",
+        "big": "at most",
+    }.items():
+        refused = await read(path)
+        assert not refused.ok and refused.final and refused.error is not None and words in refused.error["message"]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small disk needs root")
+    place = tmp_path / "small"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", place], check=True)
+    yield place
+    subprocess.run(["umount", "-l", place], check=True)
+
+
+async def test_a_full_disk_is_named(small_disk: Path) -> None:
+    isolates = ZygoteIsolates(small_disk, lambda _: small_disk)
+    await isolates.start()
+    if not isolates.walled:
+        pytest.skip("this host does not give the wall")
+    try:
+        executor = LocalExecutor.at(small_disk, isolates)
+        outcome = await run(executor, attempt("head -c 64M /dev/zero > big"))
+        assert not outcome.ok and outcome.error is not None and outcome.error["type"] == "DiskFull"
+        assert "disk that holds the workspace is full" in outcome.error["message"]
+        assert (await run(executor, attempt("echo fine > small"))).layer
+    finally:
+        await isolates.stop()
+
+
+async def test_refusals_are_final_and_say_what_to_write(executor: LocalExecutor) -> None:
+    refused: list[tuple[dict[str, Any], str]] = [
+        ({"cwd": "../.."}, "outside of the workspace"),
+        ({"python": "2.7"}, 'image="python:2.7-slim"'),
+        ({"setup": "true"}, "needs image="),
+        ({"tools": ["--index-url=x"]}, "Write a package with its version"),
+    ]
+    for options, words in refused:
+        outcome = await run(executor, attempt("true", **options))
+        assert not outcome.ok and outcome.final and outcome.error is not None and words in outcome.error["message"]
+
+
+async def test_recover_removes_what_a_crash_left(executor: LocalExecutor) -> None:
+    kept = await run(executor, attempt("echo 1 > a", key="one#1"))
+    lost = await run(executor, attempt("echo 1 > b", key="two#1"))
+    assert kept.layer and lost.layer
+    executor._workspaces.open("run-1", "cut#1", (kept.layer,), None, "copy")
+    await executor.recover(lambda layer: layer == kept.layer)
+    assert left_over(executor) == []
+    assert (await run(executor, attempt("cat a", (kept.layer,), "three#1"))).ok
+    await executor.forget("run-1")
+    assert list((state_of(executor) / "layers").iterdir()) == []

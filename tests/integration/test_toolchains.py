@@ -1,0 +1,91 @@
+"""Toolchains installed from the package index that this host is configured for."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from stepwell.engine.seams import Attempt, Code, Prepared
+from stepwell.errors import Invalid
+from stepwell_runners.executor import LocalExecutor
+from stepwell_runners.isolates import ZygoteIsolates
+from stepwell_runners.options import IsolateOptions
+from stepwell_runners.toolchains import Toolchains
+
+TOOL = "iniconfig==2.3.1"  # small, pure Python
+
+
+class Log:
+    """Keeps output in memory."""
+
+    def __init__(self) -> None:
+        self.data = b""
+        self.notes: list[str] = []
+
+    def write(self, data: bytes) -> None:
+        self.data += data
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    def close(self) -> None:
+        return
+
+
+async def test_a_key_is_installed_once_however_many_ask(tmp_path: Path) -> None:
+    toolchains = Toolchains(tmp_path)
+    notes: list[str] = []
+    found = await asyncio.gather(*(toolchains.ready([TOOL], notes.append) for _ in range(3)))
+    assert len({toolchain.tool.path for toolchain in found}) == 1
+    assert sum(note.startswith("Installing") for note in notes) == 1
+    assert sum(note.startswith("Successfully installed") for note in notes) == 1
+    assert [path.name for path in (tmp_path / "tools").iterdir()] == [found[0].tool.name]
+
+
+async def test_what_cannot_be_had_is_said_and_leaves_nothing(tmp_path: Path) -> None:
+    toolchains = Toolchains(tmp_path)
+    with pytest.raises(Invalid, match=r"iniconfig==0\.0\.99 cannot be installed.*(?i:no matching|could not find)"):
+        await toolchains.ready(["iniconfig==0.0.99"], lambda _: None)
+    assert list((tmp_path / "tools").iterdir()) == []
+
+
+@pytest.mark.parametrize("tool", ["-r x", "--index-url=https://x.test", "a @ https://x.test/a.whl", "../a", "a;b", ""])
+async def test_only_names_with_versions_are_taken(tmp_path: Path, tool: str) -> None:
+    with pytest.raises(Invalid, match="Write a package with its version"):
+        await Toolchains(tmp_path).ready([tool], lambda _: None)
+
+
+async def test_a_cancelled_installation_leaves_nothing(tmp_path: Path) -> None:
+    toolchains = Toolchains(tmp_path)
+    begun = asyncio.Event()
+    running = asyncio.create_task(toolchains.ready([TOOL], lambda _: begun.set()))
+    await begun.wait()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert list((tmp_path / "tools").iterdir()) == []
+
+
+@pytest.mark.parametrize("wall", ["full", "none"])
+async def test_scripts_and_modules_work_in_steps(tmp_path: Path, wall: str) -> None:
+    state = tmp_path / "state"
+    (state / "work").mkdir(parents=True)
+    isolates = ZygoteIsolates(state, lambda _: state, IsolateOptions(wall="full" if wall == "full" else "none"))
+    await isolates.start()
+    try:
+        if wall == "full" and not isolates.walled:
+            pytest.skip("this host does not give the wall")
+        executor = LocalExecutor.at(state, isolates)
+        program = "mkdir pkg; echo 'def f() -> int: return 1' > pkg/__init__.py"
+        program += "; printf 'from pkg import f\\ndef test_f() -> None: assert f() == 1\\n' > test_f.py"
+        program += "; ruff check . && mypy . && python -m pytest -q && pytest --version; ls -A"
+        options = {"command": program, "tools": ["ruff==0.17.6", "mypy==2.4.1", "pytest==9.2.0"]}
+        code = Code("d", {}, "pipeline.py:Ship")
+        attempt = Attempt("r", "acme", "acme/api", {}, code, "s#1", "s", "run", 1, options, ())
+        log = Log()
+        outcome = await executor.execute(attempt, Prepared(), log)
+        assert outcome.ok, (outcome, log.data, log.notes)
+        assert b"All checks passed!" in log.data and b"no issues found in 2 source files" in log.data
+        assert b"1 passed" in log.data and log.data.endswith(b"pytest 9.2.0\npkg\ntest_f.py\n")
+    finally:
+        await isolates.stop()
