@@ -73,7 +73,7 @@ class Exchange:
 
     async def write(self, data: bytes) -> None:
         """Pass on input, no faster than git takes it. What git no longer wants is dropped: it has answered already."""
-        if not self._reading:
+        if not self._reading or self._stdin.is_closing():  # uvloop raises RuntimeError for a write after git has ended
             return
         try:
             self._stdin.write(data)

@@ -1,5 +1,6 @@
 """Reading repositories that real git wrote."""
 
+import os
 import subprocess
 import threading
 import zlib
@@ -165,6 +166,16 @@ def test_folder_lists_kinds_and_sizes(repositories: Repositories, work: Any) -> 
         ("run.sh", "executable", 10),
     ]
     assert [entry.path for entry in reader.list_folder(sha, "src")] == ["src/a.py"]
+
+
+def test_name_that_is_no_utf8_can_be_shown_and_read(repositories: Repositories, work: Any) -> None:
+    work.folder.mkdir(exist_ok=True)
+    (work.folder / os.fsdecode(b"caf\xe9.txt")).write_text("latin")
+    sha = work.commit()
+    work.run("push", "-q", "origin", "main")
+    reader = repositories.reader("repo1")
+    assert [entry.name for entry in reader.list_folder(sha)] == ["caf\\xe9.txt", "file.txt"]
+    assert reader.blob(sha, "caf\\xe9.txt") == b"latin"
 
 
 def test_changed_paths_say_what_git_says(repositories: Repositories, work: Any) -> None:
