@@ -62,8 +62,9 @@ _encode = json.JSONEncoder(separators=(",", ":")).encode
 class SqliteJournal:
     """A Journal in one SQLite file."""
 
-    def __init__(self, path: Path | str) -> None:
+    def __init__(self, path: Path | str, wal_bytes: int = WAL_BYTES) -> None:
         self.path = Path(path)
+        self._wal_bytes = wal_bytes
         self._db: sqlite3.Connection | None = None
         self._kept: dict[str, tuple[Any, ...]] = {}  # what a run's row says besides its progress, as last written
 
@@ -75,7 +76,7 @@ class SqliteJournal:
             db.execute("PRAGMA journal_mode=WAL")
             db.execute("PRAGMA synchronous=FULL")
             db.executescript(_SCHEMA)
-            _grow_wal(db)
+            _grow_wal(db, self._wal_bytes)
         except (sqlite3.Error, OSError) as error:
             raise Unavailable(f"The database {str(self.path)!r} cannot be opened: {error}.") from error
         self._db = db
@@ -209,11 +210,11 @@ def _entry(run: str, row: tuple[Any, ...]) -> Entry:
     return Entry(run, seq, at, kind, key, attempt, turn, json.loads(text), version)
 
 
-def _grow_wal(db: sqlite3.Connection) -> None:
+def _grow_wal(db: sqlite3.Connection, size: int) -> None:
     """Make the WAL as long as it gets between two checkpoints, so that commits only overwrite."""
     db.execute("PRAGMA wal_autocheckpoint=0")
     db.execute("BEGIN IMMEDIATE")
-    db.execute("INSERT INTO journal_padding VALUES(zeroblob(?))", (WAL_BYTES,))
+    db.execute("INSERT INTO journal_padding VALUES(zeroblob(?))", (size,))
     db.execute("COMMIT")
     db.execute("DELETE FROM journal_padding")
     db.execute("PRAGMA wal_checkpoint(RESTART)")
