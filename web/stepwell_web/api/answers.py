@@ -1,0 +1,51 @@
+"""Views as the JSON that programs get. Times are seconds since the epoch; `url` is a path on this server."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from stepwell.ci.views import ApprovalView, Page, RepositoryView, RunSummary, RunView, StepView
+
+Json = dict[str, Any]
+
+
+def run_summary(run: RunSummary) -> Json:
+    """A run in a list."""
+    return {**asdict(run), "url": run.url}
+
+
+def run(view: RunView) -> Json:
+    """A run in full, with its steps and open approvals."""
+    return {
+        "summary": run_summary(view.summary), "event": dict(view.event), "entry": view.entry, "code": view.code, "result": view.result,
+        "error": view.error, "steps": [step(s) for s in view.steps], "approvals": [approval(a) for a in view.approvals],
+        "may_write": view.may_write, "log_size": view.log_size,
+    }  # fmt: skip
+
+
+def step(view: StepView) -> Json:
+    """A step with its attempts."""
+    return {**asdict(view), "seconds": view.seconds}
+
+
+def approval(view: ApprovalView) -> Json:
+    """An open approval; its run as a reference only."""
+    return {**asdict(view), "run": {"id": view.run.id, "number": view.run.number, "scope": view.run.scope, "url": view.run.url}}
+
+
+def repository(view: RepositoryView) -> Json:
+    """A repository."""
+    last = run_summary(view.last_run) if view.last_run else None
+    return {**asdict(view), "last_run": last, "full_name": view.full_name, "url": view.url, "clone_path": view.clone_path}
+
+
+def page(found: Page[RunSummary]) -> Json:
+    """A stretch of runs with the cursor of the next."""
+    return {"items": [run_summary(one) for one in found.items], "next": found.next}
+
+
+def plain(view: Any) -> Json:
+    """Any other view, field by field; a table's row comes without what is sealed."""
+    if isinstance(view, Mapping):
+        return dict(view)
+    return asdict(view)

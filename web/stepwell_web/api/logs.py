@@ -1,0 +1,163 @@
+"""Logs and live streams for programs.
+
+A followed log is a stream of `log` events; the id of each is the byte after it, so `Last-Event-ID` goes on exactly
+there. A followed run is a stream of `entry` events whose ids are journal numbers.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator
+from typing import Annotated, Protocol
+
+from fastapi import APIRouter, Header, Query
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+
+from stepwell_web.api.access import Caller
+from stepwell_web.live import encode, event, log_topic, run_topic, tenant_topic
+from stepwell_web.streams import KEEP_ALIVE, KEEP_ALIVE_SECONDS, EventStream
+from stepwell_web.visits import Visit
+
+router = APIRouter(tags=["live"])
+OWN = "-"
+"""Stands for the empty key: the run's own log."""
+READ_LIMIT = 1024 * 1024
+PACE_SECONDS = 0.02
+
+
+class Readable(Protocol):
+    """A log by bytes."""
+
+    @property
+    def size(self) -> int: ...
+    @property
+    def finished(self) -> bool: ...
+    def read(self, offset: int = 0, limit: int = 65536) -> bytes: ...
+
+
+@router.get("/runs/{id}/log")
+def run_log(caller: Caller, id: str, offset: int = 0, limit: int = READ_LIMIT, download: bool = False) -> Response:
+    """Read what the run's code printed outside its steps."""
+    return _raw(caller.services.runs.log(caller.actor, id, ""), offset, limit, f"{id}.log" if download else "")
+
+
+@router.get("/runs/{id}/steps/{key:path}/log/stream")
+def follow_log(
+    caller: Caller, id: str, key: str, attempt: int | None = None, offset: int = 0,
+    last_event_id: Annotated[str, Header()] = "",
+) -> Response:  # fmt: skip
+    """Follow a step's log from a byte on; `over` comes when the attempt has ended."""
+    key = "" if key == OWN else key
+    summary = caller.services.runs.summary(caller.actor, id)
+    number = attempt or _last_attempt(caller, id, key)
+    start = int(last_event_id) if last_event_id.isdigit() else offset
+    return EventStream(_follow_log(caller, summary.id, key, number, start))
+
+
+@router.get("/runs/{id}/steps/{key:path}/log")
+def step_log(
+    caller: Caller, id: str, key: str, attempt: int | None = None, offset: Annotated[int, Query(ge=0)] = 0,
+    limit: Annotated[int, Query(ge=1, le=64 * READ_LIMIT)] = READ_LIMIT, format: str = "raw", start: int = 0,
+    count: Annotated[int, Query(ge=1, le=5000)] = 500, download: bool = False,
+) -> Response:  # fmt: skip
+    """Read a step's log: raw bytes from an offset, or with `format=json` numbered lines."""
+    log = caller.services.runs.log(caller.actor, id, "" if key == OWN else key, attempt)
+    if format == "json":
+        lines = [
+            {"number": one.number + 1, "at": one.at, "text": one.text.decode(errors="replace"), "note": one.note}
+            for one in log.lines(start, count)
+        ]
+        return JSONResponse({"items": lines, "size": log.size, "lines": log.line_count, "finished": log.finished})
+    if download:
+        return _raw(log, 0, log.size, f"{key}.log")
+    return _raw(log, offset, limit, "")
+
+
+def _raw(log: Readable, offset: int, limit: int, filename: str) -> Response:
+    data = log.read(offset, limit)
+    headers = {"X-Log-Size": str(log.size), "X-Log-Finished": "true" if log.finished else "false"}
+    if filename:
+        safe = "".join(c if c.isalnum() or c in "-._" else "-" for c in filename)
+        headers["Content-Disposition"] = f'attachment; filename="{safe}"'
+    return PlainTextResponse(data, headers=headers)
+
+
+def _last_attempt(caller: Visit, run: str, key: str) -> int:
+    view = caller.services.runs.get(caller.actor, run)
+    return next((max(s.attempt, 1) for s in view.steps if s.key == key), 1)
+
+
+async def _follow_log(caller: Visit, run: str, key: str, attempt: int, offset: int) -> AsyncGenerator[bytes, None]:
+    hub, runs = caller.web.hub, caller.services.runs
+    log = await asyncio.to_thread(runs.log, caller.actor, run, key, attempt)
+    with hub.subscribe(log_topic(run, key, attempt), run_topic(run)) as subscription:
+        while not hub.closed:
+            finished = await asyncio.to_thread(_finished, caller, run, key, attempt)
+            while data := await asyncio.to_thread(log.read, offset, 65536):
+                offset += len(data)
+                yield event("log", json.dumps({"text": data.decode(errors="replace")}, ensure_ascii=False), str(offset))
+            if finished:
+                yield event("over", str(offset), str(offset))
+                return
+            await asyncio.sleep(PACE_SECONDS)
+            if not await subscription.wait(KEEP_ALIVE_SECONDS):
+                yield KEEP_ALIVE
+
+
+def _finished(caller: Visit, run: str, key: str, attempt: int) -> bool:
+    view = caller.services.runs.get(caller.actor, run)
+    step = next((s for s in view.steps if s.key == key), None)
+    if step is None or view.summary.finished:
+        return view.summary.finished
+    return step.ended_at is not None or step.attempt > attempt
+
+
+@router.get("/runs/{id}/stream")
+def follow_run(
+    caller: Caller, id: str, after: int = 0, last_event_id: Annotated[str, Header()] = ""
+) -> Response:
+    """Follow a run's journal from an entry on; `over` comes when the run has ended."""
+    summary = caller.services.runs.summary(caller.actor, id)
+    start = int(last_event_id) if last_event_id.isdigit() else after
+    return EventStream(_follow_run(caller, summary.id, start))
+
+
+async def _follow_run(caller: Visit, run: str, seq: int) -> AsyncGenerator[bytes, None]:
+    hub, runs, topic = caller.web.hub, caller.services.runs, run_topic(run)
+    with hub.subscribe(topic) as subscription:
+        missing = True
+        while not hub.closed:
+            fresh = None if missing else hub.entries(topic, seq)
+            if fresh is None:
+                found = await asyncio.to_thread(runs.journal, caller.actor, run, after=seq, limit=1000)
+                fresh, missing = [(e.seq, encode(e)) for e in found], len(found) == 1000
+            if fresh:
+                seq = fresh[-1][0]
+                yield b"".join(data for _, data in fresh)
+            if any(b'"type":"ended"' in data for _, data in fresh) or (not fresh and await _over(caller, run)):
+                yield event("over", str(seq), str(seq))
+                return
+            if not missing and not fresh and not await subscription.wait(KEEP_ALIVE_SECONDS):
+                yield KEEP_ALIVE
+
+
+async def _over(caller: Visit, run: str) -> bool:
+    return (await asyncio.to_thread(caller.services.runs.summary, caller.actor, run)).finished
+
+
+@router.get("/stream")
+def follow_all(caller: Caller) -> Response:
+    """Say `changed` whenever the lists of your tenants' runs or approvals have changed."""
+    return EventStream(_follow_all(caller))
+
+
+async def _follow_all(caller: Visit) -> AsyncGenerator[bytes, None]:
+    hub = caller.web.hub
+    with hub.subscribe(*(tenant_topic(t) for t in caller.actor.tenants)) as subscription:
+        while not hub.closed:
+            if not await subscription.wait(KEEP_ALIVE_SECONDS):
+                yield KEEP_ALIVE
+                continue
+            yield event("changed", "")
+            await asyncio.sleep(0.25)
+
+

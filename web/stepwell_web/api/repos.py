@@ -1,0 +1,121 @@
+"""Repositories, their secrets and environments."""
+
+from typing import Any
+
+from fastapi import APIRouter
+from pydantic import BaseModel, Field
+
+from stepwell_web.api import answers
+from stepwell_web.api.access import Caller
+
+router = APIRouter(tags=["repositories"])
+
+
+class NewRepository(BaseModel):
+    """A repository to create."""
+
+    tenant: str = Field(description="the tenant that shall own it")
+    name: str = Field(description="letters, digits, '.', '_' or '-'")
+    description: str = ""
+
+
+class NewSecret(BaseModel):
+    """A secret to set; its value is readable by nobody afterwards."""
+
+    value: str
+    environment: str = Field("", description="only for steps of this environment")
+
+
+class Rules(BaseModel):
+    """Rules of an environment."""
+
+    reviewers: list[str] = []
+    count: int = Field(1, ge=0, le=20)
+    branches: list[str] = []
+    forbid_author: bool = False
+
+
+@router.get("/repos")
+def list_repositories(caller: Caller, tenant: str | None = None) -> dict[str, Any]:
+    """List the repositories that you may see."""
+    return {"items": [answers.repository(r) for r in caller.services.catalog.list(caller.actor, tenant)]}
+
+
+@router.post("/repos", status_code=201)
+def create_repository(caller: Caller, body: NewRepository) -> dict[str, Any]:
+    """Create a repository."""
+    return answers.repository(caller.services.catalog.create(caller.actor, body.tenant, body.name, body.description))
+
+
+@router.get("/repos/{tenant}/{name}")
+def get_repository(caller: Caller, tenant: str, name: str) -> dict[str, Any]:
+    """Get a repository."""
+    return answers.repository(caller.services.catalog.get(caller.actor, tenant, name))
+
+
+@router.get("/repos/{tenant}/{name}/pipelines")
+def list_pipelines(caller: Caller, tenant: str, name: str, ref: str | None = None) -> dict[str, Any]:
+    """List the pipelines declared at a commit, or the problem that keeps them from being read."""
+    return answers.plain(caller.services.catalog.pipelines(caller.actor, tenant, name, ref))
+
+
+@router.get("/repos/{tenant}/{name}/environments")
+def list_environments(caller: Caller, tenant: str, name: str) -> dict[str, Any]:
+    """List the environments and their rules."""
+    return {"items": [answers.plain(e) for e in caller.services.environments.list(caller.actor, tenant, name)]}
+
+
+@router.put("/repos/{tenant}/{name}/environments/{environment}")
+def put_environment(caller: Caller, tenant: str, name: str, environment: str, body: Rules) -> dict[str, Any]:
+    """Create an environment or replace its rules."""
+    environments = caller.services.environments
+    environments.put(
+        caller.actor, tenant, name, environment, reviewers=tuple(body.reviewers), count=body.count,
+        branches=tuple(body.branches), forbid_author=body.forbid_author,
+    )  # fmt: skip
+    return answers.plain(environments.get(caller.actor, tenant, name, environment))
+
+
+@router.delete("/repos/{tenant}/{name}/environments/{environment}", status_code=204)
+def delete_environment(caller: Caller, tenant: str, name: str, environment: str) -> None:
+    """Delete an environment."""
+    caller.services.environments.remove(caller.actor, tenant, name, environment)
+
+
+@router.get("/repos/{tenant}/{name}/secrets")
+def list_secrets(caller: Caller, tenant: str, name: str) -> dict[str, Any]:
+    """List names of a repository's secrets; never values."""
+    caller.services.catalog.get(caller.actor, tenant, name)
+    return {"items": [answers.plain(s) for s in caller.services.tenants.secrets.list(caller.actor, tenant, name)]}
+
+
+@router.put("/repos/{tenant}/{name}/secrets/{secret}", status_code=204)
+def put_secret(caller: Caller, tenant: str, name: str, secret: str, body: NewSecret) -> None:
+    """Set a secret of a repository."""
+    caller.services.tenants.secrets.put(
+        caller.actor, tenant, secret, body.value, repository=name, environment=body.environment
+    )
+
+
+@router.delete("/repos/{tenant}/{name}/secrets/{secret}", status_code=204)
+def delete_secret(caller: Caller, tenant: str, name: str, secret: str, environment: str = "") -> None:
+    """Delete a secret of a repository."""
+    caller.services.tenants.secrets.remove(caller.actor, tenant, secret, repository=name, environment=environment)
+
+
+@router.get("/tenants/{tenant}/secrets")
+def list_tenant_secrets(caller: Caller, tenant: str) -> dict[str, Any]:
+    """List names of a tenant's secrets; never values."""
+    return {"items": [answers.plain(s) for s in caller.services.tenants.secrets.list(caller.actor, tenant)]}
+
+
+@router.put("/tenants/{tenant}/secrets/{secret}", status_code=204)
+def put_tenant_secret(caller: Caller, tenant: str, secret: str, body: NewSecret) -> None:
+    """Set a secret of a tenant, for all of its repositories."""
+    caller.services.tenants.secrets.put(caller.actor, tenant, secret, body.value)
+
+
+@router.delete("/tenants/{tenant}/secrets/{secret}", status_code=204)
+def delete_tenant_secret(caller: Caller, tenant: str, secret: str) -> None:
+    """Delete a secret of a tenant."""
+    caller.services.tenants.secrets.remove(caller.actor, tenant, secret)

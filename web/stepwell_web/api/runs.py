@@ -1,0 +1,136 @@
+"""Runs: start, list, read, decide, cancel, restart, send events."""
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Header, Query
+from pydantic import BaseModel, Field
+
+from stepwell.errors import Invalid
+from stepwell_web.api import answers
+from stepwell_web.api.access import Caller
+from stepwell_web.live import entry_json
+
+router = APIRouter(tags=["runs"])
+State = Literal["queued", "running", "waiting", "paused", "passed", "failed", "cancelled", "diverged"]
+
+
+class NewRun(BaseModel):
+    """A run to start by hand."""
+
+    pipeline: str | None = Field(None, description="its class; may be left out where only one can be started by hand")
+    ref: str | None = Field(None, description="branch, tag or commit; the default branch when left out")
+    inputs: dict[str, Any] = {}
+
+
+class Decision(BaseModel):
+    """An answer to an approval or to an environment's rules."""
+
+    key: str = Field(description="key of the waiting step")
+    approve: bool
+    comment: str = Field("", max_length=4000)
+    fields: dict[str, Any] | None = None
+
+
+class Cancel(BaseModel):
+    """Why a run is cancelled."""
+
+    reason: str = ""
+
+
+class NewEvent(BaseModel):
+    """An event for `step.wait_for_event`."""
+
+    type: str
+    payload: Any = None
+    id: str | None = Field(None, description="the same id is taken once")
+
+
+@router.post("/repos/{tenant}/{name}/runs", status_code=201)
+def start(
+    caller: Caller, tenant: str, name: str, body: NewRun, idempotency_key: Annotated[str | None, Header()] = None
+) -> dict[str, Any]:
+    """Start a pipeline by hand; the same `Idempotency-Key` starts one run however often it is sent."""
+    pipeline = body.pipeline or _only_manual(caller, tenant, name, body.ref)
+    run = caller.services.runs.start(
+        caller.actor, tenant, name, pipeline, ref=body.ref, inputs=body.inputs, key=idempotency_key
+    )
+    return answers.run_summary(run)
+
+
+def _only_manual(caller: Caller, tenant: str, name: str, ref: str | None) -> str:
+    found = caller.services.catalog.pipelines(caller.actor, tenant, name, ref)
+    names = [p.name for p in found.pipelines if p.manual]
+    if len(names) != 1:
+        told = f"Name one of {', '.join(names)}." if names else "None can be started by hand: add manual() to its `on`."
+        raise Invalid(f"No pipeline was named. {told}")
+    return names[0]
+
+
+@router.get("/runs")
+def list_runs(
+    caller: Caller, tenant: str | None = None, repository: str | None = None, state: State | None = None,
+    pipeline: str | None = None, branch: str | None = None, sha: str | None = None, cursor: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+) -> dict[str, Any]:  # fmt: skip
+    """List runs, newest first; `next` is the cursor of the following page."""
+    return answers.page(caller.services.runs.list(
+        caller.actor, tenant=tenant, repository=repository, state=state, pipeline=pipeline, branch=branch, sha=sha,
+        cursor=cursor, limit=limit,
+    ))  # fmt: skip
+
+
+@router.get("/repos/{tenant}/{name}/runs/{number}")
+def get_by_number(caller: Caller, tenant: str, name: str, number: int) -> dict[str, Any]:
+    """Get a run by its number in the repository."""
+    return answers.run(caller.services.runs.by_number(caller.actor, tenant, name, number))
+
+
+@router.get("/runs/{id}")
+def get(caller: Caller, id: str) -> dict[str, Any]:
+    """Get a run with its steps and open approvals."""
+    return answers.run(caller.services.runs.get(caller.actor, id))
+
+
+@router.get("/runs/{id}/journal")
+def journal(
+    caller: Caller, id: str, after: int = 0, limit: Annotated[int, Query(ge=1, le=5000)] = 1000
+) -> dict[str, Any]:
+    """Read the run's journal after an entry's number."""
+    entries = caller.services.runs.journal(caller.actor, id, after=after, limit=limit)
+    return {"items": [entry_json(e) for e in entries], "next": entries[-1].seq if len(entries) == limit else None}
+
+
+@router.get("/approvals")
+def approvals(caller: Caller) -> dict[str, Any]:
+    """List the approvals that wait and that you may see."""
+    return {"items": [answers.approval(a) for a in caller.services.runs.inbox(caller.actor)]}
+
+
+@router.post("/runs/{id}/decisions")
+def decide(caller: Caller, id: str, body: Decision) -> dict[str, Any]:
+    """Approve or reject; `verdict` is null while more people must agree."""
+    verdict = caller.services.runs.decide(
+        caller.actor, id, body.key, approve=body.approve, comment=body.comment, fields=body.fields
+    )
+    return {"verdict": verdict}
+
+
+@router.post("/runs/{id}/cancel", status_code=202)
+def cancel(caller: Caller, id: str, body: Cancel | None = None) -> dict[str, Any]:
+    """Cancel a run; its code may finish what it must within the grace period."""
+    caller.services.runs.cancel(caller.actor, id, body.reason if body else "")
+    return answers.run_summary(caller.services.runs.summary(caller.actor, id))
+
+
+@router.post("/runs/{id}/restart", status_code=201)
+@router.post("/runs/{id}/rerun", status_code=201, include_in_schema=False)
+def restart(caller: Caller, id: str) -> dict[str, Any]:
+    """Run the same commit for the same event again, from the start."""
+    return answers.run_summary(caller.services.runs.rerun(caller.actor, id))
+
+
+@router.post("/runs/{id}/events", status_code=202)
+def send_event(caller: Caller, id: str, body: NewEvent) -> dict[str, Any]:
+    """Send an event to a run."""
+    caller.services.runs.send_event(caller.actor, id, body.type, body.payload, body.id)
+    return answers.run_summary(caller.services.runs.summary(caller.actor, id))

@@ -1,0 +1,80 @@
+"""The application: everything HTTP put together.
+
+Imported late, after the engine has started: FastAPI costs half a second that a restart need not wait for.
+"""
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.middleware import Middleware
+from starlette.responses import PlainTextResponse, Response
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
+
+from stepwell.ci.services import Services
+from stepwell.repos.wire import Wire
+from stepwell_web import problems
+from stepwell_web.api import logs, people, repos
+from stepwell_web.api import runs as api_runs
+from stepwell_web.git import git_routes
+from stepwell_web.gitaccess import authorizer
+from stepwell_web.live import Feeds, Hub
+from stepwell_web.pages import home, repository, run, signin, tokens
+from stepwell_web.security import Guard
+from stepwell_web.templating import STATIC, Templates
+from stepwell_web.visits import Web
+
+
+class Static(StaticFiles):
+    """Static files; one asked for with the hash of its content may be kept for ever."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        answer = await super().get_response(path, scope)
+        if b"v=" in scope["query_string"] and answer.status_code == 200:
+            answer.headers["Cache-Control"] = "public, max-age=31536000, immutable"
+        return answer
+
+
+def create_app(services: Services, *, banner: str = "") -> FastAPI:
+    """Build the app over the services; `banner` says on each page why steps run without the wall, "" when they have it."""
+    web = Web(services, Templates(), Hub(), banner)
+    wire = Wire(services.settings.state, services.repositories, services.pushes)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
+        web.hub.start()
+        await wire.wait_for_orphans()
+        stops = _feed(web)
+        yield
+        web.hub.close()
+        for stop in stops:
+            stop()
+        await wire.close()
+
+    app = FastAPI(
+        title="Stepwell", version="1", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url="/api/v1/openapi.json",
+        middleware=[Middleware(Guard, base_url=web.base)],
+    )  # fmt: skip
+    app.state.web = web
+    problems.install(app)
+    app.mount("/static", Static(directory=STATIC), name="static")
+    app.add_api_route("/healthz", _healthy, include_in_schema=False)
+    for part in (api_runs, logs, repos, people):
+        app.include_router(part.router, prefix="/api/v1")
+    app.router.routes.extend(git_routes(wire, authorizer(services.tenants)))
+    for pages in (signin, tokens, home, repository, run):
+        app.include_router(pages.router)
+    return app
+
+
+def _feed(web: Web) -> list[Callable[[], Any]]:
+    """Have the engine and the log store tell the hub."""
+    feeds = Feeds(web.hub)
+    return [web.services.engine.subscribe(feeds.entry), web.services.logs.follow(feeds.grown)]
+
+
+def _healthy() -> Response:
+    """Say that the process answers."""
+    return PlainTextResponse("ok\n")

@@ -1,0 +1,230 @@
+"""What happens now, brought from the engine's and the log store's threads to every open browser.
+
+Nothing here is the truth: a topic only says that something is new. Readers fetch it from the journal or the log file by
+the number they have already seen, so a stream that was cut, a ring that overflowed and a laptop that slept are the
+same case. What many viewers of one thing need is made once: an entry is encoded, a log line rendered, for all of them.
+
+Threads post without waiting: posts gather in a queue and one call wakes the web's loop for all of them. Topics exist only
+while somebody listens; a post to any other is dropped at once.
+"""
+
+import asyncio
+import json
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from stepwell.engine.entries import Entry
+from stepwell_web import logview
+from stepwell_web.logview import StepLog
+
+RING = 512
+"""Entries of a run kept for its viewers; who is further behind reads the journal."""
+BATCH_LINES = 2_000
+LATEST = frozenset({"created", "ended", "decision", "released", "cancel"})
+"""Entries that change what lists of runs and the inbox show."""
+
+
+class Grown(Protocol):
+    """A log that has grown."""
+
+    @property
+    def run(self) -> str: ...
+    @property
+    def key(self) -> str: ...
+    @property
+    def attempt(self) -> int: ...
+    @property
+    def ended(self) -> bool: ...
+
+
+class Subscription:
+    """Somebody who listens to some topics; woken once however much happened."""
+
+    def __init__(self, hub: "Hub", topics: Iterable[str]) -> None:
+        self.topics = tuple(topics)
+        self._hub = hub
+        self._woken = asyncio.Event()
+
+    def wake(self) -> None:
+        """Say that something is new."""
+        self._woken.set()
+
+    async def wait(self, seconds: float) -> bool:
+        """Wait until something is new; False when the time is over first."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._woken.wait()
+        except TimeoutError:
+            return False
+        self._woken.clear()
+        return True
+
+    def __enter__(self) -> "Subscription":
+        self._hub.add(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._hub.drop(self)
+
+
+class Hub:
+    """Topics and who listens to them; `post` may be called from any thread, the rest on the web's loop."""
+
+    def __init__(self) -> None:
+        self.closed = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._listeners: dict[str, set[Subscription]] = {}
+        self._entries: dict[str, deque[tuple[int, bytes]]] = {}
+        self._tails: dict[str, Tail] = {}
+        self._posted: deque[tuple[str, Entry | None, bool]] = deque()
+        self._scheduled = False
+
+    def start(self) -> None:
+        """Bind to the running loop."""
+        self._loop = asyncio.get_running_loop()
+
+    def close(self) -> None:
+        """End every stream: each reader is woken and finds the hub closed."""
+        self.closed = True
+        for subscription in {s for group in self._listeners.values() for s in group}:
+            subscription.wake()
+
+    def subscribe(self, *topics: str) -> Subscription:
+        """Listen to topics, inside a `with`."""
+        return Subscription(self, topics)
+
+    def add(self, subscription: Subscription) -> None:
+        """Begin to wake a subscription."""
+        for topic in subscription.topics:
+            self._listeners.setdefault(topic, set()).add(subscription)
+
+    def drop(self, subscription: Subscription) -> None:
+        """End waking it; a topic without listeners is forgotten."""
+        for topic in subscription.topics:
+            group = self._listeners.get(topic, set())
+            group.discard(subscription)
+            if not group:
+                for kept in (self._listeners, self._entries, self._tails):
+                    kept.pop(topic, None)
+
+    def post(self, topic: str, entry: Entry | None = None, ended: bool = False) -> None:
+        """Say that a topic has news; `entry` is kept for those who read entries, `ended` says that a log grows no more."""
+        if topic not in self._listeners or self._loop is None:
+            return
+        self._posted.append((topic, entry, ended))
+        if not self._scheduled:
+            self._scheduled = True
+            try:
+                self._loop.call_soon_threadsafe(self._deliver)
+            except RuntimeError:  # the web's loop has ended; its streams with it
+                self._loop = None
+
+    def _deliver(self) -> None:
+        self._scheduled = False
+        woken: set[Subscription] = set()
+        while self._posted:
+            topic, entry, ended = self._posted.popleft()
+            if topic not in self._listeners:
+                continue
+            if entry is not None:
+                self._entries.setdefault(topic, deque(maxlen=RING)).append((entry.seq, encode(entry)))
+            if ended and topic in self._tails:
+                self._tails[topic].ended = True
+            woken |= self._listeners[topic]
+        for subscription in woken:
+            subscription.wake()
+
+    def entries(self, topic: str, after: int) -> list[tuple[int, bytes]] | None:
+        """Entries after `after` as encoded events; None when some are missing here and the journal must be read."""
+        ring = self._entries.get(topic)
+        if not ring or ring[-1][0] <= after:
+            return []
+        if ring[0][0] > after + 1:
+            return None
+        return [item for item in ring if item[0] > after]
+
+    def tail(self, topic: str, make: "Callable[[], Tail]") -> "Tail":
+        """The shared end of a log; made by its first viewer, forgotten with the last."""
+        return self._tails.setdefault(topic, make())
+
+
+class Tail:
+    """The end of a log, rendered once for all who follow it."""
+
+    def __init__(self, log: StepLog, slug: str, start: int) -> None:
+        self.log = log
+        self.slug = slug
+        self.ended = False
+        self._lock = asyncio.Lock()
+        self._end = start
+        self._pieces: deque[tuple[int, int, str]] = deque(maxlen=64)
+
+    async def after(self, line: int) -> list[tuple[int, str]]:
+        """Return what follows line `line` as (number of the last line, HTML); empty when there is nothing new."""
+        async with self._lock:
+            await asyncio.to_thread(self._advance)
+        pieces = [p for p in self._pieces if p[1] > line]
+        if not pieces or pieces[0][0] == line:
+            return [(end, html) for _, end, html in pieces]
+        return await asyncio.to_thread(self._between, line)
+
+    def _advance(self) -> None:
+        count = self.log.line_count if self.ended else logview.complete(self.log)
+        while self._end < count:
+            step = min(BATCH_LINES, count - self._end)
+            self._pieces.append((self._end, self._end + step, logview.page(self.log, self.slug, self._end, step)))
+            self._end += step
+
+    def _between(self, line: int) -> list[tuple[int, str]]:
+        step = min(BATCH_LINES, self._end - line)
+        return [(line + step, logview.page(self.log, self.slug, line, step))] if step > 0 else []
+
+
+@dataclass(frozen=True)
+class Feeds:
+    """Brings news of the engine and of the log store to a hub. Its methods are called on their threads."""
+
+    hub: Hub
+
+    def entry(self, entry: Entry, state: Any) -> None:
+        """Take an entry just committed."""
+        self.hub.post(run_topic(entry.run), entry)
+        if entry.type in LATEST or (entry.type in {"asked", "done"} and (state.approvals or entry.seq < 4)):
+            self.hub.post(tenant_topic(state.tenant))
+
+    def grown(self, grown: Grown) -> None:
+        """Take a log that has grown."""
+        self.hub.post(log_topic(grown.run, grown.key, grown.attempt), ended=grown.ended)
+
+
+def run_topic(run: str) -> str:
+    """Topic of everything about a run but its logs."""
+    return f"run:{run}"
+
+
+def tenant_topic(tenant: str) -> str:
+    """Topic of what lists of a tenant's runs show."""
+    return f"tenant:{tenant}"
+
+
+def log_topic(run: str, key: str, attempt: int) -> str:
+    """Topic of one log."""
+    return f"log:{run}/{key}/{attempt}"
+
+
+def encode(entry: Entry) -> bytes:
+    """Write an entry as an event of a stream."""
+    return event("entry", json.dumps(entry_json(entry), separators=(",", ":")), str(entry.seq))
+
+
+def entry_json(entry: Entry) -> dict[str, Any]:
+    """An entry as the API shows it."""
+    return {"seq": entry.seq, "at": entry.at, "type": entry.type, "key": entry.key, "attempt": entry.attempt, "data": entry.data}
+
+
+def event(name: str, data: str, id: str = "") -> bytes:
+    """Write one event of a stream; line breaks in `data` are kept."""
+    lines = "".join(f"data: {line}\n" for line in data.split("\n"))
+    return f"event: {name}\n{f'id: {id}' + chr(10) if id else ''}{lines}\n".encode()

@@ -1,0 +1,93 @@
+"""Home, a tenant's page, the inbox of approvals."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.responses import Response
+
+from stepwell_web.visits import Form, Visit, Visiting, text, to
+
+router = APIRouter(include_in_schema=False)
+
+
+@dataclass(frozen=True)
+class Place:
+    """A tenant in a form."""
+
+    name: str
+    writable: bool
+
+
+@router.get("/")
+def home(visit: Visiting) -> Response:
+    """Show what needs the person, what ran lately, and their repositories."""
+    return visit.page(
+        "home.html",
+        crumbs=[("Home", "/")],
+        approvals=[a for a in visit.services.runs.inbox(visit.actor) if a.may_decide],
+        runs=visit.services.runs.list(visit.actor, limit=20),
+        tenants=places(visit),
+        sample=SAMPLE,
+    )
+
+
+def places(visit: Visit, only: str | None = None) -> list[Place]:
+    """Tenants of the visitor, and whether they may create repositories there."""
+    return [Place(t, visit.actor.may("write", t)) for t in visit.actor.tenants if only in (None, t)]
+
+
+@router.get("/approvals")
+def approvals(visit: Visiting) -> Response:
+    """Show every approval that waits for the person."""
+    waiting = visit.services.runs.inbox(visit.actor)
+    return visit.page("approvals.html", crumbs=[("Approvals", "/approvals")], approvals=waiting)
+
+
+@router.post("/new")
+def create_repository(visit: Visiting, form: Form) -> Response:
+    """Create a repository and show how to push to it."""
+    made = visit.services.catalog.create(visit.actor, text(form, "tenant"), text(form, "name").strip())
+    return to(made.url)
+
+
+@router.get("/{tenant}")
+def tenant_page(visit: Visiting, tenant: str, cursor: str | None = None) -> Response:
+    """Show a tenant: its repositories and runs."""
+    services = visit.services
+    values: dict[str, Any] = {
+        "tenant": services.tenants.get(visit.actor, tenant),
+        "runs": services.runs.list(visit.actor, tenant=tenant, cursor=cursor, limit=30),
+        "places": services.catalog.list(visit.actor, tenant),
+        "tenants": places(visit, tenant),
+        "secrets": None,
+    }
+    if visit.actor.may("manage", tenant):
+        values["secrets"] = services.tenants.secrets.list(visit.actor, tenant)
+    return visit.page("tenant.html", crumbs=[(tenant, f"/{tenant}")], **values)
+
+
+@router.post("/{tenant}/-/secrets")
+def put_secret(visit: Visiting, tenant: str, form: Form) -> Response:
+    """Set a secret of the tenant."""
+    visit.services.tenants.secrets.put(visit.actor, tenant, text(form, "name").strip(), text(form, "value"))
+    return to(f"/{tenant}")
+
+
+@router.post("/{tenant}/-/secrets/delete")
+def delete_secret(visit: Visiting, tenant: str, form: Form) -> Response:
+    """Delete a secret of the tenant."""
+    visit.services.tenants.secrets.remove(visit.actor, tenant, text(form, "name"))
+    return to(f"/{tenant}")
+
+
+SAMPLE = '''from stepwell import Pipeline, push
+
+
+class Check(Pipeline):
+    on = [push("main")]
+
+    async def run(self, event, step):
+        await step.run("test", "python3 -m unittest discover")
+'''
+"""What somebody with an empty repository may begin with."""

@@ -1,0 +1,128 @@
+"""A repository's pages: runs and manual start, pipelines, settings."""
+
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.datastructures import FormData
+from starlette.responses import Response
+
+from stepwell.ci.views import RepositoryView
+from stepwell_web.pages.home import SAMPLE
+from stepwell_web.visits import Form, Visit, Visiting, text, to, words
+
+router = APIRouter(include_in_schema=False)
+
+
+def crumbs(repository: RepositoryView, *more: tuple[str, str]) -> list[tuple[str, str]]:
+    """The way to a page of the repository."""
+    return [(repository.tenant, f"/{repository.tenant}"), (repository.name, repository.url), *more]
+
+
+def _common(visit: Visit, tenant: str, name: str, tab: str) -> dict[str, Any]:
+    repository = visit.services.catalog.get(visit.actor, tenant, name)
+    return {"repository": repository, "tab": tab, "sample": SAMPLE}
+
+
+def _pipelines(visit: Visit, tenant: str, name: str) -> dict[str, Any]:
+    pipelines = visit.services.catalog.pipelines(visit.actor, tenant, name)
+    return {"pipelines": pipelines, "manual": [p for p in pipelines.pipelines if p.manual]}
+
+
+@router.get("/{tenant}/{name}")
+def runs(
+    visit: Visiting, tenant: str, name: str, state: str = "", branch: str = "", cursor: str | None = None
+) -> Response:
+    """Show the repository's runs, how to push, and what can be started by hand."""
+    values = _common(visit, tenant, name, "runs")
+    page = visit.services.runs.list(
+        visit.actor, tenant=tenant, repository=name, state=state or None, branch=branch or None, cursor=cursor, limit=30
+    )
+    more = f"/{tenant}/{name}?" + (f"state={state}&" if state else "") + (f"branch={branch}&" if branch else "")
+    return visit.page(
+        "repository.html", crumbs=crumbs(values["repository"]), runs=page, more=more, state=state, branch=branch,
+        filtered=bool(state or branch or cursor), **values, **_pipelines(visit, tenant, name),
+    )  # fmt: skip
+
+
+@router.post("/{tenant}/{name}/runs")
+def start(visit: Visiting, tenant: str, name: str, form: Form) -> Response:
+    """Start a pipeline by hand."""
+    inputs = _fields(form, "input.")
+    run = visit.services.runs.start(
+        visit.actor, tenant, name, text(form, "pipeline"), ref=text(form, "ref", "").strip() or None, inputs=inputs
+    )
+    return to(run.url)
+
+
+def _fields(form: FormData, prefix: str) -> dict[str, str]:
+    return {k.removeprefix(prefix): v for k, v in form.items() if k.startswith(prefix) and isinstance(v, str)}
+
+
+@router.get("/{tenant}/{name}/pipelines")
+def pipelines(visit: Visiting, tenant: str, name: str) -> Response:
+    """Show the pipelines at the default branch, or why they cannot be read."""
+    values = _common(visit, tenant, name, "pipelines")
+    way = crumbs(values["repository"], ("Pipelines", ""))
+    return visit.page("pipelines.html", crumbs=way, **values, **_pipelines(visit, tenant, name))
+
+
+@router.get("/{tenant}/{name}/settings")
+def settings(visit: Visiting, tenant: str, name: str) -> Response:
+    """Show secrets, environments and the repository's own settings."""
+    visit.actor.require("manage", tenant, name)
+    values = _common(visit, tenant, name, "settings")
+    return visit.page(
+        "settings.html",
+        crumbs=crumbs(values["repository"], ("Settings", "")),
+        environments=visit.services.environments.list(visit.actor, tenant, name),
+        secrets=visit.services.tenants.secrets.list(visit.actor, tenant, name),
+        **values,
+    )
+
+
+@router.post("/{tenant}/{name}/settings")
+def change_settings(visit: Visiting, tenant: str, name: str, form: Form) -> Response:
+    """Change the repository's own settings."""
+    visit.services.catalog.update(
+        visit.actor, tenant, name, description=text(form, "description", ""),
+        default_branch=text(form, "default_branch").strip(), protected=words(text(form, "protected", "")),
+    )  # fmt: skip
+    return to(f"/{tenant}/{name}/settings")
+
+
+@router.post("/{tenant}/{name}/settings/secrets")
+def put_secret(visit: Visiting, tenant: str, name: str, form: Form) -> Response:
+    """Set a secret of the repository or of one of its environments."""
+    visit.services.tenants.secrets.put(
+        visit.actor, tenant, text(form, "name").strip(), text(form, "value"), repository=name,
+        environment=text(form, "environment", ""),
+    )  # fmt: skip
+    return to(f"/{tenant}/{name}/settings#secrets")
+
+
+@router.post("/{tenant}/{name}/settings/secrets/delete")
+def delete_secret(visit: Visiting, tenant: str, name: str, form: Form) -> Response:
+    """Delete a secret."""
+    visit.services.tenants.secrets.remove(
+        visit.actor, tenant, text(form, "name"), repository=name, environment=text(form, "environment", "")
+    )
+    return to(f"/{tenant}/{name}/settings#secrets")
+
+
+@router.post("/{tenant}/{name}/settings/environments")
+def put_environment(visit: Visiting, tenant: str, name: str, form: Form) -> Response:
+    """Create an environment or change its rules."""
+    count = text(form, "count", "1")
+    visit.services.environments.put(
+        visit.actor, tenant, name, text(form, "name").strip(), reviewers=words(text(form, "reviewers", "")),
+        count=int(count) if count.isdigit() else 1, branches=words(text(form, "branches", "")),
+        forbid_author=bool(form.get("forbid_author")),
+    )  # fmt: skip
+    return to(f"/{tenant}/{name}/settings#environments")
+
+
+@router.post("/{tenant}/{name}/settings/environments/delete")
+def delete_environment(visit: Visiting, tenant: str, name: str, form: Form) -> Response:
+    """Delete an environment."""
+    visit.services.environments.remove(visit.actor, tenant, name, text(form, "name"))
+    return to(f"/{tenant}/{name}/settings#environments")

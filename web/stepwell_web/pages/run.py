@@ -1,0 +1,180 @@
+"""The run page: what it shows, what people do there, and the stream that keeps it up to date.
+
+The page is rendered by the server and again on every change: the script asks for it with `part=live`, says which log it
+already has (`have`), and puts the parts that changed in their places. One stream a page carries both "the run has
+changed" and new log lines; its event id holds both places, `seq:line`, so a browser resumes where it was.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Query
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
+
+from stepwell.ci.views import RunView, StepView
+from stepwell_web import graph, journalview, logview, runview
+from stepwell_web.live import Tail, event, log_topic, run_topic
+from stepwell_web.runview import RUN_LOG, Panel
+from stepwell_web.streams import KEEP_ALIVE, KEEP_ALIVE_SECONDS, EventStream
+from stepwell_web.visits import Form, Visit, Visiting, own_path, text, to
+
+router = APIRouter(include_in_schema=False)
+BASE = "/{tenant}/{name}/runs/{number}"
+JOURNAL_PAGE = 500
+PACE_SECONDS = 0.04
+"""Pause between two deliveries of log lines: lines of one burst arrive together."""
+
+
+def _view(visit: Visit, tenant: str, name: str, number: int) -> RunView:
+    return visit.services.runs.by_number(visit.actor, tenant, name, number)
+
+
+def _page(visit: Visit, view: RunView, **values: Any) -> Response:
+    run = view.summary
+    crumbs = [
+        (run.tenant, f"/{run.tenant}"), (run.repository, f"/{run.tenant}/{run.repository}"), (f"#{run.number}", run.url)
+    ]  # fmt: skip
+    told = {step.error["message"] for step in view.steps if step.error}
+    error_in_step = bool(view.error and view.error.get("message") in told)
+    return visit.page("run.html", crumbs=crumbs, view=view, run=run, error_in_step=error_in_step, **values)
+
+
+@router.get(BASE)
+def show(
+    visit: Visiting, tenant: str, name: str, number: int, step: str | None = None, attempt: int | None = None,
+    start: Annotated[int | None, Query(alias="from")] = None, have: str = "",
+) -> Response:  # fmt: skip
+    """Show a run with one of its steps open."""
+    view, now = _view(visit, tenant, name, number), visit.web.templates.now()
+    chosen = runview.choose(view, step)
+    panel = _panel(visit, view, chosen, step, attempt, start)
+    drawn = graph.draw(runview.nodes(view, chosen, now), f"Steps of run {number}") if len(view.steps) > 1 else ""
+    rows = runview.rows(view, chosen, now)
+    return _page(
+        visit, view, tab="steps", panel=panel, graph=drawn, rows=rows, folded=sum(r.folded for r in rows),
+        legend=runview.legend(view), identity=_identity(panel), same=bool(have) and have == _identity(panel),
+    )  # fmt: skip
+
+
+def _identity(panel: Panel | None) -> str:
+    return f"{panel.slug}.{panel.attempt}.{panel.state}.{'open' if panel.open else 'done'}" if panel else ""
+
+
+def _panel(
+    visit: Visit, view: RunView, chosen: StepView | None, wanted: str | None, attempt: int | None, line: int | None
+) -> Panel | None:
+    runs, actor, run = visit.services.runs, visit.actor, view.summary
+    if chosen is None:
+        if wanted == RUN_LOG or view.log_size:
+            return runview.run_panel(view, runs.log(actor, run.id, ""), line)
+        return None
+    number = attempt or max(chosen.attempt, 1)
+    return runview.panel(view, chosen, runs.log(actor, run.id, chosen.key, number), number, line)
+
+
+@router.get(BASE + "/journal")
+def journal(visit: Visiting, tenant: str, name: str, number: int, after: int = 0) -> Response:
+    """Show every entry of the run's journal in words."""
+    view = _view(visit, tenant, name, number)
+    entries = visit.services.runs.journal(visit.actor, view.summary.id, after=after, limit=JOURNAL_PAGE)
+    following = entries[-1].seq if len(entries) == JOURNAL_PAGE else None
+    lines = [journalview.line(entry) for entry in entries]
+    return _page(visit, view, tab="journal", journal=lines, journal_next=following, panel=None)
+
+
+@router.get(BASE + "/log")
+def log_page(
+    visit: Visiting, tenant: str, name: str, number: int, step: str, attempt: int = 1,
+    start: Annotated[int, Query(alias="from", ge=1)] = 1,
+) -> Response:  # fmt: skip
+    """Give one page of a log as HTML, for those scrolled to."""
+    view = _view(visit, tenant, name, number)
+    key = _key(view, step)
+    log = visit.services.runs.log(visit.actor, view.summary.id, key, attempt)
+    return HTMLResponse(f"<ol>{logview.page(log, step, start - 1)}</ol>")
+
+
+@router.get(BASE + "/find")
+def find(visit: Visiting, tenant: str, name: str, number: int, step: str, q: str, attempt: int = 1) -> Response:
+    """Give the numbers of the lines that contain a text."""
+    if not q.strip():
+        return PlainTextResponse("")
+    view = _view(visit, tenant, name, number)
+    log = visit.services.runs.log(visit.actor, view.summary.id, _key(view, step), attempt)
+    return PlainTextResponse(" ".join(map(str, logview.find(log, q))))
+
+
+def _key(view: RunView, slug: str) -> str:
+    chosen = runview.choose(view, slug)
+    return chosen.key if chosen else ""
+
+
+@router.post(BASE + "/decisions")
+def decide(visit: Visiting, tenant: str, name: str, number: int, form: Form) -> Response:
+    """Approve or reject."""
+    run = _view(visit, tenant, name, number).summary
+    fields = {k.removeprefix("field."): v for k, v in form.items() if k.startswith("field.") and isinstance(v, str)}
+    visit.services.runs.decide(
+        visit.actor, run.id, text(form, "key"), approve=text(form, "decision") == "approve",
+        comment=text(form, "comment", "").strip(), fields=fields or None,
+    )  # fmt: skip
+    return to(own_path(text(form, "next", run.url)))
+
+
+@router.post(BASE + "/cancel")
+def cancel(visit: Visiting, tenant: str, name: str, number: int) -> Response:
+    """Cancel the run."""
+    run = _view(visit, tenant, name, number).summary
+    visit.services.runs.cancel(visit.actor, run.id)
+    return to(run.url)
+
+
+@router.post(BASE + "/rerun")
+def rerun(visit: Visiting, tenant: str, name: str, number: int) -> Response:
+    """Run the same commit again."""
+    run = _view(visit, tenant, name, number).summary
+    return to(visit.services.runs.rerun(visit.actor, run.id).url)
+
+
+@router.get(BASE + "/stream")
+def stream(
+    visit: Visiting, tenant: str, name: str, number: int, seq: int = 0, step: str = "", attempt: int = 0, line: int = 0,
+    last_event_id: Annotated[str, Header()] = "",
+) -> Response:  # fmt: skip
+    """Keep a run page up to date."""
+    view = _view(visit, tenant, name, number)
+    before, _, lines = last_event_id.partition(":")
+    if before.isdigit() and lines.isdigit():
+        seq, line = int(before), int(lines)
+    key = _key(view, step) if step else None
+    return EventStream(_news(visit, view, key, step, attempt, seq, line))
+
+
+async def _news(
+    visit: Visit, view: RunView, key: str | None, slug: str, attempt: int, seq: int, line: int
+) -> AsyncGenerator[bytes, None]:
+    """Yield `run` when the run has changed and `lines` with new lines of the log; `over` ends both."""
+    hub, runs, run_id = visit.web.hub, visit.services.runs, view.summary.id
+    topic = log_topic(run_id, key or "", attempt)
+    with hub.subscribe(run_topic(run_id), *([topic] if key is not None else [])) as subscription:
+        tail: Tail | None = None
+        if key is not None:
+            log = await asyncio.to_thread(runs.log, visit.actor, run_id, key, attempt)
+            tail = hub.tail(topic, lambda: Tail(log, slug, line))
+        while not hub.closed:
+            summary = await asyncio.to_thread(runs.summary, visit.actor, run_id)
+            if tail is not None:
+                tail.ended = tail.ended or summary.finished
+                for end, html in await tail.after(line):
+                    line = end
+                    yield event("lines", html, f"{seq}:{line}")
+            if summary.seq > seq:
+                seq = summary.seq
+                yield event("run", str(seq), f"{seq}:{line}")
+            if summary.finished:
+                yield event("over", str(seq), f"{seq}:{line}")
+                return
+            await asyncio.sleep(PACE_SECONDS)
+            if not await subscription.wait(KEEP_ALIVE_SECONDS):
+                yield KEEP_ALIVE

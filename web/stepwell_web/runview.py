@@ -1,0 +1,242 @@
+"""What the run page shows beside the services' view of a run: rows on the time axis, the graph's nodes, the log's panel."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from stepwell.ci.views import RunView, StepView
+from stepwell_web import logview, times
+from stepwell_web.graph import Node
+from stepwell_web.logview import Chunk, StepLog
+from stepwell_web.templating import as_json, state_word
+
+RUN_LOG = "run"
+"""Slug of the run's own log: what its code printed outside steps."""
+FOLD_FROM = 4
+"""On a phone, so many passed steps or more are folded into one row."""
+_BUSY = frozenset({"queued", "running", "retrying", "waiting"})
+_ORDER = ("passed", "failed", "running", "retrying", "waiting", "queued", "skipped", "cancelled")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A step in the list; `start` and `width` are thousandths of the run's time."""
+
+    name: str
+    href: str
+    state: str
+    word: str
+    time: str
+    since: float | None
+    start: int
+    width: int
+    tries: int
+    selected: bool
+    folded: bool
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A sibling or an attempt that the log's head offers."""
+
+    label: str
+    state: str
+    word: str
+    href: str
+    selected: bool
+
+
+@dataclass(frozen=True)
+class Panel:
+    """The selected step: its log, or what there is to say instead."""
+
+    slug: str
+    title: str
+    state: str
+    attempt: int
+    count: int
+    size: int
+    open: bool
+    url: str
+    href: str
+    raw: str
+    about: str
+    first_error: int | None
+    chunks: Sequence[Chunk]
+    shards: Sequence[Shard]
+    shards_label: str
+    error: Mapping[str, str] | None
+    where: str
+    facts: Sequence[tuple[str, str]]
+    empty: str
+
+
+def slugs(steps: Sequence[StepView]) -> dict[str, str]:
+    """Short addresses of steps: the name without spaces; a later one of the same address gets `~2`, `~3`."""
+    result: dict[str, str] = {}
+    used: dict[str, int] = {}
+    for step in steps:
+        slug = re.sub(r"[^\w.\-]+", "-", step.name).strip("-") or "step"
+        used[slug] = used.get(slug, 0) + 1
+        result[step.key] = slug if used[slug] == 1 else f"{slug}~{used[slug]}"
+    return result
+
+
+def choose(view: RunView, wanted: str | None) -> StepView | None:
+    """The step to open: the one asked for by slug or key, else the first failed, else the one going on, else the last."""
+    if wanted is not None:
+        names = slugs(view.steps)
+        return next((s for s in view.steps if wanted in (s.key, names[s.key])), None)
+    for states in ({"failed"}, {"running", "retrying"}, {"waiting"}):
+        found = next((s for s in view.steps if s.state in states), None)
+        if found:
+            return found
+    logged = [s for s in view.steps if s.log_size]
+    return (logged or list(view.steps) or [None])[-1]
+
+
+def href(view: RunView, step: StepView, attempt: int | None = None) -> str:
+    """Address of the run page with this step open."""
+    query = f"?step={quote(slugs(view.steps)[step.key])}" + (f"&attempt={attempt}" if attempt else "")
+    return view.summary.url + query
+
+
+def rows(view: RunView, selected: StepView | None, now: float) -> list[Row]:
+    """Every step on the time axis, and first the run's own output when there is any."""
+    begin, end = _axis(view, now)
+    passed = sum(s.state == "passed" for s in view.steps)
+    names = slugs(view.steps)
+    result = []
+    if view.log_size:
+        url = f"{view.summary.url}?step={RUN_LOG}"
+        result.append(Row("Output of the run", url, view.summary.state, "", "", None, 0, 0, 0, selected is None, False))
+    for step in view.steps:
+        chosen = selected is not None and step.key == selected.key
+        start, width = _bar(step, begin, end, now)
+        busy = step.state in _BUSY
+        since = (step.started_at or step.asked_at) if busy else None
+        length = step.seconds if not busy else now - (step.started_at or step.asked_at)
+        result.append(Row(
+            step.name, f"{view.summary.url}?step={quote(names[step.key])}", step.state, state_word(step.state),
+            "" if step.state in ("skipped", "queued") else times.duration(length),
+            since if step.state != "queued" else None, start, width, step.attempt, chosen,
+            step.state == "passed" and passed >= FOLD_FROM and not chosen,
+        ))  # fmt: skip
+    return result
+
+
+def _axis(view: RunView, now: float) -> tuple[float, float]:
+    begin = min((s.asked_at for s in view.steps), default=view.summary.created_at)
+    begin = min([begin, *(s.started_at for s in view.steps if s.started_at)])
+    return begin, max(view.summary.ended_at or now, begin + 0.001)
+
+
+def _bar(step: StepView, begin: float, end: float, now: float) -> tuple[int, int]:
+    if step.state in ("skipped", "queued"):
+        return 0, 0
+    scale = 1000 / (end - begin)
+    start = ((step.started_at or step.asked_at) - begin) * scale
+    width = ((step.ended_at or now) * scale - begin * scale) - start
+    wide = max(8, round(width))
+    return max(0, min(round(start), 1000 - wide)), min(wide, 1000)
+
+
+def legend(view: RunView) -> list[tuple[str, int]]:
+    """How many steps are in each state, in a fixed order."""
+    counts = {state: sum(s.state == state for s in view.steps) for state in _ORDER}
+    return [(state, n) for state, n in counts.items() if n]
+
+
+def nodes(view: RunView, selected: StepView | None, now: float) -> list[Node]:
+    """The graph's nodes, each after all it needs."""
+    names, seen, result = slugs(view.steps), set[str](), []
+    for step in view.steps:
+        length = step.seconds if step.state not in _BUSY else now - (step.started_at or step.asked_at)
+        quiet = step.state in ("queued", "skipped", "cancelled")
+        result.append(Node(
+            step.key, step.name, step.state, f"{view.summary.url}?step={quote(names[step.key])}",
+            tuple(n for n in step.needs if n in seen), "" if quiet else times.duration(length),
+            selected is not None and selected.key == step.key,
+        ))  # fmt: skip
+        seen.add(step.key)
+    return result
+
+
+def panel(view: RunView, step: StepView, log: StepLog, attempt: int, line: int | None) -> Panel:
+    """The panel of a step's attempt; `line` is one whose page must be there at once."""
+    slug = slugs(view.steps)[step.key]
+    count = log.line_count
+    error_line = logview.first_error(log, count) if step.state in ("failed", "retrying") and count else None
+    tried = next((a for a in step.attempts if a.number == attempt), None)
+    state = tried.state if tried and tried.state != "lost" else step.state
+    last = attempt == step.attempt
+    error = (tried.error if tried and not last else step.error) if state in ("failed", "retrying") else None
+    address = f"{view.summary.url}?step={quote(slug)}&attempt={attempt}"
+    return Panel(
+        slug=slug, title=step.name, state=state, attempt=attempt, count=count, size=log.size,
+        open=last and step.state in ("queued", "running", "retrying") and step.kind in ("run", "do"),
+        url=view.summary.url, href=address, raw=_raw(view, step.key, attempt), about=_about(step),
+        first_error=error_line, chunks=logview.chunks(log, slug, count, [n for n in (line, error_line) if n]),
+        shards=_attempts(view, step, attempt), shards_label="Attempts", error=error, where=step.where,
+        facts=_facts(step, count), empty=_empty(step),
+    )  # fmt: skip
+
+
+def run_panel(view: RunView, log: StepLog, line: int | None) -> Panel:
+    """The panel of the run's own output."""
+    count, run = log.line_count, view.summary
+    return Panel(
+        slug=RUN_LOG, title="Output of the run", state=run.state, attempt=0, count=count, size=log.size, open=not run.finished,
+        url=run.url, href=f"{run.url}?step={RUN_LOG}", raw=f"/api/v1/runs/{run.id}/log", about="", first_error=None,
+        chunks=logview.chunks(log, RUN_LOG, count, [line] if line else []), shards=(), shards_label="", error=None,
+        where="", facts=(), empty="No output",
+    )  # fmt: skip
+
+
+def _raw(view: RunView, key: str, attempt: int) -> str:
+    return f"/api/v1/runs/{view.summary.id}/steps/{quote(key, safe='')}/log?attempt={attempt}&download=1"
+
+
+def _about(step: StepView) -> str:
+    parts = [f"exit {step.exit_code}" if step.exit_code is not None else "", step.image, times.duration(step.seconds)]
+    return " · ".join(p for p in parts if p) if step.state not in _BUSY else step.reason
+
+
+def _attempts(view: RunView, step: StepView, attempt: int) -> list[Shard]:
+    return [
+        Shard(
+            f"try {a.number}", "failed" if a.state == "lost" else a.state, a.state, href(view, step, a.number),
+            a.number == attempt,
+        )  # fmt: skip
+        for a in step.attempts
+    ]
+
+
+def _facts(step: StepView, lines: int) -> list[tuple[str, str]]:
+    network = "yes" if step.network else ""
+    value = "" if step.value is None or step.kind in ("run", "approval", "read") else as_json(step.value)
+    facts: list[tuple[str, Any]] = [
+        ("Command", step.command), ("Image", step.image), ("Tools", ", ".join(step.tools)), ("Environment", step.environment),
+        ("Secrets", ", ".join(step.secrets)), ("Network", network), ("State", step.reason if step.state in _BUSY else ""),
+        ("Decided", _decision(step)), ("Result", value), ("Called at", step.where),
+    ]  # fmt: skip
+    return [(name, str(text)) for name, text in facts if text and (not lines or name in ("Command", "Image", "Result"))]
+
+
+def _decision(step: StepView) -> str:
+    value = step.value
+    if step.kind != "approval" or not isinstance(value, Mapping):
+        return ""
+    comment = f": “{value['comment']}”" if value.get("comment") else ""
+    by = value.get("by")
+    return f"approved by {', '.join(by) if isinstance(by, list) else by}{comment}"
+
+
+def _empty(step: StepView) -> str:
+    if step.kind == "approval":
+        return "An approval has no log."
+    if step.kind in ("sleep", "event", "read"):
+        return f"A step of kind {step.kind} has no log."
+    return "Its log begins when it starts." if step.state in _BUSY else "It wrote nothing."

@@ -1,0 +1,148 @@
+// What every page has: theme, dialogs, copying, durations that grow, keyboard, and lists that stay up to date.
+
+import { Stream, debounced, refresh, remember } from './live.js';
+
+const root = document.documentElement;
+const find = (selector, from = document) => from.querySelector(selector);
+const all = (selector, from = document) => [...from.querySelectorAll(selector)];
+
+function reveal() {
+  all('[data-open], [data-theme-button], [data-copy], [data-copy-line], [data-toggle], .log-find, [data-with-script]')
+    .forEach((part) => { part.hidden = false; });
+  all('[data-no-script]').forEach((part) => part.remove());
+}
+
+function switchTheme() {
+  const dark = root.dataset.theme ? root.dataset.theme === 'dark' : matchMedia('(prefers-color-scheme: dark)').matches;
+  root.dataset.theme = dark ? 'light' : 'dark';
+  save('theme', root.dataset.theme);
+}
+
+function save(name, value) {
+  try { localStorage.setItem(name, value); } catch { /* not kept: storage is switched off */ }
+}
+
+function saved(name) {
+  try { return localStorage.getItem(name); } catch { return null; }
+}
+
+function say(words) {
+  find('#status').textContent = words;
+}
+
+async function copy(button) {
+  await navigator.clipboard.writeText(button.dataset.copy);
+  say('Copied');
+  button.setAttribute('aria-pressed', 'true');
+  setTimeout(() => button.removeAttribute('aria-pressed'), 1200);
+}
+
+document.addEventListener('click', (event) => {
+  const target = event.target.closest('[data-open], [data-theme-button], [data-copy], [data-unfold]');
+  if (!target) {
+    const menu = find('.menu[open]');
+    if (menu && !menu.contains(event.target)) menu.open = false;
+    return;
+  }
+  if (target.dataset.open) open(target.dataset.open);
+  else if (target.matches('[data-theme-button]')) switchTheme();
+  else if (target.matches('[data-unfold]')) { target.closest('.folded')?.classList.remove('folded'); target.remove(); }
+  else if (target.dataset.copy) copy(target);
+});
+
+function open(id) {
+  const dialog = find(`#${id}`);
+  if (!dialog || dialog.open) return;
+  dialog.showModal();
+  if (id === 'jump') { find('input', dialog).value = ''; filter(dialog); }
+}
+
+function filter(dialog) {
+  const text = find('input', dialog).value.toLowerCase();
+  for (const item of all('li', dialog)) item.hidden = !item.textContent.toLowerCase().includes(text);
+}
+
+const jump = find('#jump');
+jump?.addEventListener('input', () => filter(jump));
+jump?.addEventListener('keydown', (event) => {
+  const links = all('li:not([hidden]) a', jump);
+  const at = links.indexOf(document.activeElement);
+  if (event.key === 'Enter' && at < 0) { event.preventDefault(); links[0]?.click(); }
+  if (event.key === 'ArrowDown') { event.preventDefault(); links[Math.min(at + 1, links.length - 1)]?.focus(); }
+  if (event.key === 'ArrowUp') { event.preventDefault(); (links[at - 1] ?? find('input', jump)).focus(); }
+});
+for (const dialog of all('dialog')) {
+  dialog.addEventListener('click', (event) => { if (event.target === dialog) dialog.close(); });
+}
+
+// Durations of what goes on grow in place; the server's words replace them with the next news.
+function words(seconds) {
+  if (seconds < 60) return `${Math.floor(seconds)}s`;
+  const two = (n) => String(Math.floor(n)).padStart(2, '0');
+  if (seconds < 3600) return `${Math.floor(seconds / 60)}m ${two(seconds % 60)}s`;
+  if (seconds < 86400) return `${Math.floor(seconds / 3600)}h ${two((seconds % 3600) / 60)}m`;
+  return `${Math.floor(seconds / 86400)}d ${Math.floor((seconds % 86400) / 3600)}h`;
+}
+setInterval(() => {
+  for (const part of all('[data-since]')) {
+    const since = Number(part.dataset.since);
+    const text = since ? words(Math.max(0, Date.now() / 1000 - since)) : '';
+    if (text && part.textContent !== text) part.textContent = text;
+  }
+}, 1000);
+
+// Keyboard: single keys, off while typing and for those who switch them off.
+const keys = {
+  '/': () => open('jump'),
+  '?': () => open('keys'),
+  a: () => {
+    const gate = find('.gate');
+    if (!gate) { location.assign('/approvals'); return; }
+    gate.scrollIntoView({ block: 'center' });
+    (find('input[name="comment"]', gate) ?? gate).focus();
+  },
+  j: () => move(1),
+  k: () => move(-1),
+};
+const places = { h: '/', r: '/', i: '/approvals' };
+let going = 0;
+
+function move(by) {
+  const rows = all('[data-row]').filter((row) => row.offsetParent);
+  const at = rows.findIndex((row) => row === document.activeElement || row.getAttribute('aria-current'));
+  const row = rows[Math.max(0, Math.min(rows.length - 1, at < 0 ? 0 : at + by))];
+  row?.focus();
+  if (row?.matches('[data-step]')) row.click();
+}
+
+export function onKey(key, work) { keys[key] = work; }
+
+document.addEventListener('keydown', (event) => {
+  if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || saved('keys') === 'off') return;
+  if (event.target.closest('input, textarea, select, dialog, [contenteditable]')) return;
+  if (going && Date.now() - going < 1200 && places[event.key]) { location.assign(places[event.key]); return; }
+  going = event.key === 'g' ? Date.now() : 0;
+  if (keys[event.key]) { event.preventDefault(); keys[event.key](); }
+});
+const keySwitch = find('[data-keys-switch]');
+if (keySwitch) {
+  keySwitch.checked = saved('keys') !== 'off';
+  keySwitch.addEventListener('change', () => save('keys', keySwitch.checked ? 'on' : 'off'));
+}
+
+// A form is sent once, however often its button is pressed.
+document.addEventListener('submit', (event) => {
+  if (event.target.method === 'dialog' || event.target.method === 'get') return;
+  if (event.target.dataset.sent) { event.preventDefault(); return; }
+  event.target.dataset.sent = 'yes';
+});
+addEventListener('pageshow', () => all('form[data-sent]').forEach((form) => { delete form.dataset.sent; }));
+
+reveal();
+remember();
+if (document.body.dataset.stream && !find('#log-panel') && !document.body.matches('[data-state]')) {
+  const update = debounced(async () => { await refresh(); reveal(); }, 300);
+  new Stream(() => document.body.dataset.stream, { changed: update });
+}
+
+export { all, find, reveal, say };

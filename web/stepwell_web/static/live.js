@@ -1,0 +1,108 @@
+// Keeps pages up to date: the parts marked data-live are fetched again on news and put in place when they differ.
+
+import { fetchText, parsePage } from './html.js';
+
+const shown = new Map();
+
+export function remember(root = document) {
+  for (const part of root.querySelectorAll('[data-live][id]')) shown.set(part.id, part.outerHTML);
+}
+
+// Takes a freshly rendered page; parts that did not change, or that somebody is typing in, stay as they are.
+export function merge(page) {
+  const words = [];
+  for (const fresh of page.querySelectorAll('[data-live][id]')) {
+    const old = document.getElementById(fresh.id);
+    const html = fresh.outerHTML;
+    if (!old) { place(fresh); shown.set(fresh.id, html); continue; }
+    if (shown.get(fresh.id) === html) continue;
+    if (old.contains(document.activeElement) && document.activeElement.matches('input, textarea, select')) continue;
+    const focused = old.contains(document.activeElement) ? document.activeElement.getAttribute('href') : null;
+    const scrolled = [...old.querySelectorAll('.graph-scroll')].map((box) => box.scrollLeft);
+    const top = old.scrollTop;
+    const unfolded = old.classList.contains('folded') === false && fresh.classList.contains('folded');
+    const part = document.adoptNode(fresh);
+    old.replaceWith(part);
+    if (unfolded) part.classList.remove('folded');
+    part.scrollTop = top;
+    part.querySelectorAll('.graph-scroll').forEach((box, n) => { box.scrollLeft = scrolled[n] ?? 0; });
+    if (focused) part.querySelector(`[href="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
+    shown.set(part.id, html);
+    const word = part.querySelector('[data-word]')?.textContent;
+    if (word) words.push(word);
+  }
+  if (page.title) document.title = page.title;
+  const state = page.body.dataset.state;
+  if (state && state !== document.body.dataset.state) {
+    document.body.dataset.state = state;
+    document.getElementById('status').textContent = `Run: ${words[0] ?? state}`;
+  }
+}
+
+// A part that was not there before goes behind the part that stands before it in the new page.
+function place(fresh) {
+  let before = fresh.previousElementSibling;
+  while (before && !(before.id && document.getElementById(before.id))) before = before.previousElementSibling;
+  const anchor = before ? document.getElementById(before.id) : null;
+  if (anchor) anchor.after(document.adoptNode(fresh));
+  else location.reload();
+}
+
+export async function refresh() {
+  const url = new URL(location.href);
+  merge(parsePage(await fetchText(url)));
+}
+
+// Opens a stream while the page is seen; a hidden tab holds no connection and catches up when it comes back.
+export class Stream {
+  constructor(address, handlers) {
+    this.address = address;
+    this.handlers = handlers;
+    this.source = null;
+    document.addEventListener('visibilitychange', () => (document.hidden ? this.close() : this.open()));
+    addEventListener('pagehide', () => this.close());
+    this.open();
+  }
+
+  open() {
+    if (this.source || this.over || document.hidden) return;
+    this.source = new EventSource(this.address());
+    for (const [name, handle] of Object.entries(this.handlers)) {
+      this.source.addEventListener(name, (event) => handle(event));
+    }
+    this.source.addEventListener('over', () => { this.over = true; this.close(); });
+    this.source.addEventListener('error', () => {
+      if (this.source?.readyState !== EventSource.CLOSED) return;
+      this.close();
+      setTimeout(() => this.open(), 3000);
+    });
+  }
+
+  close() {
+    this.source?.close();
+    this.source = null;
+  }
+
+  restart() {
+    this.over = false;
+    this.close();
+    this.open();
+  }
+}
+
+// Calls `work` soon, and never twice at the same time.
+export function debounced(work, pause) {
+  let timer = 0;
+  let busy = false;
+  let again = false;
+  const go = async () => {
+    timer = 0;
+    if (busy) { again = true; return; }
+    busy = true;
+    try { await work(); } catch (error) { console.info('not up to date:', error.message); }
+    busy = false;
+    if (again) { again = false; soon(); }
+  };
+  const soon = () => { timer ||= setTimeout(go, pause); };
+  return soon;
+}

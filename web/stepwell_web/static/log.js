@@ -1,0 +1,218 @@
+// The log viewer: pages that load when scrolled to, permalinks, find, follow, times and wrapping.
+
+import { fetchText, parseLines, parsePage } from './html.js';
+import { all, find, onKey, say } from './app.js';
+
+const PAGE = 500;
+const FLUSH = 120;
+
+export class Log {
+  constructor(panel) {
+    this.panel = panel;
+    this.box = find('#log', panel);
+    this.slug = panel.dataset.slug;
+    this.attempt = panel.dataset.attempt;
+    this.url = panel.dataset.url;
+    this.lines = Number(panel.dataset.lines);
+    this.waiting = [];
+    this.timer = 0;
+    this.follow = Boolean(panel.dataset.open);
+    this.hits = [];
+    this.hit = -1;
+    if (!this.box) return;
+    this.watch();
+    this.tools();
+    this.stickFollow();
+  }
+
+  query(more) {
+    return new URLSearchParams({ step: this.slug, attempt: this.attempt, ...more });
+  }
+
+  // Pages that are not there yet come when they are near.
+  watch() {
+    this.observer = new IntersectionObserver((seen) => {
+      for (const one of seen) if (one.isIntersecting) this.load(one.target);
+    }, { rootMargin: '3000px' });
+    for (const later of all('.later', this.box)) this.observer.observe(later);
+  }
+
+  load(list) {
+    list.loading ??= fetchText(`${this.url}/log?${this.query({ from: list.dataset.from })}`).then((text) => {
+      this.observer.unobserve(list);
+      list.replaceChildren(...all('li', parsePage(text)));
+      list.classList.remove('later');
+      this.paint();
+    }).catch(() => { list.loading = undefined; });
+    return list.loading;
+  }
+
+  async line(n) {
+    const id = `${this.slug}:${n}`;
+    if (!document.getElementById(id)) {
+      const list = all('.later', this.box).find((one) => n >= Number(one.dataset.from) && n < Number(one.dataset.from) + PAGE);
+      if (list) await this.load(list);
+    }
+    return document.getElementById(id);
+  }
+
+  async go(n) {
+    const line = await this.line(n);
+    if (!line) return;
+    all('.hit', this.box).forEach((one) => one.classList.remove('hit'));
+    line.classList.add('hit');
+    line.scrollIntoView({ block: 'center' });
+    this.setFollow(false);
+  }
+
+  // New lines are gathered and put in place together; they never animate.
+  add(html, last) {
+    this.waiting.push(html);
+    this.lines = last;
+    this.timer ||= setTimeout(() => this.flush(), document.visibilityState === 'visible' ? 16 : FLUSH);
+  }
+
+  flush() {
+    this.timer = 0;
+    const fresh = parseLines(this.waiting.splice(0).join(''));
+    find('.log-empty', this.box)?.remove();
+    for (const line of fresh) {
+      if (document.getElementById(line.id)) continue;
+      let list = this.box.lastElementChild;
+      if (!list || list.matches('.later') || list.childElementCount >= PAGE) {
+        list = document.createElement('ol');
+        this.box.append(list);
+      }
+      list.append(line);
+    }
+    const size = find('[data-size]', this.panel);
+    if (size) size.textContent = `${this.lines} lines`;
+    if (this.follow) this.end();
+  }
+
+  end() {
+    const bottom = this.panel.getBoundingClientRect().bottom;
+    if (bottom > innerHeight) { this.jumping = true; scrollBy({ top: bottom - innerHeight + 12, behavior: 'instant' }); }
+  }
+
+  stickFollow() {
+    if (!this.follow) return;
+    this.leave = new AbortController();
+    const stop = () => this.setFollow(false);
+    addEventListener('wheel', (event) => { if (event.deltaY < 0) stop(); }, { passive: true, signal: this.leave.signal });
+    addEventListener('touchmove', stop, { passive: true, signal: this.leave.signal });
+  }
+
+  setFollow(on) {
+    this.follow = on;
+    find('[data-toggle="follow"]', this.panel)?.setAttribute('aria-pressed', String(on));
+    if (on) this.end();
+  }
+
+  tools() {
+    this.panel.addEventListener('click', (event) => {
+      const button = event.target.closest('button, [data-first-error]');
+      if (button?.dataset.toggle) this.toggle(button);
+      else if (button?.dataset.find) this.step(Number(button.dataset.find));
+      else if (button?.matches('[data-copy-line]')) this.copy();
+      else if (event.target.matches('.log li')) this.pick(event);
+    });
+    const field = find('.log-find input', this.panel);
+    field?.addEventListener('input', () => { clearTimeout(this.typing); this.typing = setTimeout(() => this.search(field.value), 120); });
+    field?.addEventListener('keydown', (event) => {
+      if (event.key === 'Enter') { event.preventDefault(); this.step(event.shiftKey ? -1 : 1); }
+      if (event.key === 'Escape') { field.value = ''; this.search(''); field.blur(); }
+    });
+  }
+
+  toggle(button) {
+    const on = button.getAttribute('aria-pressed') !== 'true';
+    button.setAttribute('aria-pressed', String(on));
+    if (button.dataset.toggle === 'wrap') this.box.classList.toggle('wrap', on);
+    if (button.dataset.toggle === 'times') this.box.classList.toggle('no-times', !on);
+    if (button.dataset.toggle === 'follow') this.setFollow(on);
+  }
+
+  // The number in front of a line is its link.
+  pick(event) {
+    const line = event.target;
+    if (event.clientX - line.getBoundingClientRect().left > 56) return;
+    history.replaceState(history.state, '', `#${encodeURIComponent(this.slug)}:${line.dataset.n}`);
+    this.go(Number(line.dataset.n));
+  }
+
+  async copy() {
+    const url = new URL(location.href);
+    url.searchParams.set('step', this.slug);
+    await navigator.clipboard.writeText(url.href);
+    say('Link copied');
+  }
+
+  async search(text) {
+    this.text = text;
+    this.hits = [];
+    this.hit = -1;
+    if (text.trim()) {
+      const found = await fetchText(`${this.url}/find?${this.query({ q: text })}`).catch(() => '');
+      if (this.text !== text) return;
+      this.hits = found.split(' ').filter(Boolean).map(Number);
+    }
+    if (this.hits.length) await this.step(1);
+    else this.paint();
+  }
+
+  async step(by) {
+    if (!this.hits.length) return;
+    this.hit = (this.hit + by + this.hits.length) % this.hits.length;
+    const line = await this.line(this.hits[this.hit]);
+    this.setFollow(false);
+    line?.scrollIntoView({ block: 'center' });
+    this.paint();
+  }
+
+  // Matches are painted with highlights: the lines themselves stay as they are.
+  paint() {
+    const said = this.text?.trim() ? `${this.hits.length ? this.hit + 1 : 0}/${this.hits.length}` : '';
+    const output = find('.log-find output', this.panel);
+    if (output) output.textContent = said;
+    if (!CSS.highlights) return;
+    CSS.highlights.delete('found');
+    CSS.highlights.delete('found-current');
+    if (!this.text?.trim()) return;
+    const ranges = this.hits.slice(0, 2000).flatMap((n) => this.ranges(n));
+    CSS.highlights.set('found', new Highlight(...ranges));
+    CSS.highlights.set('found-current', new Highlight(...this.ranges(this.hits[this.hit] ?? -1)));
+  }
+
+  ranges(n) {
+    const line = document.getElementById(`${this.slug}:${n}`);
+    if (!line) return [];
+    const found = [];
+    const walker = document.createTreeWalker(line, NodeFilter.SHOW_TEXT, {
+      acceptNode: (node) => (node.parentElement.matches('time') ? NodeFilter.FILTER_REJECT : NodeFilter.FILTER_ACCEPT),
+    });
+    const needle = this.text.toLowerCase();
+    for (let node = walker.nextNode(); node; node = walker.nextNode()) {
+      const text = node.data.toLowerCase();
+      for (let at = text.indexOf(needle); at >= 0; at = text.indexOf(needle, at + needle.length)) {
+        const range = new Range();
+        range.setStart(node, at);
+        range.setEnd(node, at + needle.length);
+        found.push(range);
+      }
+    }
+    return found;
+  }
+
+  destroy() {
+    this.observer?.disconnect();
+    this.leave?.abort();
+    clearTimeout(this.timer);
+  }
+}
+
+export function logKeys(current) {
+  onKey('f', () => find('.log-find input')?.focus());
+  onKey('y', () => current()?.copy());
+  onKey('n', () => { const n = Number(current()?.panel.dataset.firstError); if (n) current().go(n); });
+}

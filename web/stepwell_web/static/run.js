@@ -1,0 +1,108 @@
+// The run page: opens steps without a new page, follows the open log, and keeps everything else up to date.
+
+import { fetchText, parsePage } from './html.js';
+import { Stream, debounced, merge } from './live.js';
+import { all, find, reveal } from './app.js';
+import { Log, logKeys } from './log.js';
+
+const panel = () => find('#log-panel');
+let log = panel() ? new Log(panel()) : null;
+let chosen = new URL(location.href).searchParams.has('step');
+let stream = null;
+
+const identity = () => (log ? log.panel.dataset.identity : '');
+
+function address() {
+  const [path, query] = document.body.dataset.stream.split('?');
+  const asked = new URLSearchParams(query);
+  if (log?.panel.dataset.open) {
+    asked.set('step', log.slug);
+    asked.set('attempt', log.attempt);
+    asked.set('line', String(log.lines));
+  }
+  return `${path}?${asked}`;
+}
+
+function pageAddress() {
+  const url = new URL(location.href);
+  url.hash = '';
+  if (chosen && log) url.searchParams.set('step', log.slug);
+  else url.searchParams.delete('step');
+  return url;
+}
+
+// Puts a fresh page's parts in place; the log only when it is another one, or has ended.
+function take(page, force = false) {
+  merge(page);
+  const fresh = find('#log-panel', page);
+  if (fresh && (force || !panel() || fresh.dataset.identity !== identity())) {
+    const following = log?.follow;
+    log?.destroy();
+    if (panel()) panel().replaceWith(document.adoptNode(fresh));
+    else { location.reload(); return; }
+    log = new Log(panel());
+    reveal();
+    if (following && log.box) log.end();
+    stream?.restart();
+  } else {
+    reveal();
+  }
+}
+
+const update = debounced(async () => {
+  const url = pageAddress();
+  url.searchParams.set('have', identity());
+  take(parsePage(await fetchText(url)));
+}, 60);
+
+async function openStep(link, push) {
+  const url = new URL(link, location.href);
+  const page = parsePage(await fetchText(url));
+  chosen = url.searchParams.has('step');
+  if (push) history.pushState(null, '', url);
+  const go = () => take(page, true);
+  if (document.startViewTransition && !matchMedia('(prefers-reduced-motion: reduce)').matches) {
+    document.startViewTransition(go);
+  } else go();
+}
+
+document.addEventListener('click', (event) => {
+  const link = event.target.closest('a[data-step]');
+  if (!link || event.defaultPrevented || event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
+  event.preventDefault();
+  const href = link.getAttribute('href');
+  openStep(href, true).catch(() => location.assign(href));
+});
+addEventListener('popstate', () => openStep(location.href, false).then(toLine).catch(() => location.reload()));
+
+// #step:line opens the step and shows the line.
+async function toLine() {
+  const hash = decodeURIComponent(location.hash.slice(1));
+  const at = hash.lastIndexOf(':');
+  const [slug, line] = [hash.slice(0, at), Number(hash.slice(at + 1))];
+  if (at < 1 || !Number.isInteger(line)) return;
+  if (!log || log.slug !== slug) {
+    const url = new URL(location.href);
+    url.searchParams.set('step', slug);
+    url.searchParams.set('from', String(line));
+    await openStep(url.href, false);
+  }
+  await log?.go(line);
+}
+addEventListener('hashchange', toLine);
+toLine();
+logKeys(() => log);
+
+// Keep the selected step in view in its list, without moving the page.
+all('.steps [aria-current]').forEach((row) => {
+  const list = row.closest('.steps');
+  if (row.offsetTop > list.clientHeight) list.scrollTop = row.offsetTop - list.clientHeight / 2;
+});
+
+if (document.body.dataset.stream) {
+  stream = new Stream(address, {
+    run: update,
+    lines: (event) => log?.add(event.data, Number(event.lastEventId.split(':')[1])),
+    over: () => setTimeout(update, 50),
+  });
+}

@@ -1,0 +1,50 @@
+"""Server-sent events as a plain ASGI response: one task, bytes as they come, and an end for clients that do not read."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+KEEP_ALIVE_SECONDS = 15.0
+SLOW_SECONDS = 20.0
+"""A client that takes none of its data for so long is dropped; it may come back and resume."""
+KEEP_ALIVE = b": still here\n\n"
+
+
+class EventStream(Response):
+    """Sends what `source` yields until it ends, the client leaves, or stops reading."""
+
+    media_type = "text/event-stream"
+
+    def __init__(self, source: AsyncGenerator[bytes, None]) -> None:
+        super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+        del self.headers["content-length"]
+        self._source = source
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        sender = asyncio.ensure_future(self._send(send))
+        leaver = asyncio.ensure_future(_left(receive))
+        try:
+            await asyncio.wait((sender, leaver), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            leaver.cancel()
+            sender.cancel()
+            results = await asyncio.gather(sender, leaver, return_exceptions=True)
+            await self._source.aclose()
+        for result in results:
+            if isinstance(result, Exception) and not isinstance(result, TimeoutError | OSError):
+                raise result
+
+    async def _send(self, send: Send) -> None:
+        await send({"type": "http.response.body", "body": b"retry: 1000\n\n", "more_body": True})
+        async for data in self._source:
+            async with asyncio.timeout(SLOW_SECONDS):
+                await send({"type": "http.response.body", "body": data, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _left(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,104 @@
+"""Jinja templates, what they may call, and the addresses of static files.
+
+Everything is escaped unless the code that made it says it is HTML (`Markup`): graph, icons and log lines do.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from stepwell.ci.views import RunSummary
+from stepwell_web import times
+from stepwell_web.icons import icon, state_icon
+
+HERE = Path(__file__).parent
+STATIC = HERE / "static"
+_WORDS = {
+    "queued": "Queued", "running": "Running", "waiting": "Waiting", "paused": "Paused", "passed": "Passed", "failed": "Failed",
+    "cancelled": "Cancelled", "diverged": "Diverged", "retrying": "Retrying", "skipped": "Skipped",
+}  # fmt: skip
+_DEEDS = {"push": "pushed", "tag": "tagged", "cron": "by schedule", "manual": "started"}
+
+
+class Templates:
+    """The pages' templates with the clock they read."""
+
+    def __init__(self, now: Callable[[], float] = time.time) -> None:
+        self.now = now
+        self._env = Environment(
+            loader=FileSystemLoader(HERE / "templates"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._env.globals.update(icon=icon, state_icon=state_icon, static=static, moment=self.moment)
+        self._env.filters.update(
+            initials=initials, word=word, tone=tone, deed=lambda kind: _DEEDS.get(kind, kind), title=title,
+            took=self.took, size=times.size,
+        )  # fmt: skip
+
+    def render(self, template: str, values: Mapping[str, Any]) -> str:
+        """Render a page."""
+        return self._env.get_template(template).render(values)
+
+    def moment(self, at: float, precise: bool = False) -> Markup:
+        """Write a moment: relative words, the exact time in the tooltip and for machines."""
+        text = times.clock(at) if precise else times.relative(at, self.now())
+        return Markup('<time datetime="{}" title="{}">{}</time>').format(times.iso(at), times.exact(at), text)
+
+    def took(self, run: RunSummary) -> str:
+        """How long a run has taken, up to now if it goes on."""
+        return times.duration((run.ended_at or self.now()) - (run.started_at or run.created_at))
+
+
+def word(run: RunSummary) -> str:
+    """Say the state of a run in one word; a run that goes on after a failed step is failing."""
+    return "Failing" if tone(run) == "failed" and run.state != "failed" else _WORDS[run.state]
+
+
+def tone(run: RunSummary) -> str:
+    """Say which state's shape and colour a run bears."""
+    return "failed" if run.state == "running" and run.counts.get("failed") else run.state
+
+
+def state_word(state: str) -> str:
+    """Say the state of a step in one word."""
+    return _WORDS.get(state, state)
+
+
+def title(run: RunSummary) -> str:
+    """Say what a run is about: the commit's message where there is one."""
+    return run.title or run.message or run.pipeline
+
+
+def initials(name: str) -> str:
+    """Shorten a name to one or two letters."""
+    words = [w for w in name.replace("-", " ").replace(".", " ").replace("_", " ").split() if w]
+    return ("".join(w[0] for w in words[:2]) if len(words) > 1 else name[:2]).upper()
+
+
+@cache
+def static(name: str) -> str:
+    """Address of a static file, with its content in it so that browsers may keep it for ever."""
+    return f"/static/{name}?v={fingerprint(name)}"
+
+
+@cache
+def fingerprint(name: str) -> str:
+    """Short hash of a static file."""
+    return hashlib.sha256((STATIC / name).read_bytes()).hexdigest()[:10]
+
+
+def as_json(value: Any) -> str:
+    """Write a step's result for people."""
+    return value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)
+
+

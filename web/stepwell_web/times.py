@@ -1,0 +1,63 @@
+"""Durations and moments in words for people; the exact value always stands beside them in the page."""
+
+from datetime import UTC, datetime
+
+
+def duration(seconds: float | None) -> str:
+    """Write a length of time as people say it: `0.4s`, `12s`, `1m 32s`, `3h 05m`, `2d 4h`."""
+    if seconds is None:
+        return ""
+    if seconds < 0.9995:
+        return f"{max(seconds, 0) * 1000:.0f}ms"
+    if seconds < 9.95:
+        return f"{seconds:.1f}s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m {whole % 60:02d}s"
+    if whole < 86400:
+        return f"{whole // 3600}h {whole % 3600 // 60:02d}m"
+    return f"{whole // 86400}d {whole % 86400 // 3600}h"
+
+
+def relative(at: float, now: float) -> str:
+    """Say how long ago, or in how long, a moment is."""
+    gap = now - at
+    if abs(gap) < 45:
+        return "just now" if gap >= 0 else "in a moment"
+    for size, word in ((86400.0, "day"), (3600.0, "h"), (60.0, "min")):
+        if abs(gap) >= size * 0.98:
+            n = round(abs(gap) / size)
+            text = f"{n} {word}{'s' if word == 'day' and n > 1 else ''}"
+            break
+    else:
+        text = "1 min"
+    if abs(gap) > 30 * 86400:
+        return f"{datetime.fromtimestamp(at, UTC):%-d %b %Y}"
+    return f"{text} ago" if gap > 0 else f"in {text}"
+
+
+def iso(at: float) -> str:
+    """Write a moment for machines: ISO 8601 in UTC."""
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def exact(at: float) -> str:
+    """Write a moment exactly, for the tooltip beside a relative one."""
+    return f"{datetime.fromtimestamp(at, UTC):%-d %B %Y, %H:%M:%S} UTC"
+
+
+def clock(at: float) -> str:
+    """Write the time of day of a log line."""
+    return f"{datetime.fromtimestamp(at, UTC):%H:%M:%S}"
+
+
+def size(n: int) -> str:
+    """Write a number of bytes."""
+    value = float(n)
+    for unit in ("B", "kB", "MB"):
+        if value < 1000:
+            return f"{n} B" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} GB"

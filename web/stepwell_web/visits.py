@@ -1,0 +1,140 @@
+"""A request with the person behind it: what every handler is given."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+from urllib.parse import quote
+
+from fastapi import Depends, Request
+from starlette.datastructures import FormData
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from stepwell.ci.services import Services
+from stepwell.errors import Invalid
+from stepwell.tenants.actors import NOBODY, Actor
+from stepwell_web.live import Hub
+from stepwell_web.templating import Templates
+
+COOKIE = "stepwell"
+SESSION_SECONDS = 30 * 86400
+
+
+class SigninNeeded(Exception):  # noqa: N818 - a way to go, not a failure
+    """The page is for people who are known; they are led to the sign-in first."""
+
+
+@dataclass(frozen=True)
+class Web:
+    """What the app holds: the services, its templates and its live news."""
+
+    services: Services
+    templates: Templates
+    hub: Hub
+    wall: str = ""
+
+    @property
+    def base(self) -> str:
+        """Address that people use."""
+        return self.services.settings.base_url
+
+
+@dataclass(frozen=True)
+class Visit:
+    """One request of one actor."""
+
+    request: Request
+    web: Web
+    actor: Actor
+
+    @property
+    def services(self) -> Services:
+        """The product behind the pages."""
+        return self.web.services
+
+    def page(self, template: str, *, crumbs: list[tuple[str, str]], status: int = 200, **values: Any) -> HTMLResponse:
+        """Render a page with the chrome of this visitor."""
+        return HTMLResponse(self.web.templates.render(template, self._chrome(crumbs) | values), status)
+
+    def _chrome(self, crumbs: list[tuple[str, str]]) -> dict[str, Any]:
+        known = self.actor.signed_in
+        return {
+            "me": self.actor,
+            "crumbs": crumbs,
+            "wall": self.web.wall,
+            "base": self.web.base,
+            "inbox": self.services.runs.inbox_count(self.actor) if known else 0,
+            "places": self.services.catalog.list(self.actor) if known else [],
+        }
+
+
+def web_of(request: Request) -> Web:
+    """Return what the app holds."""
+    web: Web = request.app.state.web
+    return web
+
+
+def actor_of(request: Request) -> Actor:
+    """Find out who asks: a token in the header, else the session's cookie."""
+    tenants = web_of(request).services.tenants
+    scheme, _, secret = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        return tenants.tokens.actor(secret.strip()) or NOBODY
+    cookie = request.cookies.get(COOKIE)
+    return (tenants.sessions.actor(cookie) if cookie else None) or NOBODY
+
+
+def any_visit(request: Request) -> Visit:
+    """Take a visit of anybody."""
+    return Visit(request, web_of(request), actor_of(request))
+
+
+def visit(request: Request) -> Visit:
+    """Take a visit of somebody known, or lead them to the sign-in."""
+    found = any_visit(request)
+    if not found.actor.signed_in:
+        raise SigninNeeded
+    return found
+
+
+async def form(request: Request) -> FormData:
+    """Read the form of a POST."""
+    return await request.form(max_files=0, max_fields=200)
+
+
+Visiting = Annotated[Visit, Depends(visit)]
+AnyVisit = Annotated[Visit, Depends(any_visit)]
+Form = Annotated[FormData, Depends(form)]
+
+
+def text(form: FormData, name: str, default: str | None = None) -> str:
+    """Return a field of a form; without a default it must be there."""
+    value = form.get(name, default)
+    if not isinstance(value, str):
+        raise Invalid(f"The form has no field {name!r}. Load the page again.")
+    return value
+
+
+def words(value: str) -> tuple[str, ...]:
+    """Split what people write into a list: by commas or spaces."""
+    return tuple(value.replace(",", " ").split())
+
+
+def to(path: str) -> RedirectResponse:
+    """Go on with another page after a form."""
+    return RedirectResponse(quote(path, safe="/?=&#:~%+-._@!$'()*;,[]"), 303)
+
+
+def own_path(value: str | None) -> str:
+    """Return a path of ours to go to, never another site."""
+    if value and value.startswith("/") and not value.startswith(("//", "/\\")) and "\n" not in value and "\r" not in value:
+        return value
+    return "/"
+
+
+def signed_in(visit: Visit, session: str, path: str) -> Response:
+    """Answer a sign-in: set the cookie and go on."""
+    answer = to(path)
+    secure = visit.web.base.startswith("https:")
+    answer.set_cookie(COOKIE, session, max_age=SESSION_SECONDS, httponly=True, samesite="lax", secure=secure, path="/")
+    return answer
+
+
