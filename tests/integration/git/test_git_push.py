@@ -1,6 +1,7 @@
 """Pushes with a stock client: hooks, refusals, races, broken connections."""
 
 import asyncio
+import contextlib
 import gzip
 import os
 import socket
@@ -33,8 +34,13 @@ def leftovers(origin: Path) -> list[str]:
     return [str(path) for path in origin.rglob("*") if "tmp_" in path.name or path.name.endswith(".lock")]
 
 
-def git_children() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children(recursive=True) if "receive-pack" in " ".join(child.cmdline())]
+def git_children() -> list[str]:
+    """Return the command lines of receive-pack processes below this one that are alive."""
+    lines = []
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):  # ended meanwhile, or dead and not yet waited for
+            lines.append(" ".join(child.cmdline()))
+    return [line for line in lines if "receive-pack" in line]
 
 
 def test_handler_sees_the_push_before_and_after(server: Any, client: Any) -> None:
