@@ -62,6 +62,7 @@ QUIET_TYPES = frozenset({"CommandFailed", "Rejected", "ApprovalTimeout", "EventT
 _BY_KIND: dict[str, dict[str, type[StepFailed]]] = {
     "approval": {"Rejected": Rejected, "ApprovalTimeout": ApprovalTimeout},
     "event": {"EventTimeout": EventTimeout},
+    "run": {"Rejected": Rejected, "ApprovalTimeout": ApprovalTimeout},
 }
 
 

@@ -83,17 +83,16 @@ def _turn(wire: Wire, head: dict[str, Any]) -> None:
 
 
 def _play(turn: Turn, entries: list[Any], wire: Wire, outer: asyncio.AbstractEventLoop) -> None:
-    def receive() -> None:
-        for line in wire.read_ready():
+    def apply(lines: list[Any]) -> None:
+        for line in lines:
             for entry in line:
                 turn.deliver(entry)
             turn.flush()
 
     def begin() -> None:
         turn.replay(entries)
-        outer.add_reader(wire.sock.fileno(), receive)
-        if wire.buffered():
-            receive()
+        apply(wire.read_buffered())
+        outer.add_reader(wire.sock.fileno(), lambda: apply(wire.read_ready()))
 
     outer.call_soon(begin)
     outer.run_forever()

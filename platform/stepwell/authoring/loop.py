@@ -157,7 +157,7 @@ class Loop(asyncio.AbstractEventLoop):
         self.now = 0.0
         self.inside = False
         self.drains = 0
-        self.alive: dict[asyncio.Future[Any], None] = {}
+        self.alive: dict[asyncio.Task[Any], None] = {}
         self.timers: dict[str, LoopTimer] = {}
         self._ready: deque[asyncio.Handle] = deque()
         self._numbers = 0
@@ -183,7 +183,7 @@ class Loop(asyncio.AbstractEventLoop):
         task.add_done_callback(self._bury)
         return task
 
-    def _bury(self, task: asyncio.Future[Any]) -> None:
+    def _bury(self, task: asyncio.Task[Any]) -> None:
         self.alive.pop(task, None)
 
     # Callbacks and timers

@@ -17,6 +17,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from stepwell.authoring import places
 from stepwell.authoring.code import Files
 from stepwell.authoring.event import Event
 from stepwell.authoring.failures import NotDurable, describe_error, failure_of
@@ -178,8 +179,8 @@ class Turn:
     # What the code asks
 
     def ask(
-        self, kind: str, name: str, fingerprint: str, options: dict[str, Any] | None = None, *, due: float | None = None,
-        work: Work | None = None,
+        self, kind: str, name: str, fingerprint: str, options: dict[str, Any] | None = None, *,
+        due: float | None = None, work: Work | None = None,
     ) -> StepFuture:  # fmt: skip
         """Register a step and return its future."""
         if not self.loop.inside or asyncio._get_running_loop() is not self.loop:
@@ -250,13 +251,7 @@ class Turn:
             step.set_result(value)
 
     def _where(self) -> str:
-        frame: Any = sys._getframe(2)
-        names = self._files.names
-        while frame is not None:
-            if frame.f_code.co_filename in names:
-                return f"{frame.f_code.co_filename}:{frame.f_lineno}"
-            frame = frame.f_back
-        return ""
+        return places.of_frame(sys._getframe(2), self._files.names)
 
     # What the loop tells
 
@@ -340,16 +335,14 @@ class Turn:
         if main.done():
             self._end(*self._verdict(main))
             return
-        frames = main.get_stack()
-        where = next((f"{f.f_code.co_filename}:{f.f_lineno}" for f in reversed(frames)
-                      if f.f_code.co_filename in self._files.names), self._files.root)  # fmt: skip
+        where = places.of_task(main, self._files.names) or self._files.root
         self._end("failed", _failure("Stuck", _STUCK.format(where=where)))
 
     def _diverge(self, key: str, *facts: str) -> None:
         """Report and leave at once, before the code sees anything of it."""
         message = (
-            f"Step {key!r} does not match the journal: {'; '.join(facts)}. Each time it is replayed, run() must ask the "
-            "same steps with the same settings: take time, randomness and outside data from step calls."
+            f"Step {key!r} does not match the journal: {'; '.join(facts)}. Each time it is replayed, run() must ask "
+            "the same steps with the same settings: take time, randomness and outside data from step calls."
         )
         self._wire.put(encode(["diverged", message, key]))
         self._wire.flush()

@@ -6,14 +6,13 @@ is read. A function that holds the interpreter lock for long, like a catastrophi
 thread too: then faulthandler, which needs no lock, writes its dump into the socket and ends the process.
 """
 
-import asyncio
 import faulthandler
 import sys
 import threading
 import time
 from collections.abc import Callable, Collection
-from typing import Any
 
+from stepwell.authoring import places
 from stepwell.authoring.loop import Loop
 from stepwell.authoring.wire import Wire, encode
 
@@ -63,13 +62,6 @@ class Watchdog:
         return self.loop.drains if self.loop is not None and self.loop.inside else None
 
     def _where(self) -> str:
-        frame: Any = sys._current_frames().get(self._ident)
-        while frame is not None:
-            if frame.f_code.co_filename in self._names:
-                return f"{frame.f_code.co_filename}:{frame.f_lineno}"
-            frame = frame.f_back
-        task = asyncio.tasks._current_tasks.get(self.loop) if self.loop is not None else None  # type: ignore[attr-defined]
-        for found in reversed(task.get_stack() if task is not None else []):
-            if found.f_code.co_filename in self._names:
-                return f"{found.f_code.co_filename}:{found.f_lineno}"
-        return ""
+        place = places.of_frame(sys._current_frames().get(self._ident), self._names)
+        tasks = list(self.loop.alive) if self.loop is not None and not place else []
+        return next(filter(None, [place, *(places.of_task(task, self._names) for task in tasks)]), "")

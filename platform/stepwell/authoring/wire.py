@@ -37,15 +37,14 @@ class Wire:
         return decode(line.decode())
 
     def read_ready(self) -> list[Any]:
-        """Receive once and give the lines that are complete."""
-        data = self._buffer + self._receive()
-        lines, end, rest = data.rpartition(b"\n")
-        self._buffer = rest
-        return [decode(line) for line in lines.decode().split("\n")] if end else []
+        """Receive once and give the lines that are complete; for when the socket is readable."""
+        self._buffer += self._receive()
+        return self.read_buffered()
 
-    def buffered(self) -> bool:
-        """Say whether bytes were received behind the last line that was read."""
-        return b"\n" in self._buffer
+    def read_buffered(self) -> list[Any]:
+        """Give the lines that came together with one that was read before."""
+        lines, end, self._buffer = self._buffer.rpartition(b"\n")
+        return [decode(line) for line in lines.decode().split("\n")] if end else []
 
     def _receive(self) -> bytes:
         try:

@@ -1,0 +1,224 @@
+"""Every program takes the same way at each replay, in fresh processes, from every place of its journal."""
+
+import random
+
+import pytest
+
+from stepwell.authoring.rehearsal import Rehearsal, bare, traced
+
+COMMON = '''
+import asyncio, random, time
+from asyncio import gather
+from stepwell import EventTimeout, Pipeline, StepFailed
+
+jitter = random.Random()
+
+async def work(value, longest=0.004):
+    await asyncio.sleep(jitter.random() * longest)
+    return value
+
+def thread(value):
+    time.sleep(jitter.random() * 0.003)
+    return value
+
+async def boom(value):
+    await asyncio.sleep(jitter.random() * 0.004)
+    raise ValueError(value)
+
+class Ship(Pipeline):
+    async def run(self, event, step):
+'''
+
+PROGRAMS = {
+    "gather": """
+        return await gather(*[step.do("a", work, i) for i in range(5)], step.do("b", thread, 7))
+""",
+    "wait_first": """
+        tasks, out = {asyncio.create_task(step.do("w", work, i)) for i in range(5)}, []
+        while tasks:
+            done, tasks = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                print(task.result())
+                out.append(await step.do("after", work, task.result()))
+        return out
+""",
+    "as_completed": """
+        async def two(i):
+            return await step.do("y", work, 10 * await step.do("x", work, i))
+        for one in asyncio.as_completed([two(i) for i in range(4)]):
+            print(await one)
+        for one in asyncio.as_completed([step.do("z", work, i) for i in range(4)], timeout=60):
+            print(await one)
+""",
+    "task_group": """
+        async def three(i):
+            for k in range(3):
+                print(i, await step.do(f"t{i}", work, k))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for i in range(3):
+                    group.create_task(three(i))
+                group.create_task(step.do("bad", boom, "x", retries=0))
+        except* StepFailed as group:
+            print([str(error) for error in group.exceptions])
+        return await step.do("cleanup", work, 1)
+""",
+    "timeouts": """
+        out = []
+        for i in range(4):
+            try:
+                async with asyncio.timeout(0.003):
+                    out.append(await step.do("k", work, i, 0.1))
+            except TimeoutError:
+                out.append(await step.do("late", work, i))
+            try:
+                out.append(await asyncio.wait_for(step.do("s", work, i, 0.1), 0.002))
+            except TimeoutError:
+                print("late", i)
+        return len(out)
+""",
+    "shield": """
+        task = asyncio.ensure_future(step.do("slow", work, "v", 0.2))
+        try:
+            await asyncio.wait_for(asyncio.shield(task), 0.005)
+        except TimeoutError:
+            print("shielded", await step.do("mid", work, 1))
+        return await task
+""",
+    "losers_are_cancelled": """
+        async def racer(i):
+            try:
+                for k in range(3):
+                    await step.do(f"r{i}", work, k)
+                return i
+            except asyncio.CancelledError:
+                await step.do(f"undo{i}", work, i)
+                raise
+        tasks = [asyncio.create_task(racer(i)) for i in range(4)]
+        done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in pending:
+            task.cancel()
+        print([repr(x) for x in await gather(*pending, return_exceptions=True)], len(done) > 0)
+""",
+    "sets": """
+        class Thing:
+            def __init__(self, name):
+                self.name = name
+        for thing in {Thing(i) for i in range(8)}:
+            await step.do("thing", work, thing.name)
+        tasks = {asyncio.create_task(step.do(n, work, n), name=n) for n in {"alpha", "beta", "gamma", "delta"}}
+        for task in tasks:
+            print(await task)
+        groups = {gather(step.do("c", work, i), step.do("d", work, i)) for i in range(4)}
+        done, _ = await asyncio.wait(groups)
+        for group in done:
+            print(await step.do("e", work, group.result()))
+""",
+    "all_tasks": """
+        for i in range(4):
+            asyncio.create_task(step.do("bg", work, i, 0.01))
+        await step.do("a", work, 1)
+        for task in asyncio.all_tasks():
+            if task is not asyncio.current_task():
+                await task
+                print(await step.do("seen", work, task.get_name()))
+""",
+    "commands": """
+        async def one(i):
+            await step.run(f"c{i}", f"echo {i}")
+            return i
+        tasks, out = {asyncio.create_task(one(i)) for i in range(6)}, []
+        while tasks:
+            done, tasks = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            out += [task.result() for task in done]
+        print(out, step.random(), step.uuid(), step.now().isoformat())
+        await gather(*[step.sleep(f"z{i}", 5 - i) for i in range(5)], asyncio.sleep(3))
+""",
+    "events": """
+        async def waiter(name):
+            value = await step.wait_for_event(name, type="go")
+            await step.do("got " + name, work, value)
+            return name, value
+        print(await gather(waiter("a"), waiter("b")))
+        try:
+            await step.wait_for_event("c", type="never", timeout="2 hours")
+        except EventTimeout as error:
+            print(error)
+        return await step.wait_for_event("kept", type="go")
+""",
+    "retries": """
+        results = await gather(
+            *[step.do("m", boom if i % 2 else work, i, retries=2) for i in range(4)], return_exceptions=True
+        )
+        print([str(result) for result in results])
+""",
+    "locks_and_queues": """
+        queue, limit, out = asyncio.Queue(), asyncio.Semaphore(2), []
+        async def worker(n):
+            while True:
+                i = await queue.get()
+                async with limit:
+                    out.append([n, await step.do("job", work, i)])
+                queue.task_done()
+        workers = [asyncio.create_task(worker(i)) for i in range(3)]
+        for i in range(7):
+            queue.put_nowait(i)
+        await queue.join()
+        print(out)
+        for one in workers:
+            one.cancel()
+""",
+    "generators": """
+        async def numbers():
+            try:
+                for i in range(5):
+                    yield await step.do("g", work, i)
+            finally:
+                await step.do("closed", work, 0)
+        async for value in numbers():
+            if value == 2:
+                break
+        print(await step.do("x", work, value))
+""",
+    "cancel": """
+        try:
+            await step.approval("never")
+        finally:
+            print(await gather(step.do("c1", work, 1), step.do("c2", work, 2)))
+""",
+}
+ACTIONS: dict[str, list[tuple[object, ...]]] = {"events": [("event", "go", n) for n in "ABC"], "cancel": [("cancel",)]}
+
+
+def rehearse(program: str, seed: int) -> Rehearsal:
+    files = {"pipeline.py": COMMON + PROGRAMS[program]}
+    return Rehearsal(files, actions=list(ACTIONS.get(program, [])), choose=random.Random(seed))
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_replay_from_every_prefix_repeats_the_first_play(program: str) -> None:
+    first = rehearse(program, 1)
+    end = first.play()
+    assert end[:2] == (["end", "cancelled"] if program == "cancel" else ["end", "passed"]), end
+    told, delivered = traced(first.commands), bare(first.journal)
+    lengths = sorted({len(delivered), *random.Random(2).sample(range(1, len(delivered)), min(4, len(delivered) - 1))})
+    for length in lengths:
+        again = traced(first.replay(delivered[:length]))
+        assert again == told[: len(again)], f"after {length} of {len(delivered)} entries"
+    assert again == told
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_a_run_killed_again_and_again_ends_as_if_it_were_not(program: str) -> None:
+    run = rehearse(program, 3)
+    end: list[object] = []
+    kill_at = 2
+    while not end:
+        end = run.play(kill_at=kill_at)
+        kill_at = len(run.journal) + max(2, len(run.journal) // 3)
+    assert end[:2] == (["end", "cancelled"] if program == "cancel" else ["end", "passed"]), end
+    done = [entry[3] for entry in run.journal if entry[2] == "done"]
+    assert len(done) == len(set(done)), "a step that was seen as completed ran again"
+    told = traced(run.replay(bare(run.journal)))
+    assert told[-1] == end
+    assert told == traced(run.replay(bare(run.journal)))
