@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 import stepwell.authoring
+from stepwell_runners import package_index
 from stepwell_runners.root import STEPWELL
 
 
@@ -18,13 +19,21 @@ def _library() -> dict[str, Path]:
     return {name: path for name, path in parts.items() if path.exists()}
 
 
+def _upstream() -> str | None:
+    return os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy") or None
+
+
 @dataclass(frozen=True)
 class IsolateOptions:
-    """`exceptions` and `upstream` are for hosts that reach the package index through a private address or a proxy."""
+    """`exceptions` and `upstream` serve hosts that reach the package index by a private address or through a proxy."""
 
     wall: Literal["full", "none"] = "full"
-    exceptions: frozenset[str] = frozenset()  # host or host:port that the egress proxy may reach although not public
-    upstream: str | None = None  # http://host:port of a proxy that the egress proxy itself must use
+    exceptions: frozenset[str] = field(
+        default_factory=package_index.hosts
+    )  # host or host:port, reached although private
+    upstream: str | None = field(
+        default_factory=_upstream
+    )  # http://host:port of a proxy that the proxy itself must use
     entry: str = "stepwell.authoring.isolate:serve"
     library: Mapping[str, Path] = field(default_factory=_library)  # name below /opt/stepwell/lib → file or directory
     isolates_per_zygote: int = 1_000
