@@ -37,8 +37,8 @@ def demo(
 ) -> None:
     """Start a server, push an example with git, follow its run, and wait for your approval in the browser."""
     with _server(state, port) as server, _client(server) as client:
-        if server.wall:
-            _banner(server.wall)
+        if server.rooms.wall:
+            _banner(server.rooms.wall)
         story = _prepare(server, client)
         view = story.tell(approve=once)
         if json:
@@ -75,8 +75,8 @@ def _client(server: "Server") -> Iterator["Client"]:
     from stepwell.cli.client import Client
     from stepwell.cli.logins import Login
 
-    token = server.token("demo", scopes=("read", "write", "approve", "manage"), days=1)
-    with Client(Login(server.url, token)) as client:
+    token = server.rooms.token("demo", scopes=("read", "write", "approve", "manage"), days=1)
+    with Client(Login(server.rooms.settings.base_url, token)) as client:
         yield client
 
 
@@ -120,7 +120,7 @@ class Story:
         from stepwell.cli.follow import Follower
         from stepwell.cli.runs import OverHttp
 
-        stop = self.server.services.logs.follow(self._grown)
+        stop = self.server.rooms.services.logs.follow(self._grown)
         with tempfile.TemporaryDirectory(prefix="stepwell-demo-") as moment:
             sha = self._push(Path(moment) / EXAMPLE)
         run = self._run_of(sha)
@@ -138,7 +138,7 @@ class Story:
             self.first_output = time.monotonic()
 
     def _push(self, folder: Path) -> str:
-        url = f"{self.server.url}/{TENANT}/{EXAMPLE}.git"
+        url = f"{self.server.rooms.settings.base_url}/{TENANT}/{EXAMPLE}.git"
         say(f"$ git push {url} main", "bold")
         self._git(folder.parent, "clone", "--quiet", url, str(folder))
         shutil.copytree(example(EXAMPLE), folder, dirs_exist_ok=True)
@@ -152,7 +152,9 @@ class Story:
 
     def _git(self, folder: Path, *arguments: str, shown: bool = False) -> str:
         """Run the real git client; the token travels in its environment, where no other user sees it."""
-        environment = os.environ | _identity() | _credentials(self.server.url, self.client.login.token)
+        environment = (
+            os.environ | _identity() | _credentials(self.server.rooms.settings.base_url, self.client.login.token)
+        )
         try:
             done = subprocess.run(
                 ["git", *arguments], cwd=folder, env=environment, timeout=PUSH_SECONDS, check=False,
@@ -179,9 +181,9 @@ class Story:
                 f"/runs/{view['id']}/decisions", key=waiting["key"], approve=True, comment="stepwell demo --once"
             )
             return
-        page = f"{self.server.url}{view['url']}"
+        page = f"{self.server.rooms.settings.base_url}{view['url']}"
         say(f"\nThe run waits for you: {waiting['name']}", "bold yellow")
-        say(f"  open     {self.server.link(page)}")
+        say(f"  open     {self.server.rooms.link(page)}")
         say(f"  the run  {page}")
         say(
             "Take your time: it costs a row on disk. Ctrl-C stops the server; the run waits for the next demo.\n", "dim"
@@ -207,7 +209,7 @@ class Story:
 
 
 def _stay(server: "Server") -> None:
-    say(f"The server stays up at {server.url} until Ctrl-C.", "dim")
+    say(f"The server stays up at {server.rooms.settings.base_url} until Ctrl-C.", "dim")
     try:
         while True:
             time.sleep(1)

@@ -106,7 +106,9 @@ def _isolates(settings: "Settings") -> list[Diagnosis]:
             await isolates.start()
             try:
                 return [
-                    Diagnosis(one.name, one.ok, one.detail, one.remedy, one.name == "wall")
+                    Diagnosis(
+                        one.name, one.ok, one.detail, one.remedy, one.name == "wall" and not settings.trust_all_code
+                    )
                     for one in await isolates.probe()
                 ]
             finally:

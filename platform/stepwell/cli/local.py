@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from stepwell.cli.compose import Rooms
     from stepwell.cli.worktree import WorkTree
 
-TENANT = "local"
+TENANT = "home"
 
 
 def run(
@@ -82,7 +82,7 @@ class _Local:
 
     def __init__(self, rooms: "Rooms", tree: "WorkTree") -> None:
         self.services = rooms.services
-        self.actor = rooms.admin(TENANT)
+        self.actor = rooms.admin()
         self.tree = tree
         self.run = ""
 

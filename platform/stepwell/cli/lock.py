@@ -31,20 +31,29 @@ class StateLock:
                 f"Another server (pid {other.get('pid', 'unknown')}) uses {self.state}. "
                 "Stop it, or give this one a directory of its own with STEPWELL_STATE."
             ) from error
-        self.tell(None)
+        _write(self._descriptor, None)
         return self
-
-    def tell(self, url: str | None) -> None:
-        """Write down who holds the lock, and the address once it answers."""
-        content = json.dumps({"pid": os.getpid(), "url": url}).encode()
-        os.pwrite(self._descriptor, content, 0)
-        os.ftruncate(self._descriptor, len(content))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         os.ftruncate(self._descriptor, 0)
         os.close(self._descriptor)
+
+
+def tell_address(state: Path, url: str) -> None:
+    """Write down where the server on this directory answers. For whoever holds the lock."""
+    descriptor = os.open(_path(state), os.O_RDWR | os.O_CLOEXEC)
+    try:
+        _write(descriptor, url)
+    finally:
+        os.close(descriptor)
+
+
+def _write(descriptor: int, url: str | None) -> None:
+    content = json.dumps({"pid": os.getpid(), "url": url}).encode()
+    os.pwrite(descriptor, content, 0)
+    os.ftruncate(descriptor, len(content))
 
 
 def running_url(state: Path) -> str | None:

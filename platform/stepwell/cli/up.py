@@ -27,7 +27,7 @@ def up(
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopping.set())
     with Server.start(settings) as server:
-        link = server.link()
+        link = server.rooms.link()
         sign_in_here(server)
         if json:
             _tell_programs(server, link)
@@ -41,11 +41,11 @@ def up(
 
 def tell(server: "Server", link: str) -> None:
     """Say where the server is and what it cannot do."""
-    out.print(f"Stepwell is up at {server.url}", style="bold green")
+    out.print(f"Stepwell is up at {server.rooms.settings.base_url}", style="bold green")
     out.print(f"Sign in:  {link}", markup=False)
-    out.print(f"State:    {server.settings.state}", markup=False, style="dim")
-    if server.wall:
-        err.print(f"! {server.wall}", markup=False, style="yellow")
+    out.print(f"State:    {server.rooms.settings.state}", markup=False, style="dim")
+    if server.rooms.wall:
+        err.print(f"! {server.rooms.wall}", markup=False, style="yellow")
 
 
 def _tell_programs(server: "Server", link: str) -> None:
@@ -53,7 +53,12 @@ def _tell_programs(server: "Server", link: str) -> None:
     import os
     import sys
 
-    told: dict[str, Any] = {"url": server.url, "signin": link, "pid": os.getpid(), "wall": server.wall}
+    told: dict[str, Any] = {
+        "url": server.rooms.settings.base_url,
+        "signin": link,
+        "pid": os.getpid(),
+        "wall": server.rooms.wall,
+    }
     sys.stdout.write(json.dumps(told) + "\n")
     sys.stdout.flush()
 
@@ -63,9 +68,11 @@ def sign_in_here(server: "Server") -> None:
     from stepwell.cli.logins import Login, Logins
 
     logins = Logins()
-    known = logins.find(server.url)
-    if known is not None and server.accepts(known.token):
+    known = logins.find(server.rooms.settings.base_url)
+    if known is not None and server.rooms.accepts(known.token):
         logins.put(known, default=False)
         return
-    token = server.token("command line of the server's own user", scopes=("read", "write", "approve", "manage", "own"))
-    logins.put(Login(server.url, token, here=True), default=False)
+    token = server.rooms.token(
+        "command line of the server's own user", scopes=("read", "write", "approve", "manage", "own")
+    )
+    logins.put(Login(server.rooms.settings.base_url, token, here=True), default=False)

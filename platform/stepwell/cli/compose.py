@@ -1,0 +1,255 @@
+"""The composition root: the one place that puts all rooms together.
+
+Order matters. Zygote and engine start first: the zygote must be forked from a process without anything in its memory,
+and runs go on while the web's libraries are still being imported, which takes longer than everything else together.
+
+    lock → socket → isolates, engine → services → web
+"""
+
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import quote, urlsplit
+
+from pydantic import ValidationError
+
+from stepwell.cli.listening import address_of, listen
+from stepwell.cli.lock import StateLock, tell_address
+from stepwell.errors import Bug, Invalid, Unavailable
+from stepwell.settings import Settings
+
+if TYPE_CHECKING:
+    import socket
+
+    import uvicorn
+
+    from stepwell.ci.services import Services
+    from stepwell.tenants.actors import Actor
+    from stepwell_runners.isolates import ZygoteIsolates
+    from stepwell_runners.spec import Finding
+
+HOME = "home"
+ADMIN = "admin"
+START_SECONDS = 30
+STOP_SECONDS = 10
+
+
+def settings_with(**given: Any) -> Settings:
+    """Read the settings, what was said on the command line first. Raises Invalid with the variable's name."""
+    try:
+        settings = Settings(**{name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0]) if first["loc"] else "?"
+        raise Invalid(f"Setting STEPWELL_{name.upper()} has value {first['input']!r}: {first['msg']}.") from error
+    return settings.model_copy(update={"state": settings.state.expanduser().absolute()})
+
+
+def state_home() -> Path:
+    """Where this person's programs keep what they need again."""
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+
+
+def prepare(state: Path) -> None:
+    """Make the state directory, for nobody else to read."""
+    try:
+        state.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise Unavailable(
+            f"State directory {state} cannot be made: {error.strerror}. Set STEPWELL_STATE to a directory of yours."
+        ) from error
+    if not os.access(state, os.W_OK | os.X_OK):
+        raise Unavailable(f"State directory {state} is not writable. Set STEPWELL_STATE to a directory of yours.")
+
+
+def link_for(settings: Settings, person: str, base: str, page: str = "") -> str:
+    """Make a sign-in link from the database alone; a server may be running on it or not."""
+    from stepwell.store.store import Store
+    from stepwell.tenants.tenants import Tenants
+
+    if not settings.database.exists():
+        raise Unavailable(
+            f"There is no Stepwell in {settings.state}. Start one with `stepwell up`, or set STEPWELL_STATE."
+        )
+    store = Store(settings.database)
+    try:
+        return _link(base, Tenants(store, settings.state / "key").links.issue(person), page)
+    finally:
+        store.close()
+
+
+def _link(base: str, code: str, page: str) -> str:
+    path = urlsplit(page).path if page else ""
+    return f"{base}/signin?code={quote(code)}" + (f"&next={quote(path, safe='/')}" if path else "")
+
+
+class Wall:
+    """The wall as it turned out on this host; `text` says why there is none, "" when there is one."""
+
+    def __init__(self, isolates: "ZygoteIsolates", *, may_do_without: bool = False) -> None:
+        self.isolates = isolates
+        self.text = ""
+        self._may_do_without = may_do_without
+
+    async def start(self) -> None:
+        """Start the isolates; where the host refuses the wall, without one if that was allowed."""
+        await self.isolates.start()
+        self.text = self._words([one for one in await self.isolates.probe() if one.name == "wall" and not one.ok])
+        if self.text and self._may_do_without and self.isolates.mode is None:
+            self.isolates.options = replace(self.isolates.options, wall="none")
+            await self.isolates.start()
+
+    @staticmethod
+    def _words(missing: "Sequence[Finding]") -> str:
+        return " ".join(f"There is no wall around steps: {one.detail}. {one.remedy}" for one in missing)
+
+
+class Rooms:
+    """Everything but HTTP: services over a running engine."""
+
+    def __init__(self, settings: Settings, wall: Wall, services: "Services") -> None:
+        self.settings = settings
+        self.services = services
+        self._wall = wall
+
+    @property
+    def wall(self) -> str:
+        """Why there is no wall around steps; "" when there is one."""
+        return self._wall.text
+
+    @classmethod
+    @contextmanager
+    def open(cls, settings: Settings, *, may_do_without_wall: bool = False) -> "Iterator[Rooms]":
+        """Lock the state directory and start the engine on it. Raises Conflict when another server uses it."""
+        prepare(settings.state)
+        with StateLock(settings.state):
+            rooms = cls._start(settings, may_do_without_wall)
+            try:
+                yield rooms
+            finally:
+                rooms.services.stop()
+
+    @classmethod
+    def _start(cls, settings: Settings, may_do_without_wall: bool) -> "Rooms":
+        from stepwell.ci.services import Services
+        from stepwell_runners.executor import LocalExecutor
+        from stepwell_runners.isolates import IsolateOptions, ZygoteIsolates
+        from stepwell_runners.trees import Trees
+
+        trees = Trees(settings.state)
+        options = IsolateOptions(wall="none" if settings.trust_all_code else "full")
+        isolates = ZygoteIsolates(settings.state, trees.resolve, options)
+        executor = LocalExecutor.at(
+            settings.state, isolates, trees, docker_host=settings.docker_host, runtime=settings.runtime
+        )
+        wall = Wall(isolates, may_do_without=may_do_without_wall)
+        services = Services.open(settings, isolates, executor, before=[wall.start], after=[isolates.stop])
+        services.start()
+        return cls(settings, wall, services)
+
+    def admin(self) -> "Actor":
+        """The first person of this server, with all that they may do."""
+        tenants = self.services.tenants
+        return tenants.people.actor(tenants.bootstrap(HOME, ADMIN).id)
+
+    def token(self, name: str, scopes: Sequence[str], days: float = 365) -> str:
+        """Issue a token for the first person."""
+        return self.services.tenants.tokens.issue(self.admin(), name, scopes=scopes, days=days).secret
+
+    def accepts(self, token: str) -> bool:
+        """Say whether a token is still good."""
+        return self.services.tenants.tokens.actor(token) is not None
+
+    def link(self, page: str = "") -> str:
+        """Make a sign-in link for the first person that leads to a page."""
+        return _link(self.settings.base_url, self.services.tenants.links.issue(self.admin().name), page)
+
+
+class Server:
+    """The rooms and the web before them. `with Server.start(settings) as server: …` stops it at the end."""
+
+    def __init__(self, rooms: Rooms, web: "WebThread", kept: ExitStack) -> None:
+        self.rooms = rooms
+        self._web = web
+        self._kept = kept
+
+    @classmethod
+    def start(cls, settings: Settings, *, may_do_without_wall: bool = False) -> "Server":
+        """Start everything and return once pages are served."""
+        with ExitStack() as kept:
+            prepare(settings.state)
+            listening = kept.enter_context(contextlib.closing(listen(settings.host, settings.port)))
+            settings = settings.model_copy(update={"port": listening.getsockname()[1]})
+            rooms = kept.enter_context(Rooms.open(settings, may_do_without_wall=may_do_without_wall))
+            web = kept.enter_context(WebThread(rooms, listening))
+            tell_address(settings.state, address_of(listening))
+            return cls(rooms, web, kept.pop_all())
+        raise Bug("The server did not start and did not say why. Please report.")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._kept.close()
+
+    def check(self) -> None:
+        """Raise when a part of the server has died, so that whoever restarts it notices."""
+        self._web.check()
+
+
+class WebThread:
+    """uvicorn in a thread of its own: the main thread stays free for signals and commands."""
+
+    def __init__(self, rooms: Rooms, listening: "socket.socket") -> None:
+        self._rooms = rooms
+        self._listening = listening
+        self._failure: BaseException | None = None
+        self._server: uvicorn.Server | None = None
+        self._thread = threading.Thread(target=self._run, name="web", daemon=True)
+
+    def __enter__(self) -> Self:
+        import uvicorn
+
+        from stepwell_web.app import create_app
+
+        config = uvicorn.Config(
+            create_app(self._rooms.services, self._rooms.wall), log_level="warning", access_log=False,
+            server_header=False, timeout_graceful_shutdown=STOP_SECONDS // 2, timeout_keep_alive=30,
+        )  # fmt: skip
+        self._server = uvicorn.Server(config)
+        self._thread.start()
+        until = time.monotonic() + START_SECONDS
+        while not self._server.started:
+            self.check()
+            if time.monotonic() > until:
+                raise Bug(f"The web did not start within {START_SECONDS} s. Please report, with the log above.")
+            time.sleep(0.005)
+        return self
+
+    def _run(self) -> None:
+        assert self._server is not None
+        try:
+            self._server.run(sockets=[self._listening])
+        except BaseException as error:  # reported by check(), on the main thread
+            self._failure = error
+
+    def check(self) -> None:
+        """Raise what ended the thread, if it has ended."""
+        if not self._thread.is_alive():
+            raise Bug(f"The web has stopped by itself ({self._failure!r}). Please report.") from self._failure
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._server is not None:
+            self._server.should_exit = True
+        self._thread.join(STOP_SECONDS)

@@ -1,0 +1,54 @@
+"""Small readers and writers of the command line."""
+
+from pathlib import Path
+
+import pytest
+
+from stepwell.cli.bench import Sample
+from stepwell.cli.compose import settings_with
+from stepwell.cli.decide import parse_fields
+from stepwell.cli.init import PIPELINE, fit_name
+from stepwell.cli.screen import duration
+from stepwell.errors import Invalid
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(None, ""), (0.0421, "42 ms"), (2.55, "2.5 s"), (61, "1 min 1 s"), (3720, "1 h 2 min")],
+)
+def test_duration_is_written_as_people_say_it(seconds: float | None, words: str) -> None:
+    assert duration(seconds) == words
+
+
+def test_fields_are_read_and_a_wrong_one_is_named() -> None:
+    assert parse_fields(["version=1.0", "note=a=b"]) == {"version": "1.0", "note": "a=b"}
+    with pytest.raises(Invalid, match="'version' has no '='"):
+        parse_fields(["version"])
+
+
+@pytest.mark.parametrize(("name", "fit"), [("My Project!", "My-Project"), ("api.git", "api"), ("...", "project")])
+def test_name_of_a_directory_is_made_fit(name: str, fit: str) -> None:
+    assert fit_name(name) == fit
+
+
+def test_written_pipeline_is_python() -> None:
+    compile(PIPELINE, "pipeline.py", "exec")
+
+
+def test_setting_without_sense_is_named_with_its_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STEPWELL_PORT", "x")
+    with pytest.raises(Invalid, match="STEPWELL_PORT has value 'x'"):
+        settings_with()
+
+
+def test_option_goes_before_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("STEPWELL_PORT", "7800")
+    monkeypatch.setenv("STEPWELL_STATE", "relative")
+    assert settings_with(port=7900).port == 7900
+    assert settings_with().state.is_absolute()
+
+
+def test_p95_is_the_bad_end_for_times_and_for_rates() -> None:
+    values = tuple(float(value) for value in range(1, 101))
+    assert Sample(values, "ms").as_json() == {"median": 50.5, "p95": 95.0, "unit": "ms", "n": 100}
+    assert Sample(values, "steps/s").as_json()["p95"] == 6.0
