@@ -64,22 +64,23 @@ class Chunk:
         return self.end - self.start + 1 == PAGE
 
 
-def chunks(log: StepLog, slug: str, count: int, shown: Iterable[int] = ()) -> list[Chunk]:
-    """Cut a log of `count` lines into pages; `shown` are lines whose page must be there at once."""
+def chunks(log: StepLog, slug: str, count: int, shown: Iterable[int] = (), hit: int | None = None) -> list[Chunk]:
+    """Cut a log of `count` lines into pages; `shown` are lines whose page must be there at once, `hit` one to point out."""
     pages = range(0, count, PAGE)
-    wanted = {0, (count - 1) // PAGE, *((n - 1) // PAGE for n in shown if n)}
+    wanted = {0, (count - 1) // PAGE, *((n - 1) // PAGE for n in (*shown, hit) if n)}
     return [
-        Chunk(at + 1, min(at + PAGE, count), page(log, slug, at, min(PAGE, count - at)) if whole or n in wanted else None)
-        for whole in (count <= WHOLE,)
+        Chunk(at + 1, min(at + PAGE, count), page(log, slug, at, min(PAGE, count - at), hit))
+        if count <= WHOLE or n in wanted
+        else Chunk(at + 1, min(at + PAGE, count), None)
         for n, at in enumerate(pages)
     ]
 
 
-def page(log: StepLog, slug: str, start: int, count: int = PAGE) -> Markup:
+def page(log: StepLog, slug: str, start: int, count: int = PAGE, hit: int | None = None) -> Markup:
     """Render `count` lines from line `start`, counted from 0."""
     back = min(LOOK_BACK, start)
     lines = list(log.lines(start - back, back + count))
-    return render(lines[back:], slug, style_after(lines[:back]))[0]
+    return render(lines[back:], slug, style_after(lines[:back]), hit)[0]
 
 
 def style_after(lines: Iterable[Line]) -> ansi.Style:
@@ -91,8 +92,10 @@ def style_after(lines: Iterable[Line]) -> ansi.Style:
     return style
 
 
-def render(lines: Iterable[Line], slug: str, style: ansi.Style = ansi.PLAIN) -> tuple[Markup, ansi.Style]:
-    """Render lines; returns them with the style that the next line starts with."""
+def render(
+    lines: Iterable[Line], slug: str, style: ansi.Style = ansi.PLAIN, hit: int | None = None
+) -> tuple[Markup, ansi.Style]:
+    """Render lines, `hit` pointed out; returns them with the style that the next line starts with."""
     anchor = escape(slug)
     parts: list[str] = []
     for line in lines:
@@ -102,6 +105,7 @@ def render(lines: Iterable[Line], slug: str, style: ansi.Style = ansi.PLAIN) -> 
         else:
             (html, style), kind = ansi.render(text, style), ""
         n = line.number + 1
+        kind = ' class="hit"' if n == hit else kind
         parts.append(f'<li id="{anchor}:{n}" data-n="{n}"{kind}><time>{times.clock(line.at)}</time>{html}</li>')
     return Markup("".join(parts)), style  # noqa: S704
 

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from stepwell.ci.views import RunView, StepView
 from stepwell_web import logview, times
-from stepwell_web.graph import Node
+from stepwell_web.graph import SIBLINGS, Node, stem
 from stepwell_web.logview import Chunk, StepLog
 from stepwell_web.templating import as_json, state_word
 
@@ -174,12 +174,13 @@ def panel(view: RunView, step: StepView, log: StepLog, attempt: int, line: int |
     last = attempt == step.attempt
     error = (tried.error if tried and not last else step.error) if state in ("failed", "retrying") else None
     address = f"{view.summary.url}?step={quote(slug)}&attempt={attempt}"
+    shards = _attempts(view, step, attempt) if len(step.attempts) > 1 else _siblings(view, step)
     return Panel(
         slug=slug, title=step.name, state=state, attempt=attempt, count=count, size=log.size,
         open=last and step.state in ("queued", "running", "retrying") and step.kind in ("run", "do"),
         url=view.summary.url, href=address, raw=_raw(view, step.key, attempt), about=_about(step),
-        first_error=error_line, chunks=logview.chunks(log, slug, count, [n for n in (line, error_line) if n]),
-        shards=_attempts(view, step, attempt), shards_label="Attempts", error=error, where=step.where,
+        first_error=error_line, chunks=logview.chunks(log, slug, count, [line] if line else [], error_line),
+        shards=shards, shards_label="Attempts" if len(step.attempts) > 1 else "Siblings", error=error, where=step.where,
         facts=_facts(step, count), empty=_empty(step),
     )  # fmt: skip
 
@@ -211,6 +212,18 @@ def _attempts(view: RunView, step: StepView, attempt: int) -> list[Shard]:
             a.number == attempt,
         )  # fmt: skip
         for a in step.attempts
+    ]
+
+
+def _siblings(view: RunView, step: StepView) -> list[Shard]:
+    """The steps that the graph draws in one box with this one."""
+    same = [s for s in view.steps if s.needs == step.needs and stem(s.name) == stem(step.name)]
+    if not SIBLINGS <= len(same) <= 12:
+        return []
+    cut = len(stem(step.name))
+    return [
+        Shard(s.name[cut:].strip(" :-/()[]") or s.name, s.state, state_word(s.state), href(view, s), s.key == step.key)
+        for s in same
     ]
 
 
