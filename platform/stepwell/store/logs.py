@@ -48,6 +48,7 @@ class LogStore:
         self._work = threading.Condition()
         self._dirty: dict[LogWriter, None] = {}
         self._busy = False
+        self._rounds = 0
         self._closing = False
         self._followers: tuple[Follower, ...] = ()
         self._thread: threading.Thread | None = None
@@ -86,9 +87,10 @@ class LogStore:
         shutil.rmtree(self._root / LogName(run, "", 0).folder, ignore_errors=True)
 
     def flush(self) -> None:
-        """Wait until everything written so far is in the files."""
+        """Wait until everything written before this call is in the files, whatever is written meanwhile."""
         with self._work:
-            self._work.wait_for(lambda: not self._dirty and not self._busy)
+            due = self._rounds + self._busy + bool(self._dirty)
+            self._work.wait_for(lambda: self._rounds >= due)
 
     def close(self) -> None:
         """Write what is left and end the thread; a later write starts it again."""
@@ -125,6 +127,7 @@ class LogStore:
                     _tell(followers, grown)
             with self._work:
                 self._busy = False
+                self._rounds += 1
                 self._work.notify_all()
             if not self._closing:
                 time.sleep(PACE_SECONDS)

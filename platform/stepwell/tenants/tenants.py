@@ -10,7 +10,7 @@ from sqlmodel import Session, col, select
 from stepwell.errors import Conflict, Denied
 from stepwell.store.store import Store
 from stepwell.store.tables import Membership, Person, Tenant
-from stepwell.tenants.actors import NOBODY, Actor
+from stepwell.tenants.actors import Actor
 from stepwell.tenants.audit import Audit
 from stepwell.tenants.keys import Key
 from stepwell.tenants.members import Members
@@ -92,6 +92,3 @@ class Tenants:
         session.add(Membership(tenant=name, person=actor.person, role="owner", created_at=self._now()))
         self.audit.add(session, actor, name, "tenant.create", name)
         return row
-
-
-__all__ = ["NOBODY", "Actor", "TenantView", "Tenants"]

@@ -1,0 +1,212 @@
+"""The runs of the journal, read by SQL: lists, single rows, entries. Reads only, each narrowed by who asks.
+
+`runs` and `journal` belong to the engine's journal and are described here, not made.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Column, Float, Integer, MetaData, String, Table, and_, func, or_, select
+from sqlalchemy.sql import Select
+
+from stepwell.ci.views import RunSummary, WaitingView
+from stepwell.engine.entries import Entry
+from stepwell.errors import Invalid, NotFound
+from stepwell.repos.repositories import Repositories
+from stepwell.store.store import Store
+from stepwell.store.tables import Repository
+from stepwell.tenants.actors import Actor
+from stepwell.tenants.scope import visible
+
+_METADATA = MetaData()
+RUNS = Table(
+    "runs",
+    _METADATA,
+    Column("id", String, primary_key=True),
+    *(Column(name, String) for name in ("tenant", "scope", "title", "state", "reason", "metadata", "summary")),
+    *(Column(name, Integer) for name in ("number", "seq", "approvals")),
+    *(Column(name, Float) for name in ("created_at", "started_at", "ended_at", "updated_at")),
+)
+JOURNAL = Table(
+    "journal",
+    _METADATA,
+    Column("run", String, primary_key=True),
+    Column("seq", Integer, primary_key=True),
+    *(Column(name, String) for name in ("type", "key", "data")),
+    *(Column(name, Integer) for name in ("version", "attempt", "turn")),
+    Column("at", Float),
+)
+STATES = frozenset({"queued", "running", "waiting", "paused", "passed", "failed", "cancelled", "diverged"})
+MOST_ROWS = 200
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which runs to list; empty fields do not narrow."""
+
+    tenant: str = ""
+    repository: str = ""
+    state: str = ""
+    pipeline: str = ""
+    branch: str = ""
+    sha: str = ""
+
+
+class History:
+    """Finds runs."""
+
+    def __init__(self, store: Store, repositories: Repositories) -> None:
+        self._store = store
+        self._repositories = repositories
+
+    def find(self, actor: Actor, run: str) -> RunSummary:
+        """Return a run; NotFound when there is none for this actor."""
+        return self._one(self._of(actor).where(RUNS.c.id == run), f"There is no run {run!r}, or you may not see it.")
+
+    def numbered(self, actor: Actor, tenant: str, repository: str, number: int) -> RunSummary:
+        """Return a repository's run by its number."""
+        query = self._of(actor).where(RUNS.c.scope == f"{tenant}/{repository}", RUNS.c.number == number)
+        return self._one(query, f"There is no run #{number} of '{tenant}/{repository}', or you may not see it.")
+
+    def page(self, actor: Actor, wanted: Filter, cursor: str | None, limit: int) -> list[RunSummary]:
+        """Return runs, the newest first, from after the cursor."""
+        query = _narrowed(self._of(actor), wanted)
+        if cursor:
+            at, run = _cursor(cursor)
+            query = query.where(or_(RUNS.c.created_at < at, and_(RUNS.c.created_at == at, RUNS.c.id < run)))
+        query = query.order_by(RUNS.c.created_at.desc(), RUNS.c.id.desc()).limit(min(limit, MOST_ROWS))
+        return self._all(query)
+
+    def waiting(self, actor: Actor, limit: int) -> list[RunSummary]:
+        """Return runs that wait for people, the oldest first."""
+        query = self._of(actor).where(RUNS.c.approvals > 0).order_by(RUNS.c.created_at)
+        return self._all(query.limit(limit))
+
+    def waiting_count(self, actor: Actor) -> int:
+        """Return how many questions wait for people."""
+        query = select(func.coalesce(func.sum(RUNS.c.approvals), 0)).where(_visible(actor), RUNS.c.approvals > 0)
+        with self._store.read() as session:
+            return int(session.execute(query).scalar_one())
+
+    def latest(self, repositories: Mapping[str, Repository]) -> dict[str, RunSummary]:
+        """Return the last run of each repository, by full name. The caller has narrowed the repositories."""
+        if not repositories:
+            return {}
+        last = select(RUNS.c.scope, func.max(RUNS.c.number).label("number")).where(RUNS.c.scope.in_(repositories))
+        newest = last.group_by(RUNS.c.scope).subquery()
+        joined = and_(RUNS.c.scope == newest.c.scope, RUNS.c.number == newest.c.number)
+        return {summary.scope: summary for summary in self._all(select(RUNS).join(newest, joined))}
+
+    def waiting_for(self, repository: str) -> list[str]:
+        """Return the ids of runs of a repository, by id, that wait for people. For the server's own use."""
+        of_repository = func.json_extract(RUNS.c.metadata, "$.repository") == repository
+        with self._store.read() as session:
+            return list(session.execute(select(RUNS.c.id).where(RUNS.c.approvals > 0, of_repository)).scalars())
+
+    def entries(self, run: str, after: int = 0, limit: int | None = None) -> list[Entry]:
+        """Return a run's journal. The caller has checked that the run may be seen."""
+        query = select(JOURNAL).where(JOURNAL.c.run == run, JOURNAL.c.seq > after).order_by(JOURNAL.c.seq)
+        with self._store.read() as session:
+            return [_entry(row) for row in session.execute(query.limit(limit)).mappings()]
+
+    def changed_since_passed(self, repository: Repository, pipeline: str, branch: str, sha: str) -> dict[str, Any]:
+        """Return the event's fields `before` and `changed` by comparing with the pipeline's last passed run."""
+        wanted = Filter(state="passed", pipeline=pipeline, branch=branch)
+        query = _narrowed(select(RUNS).where(RUNS.c.scope == repository.full_name), wanted)
+        found = self._all(query.order_by(RUNS.c.number.desc()).limit(1))
+        if not found:
+            return {"before": None, "changed": None}
+        try:
+            changes = self._repositories.reader(repository.id).changed_paths(found[0].sha, sha)
+        except NotFound:  # the passed commit was forced away
+            return {"before": None, "changed": None}
+        return {"before": found[0].sha, "changed": list(changes.paths) if changes.complete else None}
+
+    @staticmethod
+    def _of(actor: Actor) -> Select[Any]:
+        return select(RUNS).where(_visible(actor))
+
+    def _one(self, query: Select[Any], missing: str) -> RunSummary:
+        found = self._all(query)
+        if not found:
+            raise NotFound(missing)
+        return found[0]
+
+    def _all(self, query: Select[Any]) -> list[RunSummary]:
+        with self._store.read() as session:
+            return [summary_of(row) for row in session.execute(query).mappings()]
+
+
+def _visible(actor: Actor) -> Any:
+    return visible(actor, RUNS.c.tenant, RUNS.c.scope)
+
+
+def _narrowed(query: Select[Any], wanted: Filter) -> Select[Any]:
+    if wanted.state and wanted.state not in STATES:
+        raise Invalid(f"State {wanted.state!r} does not exist. Use one of: {', '.join(sorted(STATES))}.")
+    if wanted.repository and not wanted.tenant:
+        raise Invalid(f"Repository {wanted.repository!r} needs its tenant beside it.")
+    if wanted.repository:
+        query = query.where(RUNS.c.scope == f"{wanted.tenant}/{wanted.repository}")
+    elif wanted.tenant:
+        query = query.where(RUNS.c.tenant == wanted.tenant)
+    if wanted.state:
+        query = query.where(RUNS.c.state == wanted.state)
+    for name, value in (("pipeline", wanted.pipeline), ("branch", wanted.branch), ("commit", wanted.sha)):
+        if value:
+            query = query.where(func.json_extract(RUNS.c.metadata, f"$.{name}") == value)
+    return query
+
+
+def cursor_after(summary: RunSummary) -> str:
+    """Return the cursor of what follows this run in a list."""
+    return f"{summary.created_at!r}.{summary.id}"
+
+
+def _cursor(text: str) -> tuple[float, str]:
+    at, _, run = text.rpartition(".")
+    try:
+        return float(at), run
+    except ValueError as error:
+        raise Invalid(f"Cursor {text[:60]!r} is not one of ours. Leave it out to begin anew.") from error
+
+
+def _entry(row: Any) -> Entry:
+    return Entry(
+        row["run"], row["seq"], row["at"], row["type"], row["key"], row["attempt"], row["turn"],
+        json.loads(row["data"]), row["version"],
+    )  # fmt: skip
+
+
+def summary_of(row: Any) -> RunSummary:
+    """Show a row of `runs`."""
+    metadata = json.loads(row["metadata"])
+    summary = json.loads(row["summary"])
+    _, _, repository = row["scope"].partition("/")
+    return RunSummary(
+        id=row["id"],
+        tenant=row["tenant"],
+        repository=repository,
+        number=row["number"],
+        title=row["title"],
+        state=row["state"],
+        reason=row["reason"] or "",
+        pipeline=metadata.get("pipeline") or "",
+        kind=metadata.get("kind") or "",
+        branch=metadata.get("branch") or "",
+        tag=metadata.get("tag") or "",
+        sha=metadata.get("commit") or "",
+        message=metadata.get("message") or "",
+        actor=metadata.get("actor") or "",
+        created_at=row["created_at"],
+        started_at=row["started_at"],
+        ended_at=row["ended_at"],
+        counts={state: number for state, number in summary["counts"].items() if number},
+        waiting=tuple(
+            WaitingView(asked["key"], asked["name"], asked.get("environment") or "") for asked in summary["approvals"]
+        ),
+        rerun_of=metadata.get("rerun_of") or "",
+        seq=row["seq"],
+    )

@@ -1,0 +1,104 @@
+"""Starts runs: the one place where CI meets dynamic workflows.
+
+Metadata is what people's rules look at (branch, actor, commit), so nothing in it comes from the author's code.
+A run's id follows from what caused it (push, ref and pipeline; schedule and moment; a caller's key), so that a cause
+that is worked on twice, after a crash or by two workers, starts one run.
+"""
+
+import hashlib
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from stepwell.ci.answers import answer_of
+from stepwell.ci.views import Problem
+from stepwell.dynamic import bind
+from stepwell.engine.fold import RunState
+from stepwell.engine.specs import RunRef
+from stepwell.engine.thread import EngineThread
+from stepwell.repos.objects import CommitInfo
+from stepwell.store.tables import Repository
+
+LONGEST_TITLE = 200
+_BOUND = ("tenant", "repository", "name")
+
+
+@dataclass(frozen=True)
+class Cause:
+    """Why a run starts. `event` is what the author's code sees; `actor` the person behind it, "" for a schedule."""
+
+    id: str
+    kind: str
+    actor: str
+    event: Mapping[str, Any]
+    branch: str = ""
+    tag: str = ""
+    more: Mapping[str, Any] = field(default_factory=dict)  # for the run's metadata
+
+
+def id_of(*cause: object) -> str:
+    """Return the id of the run that this cause starts."""
+    return hashlib.sha256("\0".join(str(part) for part in cause).encode()).hexdigest()[:24]
+
+
+def new_id() -> str:
+    """Return the id of a run that has no cause to be told apart by."""
+    return uuid.uuid4().hex[:24]
+
+
+@dataclass(frozen=True)
+class Program:
+    """What to run: a pipeline at a commit; `tree` is the hash of its `.stepwell/`."""
+
+    repository: Repository
+    commit: CommitInfo
+    tree: str
+    pipeline: str = ""
+    entry: str = ""
+
+
+class Launcher:
+    """Creates runs of a repository's pipelines. Blocks; call from any thread but the engine's."""
+
+    def __init__(self, thread: EngineThread) -> None:
+        self.thread = thread
+
+    def start(self, program: Program, cause: Cause) -> RunRef:
+        """Start a pipeline; the same cause again gives the run that exists."""
+        return self._create(program, cause, {"pipeline": program.pipeline, "entry": program.entry})
+
+    def fail(self, program: Program, problem: Problem, cause: Cause) -> RunRef:
+        """Create a run that fails at once with the problem, so that people find it where they look for runs."""
+        shown = {**asdict(problem), "text": problem.text}
+        return self._create(program, cause, {"pipeline": program.pipeline, "problem": shown})
+
+    def again(self, run: RunState, cause: Cause) -> RunRef:
+        """Repeat a run: same code, same event, new id."""
+        bound = {name: run.metadata[name] for name in _BOUND}
+        more = {name: value for name, value in run.metadata.items() if name not in _BOUND}
+        workflows = bind(self.thread.engine, bound)
+        creating = workflows.create(cause.event, id=cause.id, metadata={**more, **cause.more}, title=run.title)
+        handle = answer_of(self.thread, creating)
+        return RunRef(handle.id, handle.number, handle.created)
+
+    def _create(self, program: Program, cause: Cause, what: Mapping[str, Any]) -> RunRef:
+        repository, commit = program.repository, program.commit
+        bound = {"tenant": repository.tenant, "repository": repository.id, "name": repository.full_name}
+        metadata = {
+            "commit": commit.sha,
+            "tree": commit.tree,
+            "stepwell_tree": program.tree,
+            "message": commit.subject[:LONGEST_TITLE],
+            "kind": cause.kind,
+            "branch": cause.branch,
+            "tag": cause.tag,
+            "actor": cause.actor,
+            **cause.more,
+            **what,
+        }
+        title = (commit.subject or f"{cause.kind} at {commit.sha[:7]}")[:LONGEST_TITLE]
+        workflows = bind(self.thread.engine, bound)
+        creating = workflows.create(cause.event, id=cause.id, metadata=metadata, title=title)
+        handle = answer_of(self.thread, creating)
+        return RunRef(handle.id, handle.number, handle.created)

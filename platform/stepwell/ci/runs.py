@@ -1,0 +1,241 @@
+"""Runs for people and programs: lists, views, logs, and everything that can be done to a run.
+
+Every method takes who asks and goes through the scope; what they may not see does not exist for them. All methods block
+and may be called from any thread but the engine's.
+"""
+
+from collections.abc import Coroutine, Mapping
+from functools import lru_cache
+from typing import Any, Literal, TypeVar
+
+from stepwell.ci.answers import answer_of
+from stepwell.ci.approvals import approval_view, check_decision, judge_of, rules_of
+from stepwell.ci.environments import Environments
+from stepwell.ci.history import Filter, History, cursor_after
+from stepwell.ci.launch import Cause, Launcher, new_id
+from stepwell.ci.manual import Starter, Wish
+from stepwell.ci.rules import Rules
+from stepwell.ci.steps import step_views
+from stepwell.ci.views import ApprovalView, Page, RunSummary, RunView
+from stepwell.engine.entries import Entry
+from stepwell.engine.fold import RunState, StepState, fold
+from stepwell.errors import Conflict, Invalid, NotFound
+from stepwell.store.log_files import Log
+from stepwell.store.logs import LogStore
+from stepwell.tenants.actors import Actor
+
+T = TypeVar("T")
+Entries = list[Entry]
+Approvals = list[ApprovalView]
+INBOX = 100
+"""Runs that the inbox looks at."""
+FOLDED = 64
+"""Finished runs whose state is kept for the next view."""
+
+
+class StepLog(Log):
+    """The log of an attempt; `finished` says that it grows no more."""
+
+    def __init__(self, log: Log, attempt: int, finished: bool) -> None:
+        super().__init__(log.path)
+        self.attempt = attempt
+        self.finished = finished
+
+
+class Runs:
+    """Everything about runs."""
+
+    def __init__(
+        self, history: History, starter: Starter, launcher: Launcher, environments: Environments, logs: LogStore
+    ) -> None:
+        self._history = history
+        self._starter = starter
+        self._launcher = launcher
+        self._environments = environments
+        self._thread = launcher.thread
+        self._logs = logs
+        self._finished = lru_cache(FOLDED)(lambda run: fold(history.entries(run)))
+
+    def list(
+        self,
+        actor: Actor,
+        *,
+        tenant: str | None = None,
+        repository: str | None = None,
+        state: str | None = None,
+        pipeline: str | None = None,
+        branch: str | None = None,
+        sha: str | None = None,
+        cursor: str | None = None,
+        limit: int = 50,
+    ) -> Page[RunSummary]:
+        """Return runs that the actor may see, the newest first."""
+        wanted = Filter(tenant or "", repository or "", state or "", pipeline or "", branch or "", sha or "")
+        found = self._history.page(actor, wanted, cursor, max(1, limit) + 1)
+        items = tuple(found[: max(1, limit)])
+        return Page(items, cursor_after(items[-1]) if len(found) > len(items) else None)
+
+    def summary(self, actor: Actor, run_id: str) -> RunSummary:
+        """Return a run as lists show it."""
+        return self._history.find(actor, run_id)
+
+    def get(self, actor: Actor, run_id: str) -> RunView:
+        """Return a run in full."""
+        return self._view(actor, self._history.find(actor, run_id))
+
+    def by_number(self, actor: Actor, tenant: str, repository: str, number: int) -> RunView:
+        """Return a repository's run in full, by its number."""
+        return self._view(actor, self._history.numbered(actor, tenant, repository, number))
+
+    def start(
+        self,
+        actor: Actor,
+        tenant: str,
+        repository: str,
+        pipeline: str,
+        *,
+        ref: str | None = None,
+        inputs: Mapping[str, Any] | None = None,
+        key: str | None = None,
+    ) -> RunSummary:
+        """Start a pipeline by hand at a branch, tag or commit; the same `key` again gives the run that exists."""
+        started = self._starter.start(actor, tenant, repository, Wish(pipeline, ref or "", inputs or {}, key or ""))
+        return self._history.find(actor, started.id)
+
+    def rerun(self, actor: Actor, run_id: str) -> RunSummary:
+        """Run the same code for the same event once more, as a new run."""
+        summary, run = self._permitted(actor, run_id)
+        if run.metadata.get("problem"):
+            raise Conflict(f"Run #{run.number} could not run its code. Correct .stepwell/ and push again.")
+        author = str(run.metadata.get("author") or run.metadata.get("actor") or "")
+        more = {"rerun_of": summary.id, "actor": actor.name, "author": author}
+        cause = Cause(new_id(), summary.kind, actor.name, run.params, more=more)
+        return self._history.find(actor, self._launcher.again(run, cause).id)
+
+    def cancel(self, actor: Actor, run_id: str, reason: str = "") -> None:
+        """Have a run cancelled; one that has ended stays as it is."""
+        self._permitted(actor, run_id)
+        self._engine(self._thread.engine.cancel(run_id, actor.name, reason))
+
+    def send_event(self, actor: Actor, run_id: str, type: str, payload: Any, id: str | None = None) -> None:
+        """Deliver an event to a run; once per `id`. Conflict when it has ended."""
+        self._permitted(actor, run_id)
+        self._engine(self._thread.engine.send_event(run_id, type, payload, id))
+
+    def decide(
+        self,
+        actor: Actor,
+        run_id: str,
+        key: str,
+        *,
+        approve: bool,
+        comment: str = "",
+        fields: Mapping[str, Any] | None = None,
+    ) -> Literal["approved", "rejected"] | None:
+        """Approve or reject a waiting step; return the verdict, None while more people must agree.
+
+        Raises Conflict when it waits no more, Denied when the rules do not let the actor decide.
+        """
+        summary = self._history.find(actor, run_id)
+        actor.require("approve", summary.tenant, summary.repository)
+        if len(comment) > 10_000:
+            raise Invalid("The comment is longer than 10,000 characters.")
+        run = self._state(summary)
+        step = run.steps.get(key)
+        rules = self._rules(run, step) if step is not None else Rules()
+        filled = check_decision(rules, actor, run, key, (fields or {}) if approve else {})
+        decision = {"by": actor.name, "approve": approve, "comment": comment, "fields": filled if approve else {}}
+        return self._engine(self._thread.engine.decide(run_id, key, decision, judge_of(rules)))
+
+    def journal(self, actor: Actor, run_id: str, after: int = 0, limit: int = 1000) -> Entries:
+        """Return entries of a run's journal with numbers above `after`."""
+        self._history.find(actor, run_id)
+        return self._history.entries(run_id, after, min(limit, 10_000))
+
+    def inbox(self, actor: Actor) -> Approvals:
+        """Return what waits for people, what the actor may decide first, then the oldest first."""
+        views = [
+            view
+            for summary in self._history.waiting(actor, INBOX)
+            for view in self._approvals(actor, summary, self._state(summary))
+        ]
+        return sorted(views, key=lambda view: (not view.may_decide, view.asked_at))
+
+    def inbox_count(self, actor: Actor) -> int:
+        """Return how many questions wait for people in the actor's tenants."""
+        return self._history.waiting_count(actor)
+
+    def log(self, actor: Actor, run_id: str, key: str, attempt: int | None = None) -> StepLog:
+        """Return the log of a step's attempt, the last one by default; key "" is the run's own log."""
+        summary = self._history.find(actor, run_id)
+        if key == "":
+            return self._log(run_id, "", 0, finished=summary.finished)
+        step = self._state(summary).steps.get(key)
+        if step is None:
+            raise NotFound(f"Run #{summary.number} has no step {key!r}.")
+        number = attempt or step.attempt or 1
+        tried = [one for one in step.attempts if one.number == number]
+        over = step.ended_at is not None or bool(tried and tried[-1].ended_at is not None)
+        return self._log(run_id, key, number, finished=over or summary.finished)
+
+    def _log(self, run_id: str, key: str, attempt: int, *, finished: bool) -> StepLog:
+        if finished:
+            self._logs.flush()  # the journal may be ahead of the log's last batch
+        return StepLog(self._logs.log(run_id, key, attempt), attempt, finished)
+
+    def _view(self, actor: Actor, summary: RunSummary) -> RunView:
+        run = self._state(summary)
+        error = run.metadata.get("problem") or run.error
+        return RunView(
+            summary=summary,
+            event={**run.params, "number": run.number},
+            entry=run.entry,
+            code=run.code,
+            result=run.result,
+            error=_error(error) if error else None,
+            steps=step_views(
+                run,
+                lambda key, attempt: self._logs.log(run.id, key, attempt).size,
+                lambda step: self._rules(run, step),
+            ),
+            approvals=tuple(self._approvals(actor, summary, run)),
+            may_write=actor.may("write", summary.tenant, summary.repository),
+            log_size=self._logs.log(run.id, "", 0).size,
+        )
+
+    def _approvals(self, actor: Actor, summary: RunSummary, run: RunState) -> Approvals:
+        steps = [run.steps[key] for key in run.approvals]
+        return [approval_view(summary, self._rules(run, step), run, step, actor) for step in steps]
+
+    def _rules(self, run: RunState, step: StepState) -> Rules:
+        return rules_of(self._environments, run.metadata, step)
+
+    def _permitted(self, actor: Actor, run_id: str) -> tuple[RunSummary, RunState]:
+        """Return a run that the actor may change."""
+        summary = self._history.find(actor, run_id)
+        actor.require("write", summary.tenant, summary.repository)
+        return summary, self._state(summary)
+
+    def _state(self, summary: RunSummary) -> RunState:
+        """Fold a run: from the engine while it lives, which knows what is in flight; from the journal afterwards."""
+        if summary.finished:
+            return self._finished(summary.id)
+        state = self._engine(self._thread.engine.get(summary.id))
+        if state is None:
+            raise NotFound(f"There is no run {summary.id!r} any more.")
+        return state
+
+    def _engine(self, work: Coroutine[Any, Any, T]) -> T:
+        return answer_of(self._thread, work)
+
+
+def _error(error: Mapping[str, Any]) -> dict[str, str]:
+    """Show an error of the code, or the problem that kept it from running."""
+    kind = error.get("type") or error.get("kind") or ""
+    return {
+        "type": str(kind),
+        "message": str(error.get("text") or error.get("message") or ""),
+        "traceback": str(error.get("traceback") or ""),
+        "file": str(error.get("file") or ""),
+        "line": str(error.get("line") or ""),
+    }

@@ -1,0 +1,169 @@
+"""The product's parts put together, without HTTP: what the web and the command line are handed.
+
+In two halves, because the engine must run before anything else: `Foundation` is what the engine's seams need,
+`Services` what stands on the running engine.
+"""
+
+import logging
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+from stepwell.ci.answers import answer_of
+from stepwell.ci.approvals import EnvironmentGate
+from stepwell.ci.catalog import Catalog
+from stepwell.ci.code import RepositoryCode
+from stepwell.ci.declarations import DeclarationCache
+from stepwell.ci.describing import describe
+from stepwell.ci.environments import Environments
+from stepwell.ci.history import History
+from stepwell.ci.launch import Launcher
+from stepwell.ci.manual import Starter
+from stepwell.ci.pushes import Pushes
+from stepwell.ci.runs import Runs
+from stepwell.ci.schedules import Schedules
+from stepwell.ci.secrets_use import SecretsPreparer
+from stepwell.ci.views import Problem
+from stepwell.dynamic import route
+from stepwell.engine.engine import Engine
+from stepwell.engine.seams import Code, Gate, Isolates, Loader, Preparer
+from stepwell.engine.thread import EngineThread
+from stepwell.repos.repositories import Repositories
+from stepwell.settings import Settings
+from stepwell.store.logs import LogStore
+from stepwell.store.store import Store
+from stepwell.store.tables import Repository
+from stepwell.tenants import Tenants
+
+RECONCILE_SECONDS = 60.0
+_LOGGER = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Foundation:
+    """What is kept, and the engine's seams to it."""
+
+    settings: Settings
+    store: Store
+    tenants: Tenants
+    repositories: Repositories
+    logs: LogStore
+    environments: Environments
+    code: RepositoryCode
+    loader: Loader
+    gate: Gate
+    preparer: Preparer
+
+    @classmethod
+    def open(cls, settings: Settings) -> "Foundation":
+        """Open the state directory."""
+        settings.state.mkdir(parents=True, exist_ok=True)
+        store = Store(settings.database)
+        tenants = Tenants(store, settings.state / "key")
+        repositories = Repositories(settings.state)
+        repositories.remove_leftovers()
+        environments = Environments(store, tenants)
+        code = RepositoryCode(repositories)
+        return cls(
+            settings=settings,
+            store=store,
+            tenants=tenants,
+            repositories=repositories,
+            logs=LogStore(settings.state / "logs"),
+            environments=environments,
+            code=code,
+            loader=route(code.load),
+            gate=EnvironmentGate(environments),
+            preparer=SecretsPreparer(tenants.secrets, environments),
+        )
+
+    def close(self) -> None:
+        """Write what is left of the logs and release files."""
+        self.logs.close()
+        self.repositories.close()
+        self.store.close()
+
+
+@dataclass(frozen=True)
+class Services:
+    """What pages, API, git endpoint and command line use."""
+
+    settings: Settings
+    store: Store
+    tenants: Tenants
+    repositories: Repositories
+    logs: LogStore
+    engine: Engine
+    thread: EngineThread
+    environments: Environments
+    declarations: DeclarationCache
+    schedules: Schedules
+    catalog: Catalog
+    pushes: Pushes
+    runs: Runs
+    _stopping: threading.Event
+
+    @classmethod
+    def build(cls, base: Foundation, thread: EngineThread, isolates: Isolates) -> "Services":
+        """Put the parts together around a running engine."""
+
+        def ask(tenant: str, code: Code) -> dict[str, Any] | Problem:
+            return answer_of(thread, describe(isolates, tenant, code))
+
+        store, repositories = base.store, base.repositories
+        declarations = DeclarationCache(store, repositories, base.code, ask)
+        launcher = Launcher(thread)
+        history = History(store, repositories)
+        schedules = Schedules(store, repositories, declarations, launcher)
+        starter = Starter(base.tenants.scope, repositories, declarations, launcher, history)
+        services = cls(
+            settings=base.settings,
+            store=store,
+            tenants=base.tenants,
+            repositories=repositories,
+            logs=base.logs,
+            engine=thread.engine,
+            thread=thread,
+            environments=base.environments,
+            declarations=declarations,
+            schedules=schedules,
+            catalog=Catalog(store, base.tenants, repositories, declarations, schedules),
+            pushes=Pushes(store, repositories, declarations, launcher, base.settings.base_url),
+            runs=Runs(history, starter, launcher, base.environments, base.logs),
+            _stopping=threading.Event(),
+        )
+        services._connect(history)
+        return services
+
+    def _connect(self, history: History) -> None:
+        """Have changes of rules looked at by the runs that wait under them, and pushes by the schedules."""
+
+        def recheck(repository: str) -> None:
+            for run in history.waiting_for(repository):
+                self.thread.submit(self.engine.recheck(run))
+
+        def sync(repository: Repository, commit: str) -> None:
+            self.schedules.sync(repository, commit)
+
+        self.environments.changed = recheck
+        self.pushes.default_branch_moved = sync
+
+    def start(self) -> None:
+        """Deal with pushes that a crash cut short, now and every minute; arm the schedules."""
+        threading.Thread(target=self._keep, name="stepwell-keeper", daemon=True).start()
+
+    def stop(self) -> None:
+        """Start nothing more. The engine is its owner's to stop."""
+        self._stopping.set()
+        self.schedules.stop()
+
+    def _keep(self) -> None:
+        older_than = 0.0
+        self.schedules.start()
+        while not self._stopping.is_set():
+            try:
+                self.pushes.reconcile(older_than)
+            except Exception:  # whatever it is, the next minute must come
+                _LOGGER.exception("Open pushes could not be dealt with; this is tried again.")
+            older_than = RECONCILE_SECONDS / 2
+            self._stopping.wait(RECONCILE_SECONDS)

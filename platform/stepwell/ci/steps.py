@@ -1,0 +1,118 @@
+"""A run's steps as people see them: views made from the fold."""
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from stepwell.ci.rules import Rules, question, said
+from stepwell.ci.secrets_use import named
+from stepwell.ci.views import AttemptView, StepView
+from stepwell.engine.fold import AttemptState, RunState, StepState
+
+LogSize = Callable[[str, int], int]
+"""(step's key, attempt) → bytes of its log."""
+RulesOf = Callable[[StepState], Rules]
+
+
+def step_views(run: RunState, log_size: LogSize, rules_of: RulesOf) -> tuple[StepView, ...]:
+    """Show the steps in the order asked."""
+    needs = needs_of(run.steps.values())
+    return tuple(_view(run, step, needs[step.key], log_size, rules_of) for step in run.steps.values())
+
+
+def needs_of(steps: Iterable[StepState]) -> dict[str, tuple[str, ...]]:
+    """Return for each step the steps it directly follows: ended before it began, with no other one in between.
+
+    The code decides what follows what, so this is read off the times: S follows D if D ended before S began, directly
+    if no step that began after D's end also ended before S began.
+    """
+    steps = list(steps)
+    ended = sorted(
+        (step.ended_at, _began(step), step.key) for step in steps if step.ended_at is not None and step.attempts
+    )
+    ends = [end for end, _, _ in ended]
+    latest: list[float] = []  # the latest beginning among the steps ended so far
+    for _, begin, _ in ended:
+        latest.append(max(begin, latest[-1]) if latest else begin)
+    needs: dict[str, tuple[str, ...]] = {}
+    for step in steps:
+        before = bisect_right(ends, _began(step))
+        direct: list[str] = []
+        for place in range(before - 1, -1, -1):
+            end, begin, key = ended[place]
+            if end < latest[before - 1] or (end == latest[before - 1] and begin < end):
+                break
+            if key != step.key:
+                direct.append(key)
+        needs[step.key] = tuple(reversed(direct))
+    return needs
+
+
+def _began(step: StepState) -> float:
+    """When the code asked: for an inline step, which is journaled when it ends, when its first attempt began."""
+    return step.attempts[0].started_at if step.kind == "do" and step.attempts else step.asked_at
+
+
+def _view(run: RunState, step: StepState, needs: tuple[str, ...], log_size: LogSize, rules_of: RulesOf) -> StepView:
+    options = step.options
+    secrets = named(options.get("secrets"))
+    attempts = [_attempt(attempt, log_size(step.key, attempt.number)) for attempt in step.attempts]
+    inflight = run.inflight.get(step.key)
+    return StepView(
+        key=step.key,
+        name=step.name,
+        kind=step.kind,
+        state=step.state,
+        reason=_reason(step, rules_of),
+        attempt=inflight.attempt if inflight else step.attempt,
+        attempts=tuple(attempts),
+        asked_at=_began(step),
+        started_at=step.started_at,
+        ended_at=step.ended_at,
+        due=step.due,
+        where=step.where,
+        command=_command(options.get("command")),
+        image=str(options.get("image") or ""),
+        tools=tuple(options.get("tools") or ()),
+        environment=str(options.get("environment") or ""),
+        secrets=tuple(sorted({*secrets[0].values(), *secrets[1].values()})),
+        network=bool(options.get("network")),
+        options=options,
+        value=step.value,
+        exit_code=step.exit_code,
+        error=step.error,
+        needs=needs,
+        log_size=attempts[-1].log_size if attempts else 0,
+    )
+
+
+def _attempt(attempt: AttemptState, log_size: int) -> AttemptView:
+    return AttemptView(
+        number=attempt.number,
+        state=attempt.state,
+        started_at=attempt.started_at,
+        ended_at=attempt.ended_at,
+        error=attempt.error,
+        exit_code=attempt.exit_code,
+        log_size=log_size,
+    )
+
+
+def _command(command: Any) -> str:
+    if command is None:
+        return ""
+    return command if isinstance(command, str) else " ".join(str(part) for part in command)
+
+
+def _reason(step: StepState, rules_of: RulesOf) -> str:
+    """Say in words why the step is not simply running or over."""
+    if step.state == "retrying":
+        return f"attempt {step.failures} failed; it is tried again"
+    if step.state == "waiting" and (step.kind == "approval" or step.held):
+        asked = question(rules_of(step), step)
+        given = sum(said(step).values())
+        place = f" for {asked.rules.environment}" if asked.rules.environment else ""
+        return f"{given} of {asked.count} approved{place}"
+    if step.state == "waiting" and step.kind == "event":
+        return f"waits for the event {step.options.get('type')!r}"
+    return str(step.error["message"]) if step.state == "failed" and isinstance(step.error, Mapping) else ""
