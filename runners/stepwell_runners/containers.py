@@ -13,9 +13,9 @@ import asyncio
 import hashlib
 import json
 import os
+import stat
 import threading
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from stepwell_runners.command_plan import OUTPUT_FILE, CommandPlan
 from stepwell_runners.container_process import ContainerProcess, Job
 from stepwell_runners.layers import below
 from stepwell_runners.outcomes import SetupFailed
-from stepwell_runners.reduce import Stack
+from stepwell_runners.reduce import Stack, open_beneath
 from stepwell_runners.spec import FILES, WORKSPACE, Overlay
 from stepwell_runners.streaming import watch
 from stepwell_runners.workspaces import Form, Workspace
@@ -61,16 +61,40 @@ class Containers:
             image = await self._snapshot(engine, image, asked, workspace, output)
         settings = {**self._settings(asked, asked.argv), "image": image, "working_dir": asked.cwd}
         settings["environment"] = dict(asked.env)
-        job = Job(
-            engine, settings, lambda container: _fill(container, asked, workspace), lambda c: _collect(c, workspace)
-        )
         if isinstance(workspace.mount, Overlay):
-            name = f"stepwell-{workspace.id}"
-            options = {"type": "overlay", "device": "overlay", "o": _mount_options(workspace.mount)}
-            volume = {"name": name, "driver": "local", "driver_opts": options, "labels": self._label}
-            settings["volumes"] = {name: {"bind": WORKSPACE, "mode": "rw"}}
-            job = replace(job, volume=volume)
+            job = self._mounted(engine, settings, asked, workspace, workspace.mount)
+        else:
+            job = Job(
+                engine,
+                settings,
+                fill=lambda container: _send(container, asked, workspace),
+                collect=lambda container: _fetch(container, workspace),
+            )
         return ContainerProcess(job)
+
+    def _mounted(
+        self, engine: Any, settings: dict[str, Any], asked: CommandPlan, workspace: Workspace, mount: Overlay
+    ) -> Job:
+        """Return the job of a container in which dockerd mounts the workspace, and a directory of private files.
+
+        Archives would be simpler for the files, but each makes dockerd mount and unmount all volumes, and a volatile
+        overlay mounts only once.
+        """
+        name = f"stepwell-{workspace.id}"
+        options = {"type": "overlay", "device": "overlay", "o": _mount_options(mount)}
+        volume = {"name": name, "driver": "local", "driver_opts": options, "labels": self._label}
+        private = workspace.place / "files"
+        settings["volumes"] = {
+            name: {"bind": WORKSPACE, "mode": "rw,nocopy"},  # a copy would mount it once too often
+            str(private): {"bind": FILES, "mode": "rw"},
+        }
+        return Job(
+            engine,
+            settings,
+            fill=lambda _: _write_private(private, asked),
+            collect=lambda _: _read_private(private),
+            volume=volume,
+        )
 
     async def recover(self) -> None:
         """Remove containers and volumes that a crash left, if an engine answers."""
@@ -212,19 +236,38 @@ def _mount_options(mount: Overlay) -> str:
     return f"lowerdir={lowers},upperdir={paths[-2]},workdir={paths[-1]},volatile,nodev,nosuid"
 
 
-def _fill(container: Any, asked: CommandPlan, workspace: Workspace) -> None:
-    """Bring private files in, and the workspace where it is not mounted."""
+def _write_private(folder: Path, asked: CommandPlan) -> None:
+    """Lay the private files where the container sees them; the directory above is the runner's alone."""
+    folder.parent.chmod(0o700)
+    folder.mkdir(exist_ok=True)
+    folder.chmod(0o1777)
+    for name, content in asked.files.items():
+        (folder / name).write_bytes(content)
+        (folder / name).chmod(0o444)
+
+
+def _read_private(folder: Path) -> dict[str, bytes]:
+    """Return what the command put out; it may have left anything in that place."""
+    try:
+        descriptor = open_beneath(folder, OUTPUT_FILE.rpartition("/")[2])
+    except OSError:
+        return {}
+    with os.fdopen(descriptor, "rb") as reading:
+        is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
+        return {OUTPUT_FILE: reading.read(archives.MOST_BYTES)} if is_file else {}
+
+
+def _send(container: Any, asked: CommandPlan, workspace: Workspace) -> None:
+    """Bring private files and the workspace in."""
     files = {FILES[1:]: archives.folder(0o1777)}
     files |= {f"{FILES[1:]}/{name}": archives.file(content, 0o444) for name, content in asked.files.items()}
     archives.send(container, files)
-    if not isinstance(workspace.mount, Overlay):
-        archives.send_folder(container, workspace.upper, WORKSPACE[1:], workspace.place)
+    archives.send_folder(container, workspace.upper, WORKSPACE[1:], workspace.place)
 
 
-def _collect(container: Any, workspace: Workspace) -> dict[str, bytes]:
-    """Fetch what the command put out, and the workspace where it was not mounted."""
-    if not isinstance(workspace.mount, Overlay):
-        archives.fetch_folder(container, WORKSPACE, workspace.upper, workspace.place)
+def _fetch(container: Any, workspace: Workspace) -> dict[str, bytes]:
+    """Fetch the workspace, and what the command put out."""
+    archives.fetch_folder(container, WORKSPACE, workspace.upper, workspace.place)
     content = archives.fetch_file(container, OUTPUT_FILE)
     return {} if content is None else {OUTPUT_FILE: content}
 

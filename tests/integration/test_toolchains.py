@@ -77,7 +77,7 @@ async def test_scripts_and_modules_work_in_steps(tmp_path: Path, wall: str) -> N
             pytest.skip("this host does not give the wall")
         executor = LocalExecutor.at(state, isolates)
         program = "mkdir pkg; echo 'def f() -> int: return 1' > pkg/__init__.py"
-        program += "; printf 'from pkg import f\\ndef test_f() -> None: assert f() == 1\\n' > test_f.py"
+        program += "; printf 'from pkg import f\\n\\n\\ndef test_f() -> None: assert f() == 1\\n' > test_f.py"
         program += "; ruff check . && mypy . && python -m pytest -q && pytest --version; ls -A"
         options = {"command": program, "tools": ["ruff==0.17.6", "mypy==2.4.1", "pytest==9.2.0"]}
         code = Code("d", {}, "pipeline.py:Ship")

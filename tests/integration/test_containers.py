@@ -1,0 +1,240 @@
+"""Container steps against a real Docker engine, with an image made from busybox."""
+
+import asyncio
+import dataclasses
+import io
+import os
+import shutil
+import subprocess
+import tarfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stepwell.engine.seams import Attempt, Code, Outcome, Prepared
+from stepwell.errors import Unavailable
+from stepwell_runners.collected import folder_of
+from stepwell_runners.containers import LABEL, Containers
+from stepwell_runners.executor import LocalExecutor
+from stepwell_runners.spec import CommandSpec
+from stepwell_runners.streaming import Process
+from stepwell_runners.workspaces import Form
+
+pytestmark = pytest.mark.docker
+IMAGE = "stepwell-test/busybox:latest"
+
+
+class NoIsolates:
+    """These steps need none."""
+
+    walled = overlays = True
+
+    async def command(self, spec: CommandSpec) -> Process:
+        raise AssertionError("a container step asked for an isolate")
+
+
+class Log:
+    """Keeps output in memory."""
+
+    def __init__(self) -> None:
+        self.data = b""
+        self.notes: list[str] = []
+        self.arrived = asyncio.Event()
+
+    def write(self, data: bytes) -> None:
+        self.data += data
+        self.arrived.set()
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    def close(self) -> None:
+        return
+
+
+@pytest.fixture(scope="module")
+def engine() -> Any:
+    """A client of the engine, with the image in it."""
+    import docker
+    import docker.errors
+
+    try:
+        client = docker.from_env()
+        client.ping()
+    except docker.errors.DockerException:
+        pytest.skip("no Docker engine answers")
+    busybox = shutil.which("busybox")
+    try:
+        client.images.get(IMAGE)
+    except docker.errors.ImageNotFound:
+        if busybox is None:
+            pytest.skip("the image needs busybox (package busybox-static)")
+        client.api.import_image_from_data(_root_of(busybox), repository=IMAGE.partition(":")[0], tag="latest")
+    return client
+
+
+def _root_of(busybox: str) -> bytes:
+    """Pack a root file system."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        for folder in ("bin", "tmp", "run", "etc"):
+            info = tarfile.TarInfo(folder)
+            info.type, info.mode = tarfile.DIRTYPE, 0o755
+            archive.addfile(info)
+        archive.add(Path(busybox).resolve(), "bin/busybox")
+        for name in subprocess.check_output([busybox, "--list"], text=True).split():
+            info = tarfile.TarInfo(f"bin/{name}")
+            info.type, info.linkname = tarfile.SYMTYPE, "busybox"
+            if name != "busybox":
+                archive.addfile(info)
+    return packed.getvalue()
+
+
+@pytest.fixture(params=["overlay", "copy"])
+async def executor(
+    request: pytest.FixtureRequest, engine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[LocalExecutor]:
+    form: Form = request.param
+    if form == "overlay" and os.geteuid() != 0:
+        pytest.skip("dockerd's overlays are root's")
+    monkeypatch.setattr(Containers, "form", form)
+    executor = LocalExecutor.at(tmp_path / "state", NoIsolates())
+    yield executor
+    label = executor._containers._label[LABEL]
+    ours = {"label": f"{LABEL}={label}"}
+    assert engine.containers.list(all=True, filters=ours) == []
+    assert engine.volumes.list(filters=ours) == []
+    assert list((tmp_path / "state" / "work").iterdir()) == []
+
+
+def attempt(command: str | list[str], base: tuple[str, ...] = (), key: str = "step#1", **options: Any) -> Attempt:
+    code = Code("digest", {}, "pipeline.py:Ship")
+    options = {"command": command, "image": IMAGE, **options}
+    return Attempt("run-1", "acme", "acme/api", {}, code, key, key.partition("#")[0], "run", 1, options, base)
+
+
+async def run(executor: LocalExecutor, asked: Attempt, log: Log | None = None, **prepared: Any) -> Outcome:
+    return await executor.execute(asked, Prepared(**prepared), log or Log())
+
+
+async def test_a_container_step_prints_passes_and_leaves_its_files(executor: LocalExecutor) -> None:
+    log = Log()
+    command = 'pwd; id -u; echo $CI; echo err >&2; mkdir -p sub; echo 1 > sub/file; echo v=1 > "$STEPWELL_OUTPUT"'
+    one = await run(executor, attempt(command, key="one#1"), log)
+    assert one.ok and one.layer, (one, log.data)
+    assert sorted(log.data.decode().split()) == sorted(["/workspace", "0", "true", "err"])
+    assert one.value["outputs"] == {"v": "1"}
+    two = await run(executor, attempt("cat file; rm file", (one.layer,), "two#1", cwd="sub"), log)
+    assert two.ok and two.layer and log.data.endswith(b"1\n")
+    three = await run(executor, attempt("test ! -e sub/file && test -d sub", (one.layer, two.layer), "three#1"))
+    assert three.ok and three.layer is None
+
+
+async def test_failures_timeouts_and_junit(executor: LocalExecutor) -> None:
+    failed = await run(executor, attempt("echo x > junit.xml; exit 3", junit=["junit.xml"]))
+    assert not failed.ok and failed.exit_code == 3 and failed.error is not None
+    assert failed.error["message"] == "exit code 3"
+    assert (folder_of(executor._workspaces.state, "run-1", "step#1") / "junit.xml").exists()
+    slow = await run(executor, attempt("sleep 60", timeout=1.0))
+    assert slow.error is not None and slow.error["type"] == "Timeout"
+
+
+async def test_cancelling_removes_the_container(executor: LocalExecutor) -> None:
+    log = Log()
+    running = asyncio.create_task(run(executor, attempt("echo here; sleep 60"), log))
+    await log.arrived.wait()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+
+async def test_secrets_come_as_variables_and_files(executor: LocalExecutor) -> None:
+    log = Log()
+    outcome = await run(executor, attempt('echo "$KEY"; cat "$CONF"'), log, env={"KEY": "k"}, files={"CONF": "f\n"})
+    assert outcome.ok and log.data == b"k\nf\n" and outcome.layer is None
+
+
+async def test_what_a_container_may_not_do(executor: LocalExecutor) -> None:
+    log = Log()
+    command = (
+        "mknod dev c 1 3 || echo no device; grep NoNewPrivs /proc/self/status; ls /sys/class/net; touch s; chmod 4755 s"
+    )
+    outcome = await run(executor, attempt(command), log)
+    assert outcome.ok and outcome.layer
+    assert b"no device" in log.data and b"NoNewPrivs:\t1" in log.data
+    log = Log()
+    assert (await run(executor, attempt("stat -c '%a %u' s", (outcome.layer,), "two#1"), log)).ok
+    assert log.data == b"755 0\n"
+
+
+async def test_a_container_without_network_has_only_the_loopback(executor: LocalExecutor) -> None:
+    log = Log()
+    assert (await run(executor, attempt("ls /sys/class/net", network=False), log)).ok
+    assert log.data == b"lo\n"
+
+
+async def test_out_of_memory_is_named(executor: LocalExecutor) -> None:
+    outcome = await run(executor, attempt("head -c 200m /dev/zero | tail -c 190m | wc -c", memory=32 << 20))
+    assert not outcome.ok and outcome.error is not None
+
+
+async def test_what_cannot_start_is_named_and_final(executor: LocalExecutor) -> None:
+    for asked, words in [
+        (attempt("true", image="stepwell-test/missing:1"), "Image 'stepwell-test/missing:1' is not on this host"),
+        (attempt(["no-such-program"]), "cannot start"),
+        (attempt("true", network=["pypi.org"]), "list of hosts"),
+        (attempt("true", setup="true", setup_inputs=["missing.txt"]), "'missing.txt', which is not in the workspace"),
+    ]:
+        outcome = await run(executor, asked)
+        assert not outcome.ok and outcome.final and outcome.error is not None and words in outcome.error["message"]
+
+
+async def test_setup_runs_once_per_content(executor: LocalExecutor, engine: Any) -> None:
+    base = await run(executor, attempt("echo one > inputs.txt", key="base#1"))
+    assert base.layer
+    stamp = executor._workspaces.state.parent.name  # another key for every test
+
+    def asked(key: str, layers: tuple[str, ...]) -> Attempt:
+        setup = f"cat inputs.txt > /made; echo {stamp} > /dev/null; echo setting up"
+        return attempt("cat /made", layers, key, setup=setup, setup_inputs=["inputs.txt"])
+
+    try:
+        first, second, third = Log(), Log(), Log()
+        assert (await run(executor, asked("one#1", (base.layer,)), first)).ok
+        assert (await run(executor, asked("two#1", (base.layer,)), second)).ok
+        assert first.data == b"setting up\none\n" and second.data == b"one\n"
+        changed = await run(executor, attempt("echo two > inputs.txt", (base.layer,), "changed#1"))
+        assert changed.layer
+        assert (await run(executor, asked("three#1", (base.layer, changed.layer)), third)).ok
+        assert third.data == b"setting up\ntwo\n"
+        failed = await run(executor, attempt("true", setup=f"exit 4 # {stamp}"))
+        assert not failed.ok and not failed.final and failed.error is not None
+        assert failed.error == {"type": "SetupFailed", "message": "setup= failed: exit code 4.", "traceback": ""}
+    finally:
+        for image in engine.images.list("stepwell-snapshot"):
+            if any(stamp in (layer.get("CreatedBy") or "") for layer in image.history()):
+                engine.images.remove(image.id, force=True)
+
+
+async def test_recover_removes_our_orphans_only(executor: LocalExecutor, engine: Any) -> None:
+    ours = engine.containers.create(IMAGE, ["sleep", "60"], labels=executor._containers._label)
+    ours.start()
+    other = engine.containers.create(IMAGE, ["true"], labels={LABEL: "another"})
+    try:
+        await executor.recover(lambda layer: True)
+        assert engine.containers.list(all=True, filters={"id": other.id}) != []
+        assert engine.containers.list(all=True, filters={"id": ours.id}) == []
+    finally:
+        other.remove(force=True)
+
+
+async def test_without_an_engine_the_step_fails_at_once_and_says_what_to_do(tmp_path: Path) -> None:
+    executor = LocalExecutor.at(tmp_path, NoIsolates(), docker_host=f"unix://{tmp_path}/none.sock")
+    await executor.recover(lambda layer: True)
+    outcome = await run(executor, dataclasses.replace(attempt("true")))
+    assert not outcome.ok and outcome.final and outcome.error is not None
+    assert outcome.error["type"] == "Unavailable" and "Start Docker on this host" in outcome.error["message"]
+    with pytest.raises(Unavailable):
+        executor._containers.available()
