@@ -223,9 +223,7 @@ def traced(commands: Sequence[Command]) -> list[Any]:
     for command in commands:
         if command[0] == "ask" and command[2] != "timer":
             out.append([*command[1:3], command[8]])
-        elif command[0] in _TRACED and not str(command[1]).startswith("~"):
-            out.append(command)
-        elif command[0] == "log" and not command[1]:
+        elif (command[0] in _TRACED and command[1][:1] != "~") or command[:2] == ["log", ""]:
             out.append(command)
     return out
 

@@ -1,0 +1,55 @@
+from types import ModuleType
+
+import pytest
+
+from stepwell import Event, Pipeline, Step, cron, group, push
+from stepwell.authoring.pipeline import PipelineRefused, choose, declaration, pipelines_of
+
+
+class Ship(Pipeline):
+    """Ship it.
+
+    With care.
+    """
+
+    on = [push("main"), cron("0 3 * * *")]  # noqa: RUF012
+    concurrency = group("ship-{branch}", "cancel")
+    defaults = {"timeout": "20 minutes"}  # noqa: RUF012
+
+    async def run(self, event: Event, step: Step) -> None: ...
+
+
+class Blocking(Pipeline):
+    def run(self, event: Event, step: Step) -> None: ...  # type: ignore[override]
+
+
+def module(**names: object) -> ModuleType:
+    made = ModuleType("pipeline")
+    vars(made).update(names)
+    return made
+
+
+def test_a_pipeline_is_described_as_data() -> None:
+    found = declaration(Ship, "pipeline.py")
+    assert found.pop("line") > 0
+    assert found == {
+        "name": "Ship", "entry": "pipeline.py:Ship", "doc": "Ship it.\n\nWith care.",
+        "on": [{"kind": "push", "branches": ["main"], "paths": []},
+               {"kind": "cron", "schedule": "0 3 * * *", "tz": "UTC"}],
+        "concurrency": {"group": "ship-{branch}", "policy": "cancel"}, "defaults": {"timeout": "20 minutes"},
+    }  # fmt: skip
+
+
+def test_bases_with_an_underscore_are_no_pipelines() -> None:
+    assert pipelines_of(module(Pipeline=Pipeline, _Base=Ship, Ship=Ship, again=Ship), "p.py") == [Ship]
+
+
+def test_an_entry_names_its_class() -> None:
+    assert choose(module(Ship=Ship, Blocking=Blocking), "p.py", "Ship") is Ship
+    with pytest.raises(PipelineRefused, match=r"p\.py has no pipeline 'Shop'. It has: Ship"):
+        choose(module(Ship=Ship), "p.py", "Shop")
+
+
+def test_run_must_be_async() -> None:
+    with pytest.raises(PipelineRefused, match=r"Blocking\.run is not a pipeline. Write `async def run"):
+        choose(module(Blocking=Blocking), "p.py", "Blocking")
