@@ -129,18 +129,19 @@ class Rooms:
     def open(cls, settings: Settings, *, may_do_without_wall: bool = False) -> "Iterator[Rooms]":
         """Lock the state directory and start the engine on it. Raises Conflict when another server uses it."""
         prepare(settings.state)
-        with StateLock(settings.state):
-            rooms = cls._start(settings, may_do_without_wall)
-            try:
-                yield rooms
-            finally:
-                rooms.services.stop()
+        with ExitStack() as kept:
+            kept.enter_context(StateLock(settings.state))
+            yield cls._start(settings, kept, may_do_without_wall)
 
     @classmethod
-    def _start(cls, settings: Settings, may_do_without_wall: bool) -> "Rooms":
-        from stepwell.ci.services import Services
+    def _start(cls, settings: Settings, kept: ExitStack, may_do_without_wall: bool) -> "Rooms":
+        from stepwell.ci.services import Foundation, Services
+        from stepwell.engine.engine import Engine
+        from stepwell.engine.thread import EngineThread
+        from stepwell.store.journal_sqlite import SqliteJournal
         from stepwell_runners.executor import LocalExecutor
-        from stepwell_runners.isolates import IsolateOptions, ZygoteIsolates
+        from stepwell_runners.isolates import ZygoteIsolates
+        from stepwell_runners.options import IsolateOptions
         from stepwell_runners.trees import Trees
 
         trees = Trees(settings.state)
@@ -149,9 +150,21 @@ class Rooms:
         executor = LocalExecutor.at(
             settings.state, isolates, trees, docker_host=settings.docker_host, runtime=settings.runtime
         )
+        base = Foundation.open(settings)
+        kept.callback(base.close)
+        engine = Engine(
+            SqliteJournal(settings.database), isolates, base.loader, logs=base.logs, executor=executor,
+            preparer=base.preparer, gate=base.gate,
+            concurrent_turns=settings.concurrent_turns, concurrent_steps=settings.concurrent_steps,
+        )  # fmt: skip
         wall = Wall(isolates, may_do_without=may_do_without_wall)
-        services = Services.open(settings, isolates, executor, before=[wall.start], after=[isolates.stop])
+        thread = EngineThread(engine, before=[wall.start], after=[isolates.stop])
+        thread.start()
+        kept.callback(thread.stop)
+        base.tenants.bootstrap(HOME, ADMIN)
+        services = Services.build(base, thread, isolates)
         services.start()
+        kept.callback(services.stop)
         return cls(settings, wall, services)
 
     def admin(self) -> "Actor":
@@ -222,7 +235,7 @@ class WebThread:
         from stepwell_web.app import create_app
 
         config = uvicorn.Config(
-            create_app(self._rooms.services, self._rooms.wall), log_level="warning", access_log=False,
+            create_app(self._rooms.services, banner=self._rooms.wall), log_level="warning", access_log=False,
             server_header=False, timeout_graceful_shutdown=STOP_SECONDS // 2, timeout_keep_alive=30,
         )  # fmt: skip
         self._server = uvicorn.Server(config)
