@@ -5,7 +5,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Column, Float, Integer, MetaData, String, Table, and_, func, or_, select
@@ -13,6 +13,7 @@ from sqlalchemy.sql import Select
 
 from stepwell.ci.views import RunSummary, WaitingView
 from stepwell.engine.entries import Entry
+from stepwell.engine.fold import RunState
 from stepwell.errors import Invalid, NotFound
 from stepwell.repos.repositories import Repositories
 from stepwell.store.store import Store
@@ -209,4 +210,19 @@ def summary_of(row: Any) -> RunSummary:
         ),
         rerun_of=metadata.get("rerun_of") or "",
         seq=row["seq"],
+    )
+
+
+def as_of(summary: RunSummary, run: RunState) -> RunSummary:
+    """Bring a summary to the moment of a state that may be newer than its row."""
+    waiting = [run.steps[key] for key in run.approvals]
+    return replace(
+        summary,
+        state=run.state,
+        reason=run.reason or "",
+        started_at=run.started_at,
+        ended_at=run.ended_at,
+        counts={state: number for state, number in run.counts.items() if number},
+        waiting=tuple(WaitingView(step.key, step.name, str(step.options.get("environment") or "")) for step in waiting),
+        seq=run.seq,
     )

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar
 from stepwell.ci.answers import answer_of
 from stepwell.ci.approvals import approval_view, check_decision, judge_of, rules_of
 from stepwell.ci.environments import Environments
-from stepwell.ci.history import Filter, History, cursor_after
+from stepwell.ci.history import Filter, History, as_of, cursor_after
 from stepwell.ci.launch import Cause, Launcher, new_id
 from stepwell.ci.manual import Starter, Wish
 from stepwell.ci.rules import Rules
@@ -157,7 +157,8 @@ class Runs:
         views = [
             view
             for summary in self._history.waiting(actor, INBOX)
-            for view in self._approvals(actor, summary, self._state(summary))
+            for run in (self._state(summary),)
+            for view in self._approvals(actor, as_of(summary, run), run)
         ]
         return sorted(views, key=lambda view: (not view.may_decide, view.asked_at))
 
@@ -185,6 +186,7 @@ class Runs:
 
     def _view(self, actor: Actor, summary: RunSummary) -> RunView:
         run = self._state(summary)
+        summary = as_of(summary, run)
         error = run.metadata.get("problem") or run.error
         return RunView(
             summary=summary,

@@ -28,7 +28,9 @@ def needs_of(steps: Iterable[StepState]) -> dict[str, tuple[str, ...]]:
     """
     steps = list(steps)
     ended = sorted(
-        (step.ended_at, _began(step), step.key) for step in steps if step.ended_at is not None and step.attempts
+        (step.ended_at, _began(step), step.key)
+        for step in steps
+        if step.ended_at is not None and step.state in {"passed", "failed"}
     )
     ends = [end for end, _, _ in ended]
     latest: list[float] = []  # the latest beginning among the steps ended so far

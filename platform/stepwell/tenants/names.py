@@ -10,6 +10,7 @@ live login logout mcp metrics new nobody oauth oidc openapi.json playground plan
 runs search session settings signin signout static stepwell stream tokens webhooks well-known
 """
 RESERVED = frozenset(_WORDS.split())
+RESERVED_PEOPLE = frozenset({"nobody", "rules", "stepwell"})
 RESERVED_REPOSITORIES = frozenset(
     {"audit", "environments", "live", "members", "new", "plans", "runs", "secrets", "settings", "tokens"}
 )
@@ -23,8 +24,8 @@ def check_name(name: str, what: str) -> str:
             f"Name {name[:60]!r} of a {what} is not valid. Use 1 to 39 small letters, digits, '-', '_' or single "
             "dots, a letter or digit first, and not '.git' at the end."
         )
-    if name in RESERVED:
-        raise Invalid(f"Name {name!r} of a {what} is a word of Stepwell's own addresses. Choose another.")
+    if name in (RESERVED if what == "tenant" else RESERVED_PEOPLE):
+        raise Invalid(f"Name {name!r} of a {what} is a word that Stepwell needs itself. Choose another.")
     return name
 
 

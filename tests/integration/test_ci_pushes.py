@@ -1,0 +1,174 @@
+"""From a push to runs, with real git, SQLite and isolates; the hooks are called as the git endpoint calls them."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from places import SHIP, Clone, Place
+
+from stepwell.ci.intents import Intents
+from stepwell.repos.push import NO_COMMIT, RefUpdate
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    place = Place(tmp_path).start()
+    yield place
+    place.stop()
+
+
+@pytest.fixture
+def clone(place: Place) -> Clone:
+    return place.repository()
+
+
+def test_a_push_starts_the_pipelines_that_declare_it_and_says_where(clone: Clone) -> None:
+    clone.pipeline()
+    assert clone.push() == ["stepwell: run #1 Ship → http://ci.test/acme/api/runs/1"]
+    view = clone.place.services.runs.by_number(clone.place.admin(), "acme", "api", 1)
+    summary = view.summary
+    assert (summary.branch, summary.kind, summary.actor, summary.title) == ("main", "push", "admin", "Add a pipeline")
+    assert view.event["changed"] == [".stepwell/pipeline.py"]
+
+
+def test_a_push_that_no_pipeline_declares_starts_nothing_and_says_so(clone: Clone) -> None:
+    clone.pipeline()
+    assert clone.push("refs/heads/feature") == ["stepwell: nothing in Ship starts on this push to feature"]
+    assert clone.runs() == []
+
+
+def test_a_commit_without_stepwell_says_so(clone: Clone) -> None:
+    sha = clone.commit_files({"README": "hello"})
+    (line,) = clone.push()
+    assert line == f"stepwell: There is no .stepwell/ at {sha[:7]}, so nothing runs. Add one: stepwell init"
+    assert clone.runs() == []
+
+
+@pytest.mark.parametrize(
+    ("source", "kind", "said"),
+    [
+        ("from stepwell import *\nclass Ship(Pipeline:\n", "syntax-error", ".stepwell/pipeline.py:2"),
+        ("import no_such_module\n", "import-error", "no_such_module"),
+        ("from stepwell import *\n", "error", "no pipeline"),
+        ("1 / 0\n", "error", "ZeroDivisionError"),
+    ],
+)
+def test_a_broken_pipeline_is_told_at_the_push_and_leaves_a_failed_run(
+    clone: Clone, source: str, kind: str, said: str
+) -> None:
+    clone.pipeline(source)
+    lines = clone.push()
+    assert said in lines[0]
+    assert lines[-1] == "stepwell: run #1 failed → http://ci.test/acme/api/runs/1"
+    view = clone.place.finished(clone.runs()[0].id)
+    assert view.summary.state == "failed"
+    assert view.error is not None
+    assert view.error["type"] == kind
+    assert said in view.error["message"]
+
+
+def test_a_pipeline_that_hangs_while_imported_is_not_waited_for(clone: Clone) -> None:
+    clone.pipeline("while True: pass\n")
+    lines = clone.push()
+    assert "longer than 2 s" in lines[0]
+    assert clone.place.finished(clone.runs()[0].id).summary.state == "failed"
+
+
+def test_a_crash_between_the_hooks_loses_no_run_and_doubles_none(clone: Clone) -> None:
+    clone.pipeline()
+    context, update = clone.context(), clone.update()
+    assert clone.permit(context, [update]) is None
+    clone.move(update)
+    place = clone.place
+    place.stop()
+    place.start()
+    place.services.pushes.reconcile(0)
+    place.services.pushes.reconcile(0)
+    (run,) = clone.runs()
+    assert (run.sha, run.pipeline) == (update.new, "Ship")
+    assert asyncio.run(place.services.pushes.post_receive(context, [update])) == []
+    assert len(clone.runs()) == 1
+
+
+def test_a_crash_after_the_run_was_made_but_before_the_intent_was_closed_doubles_none(
+    clone: Clone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clone.pipeline()
+    with monkeypatch.context() as crash:
+        crash.setattr(Intents, "resolve", lambda *_: None)
+        clone.push()
+    clone.place.services.pushes.reconcile(0)
+    assert [run.number for run in clone.runs()] == [1]
+
+
+def test_an_intent_whose_ref_never_moved_is_dropped(clone: Clone) -> None:
+    clone.pipeline()
+    assert clone.permit(clone.context(), [clone.update()]) is None
+    clone.place.services.pushes.reconcile(0)
+    assert clone.runs() == []
+    clone.move(clone.update())
+    clone.place.services.pushes.reconcile(0)
+    assert clone.runs() == []
+
+
+def test_an_intent_whose_ref_has_moved_on_still_becomes_a_run(clone: Clone) -> None:
+    first = clone.pipeline()
+    update = clone.update()
+    clone.permit(clone.context(), [update])
+    clone.move(update)
+    clone.commit_files({"a": "1"})
+    clone.push()
+    clone.place.services.pushes.reconcile(0)
+    assert {run.sha for run in clone.runs()} == {first, clone.git("rev-parse", "HEAD")}
+
+
+def test_a_fresh_intent_is_left_to_its_own_push(clone: Clone) -> None:
+    clone.pipeline()
+    update = clone.update()
+    clone.permit(clone.context(), [update])
+    clone.move(update)
+    clone.place.services.pushes.reconcile()
+    assert clone.runs() == []
+
+
+def test_a_developer_may_not_rewrite_or_delete_a_protected_branch(clone: Clone) -> None:
+    ann = clone.place.person("ann", "developer")
+    clone.pipeline()
+    clone.push()
+    clone.commit_files({"a": "1"})
+    clone.push(actor=ann)
+    clone.git("reset", "-q", "--hard", "HEAD~1")
+    clone.commit_files({"a": "2"})
+    (line,) = clone.push(actor=ann)
+    assert line == "Branch 'main' is protected: only maintainers may rewrite its history."
+    deletion = RefUpdate(clone.update().old, NO_COMMIT, "refs/heads/main")
+    assert clone.refusal(deletion, ann) == "Branch 'main' is protected: only maintainers may delete it."
+    assert "run #" in clone.push()[0]
+
+
+def test_refs_outside_branches_and_tags_are_refused(clone: Clone) -> None:
+    clone.pipeline()
+    (line,) = clone.push("refs/runs/1")
+    assert "not a branch, a tag or a note" in line
+
+
+def test_a_tag_starts_what_declares_tags(clone: Clone) -> None:
+    clone.pipeline(SHIP.replace('push("main", "release/*")', 'tag("v*")'))
+    clone.push()
+    clone.git("tag", "-a", "v1", "-m", "one")
+    assert clone.push("refs/tags/v1", commit="v1") == ["stepwell: run #1 Ship → http://ci.test/acme/api/runs/1"]
+    (run,) = clone.runs()
+    assert (run.tag, run.kind, run.sha) == ("v1", "tag", clone.git("rev-parse", "HEAD"))
+
+
+def test_the_same_files_are_described_once(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
+    clone.pipeline()
+    clone.push()
+    declarations = clone.place.services.declarations
+    monkeypatch.setattr(declarations, "_describe", lambda *_: pytest.fail("described again"))
+    clone.commit_files({"a": "1"})
+    assert "run #2" in clone.push()[0]
+    declarations._known.clear()
+    clone.commit_files({"a": "2"})
+    assert "run #3" in clone.push()[0]
