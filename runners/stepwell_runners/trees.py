@@ -12,73 +12,42 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from stepwell.errors import Invalid, NotFound
+from stepwell.errors import Invalid
+from stepwell.repos.process import environment
+from stepwell.repos.repositories import Repositories
 from stepwell_runners.keyed_locks import KeyedLocks
 from stepwell_runners.reduce import remove
 from stepwell_runners.workspaces import sync_file_system, sync_folder
 
-_REFERENCE = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]{0,99}):([0-9a-f]{40}|[0-9a-f]{64})")
-_GIT_SETTINGS = {
-    "core.bare": "false",
-    "core.hooksPath": "/dev/null",
-    "core.fsmonitor": "false",
-    "core.protectNTFS": "true",
-    "core.protectHFS": "true",
-    "core.symlinks": "true",
-    "core.attributesFile": "/dev/null",
-    "safe.directory": "*",
-    "protocol.allow": "never",
-}
-
-
-def git_environment() -> dict[str, str]:
-    """Return the environment of a git process, built from nothing."""
-    environment = {
-        "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-        "HOME": "/nonexistent",
-        "LC_ALL": "C.UTF-8",
-        "GIT_CONFIG_NOSYSTEM": "1",
-        "GIT_CONFIG_GLOBAL": "/dev/null",
-        "GIT_TERMINAL_PROMPT": "0",
-        "GIT_NO_LAZY_FETCH": "1",
-        "GIT_CONFIG_COUNT": str(len(_GIT_SETTINGS)),
-    }
-    for number, (name, value) in enumerate(_GIT_SETTINGS.items()):
-        environment |= {f"GIT_CONFIG_KEY_{number}": name, f"GIT_CONFIG_VALUE_{number}": value}
-    return environment
+_REFERENCE = re.compile(r"([^:/]{1,100}):([0-9a-f]{40}|[0-9a-f]{64})")
+_SETTINGS = {"core.bare": "false", "core.symlinks": "true", "core.attributesFile": "/dev/null"}
 
 
 class GitCheckout:
-    """Writes trees out of bare repositories at `<folder>/<repo-id>.git`."""
+    """Writes trees out of the repositories of a state directory."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, state: Path) -> None:
+        self._repositories = Repositories(state)
 
     def tree_of(self, repo: str, commit: str) -> str:
-        """Return the hash of a commit's tree."""
-        found = self._git(repo, {}, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{commit}^{{tree}}")
-        return found.strip()
+        """Return the hash of a commit's tree. Raises NotFound."""
+        tree = self._repositories.reader(repo).tree_of(commit)
+        assert tree is not None  # every commit has one
+        return tree
 
     def write(self, repo: str, tree: str, target: Path, index: Path) -> None:
         """Check `tree` out into the empty directory `target`; `index` is a scratch file."""
-        self._git(repo, {"GIT_WORK_TREE": str(target), "GIT_INDEX_FILE": str(index)}, "read-tree", "-m", "-u", tree)
-
-    def _git(self, repo: str, extra: dict[str, str], *arguments: str) -> str:
-        git_dir = self.folder / f"{repo}.git"
-        if not git_dir.is_dir():
-            raise NotFound(f"Repository {repo!r} is not there any more, so its files cannot be checked out.")
         done = subprocess.run(
-            ["git", f"--git-dir={git_dir}", *arguments],
-            env={**git_environment(), **extra},
+            ["git", "--git-dir", self._repositories.path(repo), "read-tree", "-m", "-u", tree],
+            env=environment(_SETTINGS, extra={"GIT_WORK_TREE": str(target), "GIT_INDEX_FILE": str(index)}),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             umask=0o022,
             check=False,
         )
         if done.returncode != 0:
-            reason = done.stderr.decode(errors="replace").strip() or f"git {arguments[0]} failed"
+            reason = done.stderr.decode(errors="replace").strip()[:2000] or f"exit code {done.returncode}"
             raise Invalid(f"The files of the commit cannot be checked out: {reason}")
-        return done.stdout.decode()
 
 
 class Trees:
@@ -87,7 +56,7 @@ class Trees:
     def __init__(self, state: Path, checkout: GitCheckout | None = None, sync: Callable[[Path], None] | None = None):
         self.folder = state / "trees"
         self.empty = self.folder / "empty"
-        self._checkout = checkout or GitCheckout(state / "repos")
+        self._checkout = checkout or GitCheckout(state)
         self._sync = sync or _sync_later
         self._known: dict[str, Path] = {}
         self._locks = KeyedLocks()
@@ -101,7 +70,7 @@ class Trees:
         if found := self._known.get(reference):
             return found
         match = _REFERENCE.fullmatch(reference)
-        if match is None or ".." in reference:
+        if match is None:
             raise Invalid(f"Tree reference {reference!r} is not of the form <repository>:<commit>.")
         repo, commit = match.groups()
         tree = self._checkout.tree_of(repo, commit)

@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 
 from stepwell.engine.seams import Attempt, Code, Outcome, Prepared
+from stepwell.repos.process import environment
 from stepwell_runners.collected import folder_of
 from stepwell_runners.executor import LocalExecutor
 from stepwell_runners.isolates import ZygoteIsolates
 from stepwell_runners.options import IsolateOptions
-from stepwell_runners.trees import Trees, git_environment
+from stepwell_runners.trees import Trees
 
 
 class Log:
@@ -215,7 +216,7 @@ def make_repository(path: Path, files: Mapping[str, str]) -> str:
         (work / name).parent.mkdir(parents=True, exist_ok=True)
         (work / name).write_text(text)
     who = {f"GIT_{role}_{what}": "t@example.org" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
-    env = {**git_environment(), **who}
+    env = {**environment(), **who}
     for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "c"], ["clone", "-q", "--bare", ".", path]):
         subprocess.run(["git", *command], cwd=work, env={**env, "GIT_CONFIG_COUNT": "0"}, check=True)
     return subprocess.check_output(["git", "rev-parse", "HEAD"], cwd=work, env=env, text=True).strip()

@@ -1,0 +1,133 @@
+"""What the runner's part of a step costs: a fork with a writable workspace, a container step to its first output."""
+
+import asyncio
+import os
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stepwell.cli.bench import Sample
+from stepwell.engine.seams import Attempt, Code, Prepared
+from stepwell.errors import Invalid
+from stepwell.repos.forks import create_fork, remove_fork
+from stepwell.repos.process import run_git
+from stepwell.repos.repositories import Repositories
+
+if TYPE_CHECKING:
+    from stepwell_runners.executor import LocalExecutor
+
+FILES = 1000
+IMAGES = ("stepwell-test/busybox:latest", "busybox:latest", "alpine:latest", "debian:stable-slim")
+
+
+def fork_ms(samples: int = 200) -> Sample:
+    """Fork a repository and mount a writable workspace on its cached tree, without the removal."""
+    with tempfile.TemporaryDirectory(prefix="stepwell-bench-") as folder:
+        return Sample(tuple(asyncio.run(_forks(Path(folder), samples))), "ms")
+
+
+async def _forks(state: Path, samples: int) -> list[float]:
+    from stepwell_runners.mounts import Mounts
+    from stepwell_runners.trees import Trees
+    from stepwell_runners.workspaces import Workspaces
+
+    origin, commit = _origin(state)
+    trees, workspaces, mounts = Trees(state), Workspaces(state), Mounts(root=os.geteuid() == 0)
+    tree = trees.resolve(f"bench:{commit}")
+    found = []
+    try:
+        for number in range(samples):
+            started = time.perf_counter()
+            create_fork(origin, state / "fork.git", commit, "main")
+            workspace = workspaces.open("bench", f"step#{number}", (), tree)
+            descriptors = await mounts.make(number, os.geteuid(), [workspace.mount])
+            found.append((time.perf_counter() - started) * 1000)
+            for descriptor in descriptors:
+                os.close(descriptor)
+            remove_fork(state / "fork.git")
+            workspaces.discard(workspace)
+    finally:
+        await mounts.stop()
+    return found
+
+
+def _origin(state: Path) -> tuple[Path, str]:
+    """Make a repository with one commit of many files."""
+    origin = Repositories(state).create("bench")
+    work = state / "files"
+    for number in range(FILES):
+        path = work / f"folder{number % 40}" / f"file{number}.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{number}\n" * 20)
+    who = {f"GIT_{role}_{part}": "bench" for role in ("AUTHOR", "COMMITTER") for part in ("NAME", "EMAIL")}
+    where = {"GIT_WORK_TREE": str(work), "GIT_INDEX_FILE": str(state / "index"), **who}
+    run_git(origin, ["-c", "core.bare=false", "add", "-A"], extra=where)
+    tree = run_git(origin, ["write-tree"], extra=where).stdout.decode().strip()
+    commit = run_git(origin, ["commit-tree", "-m", "bench", tree], extra=where).stdout.decode().strip()
+    run_git(origin, ["update-ref", "refs/heads/main", commit])
+    return origin, commit
+
+
+def container_warm_ms(samples: int = 15) -> Sample:
+    """Run a container step on an image that is there, to its first output; the first one is not counted."""
+    with tempfile.TemporaryDirectory(prefix="stepwell-bench-") as folder:
+        return Sample(tuple(asyncio.run(_containers(Path(folder), samples))), "ms")
+
+
+async def _containers(state: Path, samples: int) -> list[float]:
+    from stepwell_runners.executor import LocalExecutor
+    from stepwell_runners.isolates import ZygoteIsolates
+
+    executor = LocalExecutor.at(state, ZygoteIsolates(state, lambda _: state))
+    image = _image()
+    found = [await _first_output(executor, image, number) for number in range(samples + 1)]
+    return found[1:]
+
+
+async def _first_output(executor: "LocalExecutor", image: str, number: int) -> float:
+    clock = _Stopwatch()
+    options = {"command": "echo here", "image": image, "network": False}
+    code = Code("bench", {}, "pipeline.py:Bench")
+    attempt = Attempt("bench", "bench", "bench", {}, code, f"step#{number}", "step", "run", 1, options, ())
+    outcome = await executor.execute(attempt, Prepared(), clock)
+    if not outcome.ok or clock.taken is None:
+        raise Invalid(f"The container step did not pass: {(outcome.error or {}).get('message')}")
+    return clock.taken
+
+
+class _Stopwatch:
+    """An Output that only remembers when its first byte came."""
+
+    def __init__(self) -> None:
+        self.taken: float | None = None
+        self._started = time.perf_counter()
+
+    def write(self, data: bytes) -> None:
+        if self.taken is None:
+            self.taken = (time.perf_counter() - self._started) * 1000
+
+    def note(self, text: str) -> None:
+        return
+
+    def close(self) -> None:
+        return
+
+
+def _image() -> str:
+    """Return a small image of this host's engine."""
+    import docker
+    import docker.errors
+
+    engine = docker.from_env()
+    for name in IMAGES:
+        try:
+            engine.images.get(name)
+        except docker.errors.ImageNotFound:
+            continue
+        return name
+    raise Invalid(f"The engine has none of the images {', '.join(IMAGES)}. Pull one of them.")
+
+
+MEASURES: Mapping[str, Callable[[], Sample]] = {"fork_ms": fork_ms, "container_warm_ms": container_warm_ms}
