@@ -83,18 +83,27 @@ def test_a_timeout_cancels_async_functions_and_abandons_threads() -> None:
     assert [command[1] for command in commands(run, "do")] == ["a#1", "t#1", "later#1"]
 
 
-def test_prints_carry_the_step_and_are_not_repeated_by_a_replay() -> None:
-    run = rehearse("""
+PRINTS = """
         def say(text): print(text, end="")
         print("before")
         await gather(step.do("a", say, "A\\nB"), step.do("b", say, "C"))
         print("between")
         await step.approval("ok?")
         print("after")
-""", ("decide", YES))  # fmt: skip
+"""
+
+
+def test_prints_carry_the_step_that_made_them() -> None:
+    run = rehearse(PRINTS, ("decide", YES))
+    run.play()
+    assert [run.printed(key) for key in ("", "a#1", "b#1")] == ["before\nbetween\nafter\n", "A\nB\n", "C\n"]
+
+
+def test_prints_of_run_are_not_repeated_by_a_replay() -> None:
+    run = rehearse(PRINTS, ("decide", YES))
     while not run.play(kill_at=len(run.journal) + 1):
         pass
-    assert [run.printed(key) for key in ("", "a#1", "b#1")] == ["before\nbetween\nafter\n", "A\nB\n", "C\n"]
+    assert run.printed() == "before\nbetween\nafter\n"
 
 
 def test_prints_of_a_step_are_bounded() -> None:
@@ -228,3 +237,23 @@ def test_twenty_thousand_bytes_more_than_one_read_arrive_whole() -> None:
     run = rehearse("        return len(await step.do('x', 'é'.__mul__, 500_000))\n")
     assert run.play() == ["end", "passed", 500_000]
     assert run.replay(run.journal)[-1] == ["end", "passed", 500_000]
+
+
+def test_a_task_group_that_fails_names_the_steps_that_failed() -> None:
+    run = rehearse("""
+        def fail(text): raise ValueError(text)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(step.do("a", fail, "one", retries=0))
+            await step.do("b", asyncio.sleep, 5)
+""")
+    error = run.play()[2]
+    assert (error["type"], error["message"]) == ("ExceptionGroup", "step 'a' failed: ValueError: one")
+
+
+def test_callable_objects_with_an_async_call_are_awaited() -> None:
+    run = rehearse("""
+        class Ask:
+            async def __call__(self, x): return x
+        return await step.do("a", Ask(), 3)
+""")
+    assert run.play() == ["end", "passed", 3]

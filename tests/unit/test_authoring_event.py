@@ -8,7 +8,7 @@ from stepwell.authoring.event import glob_pattern
     ("glob", "path", "matches"),
     [
         ("src/**", "src/a/b.py", True), ("src/**", "src", False), ("*.py", "a.py", True), ("*.py", "src/a.py", False),
-        ("**/*.py", "a.py", True), ("**/*.py", "x/y/a.py", True), ("docs/?.md", "docs/a.md", True), 
+        ("**/*.py", "a.py", True), ("**/*.py", "x/y/a.py", True), ("docs/?.md", "docs/a.md", True),
         ("a/**/z", "a/z", True),
         ("docs/?.md", "docs/ab.md", False), ("[ab].c", "b.c", True), ("[!ab].c", "b.c", False), ("a+b", "aab", False),
     ],

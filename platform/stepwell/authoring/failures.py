@@ -75,18 +75,38 @@ def failure_of(kind: str, name: str, error: Mapping[str, Any]) -> StepFailed:
 
 def describe_error(error: BaseException) -> dict[str, Any]:
     """Turn an exception of the author's code into its journaled form, without Stepwell's own frames."""
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(_OWN)]
-    lines = ["Traceback (most recent call last):\n", *traceback.format_list(frames)] if frames else []
-    text = "".join([*lines, *traceback.format_exception_only(error)])
-    return {"type": type(error).__name__, "message": message_of(error), "traceback": text[-TRACEBACK_LENGTH:]}
+    text = "".join(part for one in (error, *_members(error)) for part in _traceback(one))
+    return {"type": type(error).__name__, "message": message_of(error), "traceback": _valid(text[-TRACEBACK_LENGTH:])}
 
 
 def message_of(error: BaseException) -> str:
-    """Say what an exception says, even when its own `__str__` fails."""
+    """Say what an exception says, even when its own `__str__` fails; of a group, what its members say."""
+    members = _members(error)
+    if members:
+        return "; ".join(message_of(member) for member in members)[:MESSAGE_LENGTH]
     try:
-        return str(error)[:MESSAGE_LENGTH]
+        return _valid(str(error)[:MESSAGE_LENGTH])
     except Exception as broken:
         return f"(no message: {type(error).__name__}.__str__ raised {type(broken).__name__})"
+
+
+def _members(error: BaseException) -> list[BaseException]:
+    if not isinstance(error, BaseExceptionGroup):
+        return []
+    return [leaf for member in error.exceptions for leaf in (_members(member) or [member])]
+
+
+def _traceback(error: BaseException) -> list[str]:
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(_OWN)]
+    lines = ["Traceback (most recent call last):\n", *traceback.format_list(frames)] if frames else []
+    try:
+        return [*lines, *traceback.format_exception_only(error)]
+    except Exception:
+        return [*lines, f"{type(error).__name__}\n"]
+
+
+def _valid(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()
 
 
 _OWN = __file__.rpartition("/")[0] + "/"

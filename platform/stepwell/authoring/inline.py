@@ -44,7 +44,7 @@ class Work:
 class Attempt:
     """One try of a `step.do`."""
 
-    __slots__ = ("announced", "key", "name", "number", "started", "step", "task", "timed_out", "timer", "work")
+    __slots__ = ("announced", "key", "name", "number", "over", "started", "step", "task", "timed_out", "timer", "work")
 
     def __init__(self, step: StepFuture, number: int) -> None:
         self.step = step
@@ -54,6 +54,7 @@ class Attempt:
         self.work: Work = step.work
         self.started = _clock()
         self.announced = False
+        self.over = False
         self.timed_out = False
         self.task: asyncio.Task[None] | None = None
         self.timer: asyncio.TimerHandle | None = None
@@ -70,6 +71,7 @@ class Inline:
         self._prints = prints
         self._threads = Threads()
         self._announcing = False
+        self._lock = threading.Lock()
 
     def start(self, step: StepFuture, number: int) -> None:
         """Begin an attempt on the outer loop."""
@@ -78,7 +80,7 @@ class Inline:
         self.running[step.key] = attempt
         context = contextvars.Context()
         context.run(CURRENT_STEP.set, step.key)
-        if inspect.iscoroutinefunction(work.function):
+        if _is_async(work.function):
             attempt.task = self._outer.create_task(self._run_async(attempt), context=context)
         else:
             self._threads.call(context.run, self._run_sync, attempt)
@@ -90,9 +92,11 @@ class Inline:
 
     def drop(self, key: str) -> None:
         """Forget an attempt that the code has cancelled: an async function is cancelled, a thread abandoned."""
-        attempt = self.running.pop(key, None)
-        if attempt is None:
-            return
+        with self._lock:
+            attempt = self.running.pop(key, None)
+            if attempt is None:
+                return
+            attempt.over = True
         if attempt.timer is not None:
             attempt.timer.cancel()
         if attempt.task is not None:
@@ -150,39 +154,41 @@ class Inline:
         self._settle(attempt, {"type": "Timeout", "message": message, "traceback": ""}, False)
 
     def _settle(self, attempt: Attempt, error: _Error, final: bool) -> None:
-        if final or attempt.number > attempt.work.retry.max:
+        retry, number, step = attempt.work.retry, attempt.number, attempt.step
+        if final or number > retry.max:
             self._end(attempt, False, error, encode(error))
-        elif self._take(attempt):
-            delay = attempt.work.retry.delay_after(attempt.number)
-            step = attempt.step
-            self._send(encode(["retry", attempt.key, attempt.name, step.fingerprint, attempt.number, error, delay]))
+            return
+        command = ["retry", attempt.key, attempt.name, step.fingerprint, number, error, retry.delay_after(number)]
+        self._leave(attempt, encode(command), None)
 
     def _end(self, attempt: Attempt, ok: bool, value: Any, text: str) -> None:
-        if self._take(attempt):
-            self.unconfirmed[attempt.key] = (ok, value)
-            seconds = _clock() - attempt.started
-            self._send(
-                f'["do",{encode(attempt.key)},{encode(attempt.name)},"{attempt.step.fingerprint}",'
-                f"{attempt.number},{'true' if ok else 'false'},{text},{seconds:.6f}]"
-            )
+        seconds = _clock() - attempt.started
+        command = (
+            f'["do",{encode(attempt.key)},{encode(attempt.name)},"{attempt.step.fingerprint}",'
+            f"{attempt.number},{'true' if ok else 'false'},{text},{seconds:.6f}]"
+        )
+        self._leave(attempt, command, (ok, value))
 
-    def _take(self, attempt: Attempt) -> bool:
-        if self.running.get(attempt.key) is not attempt or self.running.pop(attempt.key, None) is not attempt:
-            return False
+    def _leave(self, attempt: Attempt, command: str, outcome: tuple[bool, Any] | None) -> None:
+        """Say how an attempt ended, unless it is over already. Said first, gone then: "idle" must come behind it."""
+        with self._lock:
+            if attempt.over:
+                return
+            attempt.over = True
+            if outcome is not None:
+                self.unconfirmed[attempt.key] = outcome
+            self._prints.close_step(attempt.key)
+            self._wire.put(command)
+            self.running.pop(attempt.key, None)
         if attempt.timer is not None and attempt.task is not None:
             attempt.timer.cancel()
-        self._prints.close_step(attempt.key)
-        return True
-
-    def _send(self, command: str) -> None:
-        self._wire.put(command)
-        if threading.get_ident() == self._prints.ident and self.running:
+        if attempt.task is not None and self.running:
             self._outer.call_soon(self._wire.flush)  # others may end in this same round of the loop: one write
         else:
             self._wire.flush()
 
     def _time_out(self, attempt: Attempt) -> None:
-        if self.running.get(attempt.key) is not attempt:
+        if attempt.over:
             return
         attempt.timed_out = True
         if attempt.task is None:
@@ -196,6 +202,10 @@ class Inline:
         self._announcing = bool(self.running)
         if self._announcing:
             self._outer.call_later(ANNOUNCE_SECONDS, self._announce)
+
+
+def _is_async(function: Callable[..., Any]) -> bool:
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
 
 
 def _running(attempt: Attempt) -> list[Any]:

@@ -20,7 +20,7 @@ from typing import Any
 from stepwell.authoring import places
 from stepwell.authoring.code import Files
 from stepwell.authoring.event import Event
-from stepwell.authoring.failures import NotDurable, describe_error, failure_of
+from stepwell.authoring.failures import NotDurable, failure_of
 from stepwell.authoring.inline import Inline, Work
 from stepwell.authoring.loop import Loop, LoopTimer, StepFuture
 from stepwell.authoring.past import Past
@@ -28,6 +28,7 @@ from stepwell.authoring.pipeline import Pipeline
 from stepwell.authoring.prints import Prints
 from stepwell.authoring.results import Approval, Result, ResultRefused, encode_result
 from stepwell.authoring.step import Step
+from stepwell.authoring.verdict import failure, stuck, verdict
 from stepwell.authoring.wire import Wire, encode
 
 OPTION_BYTES = 1_048_576
@@ -56,7 +57,7 @@ class Turn:
         self._past = Past([], 0)
         self._replaying = False
         self._uses: dict[str, int] = {}
-        self._steps: dict[str, StepFuture] = {}
+        self._steps: dict[str, StepFuture | None] = {}  # None: over and awaited, its result is not ours to keep
         self._waiting: dict[str, StepFuture] = {}
         self._early: dict[str, Any] = {}
         self._starts: dict[str, StepFuture] = {}
@@ -139,6 +140,8 @@ class Turn:
         step = self._waiting.pop(key, None)
         if step is not None:
             self._resolve(step, ok, value)
+            if step.used:
+                self._steps[key] = None
         elif key not in self._steps:
             self._early[key] = (ok, value)
 
@@ -294,26 +297,14 @@ class Turn:
                     step.cancel()
             self.loop.drain()
         if not self.loop.alive:
-            self._end(*self._verdict(main))
+            self._conclude(main)
 
-    def _verdict(self, main: asyncio.Task[Any]) -> tuple[str, Any]:
-        unused = [step for step in self._steps.values() if not step.used]
+    def _conclude(self, main: asyncio.Task[Any]) -> None:
+        unused = [step for step in self._steps.values() if step is not None and not step.used]
         for step in unused:
             step.cancel()
-        if main.cancelled():
-            if self._cancelled:
-                return "cancelled", None
-            return "failed", _failure("Cancelled", "run() awaited something that it had cancelled itself.")
-        error = main.exception()
-        if error is not None:
-            return "failed", describe_error(error)
-        if self._cancelled:
-            return "cancelled", None
-        if unused:
-            step = unused[0]
-            message = _NOT_AWAITED.format(name=step.name, where=step.where, kind=_CALLS.get(step.kind, step.kind))
-            return "failed", _failure("NotAwaited", message)
-        return "passed", main.result()
+            step.used = False
+        self._end(*verdict(main, self._cancelled, unused))
 
     def _end(self, state: str, value: Any) -> None:
         self.ended = True
@@ -322,7 +313,7 @@ class Turn:
             try:
                 text = encode_result(value, "What run() returned")
             except ResultRefused as error:
-                state, text = "failed", encode(_failure("ResultRefused", str(error)))
+                state, text = "failed", encode(failure("ResultRefused", str(error)))
         else:
             text = encode(value)
         self._wire.put(f'["end","{state}",{text}]')
@@ -333,10 +324,9 @@ class Turn:
         if main is None:
             return
         if main.done():
-            self._end(*self._verdict(main))
+            self._conclude(main)
             return
-        where = places.of_task(main, self._files.names) or self._files.root
-        self._end("failed", _failure("Stuck", _STUCK.format(where=where)))
+        self._end("failed", stuck(main, self._files.names, self._files.root))
 
     def _diverge(self, key: str, *facts: str) -> None:
         """Report and leave at once, before the code sees anything of it."""
@@ -349,22 +339,9 @@ class Turn:
         self._leave(0)
 
 
-def _failure(type_: str, message: str) -> dict[str, str]:
-    return {"type": type_, "message": message, "traceback": ""}
-
-
-_CALLS = {"event": "wait_for_event"}
-_NOT_AWAITED = (
-    "step {name!r} at {where} was never awaited. "
-    "Write `await step.{kind}(…)`, or keep what it returns and await that before run() returns."
-)
-_STUCK = (
-    "run() waits at {where} for something that no step, timer or event can bring, so it would wait for ever. "
-    "Await a step, or let another task set what is awaited."
-)
 _TIMEOUTS = {
-    "event": _failure("EventTimeout", "the event did not come in time"),
-    "approval": _failure("ApprovalTimeout", "nobody decided in time"),
+    "event": failure("EventTimeout", "the event did not come in time"),
+    "approval": failure("ApprovalTimeout", "nobody decided in time"),
 }
 _DELIVERIES: dict[str, Callable[[Turn, str, Any], None]] = {
     "created": Turn._created, "done": Turn._done, "fired": Turn._fired, "event": Turn._event,

@@ -9,6 +9,7 @@ import json
 import os
 import socket
 import threading
+from collections import deque
 from typing import Any
 
 LINE_BYTES = 8 * 1_048_576
@@ -25,7 +26,7 @@ class Wire:
         sock.setblocking(True)
         self.sock = sock
         self._buffer = b""
-        self._out: list[str] = []
+        self._out: deque[str] = deque()
         self._lock = threading.Lock()
 
     def read_line(self) -> Any:
@@ -62,10 +63,11 @@ class Wire:
     def flush(self) -> None:
         """Send everything kept, in order, as few lines as the size allows."""
         with self._lock:
-            out, self._out = self._out, []
+            out = self._out
             line: list[str] = []
             size = 0
-            for command in out:
+            while out:  # popped one by one: other threads append meanwhile
+                command = out.popleft()
                 if size + len(command) > LINE_BYTES and line:
                     self._send(line)
                     line, size = [], 0
