@@ -9,6 +9,7 @@ them can be derived again from the journal, which is what `start` does after a c
 """
 
 import asyncio
+import contextlib
 import json
 import logging
 from collections.abc import Callable, Coroutine, Mapping
@@ -29,7 +30,7 @@ from stepwell.engine.slots import Slots
 from stepwell.engine.specs import DEFAULT_LIMITS, Limits, Note, RunRef, RunSpec, Subscriber
 from stepwell.engine.timers import Timers
 from stepwell.engine.turn import Ending, Turn, end_run, holds
-from stepwell.errors import Conflict, Invalid, NotFound
+from stepwell.errors import Conflict, Invalid, NotFound, StepwellError
 from stepwell.store.journal import Due, Journal, NewRun
 
 _log = logging.getLogger(__name__)
@@ -81,6 +82,10 @@ class Engine:
     def in_memory(self) -> int:
         """How many runs are in memory."""
         return len(self._runs)
+
+    def holds(self, run_id: str) -> bool:
+        """Say whether a run is in memory: something goes on in it."""
+        return run_id in self._runs
 
     # -- start and stop -----------------------------------------------------------------------------------------------
 
@@ -375,7 +380,10 @@ class Engine:
         if after is not None:
             self._later(after, live.id)
         self._wake(live)
+        with contextlib.suppress(StepwellError):  # refused by the disk: seen to in _on_refused
+            await self._commits.committed(live)
         self._forget_idle(live)
+        self._parts.tell(Note(live.id, self._clock.now(), "turn", text="end"), live)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

@@ -159,7 +159,6 @@ class Turn:
         self._channel.kill()
         if self._lines is None:
             self._channel.sock.close()
-        self._parts.tell(Note(self.live.id, self._parts.clock.now(), "turn", text="end"), self.live)
         await self._channel.ended()
 
     # -- to the isolate -----------------------------------------------------------------------------------------------
