@@ -124,7 +124,7 @@ class Turn:
         self._new_timers.clear()
 
     def _created(self, _key: str, _data: Any) -> None:
-        event = Event(self._head.get("params") or {})
+        event = Event({"number": self._head.get("number"), **(self._head.get("params") or {})})
         step = Step(self, str(self._head["run"]), dict(self.pipeline.defaults))
         self._main = self.loop.create_task(self._run(event, step), name="run")
 
