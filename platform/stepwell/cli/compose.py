@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import socket
 
     import uvicorn
+    from fastapi import FastAPI
 
     from stepwell.ci.services import Services
     from stepwell.tenants.actors import Actor
@@ -227,6 +228,7 @@ class WebThread:
         self._listening = listening
         self._failure: BaseException | None = None
         self._server: uvicorn.Server | None = None
+        self._app: FastAPI
         self._thread = threading.Thread(target=self._run, name="web", daemon=True)
 
     def __enter__(self) -> Self:
@@ -234,9 +236,10 @@ class WebThread:
 
         from stepwell_web.app import create_app
 
+        self._app = create_app(self._rooms.services, banner=self._rooms.wall)
         config = uvicorn.Config(
-            create_app(self._rooms.services, banner=self._rooms.wall), log_level="warning", access_log=False,
-            server_header=False, timeout_graceful_shutdown=STOP_SECONDS // 2, timeout_keep_alive=30,
+            self._app, log_level="warning", access_log=False,
+            server_header=False, timeout_graceful_shutdown=2, timeout_keep_alive=30,
         )  # fmt: skip
         self._server = uvicorn.Server(config)
         self._thread.start()
@@ -264,5 +267,6 @@ class WebThread:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._server is not None:
+            self._app.state.web.hub.close()  # or open live streams would have to be waited for
             self._server.should_exit = True
         self._thread.join(STOP_SECONDS)

@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -107,7 +107,7 @@ class Story:
     client: "Client"
     push_start: float = 0.0
     push_done: float = 0.0
-    first_output: float | None = None
+    first_outputs: dict[str, float] = field(default_factory=dict)  # by run: others may go on beside this one
     end: float = 0.0
 
     @property
@@ -134,8 +134,8 @@ class Story:
         return view
 
     def _grown(self, grown: Any) -> None:
-        if self.first_output is None and grown.key and grown.size:
-            self.first_output = time.monotonic()
+        if grown.key and grown.size:
+            self.first_outputs.setdefault(grown.run, time.monotonic())
 
     def _push(self, folder: Path) -> str:
         url = f"{self.server.rooms.settings.base_url}/{TENANT}/{EXAMPLE}.git"
@@ -146,7 +146,7 @@ class Story:
         self._git(folder, "commit", "--quiet", "--allow-empty", "-m", "Shorten links")
         self._git(folder, "branch", "-M", "main")
         self.push_start = time.monotonic()
-        self._git(folder, "push", "--progress", url, "main", shown=True)
+        self._git(folder, "push", url, "main", shown=True)
         self.push_done = time.monotonic()
         return self._git(folder, "rev-parse", "HEAD").strip()
 
@@ -191,7 +191,7 @@ class Story:
 
     def report(self, view: dict[str, Any]) -> dict[str, Any]:
         """What the story was, for programs."""
-        first = self.first_output
+        first = self.first_outputs.get(view["id"])
         return {
             "run": view["id"],
             "state": view["state"],

@@ -15,11 +15,16 @@ NOTE = b"\x1e"  # begins a line of Stepwell's own in a log
 NAME_WIDTH = 24
 
 
+def flat(answer: dict[str, Any]) -> dict[str, Any]:
+    """Put the fields of a run's summary beside its steps: commands need both."""
+    return {**answer["summary"], **{name: value for name, value in answer.items() if name != "summary"}}
+
+
 class Source(Protocol):
     """Where a run can be read: over HTTP, or in this process."""
 
     def view(self) -> dict[str, Any]:
-        """The run in full, as the API gives it."""
+        """The run in full, as the API gives it, `flat`."""
         ...
 
     def log(self, key: str, offset: int, attempt: int | None = None) -> bytes:

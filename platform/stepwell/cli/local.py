@@ -105,9 +105,10 @@ class _Local:
                 self._answer(waiting, yes=yes)
 
     def view(self) -> dict[str, Any]:
+        from stepwell.cli.follow import flat
         from stepwell_web.api import answers
 
-        return answers.run(self.services.runs.get(self.actor, self.run))
+        return flat(answers.run(self.services.runs.get(self.actor, self.run)))
 
     def log(self, key: str, offset: int, attempt: int | None = None) -> bytes:
         return self.services.runs.log(self.actor, self.run, key, attempt).read(offset, 65536)

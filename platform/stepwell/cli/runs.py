@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
+from stepwell.cli.follow import flat
 from stepwell.cli.screen import JsonFlag, end_with, out, say, show_json, show_table, state_text
 from stepwell.cli.where import connected, find_run
 
@@ -45,7 +46,7 @@ class OverHttp:
         self._run = run
 
     def view(self) -> dict[str, Any]:
-        return dict(self._client.get(f"/runs/{self._run}"))
+        return flat(self._client.get(f"/runs/{self._run}"))
 
     def log(self, key: str, offset: int, attempt: int | None = None) -> bytes:
         return bytes(self._client.log(self._run, key, offset, attempt))
@@ -106,7 +107,7 @@ def cancel(
     with connected() as (client, place):
         view = find_run(client, place, run, repository)
         client.post(f"/runs/{view['id']}/cancel", reason=reason)
-        view = client.get(f"/runs/{view['id']}")
+        view = flat(client.get(f"/runs/{view['id']}"))
     if json:
         show_json({name: value for name, value in view.items() if name not in ("steps", "approvals")})
     else:

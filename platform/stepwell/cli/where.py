@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stepwell.cli.follow import flat
 from stepwell.cli.logins import Login, Logins, origin_of
 from stepwell.errors import Invalid, NotFound, Unavailable
 
@@ -88,5 +89,5 @@ def find_run(client: "Client", place: Place, said: str | None, repository: str |
         said = str(found[0]["id"])
     elif match := _ADDRESS.match(said) or _RUN.fullmatch(said):
         where = place.require_repository(match["repository"] or repository)
-        return dict(client.get(f"/repos/{where}/runs/{match['number']}"))
-    return dict(client.get(f"/runs/{said}"))
+        return flat(client.get(f"/repos/{where}/runs/{match['number']}"))
+    return flat(client.get(f"/runs/{said}"))
