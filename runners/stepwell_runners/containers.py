@@ -16,6 +16,7 @@ import os
 import stat
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,7 @@ class Containers:
         self._engine: Any = None
         self._connecting = threading.Lock()
         self._setups: dict[str, asyncio.Lock] = {}
+        self._threads = ThreadPoolExecutor(8, "engine")  # a pull takes minutes: it must not hold up anybody else
 
     @property
     def form(self) -> Form:
@@ -56,7 +58,9 @@ class Containers:
 
     async def start(self, asked: CommandPlan, workspace: Workspace, output: Output) -> ContainerProcess:
         """Start a command in a container. Raises Unavailable without an engine, Invalid when it cannot be as asked."""
-        engine, image = await asyncio.to_thread(self._ready, asked.image or "", _from_thread(output))
+        loop = asyncio.get_running_loop()
+        note = _from_thread(output)
+        engine, image = await loop.run_in_executor(self._threads, self._ready, asked.image or "", note)
         if asked.setup:
             image = await self._snapshot(engine, image, asked, workspace, output)
         settings = {**self._settings(asked, asked.argv), "image": image, "working_dir": asked.cwd}

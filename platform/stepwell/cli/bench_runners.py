@@ -29,12 +29,15 @@ def fork_ms(samples: int = 200) -> Sample:
 
 
 async def _forks(state: Path, samples: int) -> list[float]:
+    from stepwell_runners.house import host_id
     from stepwell_runners.mounts import Mounts
     from stepwell_runners.trees import Trees
     from stepwell_runners.workspaces import Workspaces
 
     origin, commit = _origin(state)
-    trees, workspaces, mounts = Trees(state), Workspaces(state), Mounts(root=os.geteuid() == 0)
+    is_root = os.geteuid() == 0
+    owner = host_id(0) if is_root else os.geteuid()
+    trees, workspaces, mounts = Trees(state), Workspaces(state), Mounts(root=is_root)
     tree = trees.resolve(f"bench:{commit}")
     found = []
     try:
@@ -42,7 +45,7 @@ async def _forks(state: Path, samples: int) -> list[float]:
             started = time.perf_counter()
             create_fork(origin, state / "fork.git", commit, "main")
             workspace = workspaces.open("bench", f"step#{number}", (), tree)
-            descriptors = await mounts.make(number, os.geteuid(), [workspace.mount])
+            descriptors = await mounts.make(number, owner, [workspace.mount])
             found.append((time.perf_counter() - started) * 1000)
             for descriptor in descriptors:
                 os.close(descriptor)

@@ -1,0 +1,80 @@
+"""The commit protocol cut short at each of its points: afterwards the layer is there whole, or not at all."""
+
+import os
+import signal
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from stepwell_runners import reduce as disk
+from stepwell_runners import workspaces as room
+from stepwell_runners.workspaces import Workspaces
+
+POINTS = ("change", "settle", "meta", "sync", "rename", "renamed", "cleaned", "returned")
+
+
+def commit_until(state: Path, point: str) -> None:
+    """Commit a layer and die as by `kill -9` at `point`. Runs in a process of its own."""
+
+    def die() -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def before(name: str, function: Callable[..., object]) -> Callable[..., object]:
+        def wrapped(*arguments: object) -> object:
+            if name == point:
+                die()
+            return function(*arguments)
+
+        return wrapped
+
+    workspaces = Workspaces(state, "copy")
+    workspace = workspaces.open("run", "step#1", (), None)
+    (workspace.upper / "file").write_text("content")
+    if point == "change":
+        die()
+    change = workspaces.change(workspace)
+    patch = pytest.MonkeyPatch()
+    patch.setattr(disk, "settle", before("settle", disk.settle))
+    patch.setattr(room, "_meta_of", before("meta", room._meta_of))
+    patch.setattr(room, "sync_file_system", before("sync", room.sync_file_system))
+    patch.setattr(room, "sync_folder", before("renamed", room.sync_folder))
+    patch.setattr(disk, "remove", before("cleaned", disk.remove))
+    patch.setattr(Path, "rename", _rename(before("rename", Path.rename), Path.rename))
+    workspaces.commit(workspace, change.layer)
+    die()
+
+
+def _rename(last: Callable[..., object], first: Callable[..., object]) -> Callable[..., object]:
+    """The second rename of a commit is the one that counts."""
+    calls: list[int] = []
+
+    def rename(path: Path, target: Path) -> object:
+        calls.append(1)
+        return (last if len(calls) > 1 else first)(path, target)
+
+    return rename
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_a_crash_leaves_a_whole_layer_or_none(tmp_path: Path, point: str) -> None:
+    child = os.fork()
+    if child == 0:
+        try:
+            commit_until(tmp_path, point)
+        except BaseException:
+            traceback.print_exc()
+        os._exit(1)
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+    again = Workspaces(tmp_path, "copy")
+    found = [f"{path.parent.name}-{path.name}" for path in again.layers.glob("*/*")]
+    assert len(found) == (1 if point in ("renamed", "cleaned", "returned") else 0)
+    again.recover(lambda layer: True)
+    assert list(again.work.iterdir()) == []
+    look = again.open("run", "look#1", found, None)
+    assert (look.upper / "file").exists() == bool(found)
+    again.discard(look)
+    again.recover(lambda layer: False)
+    assert list(again.layers.iterdir()) == []

@@ -1,0 +1,49 @@
+"""Which files `junit=` and `artifacts=` name, and what of a layer is left without them."""
+
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from stepwell_runners.collected import _matches, find, without
+from stepwell_runners.layers import File, Folder, Layer, Node, Plain
+from stepwell_runners.reduce import OnDisk, Stack
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path", "hit"),
+    [
+        ("junit.xml", "junit.xml", True),
+        ("./junit.xml", "junit.xml", True),
+        ("junit.xml", "sub/junit.xml", False),
+        ("*.xml", "a.xml", True),
+        ("*.xml", "sub/a.xml", False),
+        ("**/*.xml", "a.xml", True),
+        ("**/*.xml", "x/y/a.xml", True),
+        ("dist/**", "dist/a/b", True),
+        ("dist/**", "distant/a", False),
+        ("dist/*/a?.[ch]", "dist/x/ab.c", True),
+        ("dist/*/a?.[!ch]", "dist/x/ab.c", False),
+        ("a.b", "axb", False),
+    ],
+)
+def test_globs_match_as_in_a_shell(pattern: str, path: str, hit: bool) -> None:
+    assert _matches(path, [pattern]) is hit
+
+
+def test_collected_files_and_their_own_directories_leave_the_layer() -> None:
+    def file(name: str) -> File:
+        return File(0o644, OnDisk(Path(name), 1))
+
+    base = cast(Stack, Plain({"src": Folder(0o755), "src/old": file("old"), "src/gone": file("gone")}))
+    written: dict[str, Node] = {
+        "out": Folder(0o755),
+        "out/r": Folder(0o755),
+        "out/r/a.xml": file("a"),
+        "src/b.xml": file("b"),
+        "keep": file("k"),
+    }
+    layer = Layer(written, frozenset({"src/gone"}), {"src": Folder(0o755)})
+    assert find(["out/**", "**/*.xml", "src/*"], layer, base).files == ("out/r/a.xml", "src/b.xml", "src/old")
+    rest = without(layer, ["out/r/a.xml", "src/b.xml"], base)
+    assert set(rest.written) == {"keep"} and rest.deleted == {"src/gone"} and not rest.passed
