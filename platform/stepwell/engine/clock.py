@@ -22,7 +22,7 @@ class Clock(Protocol):
 
     def now(self) -> float: ...
 
-    def call_at(self, when: float, callback: Callable[[], None]) -> Handle: ...
+    def call_at(self, when: float, callback: Callable[[], object]) -> Handle: ...
 
 
 class RealClock:
@@ -31,14 +31,14 @@ class RealClock:
     def now(self) -> float:
         return time.time()
 
-    def call_at(self, when: float, callback: Callable[[], None]) -> Handle:
+    def call_at(self, when: float, callback: Callable[[], object]) -> Handle:
         return _RealHandle(when, callback)
 
 
 class _RealHandle:
     """Looks at the wall clock again and again: a loop's own timers do not see it being set."""
 
-    def __init__(self, when: float, callback: Callable[[], None]) -> None:
+    def __init__(self, when: float, callback: Callable[[], object]) -> None:
         self._when = when
         self._callback = callback
         self._loop = asyncio.get_running_loop()
@@ -70,7 +70,7 @@ class TestClock:
     def now(self) -> float:
         return self._now
 
-    def call_at(self, when: float, callback: Callable[[], None]) -> Handle:
+    def call_at(self, when: float, callback: Callable[[], object]) -> Handle:
         handle = _TestHandle(callback)
         heapq.heappush(self._calls, (when, next(self._order), handle))
         return handle
@@ -97,7 +97,7 @@ class TestClock:
 
 
 class _TestHandle:
-    def __init__(self, callback: Callable[[], None]) -> None:
+    def __init__(self, callback: Callable[[], object]) -> None:
         self._callback = callback
         self.cancelled = False
 

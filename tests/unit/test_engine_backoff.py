@@ -1,0 +1,22 @@
+"""Retries come as often and as late as the step's options say."""
+
+from typing import Any
+
+import pytest
+
+from stepwell.engine.backoff import retry_delay
+
+
+@pytest.mark.parametrize(
+    ("retries", "delays"),
+    [
+        (None, [None]),
+        (2, [10, 20, None]),
+        ({"max": 3, "delay": 1, "backoff": "exponential", "cap": 3}, [1, 2, 3, None]),
+        ({"max": 3, "delay": 1, "backoff": "linear", "cap": 60}, [1, 2, 3, None]),
+        ({"max": 2, "delay": 5, "backoff": "constant", "cap": 60}, [5, 5, None]),
+    ],
+)
+def test_delay_after_each_failure(retries: Any, delays: list[float | None]) -> None:
+    options = {} if retries is None else {"retries": retries}
+    assert [retry_delay(options, failures) for failures in range(1, len(delays) + 1)] == delays

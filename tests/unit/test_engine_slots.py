@@ -1,0 +1,51 @@
+"""Places are given out in turn, and none is lost."""
+
+import asyncio
+
+from stepwell.engine.slots import Slots
+
+
+async def _settle() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def test_tenants_take_turns_however_many_they_ask_for() -> None:
+    slots, order = Slots(1), []
+
+    async def use(tenant: str) -> None:
+        await slots.acquire(tenant)
+        order.append(tenant)
+        slots.release()
+
+    await slots.acquire("first")
+    users = [asyncio.ensure_future(use(tenant)) for tenant in ["big"] * 4 + ["small"] * 2]
+    await _settle()
+    slots.release()
+    await asyncio.gather(*users)
+    assert order == ["big", "small", "big", "small", "big", "big"]
+    assert (slots.free, slots.waiting) == (1, 0)
+
+
+async def test_who_gives_up_waiting_costs_nobody_a_place() -> None:
+    slots = Slots(1)
+    await slots.acquire("a")
+    first, second = (asyncio.ensure_future(slots.acquire("b")) for _ in "12")
+    await _settle()
+    first.cancel()
+    await _settle()
+    slots.release()
+    await second
+    assert slots.free == 0
+    slots.release()
+    assert slots.free == 1
+
+
+async def test_a_place_given_to_who_is_just_leaving_goes_on_to_the_next() -> None:
+    slots = Slots(1)
+    await slots.acquire("a")
+    leaving, staying = (asyncio.ensure_future(slots.acquire("b")) for _ in "12")
+    await _settle()
+    slots.release()  # the place is the first one's now, which does not know it yet
+    leaving.cancel()
+    await asyncio.wait_for(staying, 1)
