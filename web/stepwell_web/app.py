@@ -23,21 +23,22 @@ from stepwell_web.gitaccess import authorizer
 from stepwell_web.live import Feeds, Hub
 from stepwell_web.pages import home, repository, run, signin, tokens
 from stepwell_web.security import Guard
-from stepwell_web.templating import STATIC, Templates
+from stepwell_web.templating import STATIC, Templates, build
 from stepwell_web.visits import Web
 
 
 class Static(StaticFiles):
-    """Static files; one asked for with the hash of its content may be kept for ever."""
+    """Static files under the hash of their build, to be kept for ever; under another one they are merely answered."""
 
     async def get_response(self, path: str, scope: Scope) -> Response:
-        answer = await super().get_response(path, scope)
-        if b"v=" in scope["query_string"] and answer.status_code == 200:
+        asked, _, name = path.partition("/")
+        answer = await super().get_response(name, scope)
+        if asked == build() and answer.status_code == 200:
             answer.headers["Cache-Control"] = "public, max-age=31536000, immutable"
         return answer
 
 
-def create_app(services: Services, *, banner: str = "") -> FastAPI:
+def create_app(services: Services, banner: str = "") -> FastAPI:
     """Build the app over the services; `banner` says on each page why steps run without the wall, "" when they have it."""
     web = Web(services, Templates(), Hub(), banner)
     wire = Wire(services.settings.state, services.repositories, services.pushes)
@@ -72,7 +73,7 @@ def create_app(services: Services, *, banner: str = "") -> FastAPI:
 def _feed(web: Web) -> list[Callable[[], Any]]:
     """Have the engine and the log store tell the hub."""
     feeds = Feeds(web.hub)
-    return [web.services.engine.subscribe(feeds.entry), web.services.logs.follow(feeds.grown)]
+    return [web.services.engine.subscribe(feeds.news), web.services.logs.follow(feeds.grown)]
 
 
 def _healthy() -> Response:

@@ -152,7 +152,9 @@ class _Bends:
 
     def _assign(self, key: tuple[int, str, Spot], spans: Mapping[tuple[int, str, Spot], tuple[float, float]]) -> None:
         low, high = spans[key]
-        used = {t for k, t in self._track.items() if k[0] == key[0] and spans[k][0] <= high + 4 and spans[k][1] + 4 >= low}
+        used = {
+            t for k, t in self._track.items() if k[0] == key[0] and spans[k][0] <= high + 4 and spans[k][1] + 4 >= low
+        }
         track = next(n for n in range(len(used) + 1) if n not in used)
         self._track[key] = track
         self._count[key[0]] = max(self._count[key[0]], track + 1)

@@ -35,7 +35,9 @@ def reduce(needs: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
     above: dict[str, set[str]] = {}
     for node, direct in needs.items():
         above[node] = set(direct).union(*(above[d] for d in direct))
-    return {node: [d for d in direct if not any(d in above[o] for o in direct if o != d)] for node, direct in needs.items()}
+    return {
+        node: [d for d in direct if not any(d in above[o] for o in direct if o != d)] for node, direct in needs.items()
+    }
 
 
 def layout(needs: Mapping[str, Sequence[str]], box: float, via: float = 4.0) -> Layout:
@@ -137,7 +139,9 @@ def _heights(net: _Net, columns: list[list[Spot]], size: Mapping[Spot, float]) -
             wish = {}
             for spot in column:
                 beside = (net.up if forth else net.down)[spot] or net.up[spot] + net.down[spot]
-                mean = sum(top[b] + size[b] / 2 for b in beside) / len(beside) - size[spot] / 2 if beside else start[spot]
+                mean = (
+                    sum(top[b] + size[b] / 2 for b in beside) / len(beside) - size[spot] / 2 if beside else start[spot]
+                )
                 wish[spot] = 0.8 * mean + 0.2 * start[spot] if beside else mean
             _settle(column, wish, size, top)
     for column in columns[1:]:

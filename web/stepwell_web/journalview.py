@@ -54,7 +54,9 @@ def _words(entry: Entry, data: Mapping[str, Any]) -> str:
         case "dropped":
             return "Cancelled by the code"
         case "cancel":
-            return f"{data.get('by') or 'Somebody'} cancelled the run{': ' + data['reason'] if data.get('reason') else ''}"
+            return (
+                f"{data.get('by') or 'Somebody'} cancelled the run{': ' + data['reason'] if data.get('reason') else ''}"
+            )
         case "turn_failed":
             return f"A turn failed: {data.get('reason', '')}"
         case "ended":

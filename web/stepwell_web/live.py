@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from stepwell.engine.entries import Entry
+from stepwell.engine.fold import RunState
+from stepwell.engine.specs import Note
 from stepwell_web import logview
 from stepwell_web.logview import StepLog
 
@@ -44,11 +46,13 @@ class Subscription:
 
     def __init__(self, hub: "Hub", topics: Iterable[str]) -> None:
         self.topics = tuple(topics)
+        self.noted = False  # something changed that the journal does not tell: a step began to be seen
         self._hub = hub
         self._woken = asyncio.Event()
 
-    def wake(self) -> None:
+    def wake(self, noted: bool = False) -> None:
         """Say that something is new."""
+        self.noted = self.noted or noted
         self._woken.set()
 
     async def wait(self, seconds: float) -> bool:
@@ -78,7 +82,7 @@ class Hub:
         self._listeners: dict[str, set[Subscription]] = {}
         self._entries: dict[str, deque[tuple[int, bytes]]] = {}
         self._tails: dict[str, Tail] = {}
-        self._posted: deque[tuple[str, Entry | None, bool]] = deque()
+        self._posted: deque[tuple[str, Entry | Note | None, bool]] = deque()
         self._scheduled = False
 
     def start(self) -> None:
@@ -109,11 +113,11 @@ class Hub:
                 for kept in (self._listeners, self._entries, self._tails):
                     kept.pop(topic, None)
 
-    def post(self, topic: str, entry: Entry | None = None, ended: bool = False) -> None:
-        """Say that a topic has news; `entry` is kept for those who read entries, `ended` says that a log grows no more."""
+    def post(self, topic: str, news: Entry | Note | None = None, ended: bool = False) -> None:
+        """Say that a topic has news; entries are kept for those who read them, `ended` says that a log grows no more."""
         if topic not in self._listeners or self._loop is None:
             return
-        self._posted.append((topic, entry, ended))
+        self._posted.append((topic, news, ended))
         if not self._scheduled:
             self._scheduled = True
             try:
@@ -123,18 +127,19 @@ class Hub:
 
     def _deliver(self) -> None:
         self._scheduled = False
-        woken: set[Subscription] = set()
+        woken: dict[Subscription, bool] = {}
         while self._posted:
-            topic, entry, ended = self._posted.popleft()
+            topic, news, ended = self._posted.popleft()
             if topic not in self._listeners:
                 continue
-            if entry is not None:
-                self._entries.setdefault(topic, deque(maxlen=RING)).append((entry.seq, encode(entry)))
+            if isinstance(news, Entry):
+                self._entries.setdefault(topic, deque(maxlen=RING)).append((news.seq, encode(news)))
             if ended and topic in self._tails:
                 self._tails[topic].ended = True
-            woken |= self._listeners[topic]
-        for subscription in woken:
-            subscription.wake()
+            for subscription in self._listeners[topic]:
+                woken[subscription] = isinstance(news, Note) or woken.get(subscription, False)
+        for subscription, noted in woken.items():
+            subscription.wake(noted)
 
     def entries(self, topic: str, after: int) -> list[tuple[int, bytes]] | None:
         """Entries after `after` as encoded events; None when some are missing here and the journal must be read."""
@@ -188,10 +193,14 @@ class Feeds:
 
     hub: Hub
 
-    def entry(self, entry: Entry, state: Any) -> None:
-        """Take an entry just committed."""
-        self.hub.post(run_topic(entry.run), entry)
-        if entry.type in LATEST or (entry.type in {"asked", "done"} and (state.approvals or entry.seq < 4)):
+    def news(self, news: Entry | Note, state: RunState | None) -> None:
+        """Take an entry just committed, or a note of something passing."""
+        if isinstance(news, Note):
+            if news.type == "running":
+                self.hub.post(run_topic(news.run), news)
+            return
+        self.hub.post(run_topic(news.run), news)
+        if state is not None and (news.type in LATEST or news.seq < 4 or (news.type == "asked" and state.approvals)):
             self.hub.post(tenant_topic(state.tenant))
 
     def grown(self, grown: Grown) -> None:
@@ -221,7 +230,14 @@ def encode(entry: Entry) -> bytes:
 
 def entry_json(entry: Entry) -> dict[str, Any]:
     """An entry as the API shows it."""
-    return {"seq": entry.seq, "at": entry.at, "type": entry.type, "key": entry.key, "attempt": entry.attempt, "data": entry.data}
+    return {
+        "seq": entry.seq,
+        "at": entry.at,
+        "type": entry.type,
+        "key": entry.key,
+        "attempt": entry.attempt,
+        "data": entry.data,
+    }
 
 
 def event(name: str, data: str, id: str = "") -> bytes:

@@ -54,7 +54,9 @@ def failure_of(error: Exception) -> Failure:
         after = error.retry_after if isinstance(error, TryLater) else None
         return Failure(status, str(error), type(error).__name__.lower(), after)
     if isinstance(error, RequestValidationError):
-        return Failure(422, "; ".join(f"{'.'.join(map(str, e['loc'][1:]))}: {e['msg']}" for e in error.errors()), "invalid")
+        return Failure(
+            422, "; ".join(f"{'.'.join(map(str, e['loc'][1:]))}: {e['msg']}" for e in error.errors()), "invalid"
+        )
     if isinstance(error, HTTPException):
         said = error.detail if error.detail != HTTPStatus(error.status_code).phrase else ""
         detail = said or ("There is no such page." if error.status_code == 404 else "This address does not take that.")
@@ -93,7 +95,12 @@ def problem(failure: Failure, reference: str = "") -> Response:
     headers = {"WWW-Authenticate": "Bearer"} if failure.status == 401 else {}
     if failure.retry_after is not None:
         headers["Retry-After"] = str(round(failure.retry_after))
-    body = {"type": f"urn:stepwell:{failure.kind}", "title": failure.title, "status": failure.status, "detail": failure.detail}
+    body = {
+        "type": f"urn:stepwell:{failure.kind}",
+        "title": failure.title,
+        "status": failure.status,
+        "detail": failure.detail,
+    }
     if reference:
         body["instance"] = f"urn:stepwell:error:{reference}"
     return JSONResponse(body, failure.status, headers, media_type="application/problem+json")
@@ -116,5 +123,8 @@ def _way_out(request: Request, failure: Failure, known: bool) -> dict[str, str]:
     parts = request.url.path.strip("/").split("/")
     if failure.status in (409, 422, 403) and len(parts) >= 2:
         run = len(parts) >= 4 and parts[2] == "runs"
-        return {"back": "/" + "/".join(parts[:4] if run else parts[:2]), "back_words": "Back to the run" if run else "Back"}
+        return {
+            "back": "/" + "/".join(parts[:4] if run else parts[:2]),
+            "back_words": "Back to the run" if run else "Back",
+        }
     return {"back": "/", "back_words": "Go home"}

@@ -208,7 +208,10 @@ def _about(step: StepView) -> str:
 def _attempts(view: RunView, step: StepView, attempt: int) -> list[Shard]:
     return [
         Shard(
-            f"try {a.number}", "failed" if a.state == "lost" else a.state, a.state, href(view, step, a.number),
+            f"try {a.number}",
+            "failed" if a.state == "lost" else a.state,
+            a.state,
+            href(view, step, a.number),
             a.number == attempt,
         )  # fmt: skip
         for a in step.attempts

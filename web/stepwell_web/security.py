@@ -51,7 +51,9 @@ class Guard:
             await send(message)
 
         if scope["method"] not in SAFE and self._is_foreign(headers):
-            refusal = "This request came from another site, so it was not carried out. Open the page here and try again.\n"
+            refusal = (
+                "This request came from another site, so it was not carried out. Open the page here and try again.\n"
+            )
             await PlainTextResponse(refusal, 403)(scope, receive, dressed)
         elif ".git/" in scope["path"]:
             await self._app(scope, receive, dressed)

@@ -85,20 +85,21 @@ def initials(name: str) -> str:
     return ("".join(w[0] for w in words[:2]) if len(words) > 1 else name[:2]).upper()
 
 
-@cache
 def static(name: str) -> str:
-    """Address of a static file, with its content in it so that browsers may keep it for ever."""
-    return f"/static/{name}?v={fingerprint(name)}"
+    """Address of a static file. The build stands in the path, not the query: modules import each other relatively, and
+    one that is reached under two addresses would run twice."""
+    return f"/static/{build()}/{name}"
 
 
 @cache
-def fingerprint(name: str) -> str:
-    """Short hash of a static file."""
-    return hashlib.sha256((STATIC / name).read_bytes()).hexdigest()[:10]
+def build() -> str:
+    """Short hash of all static files: they may be kept for ever under it."""
+    digest = hashlib.sha256()
+    for path in sorted(STATIC.iterdir()):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 def as_json(value: Any) -> str:
     """Write a step's result for people."""
     return value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)
-
-

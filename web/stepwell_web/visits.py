@@ -125,7 +125,13 @@ def to(path: str) -> RedirectResponse:
 
 def own_path(value: str | None) -> str:
     """Return a path of ours to go to, never another site."""
-    if value and value.startswith("/") and not value.startswith(("//", "/\\")) and "\n" not in value and "\r" not in value:
+    if (
+        value
+        and value.startswith("/")
+        and not value.startswith(("//", "/\\"))
+        and "\n" not in value
+        and "\r" not in value
+    ):
         return value
     return "/"
 
@@ -136,5 +142,3 @@ def signed_in(visit: Visit, session: str, path: str) -> Response:
     secure = visit.web.base.startswith("https:")
     answer.set_cookie(COOKIE, session, max_age=SESSION_SECONDS, httponly=True, samesite="lax", secure=secure, path="/")
     return answer
-
-

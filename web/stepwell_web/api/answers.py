@@ -30,13 +30,22 @@ def step(view: StepView) -> Json:
 
 def approval(view: ApprovalView) -> Json:
     """An open approval; its run as a reference only."""
-    return {**asdict(view), "run": {"id": view.run.id, "number": view.run.number, "scope": view.run.scope, "url": view.run.url}}
+    return {
+        **asdict(view),
+        "run": {"id": view.run.id, "number": view.run.number, "scope": view.run.scope, "url": view.run.url},
+    }
 
 
 def repository(view: RepositoryView) -> Json:
     """A repository."""
     last = run_summary(view.last_run) if view.last_run else None
-    return {**asdict(view), "last_run": last, "full_name": view.full_name, "url": view.url, "clone_path": view.clone_path}
+    return {
+        **asdict(view),
+        "last_run": last,
+        "full_name": view.full_name,
+        "url": view.url,
+        "clone_path": view.clone_path,
+    }
 
 
 def page(found: Page[RunSummary]) -> Json:

@@ -112,9 +112,7 @@ def _finished(caller: Visit, run: str, key: str, attempt: int) -> bool:
 
 
 @router.get("/runs/{id}/stream")
-def follow_run(
-    caller: Caller, id: str, after: int = 0, last_event_id: Annotated[str, Header()] = ""
-) -> Response:
+def follow_run(caller: Caller, id: str, after: int = 0, last_event_id: Annotated[str, Header()] = "") -> Response:
     """Follow a run's journal from an entry on; `over` comes when the run has ended."""
     summary = caller.services.runs.summary(caller.actor, id)
     start = int(last_event_id) if last_event_id.isdigit() else after
@@ -159,5 +157,3 @@ async def _follow_all(caller: Visit) -> AsyncGenerator[bytes, None]:
                 continue
             yield event("changed", "")
             await asyncio.sleep(0.25)
-
-

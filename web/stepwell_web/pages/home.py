@@ -81,7 +81,7 @@ def delete_secret(visit: Visiting, tenant: str, form: Form) -> Response:
     return to(f"/{tenant}")
 
 
-SAMPLE = '''from stepwell import Pipeline, push
+SAMPLE = """from stepwell import Pipeline, push
 
 
 class Check(Pipeline):
@@ -89,5 +89,5 @@ class Check(Pipeline):
 
     async def run(self, event, step):
         await step.run("test", "python3 -m unittest discover")
-'''
+"""
 """What somebody with an empty repository may begin with."""

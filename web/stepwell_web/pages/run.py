@@ -36,8 +36,17 @@ def _page(visit: Visit, view: RunView, **values: Any) -> Response:
         (run.tenant, f"/{run.tenant}"), (run.repository, f"/{run.tenant}/{run.repository}"), (f"#{run.number}", run.url)
     ]  # fmt: skip
     told = {step.error["message"] for step in view.steps if step.error}
-    error_in_step = bool(view.error and view.error.get("message") in told)
-    return visit.page("run.html", crumbs=crumbs, view=view, run=run, error_in_step=error_in_step, **values)
+    error = view.error or {}
+    where = f"{error['file']}:{error['line']}" if error.get("file") and error.get("line") else ""
+    return visit.page(
+        "run.html",
+        crumbs=crumbs,
+        view=view,
+        run=run,
+        error_in_step=error.get("message") in told,
+        error_where=where,
+        **values,
+    )
 
 
 @router.get(BASE)
@@ -169,8 +178,8 @@ async def _news(
                 for end, html in await tail.after(line):
                     line = end
                     yield event("lines", html, f"{seq}:{line}")
-            if summary.seq > seq:
-                seq = summary.seq
+            if summary.seq > seq or subscription.noted:
+                seq, subscription.noted = summary.seq, False
                 yield event("run", str(seq), f"{seq}:{line}")
             if summary.finished:
                 yield event("over", str(seq), f"{seq}:{line}")

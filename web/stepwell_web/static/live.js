@@ -45,7 +45,6 @@ function place(fresh) {
   while (before && !(before.id && document.getElementById(before.id))) before = before.previousElementSibling;
   const anchor = before ? document.getElementById(before.id) : null;
   if (anchor) anchor.after(document.adoptNode(fresh));
-  else location.reload();
 }
 
 export async function refresh() {

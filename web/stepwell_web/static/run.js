@@ -1,7 +1,7 @@
 // The run page: opens steps without a new page, follows the open log, and keeps everything else up to date.
 
 import { fetchText, parsePage } from './html.js';
-import { Stream, debounced, merge } from './live.js';
+import { Stream, debounced, merge, remember } from './live.js';
 import { all, find, reveal } from './app.js';
 import { Log, logKeys } from './log.js';
 
@@ -33,13 +33,13 @@ function pageAddress() {
 
 // Puts a fresh page's parts in place; the log only when it is another one, or has ended.
 function take(page, force = false) {
+  if (!panel()) { begin(page); return; }
   merge(page);
   const fresh = find('#log-panel', page);
   if (fresh && (force || !panel() || fresh.dataset.identity !== identity())) {
     const following = log?.follow;
     log?.destroy();
-    if (panel()) panel().replaceWith(document.adoptNode(fresh));
-    else { location.reload(); return; }
+    panel().replaceWith(document.adoptNode(fresh));
     log = new Log(panel());
     reveal();
     if (following && log.box) log.end();
@@ -47,6 +47,16 @@ function take(page, force = false) {
   } else {
     reveal();
   }
+}
+
+// The first step has come: the page has another shape now.
+function begin(page) {
+  find('#main').replaceChildren(...find('#main', page).childNodes);
+  document.title = page.title;
+  remember();
+  reveal();
+  log = panel() ? new Log(panel()) : null;
+  if (log) stream?.restart();
 }
 
 const update = debounced(async () => {
@@ -62,7 +72,7 @@ async function openStep(link, push) {
   if (push) history.pushState(null, '', url);
   const go = () => take(page, true);
   if (document.startViewTransition && !matchMedia('(prefers-reduced-motion: reduce)').matches) {
-    document.startViewTransition(go);
+    await document.startViewTransition(go).updateCallbackDone;
   } else go();
 }
 
