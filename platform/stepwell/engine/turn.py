@@ -405,7 +405,8 @@ async def load_code(live: Live, parts: Parts) -> Code:
     """Ask the loader for the run's code and check that it is what the run was created with."""
     state = live.state
     try:
-        code = await asyncio.wait_for(_ask_loader(live, parts), parts.limits.loading)
+        async with asyncio.timeout(parts.limits.loading):
+            code = await parts.loader(state.metadata)
     except TimeoutError as error:
         message = f"The code of this run is not there after {parts.limits.loading:g} s; asked again."
         raise TryLater(message, parts.limits.again) from error
@@ -420,10 +421,6 @@ async def load_code(live: Live, parts: Parts) -> Code:
             f"{code.digest!r}. Bring the old code back, or cancel the run."
         )
     return code
-
-
-async def _ask_loader(live: Live, parts: Parts) -> Code:
-    return await parts.loader(live.state.metadata)
 
 
 def _wire(entry: Entry, text: str) -> str:
