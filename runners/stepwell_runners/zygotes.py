@@ -15,6 +15,8 @@ from stepwell_runners.isolate import Isolate
 from stepwell_runners.link import Gone, Link
 from stepwell_runners.wall import Order
 
+_ENDING_SECONDS = 5.0
+
 
 class Zygote:
     """One zygote process and what the host knows of its isolates."""
@@ -120,11 +122,10 @@ class Zygotes:
         isolates = [isolate for zygote in zygotes for isolate in zygote.isolates.values()]
         for isolate in isolates:
             isolate.kill()
+        if isolates:  # one that hangs in the kernel does not hold up the end
+            await asyncio.wait([asyncio.ensure_future(isolate.exit()) for isolate in isolates], timeout=_ENDING_SECONDS)
         for zygote in zygotes:
             zygote.link.close()
-        for isolate in isolates:
-            await isolate.exit()
-        for zygote in zygotes:
             await zygote.link.join()
 
 

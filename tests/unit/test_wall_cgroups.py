@@ -1,0 +1,57 @@
+"""Where cgroups can be made, on copies of the files a kernel shows."""
+
+from pathlib import Path
+
+from stepwell_runners.cgroups import Cgroup, Cgroups
+
+
+def _process(directory: Path, text: str) -> Path:
+    (directory / "process").mkdir()
+    (directory / "process" / "cgroup").write_text(text)
+    return directory / "process"
+
+
+def test_version_1_uses_the_own_cgroup_of_both_controllers(tmp_path: Path) -> None:
+    for controller in ("memory", "pids"):
+        (tmp_path / controller / "own").mkdir(parents=True)
+    found = Cgroups.find(tmp_path, _process(tmp_path, "8:pids:/own\n4:memory:/own\n0::/\n"))
+    assert found.version == 1
+    assert found.parents == {"memory": tmp_path / "memory/own", "pids": tmp_path / "pids/own"}
+    group = found.make(7, 1 << 30, 64)
+    assert group is not None
+    assert (group.memory / "memory.limit_in_bytes").read_text() == str(1 << 30)
+    assert (group.pids / "pids.max").read_text() == "64"
+
+
+def test_version_2_climbs_to_the_nearest_cgroup_that_delegates_both(tmp_path: Path) -> None:
+    leaf = tmp_path / "system.slice" / "stepwell.service"
+    leaf.mkdir(parents=True)
+    (leaf / "cgroup.subtree_control").write_text("")
+    (leaf.parent / "cgroup.subtree_control").write_text("cpu memory pids\n")
+    found = Cgroups.find(tmp_path, _process(tmp_path, "0::/system.slice/stepwell.service\n"))
+    assert found.version == 2
+    assert set(found.parents.values()) == {leaf.parent}
+    group = found.make(1, 1 << 20, 5)
+    assert group is not None
+    assert group.memory == group.pids
+    assert (group.memory / "memory.max").read_text() == str(1 << 20)
+
+
+def test_without_delegation_the_problem_is_named_and_no_cgroup_is_made(tmp_path: Path) -> None:
+    (tmp_path / "cgroup.subtree_control").write_text("")
+    found = Cgroups.find(tmp_path, _process(tmp_path, "0::/\n"))
+    assert found.version == 0
+    assert "not delegated" in found.problem
+    assert found.make(1, 1, 1) is None
+
+
+def test_out_of_memory_is_read_from_either_version(tmp_path: Path) -> None:
+    group = Cgroup(tmp_path, tmp_path, 1)
+    assert not group.out_of_memory()
+    (tmp_path / "memory.events").write_text("low 0\noom 1\noom_kill 0\n")
+    assert not group.out_of_memory()
+    (tmp_path / "memory.events").write_text("low 0\noom 1\noom_kill 2\n")
+    assert group.out_of_memory()
+    (tmp_path / "memory.events").unlink()
+    (tmp_path / "memory.oom_control").write_text("oom_kill_disable 0\nunder_oom 0\noom_kill 1\n")
+    assert group.out_of_memory()
