@@ -221,7 +221,7 @@ def _open_up(function: object, path: str, error: object) -> None:
         here.parent.chmod(0o700)
         if here.is_dir() and not here.is_symlink():
             here.chmod(0o700)
-            shutil.rmtree(path)
+            shutil.rmtree(path, onerror=_open_up)
         else:
             here.unlink()
 

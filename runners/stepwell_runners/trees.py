@@ -20,6 +20,7 @@ from stepwell_runners.reduce import remove
 from stepwell_runners.workspaces import sync_file_system, sync_folder
 
 _REFERENCE = re.compile(r"([^:/]{1,100}):([0-9a-f]{40}|[0-9a-f]{64})")
+_MOST_KNOWN = 10_000  # references looked up without asking git
 _SETTINGS = {"core.bare": "false", "core.symlinks": "true", "core.attributesFile": "/dev/null"}
 
 
@@ -77,6 +78,8 @@ class Trees:
         place = self.folder / repo / tree
         with self._locks.of(f"{repo}/{tree}"):
             self._make(repo, tree, place)
+        if len(self._known) >= _MOST_KNOWN:
+            self._known.clear()
         self._known[reference] = place
         return place
 
