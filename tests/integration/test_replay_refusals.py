@@ -85,6 +85,7 @@ def test_functions_of_steps_are_free_and_logging_has_journal_time() -> None:
     [
         ("        step.run('lint', 'ruff')\n", "NotAwaited", "step 'lint' at .stepwell/pipeline.py:10 was never awaited"),
         ("        step.do('a', give, 1); await step.do('b', give, 2)\n", "NotAwaited", "step 'a' at .stepwell/pipeline.py:10"),
+        ("        asyncio.create_task(step.run('lint', 'ruff'))\n        await asyncio.sleep(0)\n", "NotAwaited", "step 'lint' at .stepwell/pipeline.py:10"),
         ("        await asyncio.Event().wait()\n", "Stuck", ".stepwell/pipeline.py:10"),
         ("        return object()\n", "ResultRefused", "What run() returned is not JSON: it contains an object of type object"),
         ("        await step.do('x', give, {1, 2})\n", "StepFailed", "The result of step 'x' is not JSON: it contains an object of type set"),

@@ -74,7 +74,7 @@ def test_approvals_have_their_own_options() -> None:
 
 
 def test_defaults_are_checked_before_anything_runs() -> None:
-    assert check_defaults({"timeout": "20 minutes"}) == {"timeout": "20 minutes"}
+    assert check_defaults({"timeout": "20 minutes", "retries": Retry(1)})["timeout"] == 1200.0
     with pytest.raises(ValueError, match="timeout has value 'long'"):
         check_defaults({"timeout": "long"})
     with pytest.raises(TypeError, match="defaults has value"):

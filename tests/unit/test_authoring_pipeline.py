@@ -36,7 +36,7 @@ def test_a_pipeline_is_described_as_data() -> None:
         "name": "Ship", "entry": "pipeline.py:Ship", "doc": "Ship it.\n\nWith care.",
         "on": [{"kind": "push", "branches": ["main"], "paths": []},
                {"kind": "cron", "schedule": "0 3 * * *", "tz": "UTC"}],
-        "concurrency": {"group": "ship-{branch}", "policy": "cancel"}, "defaults": {"timeout": "20 minutes"},
+        "concurrency": {"group": "ship-{branch}", "policy": "cancel"}, "defaults": {"timeout": 1200.0},
     }  # fmt: skip
 
 

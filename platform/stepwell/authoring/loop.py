@@ -84,6 +84,7 @@ class LoopTask(asyncio.Task[Any]):
         self, coro: Coroutine[Any, Any, Any], *, loop: "Loop", name: str | None, context: contextvars.Context | None
     ) -> None:
         self._number = number = loop.next_number()
+        self.step: StepFuture | None = None
         # asyncio's own counter for names belongs to the process, not to the run
         super().__init__(coro, loop=loop, name=name or f"Task-{number}", context=context)
 
@@ -157,7 +158,7 @@ class Loop(asyncio.AbstractEventLoop):
         self.now = 0.0
         self.inside = False
         self.drains = 0
-        self.alive: dict[asyncio.Task[Any], None] = {}
+        self.alive: dict[LoopTask, None] = {}
         self.timers: dict[str, LoopTimer] = {}
         self._ready: deque[asyncio.Handle] = deque()
         self._numbers = 0
@@ -176,14 +177,17 @@ class Loop(asyncio.AbstractEventLoop):
     def create_task(
         self, coro: Any, *, name: str | None = None, context: contextvars.Context | None = None
     ) -> LoopTask:
-        if isinstance(coro, asyncio.Future):  # TaskGroup.create_task(step.do(…))
-            coro = _await_step(coro)
+        step = coro if isinstance(coro, StepFuture) else None  # TaskGroup.create_task(step.do(…))
+        if step is not None:
+            step.used = True
+            coro = _await_step(step)
         task = LoopTask(coro, loop=self, name=name, context=context)
+        task.step = step
         self.alive[task] = None
         task.add_done_callback(self._bury)
         return task
 
-    def _bury(self, task: asyncio.Task[Any]) -> None:
+    def _bury(self, task: LoopTask) -> None:
         self.alive.pop(task, None)
 
     # Callbacks and timers

@@ -50,12 +50,10 @@ def run_options(command: object, given: Mapping[str, Any], defaults: Mapping[str
 
 
 def check_defaults(defaults: object) -> dict[str, Any]:
-    """Check a pipeline's `defaults`, which apply to every step.run."""
+    """Check a pipeline's `defaults`, which apply to every step.run, and give their JSON form."""
     if not isinstance(defaults, Mapping):
         raise TypeError(f'defaults has value {defaults!r}. Write step.run options: {{"timeout": "20 minutes"}}.')
-    for name, value in defaults.items():
-        _checked("defaults", name, value, _RUN)
-    return dict(defaults)
+    return {name: _checked("defaults", name, value, _RUN) for name, value in defaults.items()}
 
 
 def approval_options(name: str, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -67,6 +67,7 @@ class Turn:
         self._kept_events: dict[str, collections.deque[tuple[int, Any]]] = {}
         self._cancelled = False
         self._finishing = False
+        self._left: list[StepFuture] = []  # handed to a task that nobody awaited to its end
 
     # What the host sends
 
@@ -195,7 +196,6 @@ class Turn:
         key = f"{name}#{number}"
         step = StepFuture(self, self.loop, key=key, name=name, kind=kind, where=self._where())
         step.fingerprint = fingerprint
-        self._steps[key] = step
         known = self._past.asked.get(key)
         if known is not None and known != (kind, fingerprint):
             self._diverge(key, self._past.told(key), f"it is now a {kind} step with other settings at {step.where}")
@@ -203,6 +203,7 @@ class Turn:
             step.work = work
         elif known is None:
             self._ask([key, kind, name, fingerprint], options, due, step.where)
+        self._steps[key] = step
         if key in self._early:
             self._resolve(step, *self._early.pop(key))
         else:
@@ -290,6 +291,7 @@ class Turn:
     def _finish(self, main: asyncio.Task[Any]) -> None:
         if not self._finishing:
             self._finishing = True
+            self._left = [task.step for task in self.loop.alive if task.step is not None and not task.step.done()]
             for task in list(self.loop.alive):
                 task.cancel()
             for step in list(self._waiting.values()):
@@ -304,7 +306,7 @@ class Turn:
         for step in unused:
             step.cancel()
             step.used = False
-        self._end(*verdict(main, self._cancelled, unused))
+        self._end(*verdict(main, self._cancelled, self._left + unused))
 
     def _end(self, state: str, value: Any) -> None:
         self.ended = True
