@@ -128,7 +128,7 @@ def test_a_fresh_intent_is_left_to_its_own_push(clone: Clone) -> None:
     update = clone.update()
     clone.permit(clone.context(), [update])
     clone.move(update)
-    clone.place.services.pushes.reconcile()
+    clone.place.services.pushes.reconcile(30)
     assert clone.runs() == []
 
 

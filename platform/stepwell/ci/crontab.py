@@ -7,14 +7,14 @@ from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from apscheduler.triggers.combining import OrTrigger  # type: ignore[import-untyped]
-from apscheduler.triggers.cron import CronTrigger  # type: ignore[import-untyped]
-
 _DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 
 
 def trigger_of(schedule: str, timezone: str) -> Any:
     """Return the trigger; ValueError for what is no schedule."""
+    from apscheduler.triggers.combining import OrTrigger  # type: ignore[import-untyped]
+    from apscheduler.triggers.cron import CronTrigger  # type: ignore[import-untyped]
+
     minute, hour, day, month, weekday = schedule.split()
     fixed = {"minute": minute, "hour": hour, "month": month.lower(), "timezone": ZoneInfo(timezone)}
     weekdays = _weekdays(weekday)

@@ -27,8 +27,6 @@ from stepwell.tenants.actors import Actor
 
 MOST_REFS = 50
 """Refs of one push that may start runs: a mirror push of a thousand tags starts none beyond."""
-PATIENCE_SECONDS = 30.0
-"""Age at which reconcile takes up an open intent: its own push had time enough."""
 _LOGGER = logging.getLogger(__name__)
 _PREFIX = "stepwell: "
 
@@ -111,7 +109,7 @@ class Pushes:
             lines.append(f"{_PREFIX}only the first {MOST_REFS} branches and tags of a push start runs")
         return lines
 
-    def reconcile(self, older_than_seconds: float = PATIENCE_SECONDS) -> None:
+    def reconcile(self, older_than_seconds: float) -> None:
         """Deal with intents that a crash, or a host without isolates, has left open."""
         for intent in self._intents.open(older_than_seconds):
             try:

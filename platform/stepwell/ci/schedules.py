@@ -9,9 +9,8 @@ import logging
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any
 
-from apscheduler.schedulers.background import BackgroundScheduler  # type: ignore[import-untyped]
-from apscheduler.triggers.date import DateTrigger  # type: ignore[import-untyped]
 from sqlmodel import Session, select
 from sqlmodel.sql.expression import SelectOfScalar
 
@@ -49,10 +48,12 @@ class Schedules:
         self._launcher = launcher
         self._history = History(store, repositories)
         self._now = now
-        self._scheduler: BackgroundScheduler | None = None
+        self._scheduler: Any = None  # APScheduler is imported when schedules start: not before the engine
 
     def start(self) -> None:
         """Arm every schedule; moments missed a short while ago fire now."""
+        from apscheduler.schedulers.background import BackgroundScheduler  # type: ignore[import-untyped]
+
         self._scheduler = BackgroundScheduler(timezone=UTC, job_defaults={"misfire_grace_time": None})
         self._scheduler.start()
         with self._store.read() as session:
@@ -128,6 +129,8 @@ class Schedules:
         return moment
 
     def _arm(self, row: Schedule) -> None:
+        from apscheduler.triggers.date import DateTrigger  # type: ignore[import-untyped]
+
         moment = self.next_moment(row)
         if self._scheduler is None or moment is None:
             return

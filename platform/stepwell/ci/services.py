@@ -4,8 +4,6 @@ In two halves, because the engine must run before anything else: `Foundation` is
 `Services` what stands on the running engine.
 """
 
-import logging
-import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +15,7 @@ from stepwell.ci.declarations import DeclarationCache
 from stepwell.ci.describing import describe
 from stepwell.ci.environments import Environments
 from stepwell.ci.history import History
+from stepwell.ci.keeper import Keeper
 from stepwell.ci.launch import Launcher
 from stepwell.ci.manual import Starter
 from stepwell.ci.pushes import Pushes
@@ -34,9 +33,6 @@ from stepwell.store.logs import LogStore
 from stepwell.store.store import Store
 from stepwell.store.tables import Repository
 from stepwell.tenants import Tenants
-
-RECONCILE_SECONDS = 60.0
-_LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -101,7 +97,7 @@ class Services:
     catalog: Catalog
     pushes: Pushes
     runs: Runs
-    _stopping: threading.Event
+    keeper: Keeper
 
     @classmethod
     def build(cls, base: Foundation, thread: EngineThread, isolates: Isolates) -> "Services":
@@ -116,6 +112,7 @@ class Services:
         history = History(store, repositories)
         schedules = Schedules(store, repositories, declarations, launcher)
         starter = Starter(base.tenants.scope, repositories, declarations, launcher, history)
+        pushes = Pushes(store, repositories, declarations, launcher, base.settings.base_url)
         services = cls(
             settings=base.settings,
             store=store,
@@ -128,9 +125,9 @@ class Services:
             declarations=declarations,
             schedules=schedules,
             catalog=Catalog(store, base.tenants, repositories, declarations, schedules),
-            pushes=Pushes(store, repositories, declarations, launcher, base.settings.base_url),
+            pushes=pushes,
             runs=Runs(history, starter, launcher, base.environments, base.logs),
-            _stopping=threading.Event(),
+            keeper=Keeper(pushes.reconcile),
         )
         services._connect(history)
         return services
@@ -150,20 +147,10 @@ class Services:
 
     def start(self) -> None:
         """Deal with pushes that a crash cut short, now and every minute; arm the schedules."""
-        threading.Thread(target=self._keep, name="stepwell-keeper", daemon=True).start()
+        self.keeper.start()
+        self.schedules.start()
 
     def stop(self) -> None:
         """Start nothing more. The engine is its owner's to stop."""
-        self._stopping.set()
         self.schedules.stop()
-
-    def _keep(self) -> None:
-        older_than = 0.0
-        self.schedules.start()
-        while not self._stopping.is_set():
-            try:
-                self.pushes.reconcile(older_than)
-            except Exception:  # whatever it is, the next minute must come
-                _LOGGER.exception("Open pushes could not be dealt with; this is tried again.")
-            older_than = RECONCILE_SECONDS / 2
-            self._stopping.wait(RECONCILE_SECONDS)
+        self.keeper.stop()

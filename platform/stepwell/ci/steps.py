@@ -1,6 +1,6 @@
 """A run's steps as people see them: views made from the fold."""
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -38,7 +38,8 @@ def needs_of(steps: Iterable[StepState]) -> dict[str, tuple[str, ...]]:
         latest.append(max(begin, latest[-1]) if latest else begin)
     needs: dict[str, tuple[str, ...]] = {}
     for step in steps:
-        before = bisect_right(ends, _began(step))
+        instant = step.ended_at == _began(step)  # must not count as its own forerunner
+        before = (bisect_left if instant else bisect_right)(ends, _began(step))
         direct: list[str] = []
         for place in range(before - 1, -1, -1):
             end, begin, key = ended[place]

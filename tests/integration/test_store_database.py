@@ -1,0 +1,110 @@
+"""The database: migrated once, strict, safe between threads."""
+
+import sqlite3
+import threading
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import create_engine
+from sqlalchemy.exc import IntegrityError
+from sqlmodel import SQLModel, select
+
+from stepwell.errors import Invalid
+from stepwell.store import migrate
+from stepwell.store.journal_sqlite import SqliteJournal
+from stepwell.store.store import Store
+from stepwell.store.tables import Membership, Tenant
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "s.db")
+
+
+def test_migrations_make_the_tables_that_the_code_describes(store: Store) -> None:
+    with create_engine(f"sqlite:///{store.database}").connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), SQLModel.metadata) == []
+
+
+def test_the_known_head_is_the_newest_migration() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(migrate.MIGRATIONS))
+    assert ScriptDirectory.from_config(config).get_heads() == [migrate.HEAD]
+
+
+def test_an_up_to_date_database_is_not_migrated(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(migrate, "_upgrade", lambda _: pytest.fail("migrated again"))
+    Store(store.database)
+
+
+def test_a_database_that_the_journal_made_first_is_migrated(tmp_path: Path) -> None:
+    journal = SqliteJournal(tmp_path / "s.db", wal_bytes=4096)
+    journal.open()
+    store = Store(tmp_path / "s.db")
+    journal.close()
+    with store.read() as session:
+        assert session.exec(select(Tenant)).all() == []
+
+
+def test_a_newer_database_is_refused_with_a_remedy(store: Store) -> None:
+    with sqlite3.connect(store.database) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(Invalid, match="Start the newer Stepwell"):
+        Store(store.database)
+
+
+def test_a_migration_cut_short_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import alembic.op
+
+    made = 0
+
+    def create_table(*args: object, **more: object) -> None:
+        nonlocal made
+        made += 1
+        if made == 5:
+            raise KeyboardInterrupt
+        original(*args, **more)  # type: ignore[arg-type]
+
+    original = alembic.op.create_table
+    monkeypatch.setattr(alembic.op, "create_table", create_table)
+    with pytest.raises(KeyboardInterrupt):
+        Store(tmp_path / "s.db")
+    monkeypatch.undo()
+    Store(tmp_path / "s.db")
+
+
+def test_a_block_that_raises_keeps_nothing(store: Store) -> None:
+    with pytest.raises(RuntimeError), store.write() as session:
+        session.add(Tenant(name="acme", created_at=0))
+        session.flush()
+        raise RuntimeError
+    with store.read() as session:
+        assert session.get(Tenant, "acme") is None
+
+
+def test_foreign_keys_hold(store: Store) -> None:
+    with pytest.raises(IntegrityError), store.write() as session:
+        session.add(Membership(tenant="none", person="none", role="owner", created_at=0))
+
+
+def test_writers_of_many_threads_wait_for_each_other(store: Store) -> None:
+    with store.write() as session:
+        session.add(Tenant(name="acme", title="0", created_at=0))
+
+    def count_up() -> None:
+        for _ in range(20):
+            with store.write() as session:
+                row = session.get_one(Tenant, "acme")
+                row.title = str(int(row.title) + 1)
+
+    threads = [threading.Thread(target=count_up) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with store.read() as session:
+        assert session.get_one(Tenant, "acme").title == "100"

@@ -1,0 +1,322 @@
+"""People, their ways in, and secrets, on a real database."""
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from stepwell.errors import Conflict, Denied, Invalid, NotFound, Unavailable
+from stepwell.store.store import Store
+from stepwell.store.tables import Repository, Secret, Session, SigninLink, Token
+from stepwell.tenants import Actor, Tenants
+from stepwell.tenants.keys import Key
+
+DAY = 86400.0
+
+
+class House:
+    def __init__(self, path: Path) -> None:
+        self.time = 1_000_000.0
+        self.store = Store(path / "s.db")
+        self.tenants = Tenants(self.store, path / "key", now=lambda: self.time)
+        self.admin = self.tenants.people.actor(self.tenants.bootstrap("acme").id)
+
+    def person(self, name: str, role: str = "") -> Actor:
+        row = self.tenants.people.by_name(name) or self.tenants.people.add(self.admin, name)
+        if role:
+            self.tenants.members.put(self.admin, "acme", name, role)
+        return self.tenants.people.actor(row.id)
+
+    def repository(self, name: str = "api", tenant: str = "acme") -> Repository:
+        row = Repository(id=f"id-{tenant}-{name}", tenant=tenant, name=name, created_at=0)
+        with self.store.write() as session:
+            session.add(row)
+        return row
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> House:
+    return House(tmp_path)
+
+
+def test_the_first_start_makes_an_owner_and_the_second_finds_them(house: House) -> None:
+    assert house.admin.roles == {"acme": "owner"}
+    assert house.admin.admin
+    assert house.tenants.bootstrap("another", "other").id == house.admin.person
+
+
+# -- sign-in links and sessions ---------------------------------------------------------------------------------------
+
+
+def test_a_link_signs_in_once(house: House) -> None:
+    code = house.tenants.links.issue("admin")
+    assert house.tenants.links.redeem(code).name == "admin"
+    with pytest.raises(Denied, match="stepwell signin"):
+        house.tenants.links.redeem(code)
+
+
+def test_a_link_expires(house: House) -> None:
+    code = house.tenants.links.issue("admin", minutes=10)
+    house.time += 600
+    with pytest.raises(Denied):
+        house.tenants.links.redeem(code)
+    with pytest.raises(Denied):
+        house.tenants.links.redeem("never existed")
+
+
+def test_a_session_lasts_until_it_is_closed_or_expires(house: House) -> None:
+    sessions = house.tenants.sessions
+    first, second = sessions.open(house.admin.person), sessions.open(house.admin.person)
+    found = sessions.actor(first)
+    assert found is not None
+    assert (found.name, found.via) == ("admin", "session")
+    sessions.close(first)
+    assert sessions.actor(first) is None
+    assert sessions.actor(second) is not None
+    house.time += 31 * DAY
+    assert sessions.actor(second) is None
+
+
+def test_no_way_in_stands_readable_in_the_database(house: House) -> None:
+    secrets = [
+        house.tenants.links.issue("admin"),
+        house.tenants.sessions.open(house.admin.person),
+        house.tenants.tokens.issue(house.admin, "t").secret,
+    ]
+    kept = b"".join(path.read_bytes() for path in house.store.database.parent.glob("s.db*"))
+    for secret in secrets:
+        assert secret.encode() not in kept
+
+
+# -- tokens -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_token_works_until_it_expires(house: House) -> None:
+    issued = house.tenants.tokens.issue(house.admin, "ci", days=1)
+    assert issued.secret.startswith("sw_")
+    actor = house.tenants.tokens.actor(issued.secret)
+    assert actor is not None
+    assert (actor.name, actor.via, actor.scopes) == ("admin", "token", {"read", "write", "approve"})
+    assert not actor.admin
+    house.time += DAY
+    assert house.tenants.tokens.actor(issued.secret) is None
+    assert house.tenants.tokens.list(house.admin) == []
+
+
+def test_a_revoked_token_is_nobodys(house: House) -> None:
+    issued = house.tenants.tokens.issue(house.admin, "ci", days=None)
+    ann = house.person("ann", "owner")
+    with pytest.raises(NotFound):
+        house.tenants.tokens.revoke(ann, issued.token.id)
+    house.tenants.tokens.revoke(house.admin, issued.token.id)
+    assert house.tenants.tokens.actor(issued.secret) is None
+    assert house.tenants.tokens.actor("sw_unknown") is None
+    assert house.tenants.tokens.actor("") is None
+
+
+def test_a_token_loses_with_its_person(house: House) -> None:
+    secret = house.tenants.tokens.issue(house.person("ann", "maintainer"), "t").secret
+    house.tenants.members.put(house.admin, "acme", "ann", "viewer")
+    actor = house.tenants.tokens.actor(secret)
+    assert actor is not None
+    assert not actor.may("write", "acme")
+    house.tenants.members.remove(house.admin, "acme", "ann")
+    actor = house.tenants.tokens.actor(secret)
+    assert actor is not None
+    assert actor.tenants == ()
+
+
+def test_a_token_cannot_issue_a_stronger_one(house: House) -> None:
+    tokens = house.tenants.tokens
+    weak = tokens.actor(tokens.issue(house.admin, "t", scopes=("read",)).secret)
+    assert weak is not None
+    with pytest.raises(Denied, match="may do more than itself"):
+        tokens.issue(weak, "more", scopes=("read", "write"))
+    house.repository()
+    narrow = tokens.actor(tokens.issue(house.admin, "t", tenant="acme", repository="api").secret)
+    assert narrow is not None
+    with pytest.raises(Denied):
+        tokens.issue(narrow, "wider", tenant="acme")
+
+
+@pytest.mark.parametrize("wrong", [{"scopes": ("all",)}, {"scopes": ()}, {"days": 0}, {"days": 5000}, {"name": " "}])
+def test_a_token_asked_for_wrongly_is_refused(house: House, wrong: dict[str, object]) -> None:
+    with pytest.raises(Invalid):
+        house.tenants.tokens.issue(house.admin, **{"name": "t", **wrong})  # type: ignore[arg-type]
+
+
+def test_a_token_for_a_tenant_of_others_cannot_be_made(house: House) -> None:
+    house.tenants.create(house.admin, "other")
+    with pytest.raises(NotFound):
+        house.tenants.tokens.issue(house.person("ann", "owner"), "t", tenant="other")
+
+
+# -- members and passwords --------------------------------------------------------------------------------------------
+
+
+def test_the_last_owner_stays(house: House) -> None:
+    with pytest.raises(Conflict, match="no owner"):
+        house.tenants.members.put(house.admin, "acme", "admin", "viewer")
+    with pytest.raises(Conflict):
+        house.tenants.members.remove(house.admin, "acme", "admin")
+    house.person("ann", "owner")
+    house.tenants.members.remove(house.admin, "acme", "admin")
+
+
+def test_only_owners_change_members(house: House) -> None:
+    ann = house.person("ann", "maintainer")
+    with pytest.raises(Denied):
+        house.tenants.members.put(ann, "acme", "ann", "owner")
+    with pytest.raises(Denied):
+        house.tenants.people.add(ann, "bob")
+    with pytest.raises(Denied):
+        house.tenants.create(ann, "annland")
+
+
+def test_a_password_signs_in_and_a_wrong_one_says_nothing(house: House) -> None:
+    ann = house.person("ann")
+    house.tenants.people.set_password(ann, "ann", "correct horse")
+    assert house.tenants.people.check_password("ann", "correct horse").name == "ann"
+    for name, password in (("ann", "wrong horse"), ("nobody", "correct horse"), ("admin", "correct horse")):
+        with pytest.raises(Denied, match="Name or password is wrong"):
+            house.tenants.people.check_password(name, password)
+    with pytest.raises(NotFound):
+        house.tenants.people.set_password(ann, "admin", "taken over!")
+
+
+def test_changes_of_power_are_on_record(house: House) -> None:
+    house.person("ann", "developer")
+    house.tenants.secrets.put(house.admin, "acme", "KEY", "value")
+    entries = house.tenants.audit.list(house.admin, "acme")
+    assert [(entry.actor, entry.action, entry.subject) for entry in entries] == [
+        ("admin", "secret.put", "KEY"),
+        ("admin", "member.put", "ann"),
+        ("stepwell", "tenant.create", "acme"),
+    ]
+    assert "value" not in str(entries)
+    with pytest.raises(Denied):
+        house.tenants.audit.list(house.person("ann"), "acme")
+
+
+# -- scope ------------------------------------------------------------------------------------------------------------
+
+
+def test_repositories_of_others_do_not_exist(house: House) -> None:
+    house.tenants.create(house.admin, "other")
+    house.repository()
+    hidden = house.repository("secret", "other")
+    ann = house.person("ann", "developer")
+    assert [row.full_name for row in house.tenants.scope.repositories(ann)] == ["acme/api"]
+    assert house.tenants.scope.repositories(ann, "other") == []
+    with pytest.raises(NotFound) as hiding:
+        house.tenants.scope.repository(ann, "other", "secret")
+    with pytest.raises(NotFound) as missing:
+        house.tenants.scope.repository(ann, "other", "nothing")
+    assert str(hiding.value).replace("secret", "nothing") == str(missing.value)
+    assert house.tenants.scope.repository(house.tenants.people.actor(house.admin.person), "other", "secret") == hidden
+
+
+# -- secrets ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_secret_row_moved_to_another_place_does_not_open(house: House) -> None:
+    first, second = house.repository("one"), house.repository("two")
+    house.tenants.secrets.put(house.admin, "acme", "KEY", "value", repository="one")
+    with house.store.write() as session:
+        row = session.get_one(Secret, _only(house).id)
+        row.repository = second.id
+    with pytest.raises(Unavailable, match="sealed with another key or for another place"):
+        house.tenants.secrets.reveal("acme", second.id, "", ["KEY"])
+    assert house.tenants.secrets.reveal("acme", first.id, "", ["KEY"]) == {}
+
+
+@pytest.mark.parametrize("change", [{"name": "OTHER"}, {"environment": "production"}])
+def test_a_renamed_secret_row_does_not_open(house: House, change: dict[str, str]) -> None:
+    house.tenants.secrets.put(house.admin, "acme", "KEY", "value")
+    with house.store.write() as session:
+        row = session.get_one(Secret, _only(house).id)
+        for field, value in change.items():
+            setattr(row, field, value)
+    with pytest.raises(Unavailable):
+        house.tenants.secrets.reveal("acme", "r", change.get("environment", ""), [change.get("name", "KEY")])
+
+
+def _only(house: House) -> Secret:
+    from sqlmodel import select
+
+    with house.store.read() as session:
+        return session.exec(select(Secret)).one()
+
+
+def test_a_secret_is_sealed_on_disk_and_gone_when_removed(house: House) -> None:
+    house.tenants.secrets.put(house.admin, "acme", "KEY", "a very secret value")
+    assert b"a very secret value" not in _only(house).sealed
+    house.tenants.secrets.put(house.admin, "acme", "KEY", "another value")
+    assert house.tenants.secrets.reveal("acme", "", "", ["KEY", "NONE"]) == {"KEY": "another value"}
+    house.tenants.secrets.remove(house.admin, "acme", "KEY")
+    with pytest.raises(NotFound):
+        house.tenants.secrets.remove(house.admin, "acme", "KEY")
+    assert house.tenants.secrets.reveal("acme", "", "", ["KEY"]) == {}
+
+
+def test_only_maintainers_set_secrets_and_nobody_gets_values(house: House) -> None:
+    ann = house.person("ann", "developer")
+    with pytest.raises(Denied):
+        house.tenants.secrets.put(ann, "acme", "KEY", "value")
+    house.tenants.secrets.put(house.admin, "acme", "KEY", "the value itself")
+    (view,) = house.tenants.secrets.list(ann, "acme")
+    assert view.name == "KEY"
+    assert "the value itself" not in repr(view)
+    with pytest.raises(Denied):
+        house.tenants.secrets.list(house.person("eve", "viewer"), "acme")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("9KEY", "value"), ("A-B", "value"), ("", "value"), ("KEY", "abc"), ("KEY", "a\0bcd")]
+)
+def test_a_secret_that_could_not_be_used_or_masked_is_refused(house: House, name: str, value: str) -> None:
+    with pytest.raises(Invalid):
+        house.tenants.secrets.put(house.admin, "acme", name, value)
+
+
+def test_a_secret_of_an_environment_needs_the_environment(house: House) -> None:
+    house.repository()
+    with pytest.raises(NotFound, match="Create it first"):
+        house.tenants.secrets.put(house.admin, "acme", "KEY", "value", repository="api", environment="production")
+    with pytest.raises(Invalid, match="Name the repository"):
+        house.tenants.secrets.put(house.admin, "acme", "KEY", "value", environment="production")
+
+
+# -- the key ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_key_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:
+    path = tmp_path / "state" / "key"
+    sealed = Key.load(path).seal("value", "place")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert Key.load(path).open(sealed, "place") == "value"
+    assert [entry.name for entry in path.parent.iterdir()] == ["key"]
+
+
+def test_a_key_that_others_can_read_or_that_is_cut_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    Key.load(path)
+    path.chmod(0o644)
+    with pytest.raises(Invalid, match="chmod 600"):
+        Key.load(path)
+    path.chmod(0o600)
+    os.truncate(path, 16)
+    with pytest.raises(Unavailable, match="16 bytes"):
+        Key.load(path)
+
+
+def test_another_key_opens_nothing(tmp_path: Path) -> None:
+    sealed = Key.load(tmp_path / "one").seal("value", "place")
+    with pytest.raises(Unavailable):
+        Key.load(tmp_path / "two").open(sealed, "place")
+
+
+def test_rows_of_ways_in_hold_hashes_only() -> None:
+    for table in (Token, Session, SigninLink):
+        assert "secret" not in table.model_fields
