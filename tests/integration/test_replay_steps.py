@@ -146,14 +146,14 @@ def test_a_command_carries_its_options_and_gives_a_result() -> None:
         return {"ok": True, "value": {"exit_code": 0, "seconds": 1.5, "outputs": {"v": "3"}}}
 
     run = rehearse("""
-        r = await step.run("ok", ["make"], secrets={"KEY": file("NAME")}, retries=2, memory="2 GB", network=["pypi.org"])
+        r = await step.run("ok", ["make"], secrets={"KEY": file("NAME")}, retries=2, memory="2 GB", network=["example.org"])
         try: await step.run("bad", "make")
         except StepFailed as error: return [r.outputs["v"], error.step, error.type, str(error)]
 """, execute=execute)  # fmt: skip
     assert run.play()[2] == ["3", "bad", "CommandFailed", "step 'bad' failed: exit code 2"]
     assert commands(run, "ask")[0][5] == {
         "command": ["make"], "timeout": 1200.0, "secrets": {"KEY": {"file": "NAME"}}, "memory": 2 * 1024**3,
-        "retries": {"max": 2, "delay": 10.0, "backoff": "exponential", "cap": 3600.0}, "network": ["pypi.org"],
+        "retries": {"max": 2, "delay": 10.0, "backoff": "exponential", "cap": 3600.0}, "network": ["example.org"],
     }  # fmt: skip
 
 
