@@ -123,4 +123,4 @@ def _words(trigger: dict[str, Any]) -> str:
         case "cron":
             return f"cron {trigger['schedule']} ({trigger['tz']})"
         case _:
-            return "demand" + (f" ({', '.join(trigger['inputs'])})" if trigger.get("inputs") else "")
+            return "a click" + (f" ({', '.join(trigger['inputs'])})" if trigger.get("inputs") else "")

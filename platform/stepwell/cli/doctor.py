@@ -41,17 +41,18 @@ def doctor(json: JsonFlag = False) -> None:
     if json:
         show_json([asdict(one) for one in found])
     else:
+        width = max(len(one.name) for one in found)
         for one in found:
-            _show(one)
+            _show(one, width)
     if any(one.needed and not one.ok for one in found):
         raise typer.Exit(1)
 
 
-def _show(one: Diagnosis) -> None:
+def _show(one: Diagnosis, width: int) -> None:
     sign, style = ("✓", "green") if one.ok else ("✗", "red") if one.needed else ("!", "yellow")
-    out.print(Text.assemble((f"{sign} ", style), (one.name.ljust(12), "bold"), " ", one.detail))
+    out.print(Text.assemble((f"{sign} ", style), (one.name.ljust(width), "bold"), " ", one.detail))
     if one.remedy and not one.ok:
-        out.print(Text.assemble(" " * 15, (f"→ {one.remedy}", style)))
+        out.print(Text.assemble(" " * (width + 3), (f"→ {one.remedy}", style)))
 
 
 def _python() -> Diagnosis:
@@ -96,7 +97,8 @@ def _file_system(place: Path) -> str:
 
 
 def _isolates(settings: "Settings") -> list[Diagnosis]:
-    from stepwell_runners.isolates import IsolateOptions, ZygoteIsolates
+    from stepwell_runners.isolates import ZygoteIsolates
+    from stepwell_runners.options import IsolateOptions
 
     async def probe() -> list[Diagnosis]:
         with tempfile.TemporaryDirectory(prefix="stepwell-doctor-") as moment:

@@ -4,9 +4,10 @@ from typing import Annotated, Any
 
 import typer
 
-from stepwell.cli.follow import flat
+from stepwell.cli.follow import FINISHED, flat
 from stepwell.cli.screen import JsonFlag, end_with, out, say, show_json, show_table, state_text
 from stepwell.cli.where import connected, find_run
+from stepwell.errors import Conflict
 
 Run = Annotated[
     str | None, typer.Argument(help="12, acme/api#12, the page's address or the id; by default the newest.")
@@ -106,6 +107,8 @@ def cancel(
     """Cancel a run."""
     with connected() as (client, place):
         view = find_run(client, place, run, repository)
+        if view["state"] in FINISHED:
+            raise Conflict(f"Run #{view['number']} is {view['state']} already. There is nothing to cancel.")
         client.post(f"/runs/{view['id']}/cancel", reason=reason)
         view = flat(client.get(f"/runs/{view['id']}"))
     if json:

@@ -1,7 +1,7 @@
 """`stepwell secret`: set, list and delete. Values come from a prompt or standard input, never from arguments."""
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 from urllib.parse import quote
 
 import typer
@@ -9,6 +9,9 @@ import typer
 from stepwell.cli.screen import JsonFlag, say, show_json, show_table
 from stepwell.cli.where import Place, connected
 from stepwell.errors import Invalid
+
+if TYPE_CHECKING:
+    from stepwell.cli.client import Client
 
 app = typer.Typer(help="Set, list and delete secrets of a repository or tenant.", no_args_is_help=True)
 
@@ -30,6 +33,8 @@ def set_(
     value = _value(name)
     with connected() as (client, place):
         where = _where(place, repository, tenant)
+        if environment and not tenant:
+            _provide_environment(client, where, environment)
         client.put(f"{where}/secrets/{quote(name, safe='')}", value=value, environment=environment)
     if json:
         show_json({"name": name, "environment": environment})
@@ -67,6 +72,15 @@ def delete(
         show_json({"name": name, "deleted": True})
     else:
         say(f"Deleted {name}.", "green")
+
+
+def _provide_environment(client: "Client", where: str, environment: str) -> None:
+    """Make the environment when it is not there yet: one approval by anybody who may approve."""
+    if environment not in {item["name"] for item in client.get(f"{where}/environments")["items"]}:
+        client.put(f"{where}/environments/{quote(environment, safe='')}")
+        say(
+            f"Created the environment {environment!r}: one person has to approve. Its rules are on the repository's page."
+        )
 
 
 def _where(place: Place, repository: str | None, tenant: str | None) -> str:

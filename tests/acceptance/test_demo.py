@@ -1,0 +1,77 @@
+"""`stepwell demo --once --json` plays the whole story by itself, wherever it is started."""
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command_line import BIN, Terminal
+
+ROUNDS = 10 if os.environ.get("STEPWELL_SOAK") else 2
+pytestmark = pytest.mark.timeout(400)
+STEPS = ["lint#1", "types#1", "test memory#1", "test sqlite#1", "version#1"]
+
+
+def _story(person: Terminal, *before: str, within: float = 180) -> tuple[dict[str, Any], str]:
+    done = subprocess.run(
+        [*before, str(BIN / "stepwell"), "demo", "--once", "--json", "--state", str(person.home / "demo")],
+        cwd=person.home, env=person.environment, capture_output=True, text=True, timeout=within, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-4000:] + done.stdout
+    return json.loads(done.stdout), done.stderr
+
+
+def _assert_told(story: dict[str, Any]) -> None:
+    assert set(story) == {
+        "run", "state", "steps", "push_start_to_first_output_ms", "push_done_to_first_output_ms", "total_ms",
+    }  # fmt: skip
+    assert story["state"] == "passed"
+    assert [step["key"] for step in story["steps"]][:5] == STEPS
+    assert {step["state"] for step in story["steps"]} == {"passed"}
+    assert 0 < story["push_start_to_first_output_ms"] < story["total_ms"]
+
+
+def test_demo_passes_again_and_again_on_one_state(tmp_path: Path) -> None:
+    person = Terminal(tmp_path)
+    runs = []
+    for _ in range(ROUNDS):
+        story, said = _story(person)
+        _assert_told(story)
+        assert "remote: stepwell: run #" in said
+        assert "links 1.0." in said and "is live" in said
+        assert "a key that only the deployment sees" not in said
+        runs.append(story["run"])
+    assert len(set(runs)) == ROUNDS
+
+
+@pytest.mark.root
+def test_demo_passes_for_an_ordinary_user_without_docker(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    os.chown(home, 4242, 4242)
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o755)
+    if subprocess.run(
+        ["setpriv", "--reuid=4242", "--clear-groups", str(BIN / "python"), "-c", ""], check=False
+    ).returncode:
+        pytest.skip(f"an ordinary user cannot run {BIN / 'python'}: it lies in a directory of root's")
+    person = Terminal(home, {"DOCKER_HOST": "unix:///nonexistent"})
+    story, _ = _story(person, "setpriv", "--reuid=4242", "--regid=4242", "--clear-groups")
+    _assert_told(story)
+
+
+def test_demo_without_user_namespaces_goes_on_under_a_banner(tmp_path: Path) -> None:
+    """The limit is one of a user namespace: it holds for this demo alone, not for the machine."""
+    if shutil.which("unshare") is None:
+        pytest.skip("needs unshare of util-linux")
+    forbid = 'echo 0 > /proc/sys/user/max_user_namespaces && exec "$@"'
+    wrapped = ["unshare", "--user", "--map-root-user", "sh", "-c", forbid, "sh"]
+    if subprocess.run([*wrapped, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("this host gives no user namespace to try it in")
+    story, said = _story(Terminal(tmp_path), *wrapped)
+    _assert_told(story)
+    assert "WITHOUT the wall" in said
+    assert "max_user_namespaces" in said
