@@ -78,8 +78,10 @@ class ZygoteIsolates:
 
     async def start(self) -> None:
         """Start zygote and mounter in the best way the host allows. What is missing is kept for `probe` and `open`."""
+        self._cgroups.close()
         if self.options.wall == "none":
             modes: tuple[Mode, ...] = ("none",)
+            self._cgroups = Cgroups()
         else:
             modes = ("house", "root") if os.geteuid() == 0 else ("user",)
             self._cgroups = Cgroups.find()

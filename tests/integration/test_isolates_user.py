@@ -45,11 +45,28 @@ def place() -> Iterator[Path]:
     shutil.rmtree(directory)
 
 
-@pytest.mark.root
-def test_ordinary_user_gets_the_wall_too(place: Path) -> None:
+def _as_user(place: Path, script: str, *arguments: str, first: str = "") -> subprocess.CompletedProcess[str]:
+    """Run a script of tests/support as the ordinary user, after a shell line in a user namespace of its own."""
     interpreter = _interpreter()
     if interpreter is None:
         pytest.skip("no Python 3.11 or newer that an ordinary user can run")
+    paths = ":".join(str(place / root) for root in ("platform", "runners", "tests/support"))
+    program = [interpreter, "-B", str(place / "tests/support" / script), str(place / "home"), *arguments]
+    before = (
+        ["unshare", "--user", "--map-user=1000", "--keep-caps", "sh", "-c", f'{first}; exec "$0" "$@"'] if first else []
+    )
+    return subprocess.run(
+        [*USER, *before, *program],
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": paths, "HOME": "/nonexistent"},
+        cwd="/",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.root
+def test_ordinary_user_gets_the_wall_too(place: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server, socket.socket(socket.AF_UNIX) as abstract:
         name = f"\0stepwell-user-{os.getpid()}"
         abstract.bind(name)
@@ -61,22 +78,7 @@ def test_ordinary_user_gets_the_wall_too(place: Path) -> None:
             "secret": str(place / "secret"),
             "pid": os.getpid(),
         }
-        paths = ":".join(str(place / root) for root in ("platform", "runners", "tests/support"))
-        ended = subprocess.run(
-            [
-                *USER,
-                interpreter,
-                "-B",
-                str(place / "tests/support/ordinary_user.py"),
-                str(place / "home"),
-                json.dumps(around),
-            ],
-            env={"PATH": os.environ["PATH"], "PYTHONPATH": paths, "HOME": "/nonexistent"},
-            cwd="/",
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        ended = _as_user(place, "ordinary_user.py", json.dumps(around))
     assert ended.returncode == 0, ended.stderr
     found = json.loads(ended.stdout)
     assert found["mode"] == "user"
@@ -85,6 +87,18 @@ def test_ordinary_user_gets_the_wall_too(place: Path) -> None:
     assert (found["upper"], found["lower"]) == ("basemore\n", "base")
     assert found["turn"] == "1 1000\n"
     assert found["got_through"] == {}
+
+
+@pytest.mark.root
+def test_host_without_user_namespaces_is_told_what_to_change(place: Path) -> None:
+    none = "echo 0 > /proc/sys/user/max_user_namespaces && exec setpriv --ambient-caps=-all --inh-caps=-all"
+    ended = _as_user(place, "refused_host.py", first=f'{none} "$0" "$@"')
+    assert ended.returncode == 0, ended.stderr
+    found = json.loads(ended.stdout)
+    assert not found["ok"]
+    assert "max_user_namespaces" in found["remedy"]
+    assert "max_user_namespaces" in found["raised"]
+    assert found["demo"] == "anyway\n"
 
 
 async def test_without_the_wall_commands_and_code_work_and_probe_says_so(tmp_path: Path) -> None:

@@ -74,7 +74,8 @@ for name in sorted(os.listdir('/proc/self/fd')):
 
 
 async def test_death_signal_cannot_be_cleared(where: ZygoteIsolates) -> None:
-    code = f"{PRELUDE}\nx = ctypes.c_int()\nlibc.prctl(1, 0, 0, 0, 0)\nlibc.prctl(2, ctypes.byref(x), 0, 0, 0)\nprint(x.value)"
+    clear = "x = ctypes.c_int(); libc.prctl(1, 0, 0, 0, 0); libc.prctl(2, ctypes.byref(x), 0, 0, 0); print(x.value)"
+    code = f"{PRELUDE}\n{clear}"
     assert await execute(where, code) == "9\n"
 
 
