@@ -1,3 +1,4 @@
+# ruff: noqa: PTH102
 """The process that makes mounts and hands them out as descriptors: `python -s -P -S -m stepwell_runners.mounter FD`.
 
 The zygote never learns a path. Layers go into the overlay as descriptors too, so that no host path appears in the
@@ -5,10 +6,14 @@ isolate's mountinfo. As root it stays outside the house (an id mapping inside is
 the tenant; as an ordinary user it lives in a house of its own and the overlay keeps its marks in `user.` attributes.
 The two forms of marks are never mixed: an overlay of one kind brings files deleted by the other back.
 
+Kernels before 6.13 take no layers by descriptor: there they are attached for a moment in the mounter's own mount
+namespace, under short names, and that is what mountinfo shows.
+
 Control socket (SEQPACKET, JSON): the configuration, answered by {"up": true}; then {"id", "owner", "mounts"}, answered
 by {"id"} and one descriptor per mount, or {"id", "failed"}.
 """
 
+import errno
 import json
 import os
 import socket
@@ -23,6 +28,7 @@ from stepwell_runners.zygote import describe
 
 _KEPT_MAPPINGS = 512
 _OVERLAY = (("redirect_dir", "nofollow"), ("metacopy", "off"), ("index", "off"))  # an upper holds whole files
+_SCRATCH = b"/sys"  # hides nothing the mounter needs, and only from the mounter
 _SAFE = sys_.ATTR_NOSUID | sys_.ATTR_NODEV
 
 
@@ -31,13 +37,16 @@ def main() -> int:
     control = socket.socket(fileno=int(sys.argv[1]))
     config = json.loads(control.recv(1 << 16))
     try:
-        if not config["root"]:
+        if config["root"]:
+            sys_.unshare(sys_.NEWNS)
+        else:
             house.enter_as_user(sys_.NEWNS)
+        sys_.mount(b"none", b"/", None, sys_.MS_REC | sys_.MS_SLAVE)
     except OSError as error:
         control.send(json.dumps({"failed": describe(error)}).encode())
         return 1
     control.send(b'{"up": true}')
-    mounter = Mounter(config["root"])
+    mounter = Mounter(config["root"], config["by_descriptor"])
     while message := control.recv(1 << 20):
         mounter.answer(control, json.loads(message))
     return 0
@@ -46,8 +55,9 @@ def main() -> int:
 class Mounter:
     """Makes detached mounts; keeps one id mapping per tenant."""
 
-    def __init__(self, root: bool) -> None:
+    def __init__(self, root: bool, by_descriptor: bool) -> None:
         self.root = root
+        self.by_descriptor = by_descriptor
         self.mappings: OrderedDict[int, int] = OrderedDict()  # owner → user namespace
 
     def answer(self, control: socket.socket, request: dict[str, Any]) -> None:
@@ -67,7 +77,39 @@ class Mounter:
         """A directory, or an overlay when there are `lowers`."""
         if "lowers" not in mount:
             return self.tree(mount["path"], owner, _SAFE | (sys_.ATTR_RDONLY if mount["read_only"] else 0))
-        return self.overlay(mount, owner)
+        if self.by_descriptor:
+            try:
+                return self.overlay(mount, owner)
+            except OSError as error:
+                if error.errno != errno.EINVAL or error.filename != "fsconfig lowerdir+":
+                    raise
+                self.by_descriptor = False
+        return self.overlay_by_name(mount, owner)
+
+    def overlay_by_name(self, mount: dict[str, Any], owner: int) -> int:
+        """The same for older kernels: layers attached as `0`, `1`, … and `w` on a tmpfs that lives for this call."""
+        with ExitStack() as stack:
+            sys_.mount(b"tmpfs", _SCRATCH, b"tmpfs", sys_.MS_NOSUID | sys_.MS_NODEV, b"mode=700,size=64k")
+            stack.callback(sys_.unmount, _SCRATCH)
+            stack.callback(os.chdir, "/")
+            os.chdir(_SCRATCH)
+            common = os.path.commonpath((mount["upper"], mount["work"]))
+            lowers = {str(number): path for number, path in enumerate(mount["lowers"])}
+            for name, path in (lowers | {"w": common}).items():
+                os.mkdir(name)
+                sys_.move_mount(_owned(stack, self.tree(path, owner, 0)), name.encode())
+            options = {
+                "lowerdir": ":".join(lowers),
+                "upperdir": f"w/{os.path.relpath(mount['upper'], common)}",
+                "workdir": f"w/{os.path.relpath(mount['work'], common)}",
+                **dict(_OVERLAY),
+            }
+            text = ",".join([*(f"{key}={value}" for key, value in options.items()), "volatile"])
+            if not self.root:
+                text += ",userxattr"
+            os.mkdir("m")
+            sys_.mount(b"overlay", b"m", b"overlay", sys_.MS_NOSUID | sys_.MS_NODEV, text.encode())
+            return sys_.open_tree(b"m", recursive=False)
 
     def overlay(self, mount: dict[str, Any], owner: int) -> int:
         """An overlay of layers that are passed by descriptor; upper and work must be seen through the same mount."""

@@ -15,8 +15,8 @@ from stepwell_runners.spec import Directory, Mount, Overlay
 class Mounts:
     """Starts the mounter when it is needed, and again when it died."""
 
-    def __init__(self, root: bool) -> None:
-        self._root = root
+    def __init__(self, root: bool, by_descriptor: bool = True) -> None:
+        self._config = {"root": root, "by_descriptor": by_descriptor}
         self._link: Link | None = None
         self._starting = asyncio.Lock()
 
@@ -52,7 +52,7 @@ class Mounts:
         async with self._starting:
             if self._link is None or not self._link.alive:
                 link = Link("stepwell_runners.mounter", lambda _: None, lambda: None)
-                await link.start({"root": self._root})
+                await link.start(self._config)
                 self._link = link
             return self._link
 

@@ -38,7 +38,7 @@ def remedy(refused: Refused) -> str:
             "User namespaces are for root only: sysctl -w kernel.unprivileged_userns_clone=1, or run Stepwell as root."
         )
     elif refused.number in (errno.ENOSYS, errno.EINVAL):
-        text = "The kernel is too old for this step: Linux 6.13 or newer."
+        text = "The kernel is too old for this step: Linux 5.19 or newer, as an ordinary user 5.12."
     elif forbidden:
         text = "The host forbids this step: run Stepwell as root, or allow unprivileged user namespaces."
     else:

@@ -12,6 +12,7 @@ from walled import isolates, python, read_all, run
 
 from stepwell.errors import Invalid, Unavailable
 from stepwell_runners.isolates import ZygoteIsolates
+from stepwell_runners.mounts import Mounts
 from stepwell_runners.spec import CommandSpec, Directory, Limits, Overlay, ToolDir
 
 pytestmark = [pytest.mark.root, pytest.mark.asyncio(loop_scope="module")]
@@ -106,6 +107,24 @@ async def test_many_lowers_mount(where: ZygoteIsolates, tmp_path: Path) -> None:
         (layer / f"f{n}").touch()
     ended = await run(where, "ls /workspace | wc -l", workspace=_overlay(tmp_path, *layers))
     assert ended.text.strip() == "32"
+
+
+async def test_kernels_that_take_no_layers_by_descriptor_mount_them_by_name(
+    where: ZygoteIsolates, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mounts = Mounts(root=True, by_descriptor=False)
+    monkeypatch.setattr(where, "_mounts", mounts)
+    for name in ("base", "newer"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "f").write_text(name)
+    overlay = _overlay(tmp_path, tmp_path / "newer", tmp_path / "base")
+    ended = await run(where, "cat f; echo x > f; cat /proc/self/mountinfo", cwd="/workspace", workspace=overlay)
+    await mounts.stop()
+    assert ended.text.startswith("newer")
+    assert ended.exit.code == 0
+    assert str(tmp_path) not in ended.text
+    assert (overlay.upper / "f").read_text() == "x\n"
+    assert (overlay.upper / "f").stat().st_uid == 0
 
 
 async def test_private_files_are_there_and_named_files_come_back(where: ZygoteIsolates) -> None:
