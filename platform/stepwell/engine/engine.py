@@ -10,27 +10,26 @@ them can be derived again from the journal, which is what `start` does after a c
 
 import asyncio
 import contextlib
-import json
 import logging
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import replace
 from typing import Any, Literal
 
-from stepwell.engine import commands
 from stepwell.engine.attempts import Attempts
 from stepwell.engine.clock import Clock, RealClock
 from stepwell.engine.commits import Commits
+from stepwell.engine.decisions import draft_decision
 from stepwell.engine.endings import conclude
 from stepwell.engine.entries import Entry
 from stepwell.engine.fold import OPEN, RunState, fold
+from stepwell.engine.hearing import holds
 from stepwell.engine.live import EXECUTED, Live, encode, load
 from stepwell.engine.parts import Parts
 from stepwell.engine.seams import Executor, Gate, Isolates, Judge, Loader, LogSink, Preparer
 from stepwell.engine.slots import Slots
-from stepwell.engine.specs import DEFAULT_LIMITS, Limits, Note, RunRef, RunSpec, Subscriber
+from stepwell.engine.specs import DEFAULT_LIMITS, Limits, Note, RunRef, RunSpec, Subscriber, check_json, check_text
 from stepwell.engine.timers import Timers
-from stepwell.engine.turn import Ending, Turn, end_run, holds
-from stepwell.errors import Conflict, Invalid, NotFound, StepwellError
+from stepwell.engine.turn import Ending, Turn, end_run
+from stepwell.errors import Conflict, NotFound, StepwellError
 from stepwell.store.journal import Due, Journal, NewRun
 
 _log = logging.getLogger(__name__)
@@ -144,12 +143,12 @@ class Engine:
     async def create(self, spec: RunSpec) -> RunRef:
         """Create a run; the same id again gives the run that exists. Raises Invalid, TryLater."""
         for name in ("id", "tenant", "scope", "title", "code", "entry"):
-            _check_text(name, getattr(spec, name))
+            check_text(name, getattr(spec, name))
         data = {
             "tenant": spec.tenant, "scope": spec.scope, "title": spec.title, "metadata": dict(spec.metadata),
             "code": spec.code, "entry": spec.entry, "params": dict(spec.params),
         }  # fmt: skip
-        _check_json("params and metadata", data)
+        check_json("params and metadata", data)
         created = await self._commits.create(NewRun(spec.id, self._clock.now(), data))
         if created.entry is None:
             return RunRef(created.id, created.number, created=False)
@@ -176,9 +175,11 @@ class Engine:
 
     async def send_event(self, run_id: str, type: str, payload: Any, id: str | None = None) -> None:
         """Deliver an event; once per `id` and run. Raises NotFound, Conflict (the run has ended), Invalid, TryLater."""
-        _check_text("type", type)
-        _check_json("payload", payload)
+        check_text("type", type)
+        check_json("payload", payload)
         live = self._open_run(run_id)
+        if live.state.seq >= self._parts.limits.entries:
+            raise Conflict(f"Run {run_id!r} has {live.state.seq} entries; no more are allowed.")
         if id is None or id not in live.state.event_ids:
             self._commits.append(live, "event", "", {"type": type, "payload": payload, "id": id})
         await self._settled(live)
@@ -191,31 +192,10 @@ class Engine:
         `decision` is {by, approve, comment, fields}; its time is added. Raises Conflict when the step waits no more.
         """
         live = self._open_run(run_id)
-        step = live.state.steps.get(key)
-        if step is None:
-            self._forget_idle(live)
-            raise NotFound(f"Run {run_id!r} has no step {key!r}.")
-        if key not in live.state.approvals:
-            self._forget_idle(live)
-            raise Conflict(f"The step {step.name!r} waits for no decision: it is {step.state}.")
-        decision = {**decision, "at": self._clock.now()}
-        verdict = judge(live.state, replace(step, decisions=[*step.decisions, decision]))
-        self._commits.append(live, "decision", key, decision)
-        if verdict == "rejected":
-            said = f": {decision['comment']}" if decision.get("comment") else "."
-            error = {
-                "type": "Rejected",
-                "message": f"{decision.get('by')} rejected {step.name!r}{said}",
-                "traceback": "",
-            }
-            self._commits.append(live, "done", key, {"ok": False, "error": error, "seconds": 0.0})
-        elif verdict == "approved" and step.held:
-            self._commits.append(live, "released", key, {"by": decision.get("by")})
-        elif verdict == "approved":
-            value = {name: decision.get(name) for name in ("by", "at", "comment", "fields")}
-            self._commits.append(live, "done", key, {"ok": True, "value": value, "seconds": 0.0})
-        await self._settled(live)
-        return verdict
+        try:
+            return draft_decision(live, key, {**decision, "at": self._clock.now()}, judge, self._commits)
+        finally:
+            await self._settled(live)
 
     async def cancel(self, run_id: str, by: str, reason: str = "") -> None:
         """Have the code cancelled, and killed when its grace is over. A run that has ended stays as it is."""
@@ -394,20 +374,3 @@ class Engine:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
             _log.error("The engine failed. Please report this.", exc_info=task.exception())
-
-
-def _check_text(name: str, value: object) -> None:
-    try:
-        commands.text(value)
-    except commands.Malformed as error:
-        message = f"{name} has value {str(value)[:80]!r}. Give a text of at most {commands.KEY_CHARACTERS} characters."
-        raise Invalid(message) from error
-
-
-def _check_json(name: str, value: Any) -> None:
-    try:
-        size = len(json.dumps(value, allow_nan=False))
-    except (TypeError, ValueError, RecursionError) as error:
-        raise Invalid(f"{name} is not JSON: {error}.") from error
-    if size > commands.RESULT_BYTES:
-        raise Invalid(f"{name} is {size} bytes of JSON. At most {commands.RESULT_BYTES} are allowed.")

@@ -24,7 +24,8 @@ class Lines:
         self._on_end = on_end
         self._parts: list[bytes] = []
         self._size = 0
-        self._out = b""
+        self._out = bytearray()
+        self._allowed = 0  # kept beyond the bound, since a journal may be long
         self._open = True
         self._loop = asyncio.get_running_loop()
         sock.setblocking(False)
@@ -52,8 +53,8 @@ class Lines:
         if self._size > self._limits.line_bytes:
             self._end(f"It sent a line of more than {self._limits.line_bytes} bytes.")
 
-    def send(self, data: bytes) -> None:
-        """Send without waiting; what the other end does not take yet is kept, up to a bound."""
+    def send(self, data: bytes, *, bounded: bool = True) -> None:
+        """Send without waiting; what the other end does not take yet is kept, up to a bound unless told otherwise."""
         if not self._open:
             return
         if not self._out:
@@ -68,19 +69,21 @@ class Lines:
             data = data[sent:]
             self._loop.add_writer(self._sock.fileno(), self._writable)
         self._out += data
-        if len(self._out) > self._limits.outgoing_bytes:
+        if not bounded:
+            self._allowed = len(self._out)
+        if bounded and len(self._out) > self._limits.outgoing_bytes + self._allowed:
             self._end("It does not read what it is sent.")
 
     def _writable(self) -> None:
         try:
-            sent = self._sock.send(self._out[: 4 * _RECEIVE_BYTES])
+            sent = self._sock.send(bytes(self._out[: 4 * _RECEIVE_BYTES]))
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
-            self._out = b""
+            self._out.clear()
             self._loop.remove_writer(self._sock.fileno())
             return
-        self._out = self._out[sent:]
+        del self._out[:sent]
         if not self._out:
             self._loop.remove_writer(self._sock.fileno())
 

@@ -1,13 +1,19 @@
 """What callers hand to the engine and get back: the spec of a run, the reference to it, transient notes."""
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from stepwell.engine.entries import Entry
+from stepwell.errors import Invalid
 
 if TYPE_CHECKING:
     from stepwell.engine.fold import RunState
+
+
+TEXT_CHARACTERS = 512
+JSON_BYTES = 1_048_576
 
 
 @dataclass(frozen=True)
@@ -74,3 +80,25 @@ class Limits:
 
 
 DEFAULT_LIMITS = Limits()
+
+
+def check_text(name: str, value: object) -> None:
+    """Refuse what is no short text that a database column can hold."""
+    if isinstance(value, str) and len(value) <= TEXT_CHARACTERS:
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            pass
+        else:
+            return
+    raise Invalid(f"{name} has value {str(value)[:80]!r}. Give a text of at most {TEXT_CHARACTERS} characters.")
+
+
+def check_json(name: str, value: Any) -> None:
+    """Refuse what is not JSON, or too much of it."""
+    try:
+        size = len(json.dumps(value, allow_nan=False))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise Invalid(f"{name} is not JSON: {error}.") from error
+    if size > JSON_BYTES:
+        raise Invalid(f"{name} is {size} bytes of JSON. At most {JSON_BYTES} are allowed.")

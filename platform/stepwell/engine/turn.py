@@ -19,11 +19,11 @@ from stepwell.engine import commands
 from stepwell.engine.clock import Handle
 from stepwell.engine.commands import Malformed
 from stepwell.engine.entries import Entry
-from stepwell.engine.fold import Inflight, StepState
+from stepwell.engine.hearing import Hearing
 from stepwell.engine.lines import Lines
 from stepwell.engine.live import Live, encode
 from stepwell.engine.parts import Parts
-from stepwell.engine.seams import Code, IsolateChannel, IsolateSpec, Output
+from stepwell.engine.seams import Code, IsolateChannel, IsolateSpec
 from stepwell.engine.specs import Note
 from stepwell.errors import NotFound, StepwellError, TryLater, Unavailable
 
@@ -33,7 +33,6 @@ SEEN = frozenset({"created", "asked", "retry", "fired", "event", "took", "done",
 """Types of entries that a replay needs."""
 _STALLED_IN = re.compile(r'File "(\.stepwell/[^"]+)", line (\d+)')
 _DUMP_BYTES = 65_536
-OPEN_LOGS = 100
 
 
 @dataclass(frozen=True)
@@ -52,6 +51,7 @@ class Turn:
         self.live = live
         self.lingering = False
         self._parts = parts
+        self._hearing = Hearing(live, parts)
         self._over: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
         self._lines: Lines | None = None
         self._channel: IsolateChannel | None = None
@@ -61,7 +61,6 @@ class Turn:
         self._owes = False  # it was sent something and has not answered
         self._dump = b""
         self._dying: asyncio.Future[None] | None = None
-        self._logs: dict[str, Output] = {}
         self._handles: dict[str, Handle] = {}
 
     @property
@@ -109,7 +108,7 @@ class Turn:
         assert self._channel is not None
         live, limits = self.live, self._parts.limits
         self._lines = Lines(self._channel.sock, limits, self._on_line, self._on_end)
-        self._lines.send(self._head(code) + self._journal())
+        self._lines.send(self._head(code) + self._journal(), bounded=False)
         self._mark_sent()
         if live.state.cancel:
             self.start_grace()
@@ -152,8 +151,7 @@ class Turn:
                 self._channel.kill()
 
     async def _close(self) -> None:
-        for key in list(self._logs):
-            self._close_log(key)
+        self._hearing.close()
         if self._channel is None:
             return
         self._channel.kill()
@@ -228,72 +226,14 @@ class Turn:
         self._settle()
 
     def _obey(self, command: list[Any]) -> None:
-        handler = _HANDLERS.get(command[0])
-        if handler is None:
-            raise Malformed(f"It sent the unknown command {command[0][:40]!r}.")
-        if self.live.state.seq >= self._parts.limits.entries and command[0] != "end":
+        own = _OWN.get(command[0])
+        if own is not None:
+            own(self, command)
+        elif self.live.state.seq >= self._parts.limits.entries:
             message = f"The run has {self.live.state.seq} entries; no more are allowed."
             self._end("failed", None, {"type": "TooManyEntries", "message": message, "traceback": ""})
-            return
-        handler(self, command)
-
-    def _do(self, command: list[Any]) -> None:
-        key, attempt, data = commands.done(self.live, command)
-        if "value" in data and not commands.fits(data, encode):
-            raise Malformed(f"The result of {key!r} is larger than 1 MiB.")
-        self._close_log(key)
-        self._parts.commits.append(self.live, "done", key, data, attempt, ack=True)
-
-    def _ask(self, command: list[Any]) -> None:
-        key, data = commands.asked(self.live, command)
-        if data["kind"] == "run" and data["options"].get("environment"):
-            step = StepState(key, data["name"], "run", "queued", self._parts.clock.now(), options=data["options"])
-            step.base, step.where = tuple(data["base"]), data["where"]
-            data["held"] = holds(self.live, step, self._parts)
-        self._parts.commits.append(self.live, "asked", key, data)
-
-    def _retry(self, command: list[Any]) -> None:
-        key, attempt, data, delay = commands.retry(self.live, command)
-        data["due"] = max(self._parts.clock.now(), self.live.state.updated_at) + delay
-        self._close_log(key)
-        self._parts.commits.append(self.live, "retry", key, data, attempt, ack=True)
-
-    def _drop(self, command: list[Any]) -> None:
-        self._parts.commits.append(self.live, "dropped", commands.text(command[1]), None)
-
-    def _took(self, command: list[Any]) -> None:
-        key, data = commands.taken(self.live, command)
-        self._parts.commits.append(self.live, "took", key, data)
-
-    def _running(self, command: list[Any]) -> None:
-        key, name, attempt, *rest = command[1:]
-        fingerprint, delay = (*rest, None, None)[:2]
-        inflight = Inflight(
-            commands.text(key), commands.text(name), commands.whole(attempt), self._parts.clock.now(),
-            fingerprint if isinstance(fingerprint, str | int) else None,
-            None if delay is None else commands.number(delay),
-        )  # fmt: skip
-        step = self.live.state.steps.get(inflight.key)
-        if len(self.live.state.inflight) < 1000 and (step is None or step.state in {"running", "retrying"}):
-            self.live.state.inflight[inflight.key] = inflight
-            note = Note(self.live.id, inflight.since, "running", inflight.key, inflight.name, inflight.attempt)
-            self._parts.tell(note, self.live)
-
-    def _log(self, command: list[Any]) -> None:
-        key = commands.text(command[1])
-        output = self._logs.get(key)
-        if output is None:
-            while len(self._logs) >= OPEN_LOGS:
-                self._close_log(next(iter(self._logs)))
-            step = self.live.state.steps.get(key)
-            attempt = (step.attempt if step else 0) + 1 if key else 0
-            output = self._logs[key] = self._parts.logs.writer(self.live.id, key, attempt, ())
-        output.write(str(command[2]).encode("utf-8", "replace"))
-
-    def _close_log(self, key: str) -> None:
-        output = self._logs.pop(key, None)
-        if output is not None:
-            output.close()
+        else:
+            self._hearing.take(command)
 
     def _say_idle(self, command: list[Any]) -> None:
         self._idle = commands.whole(command[1])
@@ -390,17 +330,6 @@ def end_run(live: Live, parts: Parts, state: str, result: Any, error: dict[str, 
         parts.commits.append(live, "ended", "", data)
 
 
-def holds(live: Live, step: StepState, parts: Parts) -> bool:
-    """Ask the gate; one that fails holds the step."""
-    if parts.gate is None:
-        return False
-    try:
-        return parts.gate.holds(live.state, step)
-    except Exception:
-        _log.exception("Step %s of run %s: the gate failed", step.key, live.id)
-        return True
-
-
 async def load_code(live: Live, parts: Parts) -> Code:
     """Ask the loader for the run's code and check that it is what the run was created with."""
     state = live.state
@@ -427,8 +356,6 @@ def _wire(entry: Entry, text: str) -> str:
     return f'[{entry.seq},{entry.at!r},"{entry.type}",{encode(entry.key)},{entry.attempt},{text}]'
 
 
-_HANDLERS = {
-    "do": Turn._do, "ask": Turn._ask, "retry": Turn._retry, "drop": Turn._drop, "took": Turn._took,
-    "running": Turn._running, "log": Turn._log, "idle": Turn._say_idle, "end": Turn._say_end,
-    "diverged": Turn._say_diverged, "stalled": Turn._say_stalled,
+_OWN = {
+    "idle": Turn._say_idle, "end": Turn._say_end, "diverged": Turn._say_diverged, "stalled": Turn._say_stalled,
 }  # fmt: skip
