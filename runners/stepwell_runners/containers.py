@@ -104,11 +104,6 @@ class Containers:
         """Remove containers and volumes that a crash left, if an engine answers."""
         await asyncio.to_thread(self._recover)
 
-    def available(self) -> str:
-        """Return the version of the engine. Raises Unavailable, saying how to provide one."""
-        version: str = self._connect().version()["Version"]
-        return version
-
     def _connect(self) -> Any:
         """Return a client of the engine, which must answer."""
         import docker
