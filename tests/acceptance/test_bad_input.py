@@ -82,7 +82,7 @@ RUN_MISTAKES = {
     "unknown secret": (("await step.run('go', 'true', secrets=['NOT_THERE'])",), ("NOT_THERE", "secret")),
     "unknown option": (("await step.run('go', 'true', nonsense=1)",), ("nonsense",)),
     "failing command": (("await step.run('go', 'echo no; exit 3')",), ("exit code 3",)),
-    "bad tool": (("await step.run('go', 'true', tools=['--index-url=x'])",), ("--index-url=x",)),
+    "bad tool": (("await step.run('go', 'true', tools=['--pre'])",), ("--pre",)),
     "path outside": (("await step.read('../../etc/passwd')",), ("../../etc/passwd",)),
 }
 

@@ -155,13 +155,15 @@ class LiveServer:
 
     def runs(self, repository: str) -> list[dict[str, Any]]:
         """Runs of a repository, newest first."""
-        items: list[dict[str, Any]] = self.api("GET", "/runs", params={"repository": f"{TENANT}/{repository}"})["items"]
+        items: list[dict[str, Any]] = self.api("GET", "/runs", params={"tenant": TENANT, "repository": repository})[
+            "items"
+        ]
         return items
 
     def run(self, run: str) -> dict[str, Any]:
         """A run in full."""
         view: dict[str, Any] = self.api("GET", f"/runs/{run}")
-        return view
+        return {**view["summary"], **view}
 
     def state_of(self, run: str) -> str:
         """The run's state as the database says."""
