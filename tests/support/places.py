@@ -3,11 +3,12 @@
 import asyncio
 import os
 import subprocess
+import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from stepwell.ci.services import Foundation, Services
 from stepwell.ci.views import RunView
@@ -20,6 +21,7 @@ from stepwell.settings import Settings
 from stepwell.store.journal_sqlite import SqliteJournal
 from stepwell.tenants import Actor
 
+T = TypeVar("T")
 SHIP = """
 from stepwell import *
 
@@ -103,21 +105,26 @@ class Place:
         clone.git("init", "-q", "-b", "main", str(clone.path), cwd=self.path)
         return clone
 
-    def until(self, run: str, claim: Callable[[RunView], object], seconds: float = 20) -> RunView:
-        """Wait until the claim about a run is true, looking whenever its journal grows."""
-        import threading
+    def until(self, run: str, claim: Callable[[RunView], object]) -> RunView:
+        """Wait until the claim about a run is true, looking whenever a journal grows."""
+        return self._until(lambda: self.services.runs.get(self.admin(), run), claim)
 
+    def until_runs(self, clone: "Clone", number: int) -> None:
+        """Wait until a repository has so many runs."""
+        self._until(clone.runs, lambda runs: len(runs) >= number)
+
+    def _until(self, look: Callable[[], T], claim: Callable[[T], object], seconds: float = 20) -> T:
         news = threading.Event()
         stop = self.thread.engine.subscribe(lambda *_: news.set())
         deadline = time.monotonic() + seconds
         try:
             while True:
                 news.clear()
-                view = self.services.runs.get(self.admin(), run)
-                if claim(view):
-                    return view
+                seen = look()
+                if claim(seen):
+                    return seen
                 if not news.wait(max(0.0, deadline - time.monotonic())):
-                    raise AssertionError(f"waited in vain: {view.summary}")
+                    raise AssertionError(f"waited in vain: {seen}")
         finally:
             stop()
 

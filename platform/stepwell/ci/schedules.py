@@ -64,7 +64,8 @@ class Schedules:
     def stop(self) -> None:
         """Fire no more."""
         if self._scheduler is not None:
-            self._scheduler.shutdown()
+            # Not waiting for what fires right now: APScheduler would wait with the lock that its re-arming needs.
+            self._scheduler.shutdown(wait=False)
             self._scheduler = None
 
     def sync(self, repository: Repository, commit: str) -> None:
