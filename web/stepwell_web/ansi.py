@@ -1,13 +1,13 @@
 """Terminal output of a step as safe HTML, one line at a time.
 
-Why a renderer of our own: text of a log is hostile, so everything is escaped and only classes come out (no inline style, which
-the content policy forbids); the colour state has to survive from line to line and be saved where a page of the log
-begins; and an emulator with a screen (pyte) is twenty times slower than needed.
+Why a renderer of our own: text of a log is hostile, so everything is escaped and only classes come out (no inline
+style, which the content policy forbids); the colours have to survive from line to line; and an emulator with a screen
+(pyte) is twenty times slower than needed.
 
 The 256 and 16 million colours are drawn with the nearest of the sixteen named ones: those have a light and a dark form
 that stays readable on either ground, which nobody can promise for an arbitrary colour.
-Understood: colours and weights (SGR), carriage returns and line erasing as progress bars use them, links (OSC 8, http and
-https only). Every other escape and control character is dropped.
+Understood: colours and weights (SGR), carriage returns and line erasing as progress bars use them, links (OSC 8, http
+and https only). Every other escape and control character is dropped.
 """
 
 import re
@@ -22,7 +22,7 @@ _TOKEN = re.compile(
     r"|\x1b[PX^_][^\x1b]*(?:\x1b\\|$)"  # strings of other kinds
     r"|\x1b\[[0-?]*[ -/]*$|\x1b\][^\x07]*$"  # cut off at the end of the line
     r"|\x1b[ -/]*[0-Z\\^-~]"  # two-character escapes
-    r"|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]"  # controls, and those that reorder text
+    r"|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]"  # controls, reordering
 )
 _URL = re.compile(r"https?://[^\x00-\x20\"'<>\\]+\Z", re.IGNORECASE)
 
@@ -31,8 +31,10 @@ _OFF = {21: "b", 22: "bd", 23: "i", 24: "u", 27: "v", 28: "h", 29: "s"}
 
 # Foreground 0-15 as terminals number them; only their order of hue matters here, the shades are the style sheet's.
 _NAMED = (
-    (0, 0, 0), (205, 49, 49), (13, 160, 90), (180, 140, 0), (36, 114, 200), (188, 63, 188), (17, 150, 180), (200, 200, 200),
-    (102, 102, 102), (241, 76, 76), (35, 209, 139), (245, 245, 67), (59, 142, 234), (214, 112, 214), (41, 184, 219), (255, 255, 255),
+    (0, 0, 0), (205, 49, 49), (13, 160, 90), (180, 140, 0),
+    (36, 114, 200), (188, 63, 188), (17, 150, 180), (200, 200, 200),
+    (102, 102, 102), (241, 76, 76), (35, 209, 139), (245, 245, 67),
+    (59, 142, 234), (214, 112, 214), (41, 184, 219), (255, 255, 255),
 )  # fmt: skip
 _CUBE = (0, 95, 135, 175, 215, 255)
 

@@ -39,7 +39,7 @@ class Static(StaticFiles):
 
 
 def create_app(services: Services, banner: str = "") -> FastAPI:
-    """Build the app over the services; `banner` says on each page why steps run without the wall, "" when they have it."""
+    """Build the app over the services; `banner` says on each page why steps run without the wall."""
     web = Web(services, Templates(), Hub(), banner)
     wire = Wire(services.settings.state, services.repositories, services.pushes)
 
@@ -55,7 +55,8 @@ def create_app(services: Services, banner: str = "") -> FastAPI:
         await wire.close()
 
     app = FastAPI(
-        title="Stepwell", version="1", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url="/api/v1/openapi.json",
+        title="Stepwell", version="1", lifespan=lifespan, docs_url=None, redoc_url=None,
+        openapi_url="/api/v1/openapi.json",
         middleware=[Middleware(Guard, base_url=web.base)],
     )  # fmt: skip
     app.state.web = web

@@ -1,7 +1,7 @@
 """The step graph of a run as SVG.
 
 An edge means: this result was delivered before that step was asked for. It is what happened, not what was declared,
-so the drawing is true for any Python the author wrote. Only classes and presentation attributes come out, never `style`.
+so the drawing is true for any Python the author wrote. Only classes and presentation attributes come out.
 """
 
 import re
@@ -102,10 +102,12 @@ def _box(node: Node, x: float, y: float) -> str:
         f'<a href="{escape(node.href)}" class="node is-{node.state}" data-step aria-label="{escape(spoken)}"{selected}>'
         f"<title>{escape(node.label)}</title>"
         f'<rect x="{x:.1f}" y="{y:.1f}" width="{WIDTH}" height="{HEIGHT}" rx="{CORNER}"/>'
-        f'<svg class="state is-{node.state}" x="{x + 10:.1f}" y="{y + 9:.1f}" width="16" height="16" viewBox="0 0 16 16">'
+        f'<svg class="state is-{node.state}" x="{x + 10:.1f}" y="{y + 9:.1f}" width="16" height="16" '
+        'viewBox="0 0 16 16">'
         f"{STATES.get(node.state, STATES['queued'])}</svg>"
         f'<text x="{x + 34:.1f}" y="{y + 21.5:.1f}">{escape(label)}</text>'
-        f'<text class="detail" x="{x + WIDTH - 10:.1f}" y="{y + 21.5:.1f}" text-anchor="end">{escape(node.detail)}</text></a>'
+        f'<text class="detail" x="{x + WIDTH - 10:.1f}" y="{y + 21.5:.1f}" text-anchor="end">'
+        f"{escape(node.detail)}</text></a>"
     )
 
 

@@ -9,6 +9,7 @@ script in the page.
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 GAP = 10.0
 SWEEPS = 8
@@ -22,7 +23,7 @@ Spot = str | Via
 
 @dataclass(frozen=True)
 class Layout:
-    """Columns from left to right with their spots from top to bottom, the middle height of each, and the way of each edge."""
+    """Columns from left to right with their spots from top to bottom, their middle heights, the way of each edge."""
 
     columns: tuple[tuple[Spot, ...], ...]
     middle: Mapping[Spot, float]
@@ -90,14 +91,14 @@ class _Net:
 
     def _link(self, chain: list[Spot]) -> None:
         self.chains.append(chain)
-        for a, b in zip(chain, chain[1:], strict=False):
+        for a, b in pairwise(chain):
             if b not in self.down[a]:
                 self.down[a].append(b)
                 self.up[b].append(a)
 
 
 def _order(net: _Net) -> list[list[Spot]]:
-    """Sort each column by the mean place of its neighbours, to and fro, and keep the order with the fewest crossings."""
+    """Sort each column by the mean place of its neighbours, to and fro; keep the order with the fewest crossings."""
     columns = [list(c) for c in net.columns]
     at = {spot: float(n) for column in columns for n, spot in enumerate(column)}
     best, fewest = [list(c) for c in columns], _crossings(net, columns, at)

@@ -1,6 +1,6 @@
 """The journal in words for people: one line for each entry."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,48 +25,54 @@ def line(entry: Entry) -> JournalLine:
 
 
 def _words(entry: Entry, data: Mapping[str, Any]) -> str:
-    match entry.type:
-        case "created":
-            return f"Run created from {data.get('entry', 'its code')}"
-        case "asked":
-            held = ", held for its environment" if data.get("held") else ""
-            return f"Code asked for {_KINDS.get(str(data.get('kind')), 'a step')}{held}"
-        case "released":
-            return f"Released by {data.get('by') or 'its environment'}"
-        case "started":
-            return f"Attempt {entry.attempt} started"
-        case "retry":
-            return f"Attempt {entry.attempt} failed: {_message(data)}; tried again"
-        case "lost":
-            return f"Attempt {entry.attempt} was lost: {data.get('reason', '')}; tried again, not counted"
-        case "fired":
-            return "Its time came"
-        case "decision":
-            comment = f": “{data['comment']}”" if data.get("comment") else ""
-            return f"{data.get('by')} {'approved' if data.get('approve') else 'rejected'}{comment}"
-        case "event":
-            return f"Event “{data.get('type')}” arrived"
-        case "took":
-            return f"Took the event of entry {data.get('event')}"
-        case "done":
-            took = f" after {times.duration(data['seconds'])}" if data.get("seconds") is not None else ""
-            return f"Passed{took}" if data.get("ok") else f"Failed{took}: {_message(data)}"
-        case "dropped":
-            return "Cancelled by the code"
-        case "cancel":
-            return (
-                f"{data.get('by') or 'Somebody'} cancelled the run{': ' + data['reason'] if data.get('reason') else ''}"
-            )
-        case "turn_failed":
-            return f"A turn failed: {data.get('reason', '')}"
-        case "ended":
-            return f"Run {data.get('state')}" + (f": {_message(data)}" if data.get("error") else "")
-    return entry.type
+    say = _SAYINGS.get(entry.type)
+    return say(entry, data) if say else entry.type
 
 
+def _asked(_: Entry, data: Mapping[str, Any]) -> str:
+    held = ", held for its environment" if data.get("held") else ""
+    return f"Code asked for {_KINDS.get(str(data.get('kind')), 'a step')}{held}"
+
+
+def _decision(_: Entry, data: Mapping[str, Any]) -> str:
+    comment = f": “{data['comment']}”" if data.get("comment") else ""
+    return f"{data.get('by')} {'approved' if data.get('approve') else 'rejected'}{comment}"
+
+
+def _done(_: Entry, data: Mapping[str, Any]) -> str:
+    took = f" after {times.duration(data['seconds'])}" if data.get("seconds") is not None else ""
+    return f"Passed{took}" if data.get("ok") else f"Failed{took}: {_message(data)}"
+
+
+def _cancel(_: Entry, data: Mapping[str, Any]) -> str:
+    why = f": {data['reason']}" if data.get("reason") else ""
+    return f"{data.get('by') or 'Somebody'} cancelled the run{why}"
+
+
+def _ended(_: Entry, data: Mapping[str, Any]) -> str:
+    return f"Run {data.get('state')}" + (f": {_message(data)}" if data.get("error") else "")
+
+
+_SAYINGS: Mapping[str, Callable[[Entry, Mapping[str, Any]], str]] = {
+    "created": lambda _, data: f"Run created from {data.get('entry') or 'its code'}",
+    "asked": _asked,
+    "released": lambda _, data: f"Released by {data.get('by') or 'its environment'}",
+    "started": lambda entry, _: f"Attempt {entry.attempt} started",
+    "retry": lambda entry, data: f"Attempt {entry.attempt} failed: {_message(data)}; tried again",
+    "lost": lambda entry, data: f"Attempt {entry.attempt} was lost: {data.get('reason', '')}; tried again, not counted",
+    "fired": lambda *_: "Its time came",
+    "decision": _decision,
+    "event": lambda _, data: f"Event “{data.get('type')}” arrived",
+    "took": lambda _, data: f"Took the event of entry {data.get('event')}",
+    "done": _done,
+    "dropped": lambda *_: "Cancelled by the code",
+    "cancel": _cancel,
+    "turn_failed": lambda _, data: f"A turn failed: {data.get('reason', '')}",
+    "ended": _ended,
+}
 _KINDS = {
-    "do": "a function", "run": "a command", "read": "a file", "sleep": "a sleep", "event": "an event", "approval": "an approval",
-    "timer": "a timer",
+    "do": "a function", "run": "a command", "read": "a file", "sleep": "a sleep", "event": "an event",
+    "approval": "an approval", "timer": "a timer",
 }  # fmt: skip
 
 

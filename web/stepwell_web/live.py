@@ -4,8 +4,8 @@ Nothing here is the truth: a topic only says that something is new. Readers fetc
 the number they have already seen, so a stream that was cut, a ring that overflowed and a laptop that slept are the
 same case. What many viewers of one thing need is made once: an entry is encoded, a log line rendered, for all of them.
 
-Threads post without waiting: posts gather in a queue and one call wakes the web's loop for all of them. Topics exist only
-while somebody listens; a post to any other is dropped at once.
+Threads post without waiting: posts gather in a queue and one call wakes the web's loop for all of them. Topics exist
+only while somebody listens; a post to any other is dropped at once.
 """
 
 import asyncio
@@ -114,7 +114,7 @@ class Hub:
                     kept.pop(topic, None)
 
     def post(self, topic: str, news: Entry | Note | None = None, ended: bool = False) -> None:
-        """Say that a topic has news; entries are kept for those who read them, `ended` says that a log grows no more."""
+        """Say that a topic has news; entries are kept for who reads them, `ended` says that a log grows no more."""
         if topic not in self._listeners or self._loop is None:
             return
         self._posted.append((topic, news, ended))

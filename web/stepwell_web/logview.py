@@ -1,9 +1,9 @@
 """A step's log as HTML: numbered lines in pages of 500.
 
-A page begins without knowing the whole log before it: the colours in force there are taken from the hundred lines above,
-which bounds the work at any place of a log of any length. Up to 5,000 lines are sent whole, as pages that the browser lays
-out only when they come into view; above that, only the first, the last and the one asked for, and the others when
-they are scrolled to.
+A page begins without knowing the whole log before it: the colours in force there are taken from the hundred lines
+above, which bounds the work at any place of a log of any length. Up to 5,000 lines are sent whole, as pages that the
+browser lays out only when they come into view; above that, only the first, the last and the one asked for, and the
+others when they are scrolled to.
 """
 
 import re
@@ -21,7 +21,8 @@ WHOLE = 5_000
 LOOK_BACK = 100
 _SEARCHED = 20_000
 _ERROR = re.compile(
-    r"^(?:E {2,}|error\b|ERROR\b|Error:|fatal:|FATAL\b|FAILED?\b|panic:|Traceback \(most recent)|^\S+:\d+(?::\d+)?:? (?:fatal )?error\b"
+    r"^(?:E {2,}|error\b|ERROR\b|Error:|fatal:|FATAL\b|FAILED?\b|panic:|Traceback \(most recent)"
+    r"|^\S+:\d+(?::\d+)?:? (?:fatal )?error\b"
     r"|^\w*(?:Error|Exception): "
 )
 
@@ -65,7 +66,7 @@ class Chunk:
 
 
 def chunks(log: StepLog, slug: str, count: int, shown: Iterable[int] = (), hit: int | None = None) -> list[Chunk]:
-    """Cut a log of `count` lines into pages; `shown` are lines whose page must be there at once, `hit` one to point out."""
+    """Cut a log of `count` lines into pages; pages of `shown` lines are there at once, `hit` is pointed out."""
     pages = range(0, count, PAGE)
     wanted = {0, (count - 1) // PAGE, *((n - 1) // PAGE for n in (*shown, hit) if n)}
     return [
@@ -111,7 +112,7 @@ def render(
 
 
 def first_error(log: StepLog, count: int) -> int | None:
-    """Return the number of the line, from 1, that first looks like the error; of a very long log only the end is read."""
+    """Return the number, from 1, of the first line like an error; of a very long log only the end is read."""
     start = max(0, count - _SEARCHED)
     for line in log.lines(start, _SEARCHED):
         if not line.note and _ERROR.search(ansi.plain(line.text.decode(errors="replace"))):
@@ -121,7 +122,8 @@ def first_error(log: StepLog, count: int) -> int | None:
 
 def find(log: StepLog, query: str, limit: int = 1000) -> list[int]:
     """Return the numbers, from 1, of the lines that contain the text, in any case."""
-    needle, found, start = query.casefold(), [], 0
+    needle, start = query.casefold(), 0
+    found: list[int] = []
     while len(found) < limit:
         lines = list(log.lines(start, 10_000))
         if not lines:

@@ -112,7 +112,8 @@ def _page(request: Request, failure: Failure, reference: str) -> Response:
     if reference:
         advice = f"It is in the server's log under {reference}. Please report it."
     return visit.page(
-        "error.html", crumbs=[("Home", "/"), (failure.title, "")], status=failure.status, code=failure.status, detail=failure.detail, advice=advice,
+        "error.html", crumbs=[("Home", "/"), (failure.title, "")], status=failure.status, code=failure.status,
+        detail=failure.detail, advice=advice,
         heading=_HEADINGS.get(failure.status, failure.title), **_way_out(request, failure, visit.actor.signed_in),
     )  # fmt: skip
 

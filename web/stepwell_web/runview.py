@@ -1,4 +1,4 @@
-"""What the run page shows beside the services' view of a run: rows on the time axis, the graph's nodes, the log's panel."""
+"""What the run page shows beside the services' view of a run: rows on the time axis, the graph's nodes, the log."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -85,7 +85,7 @@ def slugs(steps: Sequence[StepView]) -> dict[str, str]:
 
 
 def choose(view: RunView, wanted: str | None) -> StepView | None:
-    """The step to open: the one asked for by slug or key, else the first failed, else the one going on, else the last."""
+    """The step to open: the one asked for by slug or key, else the first failed, else one going on, else the last."""
     if wanted is not None:
         names = slugs(view.steps)
         return next((s for s in view.steps if wanted in (s.key, names[s.key])), None)
@@ -94,7 +94,7 @@ def choose(view: RunView, wanted: str | None) -> StepView | None:
         if found:
             return found
     logged = [s for s in view.steps if s.log_size]
-    return (logged or list(view.steps) or [None])[-1]
+    return next(reversed(logged or list(view.steps)), None)
 
 
 def href(view: RunView, step: StepView, attempt: int | None = None) -> str:
@@ -189,7 +189,8 @@ def run_panel(view: RunView, log: StepLog, line: int | None) -> Panel:
     """The panel of the run's own output."""
     count, run = log.line_count, view.summary
     return Panel(
-        slug=RUN_LOG, title="Output of the run", state=run.state, attempt=0, count=count, size=log.size, open=not run.finished,
+        slug=RUN_LOG, title="Output of the run", state=run.state, attempt=0, count=count, size=log.size,
+        open=not run.finished,
         url=run.url, href=f"{run.url}?step={RUN_LOG}", raw=f"/api/v1/runs/{run.id}/log", about="", first_error=None,
         chunks=logview.chunks(log, RUN_LOG, count, [line] if line else []), shards=(), shards_label="", error=None,
         where="", facts=(), empty="No output",
@@ -206,16 +207,11 @@ def _about(step: StepView) -> str:
 
 
 def _attempts(view: RunView, step: StepView, attempt: int) -> list[Shard]:
-    return [
-        Shard(
-            f"try {a.number}",
-            "failed" if a.state == "lost" else a.state,
-            a.state,
-            href(view, step, a.number),
-            a.number == attempt,
-        )  # fmt: skip
-        for a in step.attempts
-    ]
+    found = []
+    for a in step.attempts:
+        state = "failed" if a.state == "lost" else a.state
+        found.append(Shard(f"try {a.number}", state, a.state, href(view, step, a.number), a.number == attempt))
+    return found
 
 
 def _siblings(view: RunView, step: StepView) -> list[Shard]:
@@ -234,8 +230,9 @@ def _facts(step: StepView, lines: int) -> list[tuple[str, str]]:
     network = "yes" if step.network else ""
     value = "" if step.value is None or step.kind in ("run", "approval", "read") else as_json(step.value)
     facts: list[tuple[str, Any]] = [
-        ("Command", step.command), ("Image", step.image), ("Tools", ", ".join(step.tools)), ("Environment", step.environment),
-        ("Secrets", ", ".join(step.secrets)), ("Network", network), ("State", step.reason if step.state in _BUSY else ""),
+        ("Command", step.command), ("Image", step.image), ("Tools", ", ".join(step.tools)),
+        ("Environment", step.environment), ("Secrets", ", ".join(step.secrets)), ("Network", network),
+        ("State", step.reason if step.state in _BUSY else ""),
         ("Decided", _decision(step)), ("Result", value), ("Called at", step.where),
     ]  # fmt: skip
     return [(name, str(text)) for name, text in facts if text and (not lines or name in ("Command", "Image", "Result"))]

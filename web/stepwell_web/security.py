@@ -32,7 +32,7 @@ SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class Guard:
-    """Wraps the app: headers on every answer, foreign forms and oversize bodies refused. Git's own routes are not touched."""
+    """Wraps the app: headers on every answer; foreign forms and oversize bodies are refused. Git has its own limits."""
 
     def __init__(self, app: ASGIApp, base_url: str) -> None:
         self._app = app

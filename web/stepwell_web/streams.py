@@ -1,4 +1,4 @@
-"""Server-sent events as a plain ASGI response: one task, bytes as they come, and an end for clients that do not read."""
+"""Server-sent events as a plain ASGI response: bytes as they come, and an end for clients that do not read."""
 
 import asyncio
 from collections.abc import AsyncGenerator

@@ -21,7 +21,8 @@ from stepwell_web.icons import icon, state_icon
 HERE = Path(__file__).parent
 STATIC = HERE / "static"
 _WORDS = {
-    "queued": "Queued", "running": "Running", "waiting": "Waiting", "paused": "Paused", "passed": "Passed", "failed": "Failed",
+    "queued": "Queued", "running": "Running", "waiting": "Waiting", "paused": "Paused", "passed": "Passed",
+    "failed": "Failed",
     "cancelled": "Cancelled", "diverged": "Diverged", "retrying": "Retrying", "skipped": "Skipped",
 }  # fmt: skip
 _DEEDS = {"push": "pushed", "tag": "tagged", "cron": "by schedule", "manual": "started"}

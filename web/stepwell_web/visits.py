@@ -18,7 +18,7 @@ COOKIE = "stepwell"
 SESSION_SECONDS = 30 * 86400
 
 
-class SigninNeeded(Exception):  # noqa: N818 - a way to go, not a failure
+class SigninNeeded(Exception):
     """The page is for people who are known; they are led to the sign-in first."""
 
 

@@ -17,7 +17,8 @@ def run_summary(run: RunSummary) -> Json:
 def run(view: RunView) -> Json:
     """A run in full, with its steps and open approvals."""
     return {
-        "summary": run_summary(view.summary), "event": dict(view.event), "entry": view.entry, "code": view.code, "result": view.result,
+        "summary": run_summary(view.summary), "event": dict(view.event), "entry": view.entry, "code": view.code,
+        "result": view.result,
         "error": view.error, "steps": [step(s) for s in view.steps], "approvals": [approval(a) for a in view.approvals],
         "may_write": view.may_write, "log_size": view.log_size,
     }  # fmt: skip

@@ -35,14 +35,14 @@ class Readable(Protocol):
 
 
 @router.get("/runs/{id}/log")
-def run_log(caller: Caller, id: str, offset: int = 0, limit: int = READ_LIMIT, download: bool = False) -> Response:
+def run_log(caller: Caller, *, id: str, offset: int = 0, limit: int = READ_LIMIT, download: bool = False) -> Response:
     """Read what the run's code printed outside its steps."""
     return _raw(caller.services.runs.log(caller.actor, id, ""), offset, limit, f"{id}.log" if download else "")
 
 
 @router.get("/runs/{id}/steps/{key:path}/log/stream")
 def follow_log(
-    caller: Caller, id: str, key: str, attempt: int | None = None, offset: int = 0,
+    caller: Caller, *, id: str, key: str, attempt: int | None = None, offset: int = 0,
     last_event_id: Annotated[str, Header()] = "",
 ) -> Response:  # fmt: skip
     """Follow a step's log from a byte on; `over` comes when the attempt has ended."""
@@ -55,7 +55,7 @@ def follow_log(
 
 @router.get("/runs/{id}/steps/{key:path}/log")
 def step_log(
-    caller: Caller, id: str, key: str, attempt: int | None = None, offset: Annotated[int, Query(ge=0)] = 0,
+    caller: Caller, *, id: str, key: str, attempt: int | None = None, offset: Annotated[int, Query(ge=0)] = 0,
     limit: Annotated[int, Query(ge=1, le=64 * READ_LIMIT)] = READ_LIMIT, format: str = "raw", start: int = 0,
     count: Annotated[int, Query(ge=1, le=5000)] = 500, download: bool = False,
 ) -> Response:  # fmt: skip
@@ -112,7 +112,7 @@ def _finished(caller: Visit, run: str, key: str, attempt: int) -> bool:
 
 
 @router.get("/runs/{id}/stream")
-def follow_run(caller: Caller, id: str, after: int = 0, last_event_id: Annotated[str, Header()] = "") -> Response:
+def follow_run(caller: Caller, *, id: str, after: int = 0, last_event_id: Annotated[str, Header()] = "") -> Response:
     """Follow a run's journal from an entry on; `over` comes when the run has ended."""
     summary = caller.services.runs.summary(caller.actor, id)
     start = int(last_event_id) if last_event_id.isdigit() else after

@@ -47,7 +47,7 @@ class NewEvent(BaseModel):
 
 @router.post("/repos/{tenant}/{name}/runs", status_code=201)
 def start(
-    caller: Caller, tenant: str, name: str, body: NewRun, idempotency_key: Annotated[str | None, Header()] = None
+    caller: Caller, *, tenant: str, name: str, body: NewRun, idempotency_key: Annotated[str | None, Header()] = None
 ) -> dict[str, Any]:
     """Start a pipeline by hand; the same `Idempotency-Key` starts one run however often it is sent."""
     pipeline = body.pipeline or _only_manual(caller, tenant, name, body.ref)
@@ -68,7 +68,7 @@ def _only_manual(caller: Caller, tenant: str, name: str, ref: str | None) -> str
 
 @router.get("/runs")
 def list_runs(
-    caller: Caller, tenant: str | None = None, repository: str | None = None, state: State | None = None,
+    caller: Caller, *, tenant: str | None = None, repository: str | None = None, state: State | None = None,
     pipeline: str | None = None, branch: str | None = None, sha: str | None = None, cursor: str | None = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> dict[str, Any]:  # fmt: skip
@@ -80,20 +80,20 @@ def list_runs(
 
 
 @router.get("/repos/{tenant}/{name}/runs/{number}")
-def get_by_number(caller: Caller, tenant: str, name: str, number: int) -> dict[str, Any]:
+def get_by_number(caller: Caller, *, tenant: str, name: str, number: int) -> dict[str, Any]:
     """Get a run by its number in the repository."""
     return answers.run(caller.services.runs.by_number(caller.actor, tenant, name, number))
 
 
 @router.get("/runs/{id}")
-def get(caller: Caller, id: str) -> dict[str, Any]:
+def get(caller: Caller, *, id: str) -> dict[str, Any]:
     """Get a run with its steps and open approvals."""
     return answers.run(caller.services.runs.get(caller.actor, id))
 
 
 @router.get("/runs/{id}/journal")
 def journal(
-    caller: Caller, id: str, after: int = 0, limit: Annotated[int, Query(ge=1, le=5000)] = 1000
+    caller: Caller, *, id: str, after: int = 0, limit: Annotated[int, Query(ge=1, le=5000)] = 1000
 ) -> dict[str, Any]:
     """Read the run's journal after an entry's number."""
     entries = caller.services.runs.journal(caller.actor, id, after=after, limit=limit)
@@ -107,7 +107,7 @@ def approvals(caller: Caller) -> dict[str, Any]:
 
 
 @router.post("/runs/{id}/decisions")
-def decide(caller: Caller, id: str, body: Decision) -> dict[str, Any]:
+def decide(caller: Caller, *, id: str, body: Decision) -> dict[str, Any]:
     """Approve or reject; `verdict` is null while more people must agree."""
     verdict = caller.services.runs.decide(
         caller.actor, id, body.key, approve=body.approve, comment=body.comment, fields=body.fields
@@ -116,7 +116,7 @@ def decide(caller: Caller, id: str, body: Decision) -> dict[str, Any]:
 
 
 @router.post("/runs/{id}/cancel", status_code=202)
-def cancel(caller: Caller, id: str, body: Cancel | None = None) -> dict[str, Any]:
+def cancel(caller: Caller, *, id: str, body: Cancel | None = None) -> dict[str, Any]:
     """Cancel a run; its code may finish what it must within the grace period."""
     caller.services.runs.cancel(caller.actor, id, body.reason if body else "")
     return answers.run_summary(caller.services.runs.summary(caller.actor, id))
@@ -124,13 +124,13 @@ def cancel(caller: Caller, id: str, body: Cancel | None = None) -> dict[str, Any
 
 @router.post("/runs/{id}/restart", status_code=201)
 @router.post("/runs/{id}/rerun", status_code=201, include_in_schema=False)
-def restart(caller: Caller, id: str) -> dict[str, Any]:
+def restart(caller: Caller, *, id: str) -> dict[str, Any]:
     """Run the same commit for the same event again, from the start."""
     return answers.run_summary(caller.services.runs.rerun(caller.actor, id))
 
 
 @router.post("/runs/{id}/events", status_code=202)
-def send_event(caller: Caller, id: str, body: NewEvent) -> dict[str, Any]:
+def send_event(caller: Caller, *, id: str, body: NewEvent) -> dict[str, Any]:
     """Send an event to a run."""
     caller.services.runs.send_event(caller.actor, id, body.type, body.payload, body.id)
     return answers.run_summary(caller.services.runs.summary(caller.actor, id))

@@ -30,7 +30,7 @@ def _pipelines(visit: Visit, tenant: str, name: str) -> dict[str, Any]:
 
 @router.get("/{tenant}/{name}")
 def runs(
-    visit: Visiting, tenant: str, name: str, state: str = "", branch: str = "", cursor: str | None = None
+    visit: Visiting, *, tenant: str, name: str, state: str = "", branch: str = "", cursor: str | None = None
 ) -> Response:
     """Show the repository's runs, how to push, and what can be started by hand."""
     values = _common(visit, tenant, name, "runs")
@@ -45,7 +45,7 @@ def runs(
 
 
 @router.post("/{tenant}/{name}/runs")
-def start(visit: Visiting, tenant: str, name: str, form: Form) -> Response:
+def start(visit: Visiting, *, tenant: str, name: str, form: Form) -> Response:
     """Start a pipeline by hand."""
     inputs = _fields(form, "input.")
     run = visit.services.runs.start(
@@ -59,7 +59,7 @@ def _fields(form: FormData, prefix: str) -> dict[str, str]:
 
 
 @router.get("/{tenant}/{name}/pipelines")
-def pipelines(visit: Visiting, tenant: str, name: str) -> Response:
+def pipelines(visit: Visiting, *, tenant: str, name: str) -> Response:
     """Show the pipelines at the default branch, or why they cannot be read."""
     values = _common(visit, tenant, name, "pipelines")
     way = crumbs(values["repository"], ("Pipelines", ""))
@@ -67,7 +67,7 @@ def pipelines(visit: Visiting, tenant: str, name: str) -> Response:
 
 
 @router.get("/{tenant}/{name}/settings")
-def settings(visit: Visiting, tenant: str, name: str) -> Response:
+def settings(visit: Visiting, *, tenant: str, name: str) -> Response:
     """Show secrets, environments and the repository's own settings."""
     visit.actor.require("manage", tenant, name)
     values = _common(visit, tenant, name, "settings")
@@ -81,7 +81,7 @@ def settings(visit: Visiting, tenant: str, name: str) -> Response:
 
 
 @router.post("/{tenant}/{name}/settings")
-def change_settings(visit: Visiting, tenant: str, name: str, form: Form) -> Response:
+def change_settings(visit: Visiting, *, tenant: str, name: str, form: Form) -> Response:
     """Change the repository's own settings."""
     visit.services.catalog.update(
         visit.actor, tenant, name, description=text(form, "description", ""),
@@ -91,7 +91,7 @@ def change_settings(visit: Visiting, tenant: str, name: str, form: Form) -> Resp
 
 
 @router.post("/{tenant}/{name}/settings/secrets")
-def put_secret(visit: Visiting, tenant: str, name: str, form: Form) -> Response:
+def put_secret(visit: Visiting, *, tenant: str, name: str, form: Form) -> Response:
     """Set a secret of the repository or of one of its environments."""
     visit.services.tenants.secrets.put(
         visit.actor, tenant, text(form, "name").strip(), text(form, "value"), repository=name,
@@ -101,7 +101,7 @@ def put_secret(visit: Visiting, tenant: str, name: str, form: Form) -> Response:
 
 
 @router.post("/{tenant}/{name}/settings/secrets/delete")
-def delete_secret(visit: Visiting, tenant: str, name: str, form: Form) -> Response:
+def delete_secret(visit: Visiting, *, tenant: str, name: str, form: Form) -> Response:
     """Delete a secret."""
     visit.services.tenants.secrets.remove(
         visit.actor, tenant, text(form, "name"), repository=name, environment=text(form, "environment", "")
@@ -110,7 +110,7 @@ def delete_secret(visit: Visiting, tenant: str, name: str, form: Form) -> Respon
 
 
 @router.post("/{tenant}/{name}/settings/environments")
-def put_environment(visit: Visiting, tenant: str, name: str, form: Form) -> Response:
+def put_environment(visit: Visiting, *, tenant: str, name: str, form: Form) -> Response:
     """Create an environment or change its rules."""
     count = text(form, "count", "1")
     visit.services.environments.put(
@@ -122,7 +122,7 @@ def put_environment(visit: Visiting, tenant: str, name: str, form: Form) -> Resp
 
 
 @router.post("/{tenant}/{name}/settings/environments/delete")
-def delete_environment(visit: Visiting, tenant: str, name: str, form: Form) -> Response:
+def delete_environment(visit: Visiting, *, tenant: str, name: str, form: Form) -> Response:
     """Delete an environment."""
     visit.services.environments.remove(visit.actor, tenant, name, text(form, "name"))
     return to(f"/{tenant}/{name}/settings#environments")

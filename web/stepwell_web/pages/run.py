@@ -7,6 +7,7 @@ changed" and new log lines; its event id holds both places, `seq:line`, so a bro
 
 import asyncio
 from collections.abc import AsyncGenerator
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query
@@ -35,7 +36,6 @@ def _page(visit: Visit, view: RunView, **values: Any) -> Response:
     crumbs = [
         (run.tenant, f"/{run.tenant}"), (run.repository, f"/{run.tenant}/{run.repository}"), (f"#{run.number}", run.url)
     ]  # fmt: skip
-    told = {step.error["message"] for step in view.steps if step.error}
     error = view.error or {}
     where = f"{error['file']}:{error['line']}" if error.get("file") and error.get("line") else ""
     return visit.page(
@@ -43,21 +43,27 @@ def _page(visit: Visit, view: RunView, **values: Any) -> Response:
         crumbs=crumbs,
         view=view,
         run=run,
-        error_in_step=error.get("message") in told,
+        error_in_step=_told_by_a_step(view),
         error_where=where,
         **values,
     )
 
 
+def _told_by_a_step(view: RunView) -> bool:
+    """Say whether the run ended with the failure of a step, which is shown there."""
+    message = str((view.error or {}).get("message", ""))
+    return any(s.error and s.name in message and s.error["message"] in message for s in view.steps)
+
+
 @router.get(BASE)
 def show(
-    visit: Visiting, tenant: str, name: str, number: int, step: str | None = None, attempt: int | None = None,
+    visit: Visiting, *, tenant: str, name: str, number: int, step: str | None = None, attempt: int | None = None,
     start: Annotated[int | None, Query(alias="from")] = None, have: str = "",
 ) -> Response:  # fmt: skip
     """Show a run with one of its steps open."""
     view, now = _view(visit, tenant, name, number), visit.web.templates.now()
     chosen = runview.choose(view, step)
-    panel = _panel(visit, view, chosen, step, attempt, start)
+    panel = _panel(visit, view, chosen, attempt, start) if chosen else _run_panel(visit, view, step, start)
     drawn = graph.draw(runview.nodes(view, chosen, now), f"Steps of run {number}") if len(view.steps) > 1 else ""
     rows = runview.rows(view, chosen, now)
     return _page(
@@ -70,20 +76,20 @@ def _identity(panel: Panel | None) -> str:
     return f"{panel.slug}.{panel.attempt}.{panel.state}.{'open' if panel.open else 'done'}" if panel else ""
 
 
-def _panel(
-    visit: Visit, view: RunView, chosen: StepView | None, wanted: str | None, attempt: int | None, line: int | None
-) -> Panel | None:
-    runs, actor, run = visit.services.runs, visit.actor, view.summary
-    if chosen is None:
-        if wanted == RUN_LOG or view.log_size:
-            return runview.run_panel(view, runs.log(actor, run.id, ""), line)
-        return None
+def _panel(visit: Visit, view: RunView, chosen: StepView, attempt: int | None, line: int | None) -> Panel:
     number = attempt or max(chosen.attempt, 1)
-    return runview.panel(view, chosen, runs.log(actor, run.id, chosen.key, number), number, line)
+    log = visit.services.runs.log(visit.actor, view.summary.id, chosen.key, number)
+    return runview.panel(view, chosen, log, number, line)
+
+
+def _run_panel(visit: Visit, view: RunView, wanted: str | None, line: int | None) -> Panel | None:
+    if wanted != RUN_LOG and not view.log_size:
+        return None
+    return runview.run_panel(view, visit.services.runs.log(visit.actor, view.summary.id, ""), line)
 
 
 @router.get(BASE + "/journal")
-def journal(visit: Visiting, tenant: str, name: str, number: int, after: int = 0) -> Response:
+def journal(visit: Visiting, *, tenant: str, name: str, number: int, after: int = 0) -> Response:
     """Show every entry of the run's journal in words."""
     view = _view(visit, tenant, name, number)
     entries = visit.services.runs.journal(visit.actor, view.summary.id, after=after, limit=JOURNAL_PAGE)
@@ -94,7 +100,7 @@ def journal(visit: Visiting, tenant: str, name: str, number: int, after: int = 0
 
 @router.get(BASE + "/log")
 def log_page(
-    visit: Visiting, tenant: str, name: str, number: int, step: str, attempt: int = 1,
+    visit: Visiting, *, tenant: str, name: str, number: int, step: str, attempt: int = 1,
     start: Annotated[int, Query(alias="from", ge=1)] = 1,
 ) -> Response:  # fmt: skip
     """Give one page of a log as HTML, for those scrolled to."""
@@ -105,7 +111,7 @@ def log_page(
 
 
 @router.get(BASE + "/find")
-def find(visit: Visiting, tenant: str, name: str, number: int, step: str, q: str, attempt: int = 1) -> Response:
+def find(visit: Visiting, *, tenant: str, name: str, number: int, step: str, q: str, attempt: int = 1) -> Response:
     """Give the numbers of the lines that contain a text."""
     if not q.strip():
         return PlainTextResponse("")
@@ -120,7 +126,7 @@ def _key(view: RunView, slug: str) -> str:
 
 
 @router.post(BASE + "/decisions")
-def decide(visit: Visiting, tenant: str, name: str, number: int, form: Form) -> Response:
+def decide(visit: Visiting, *, tenant: str, name: str, number: int, form: Form) -> Response:
     """Approve or reject."""
     run = _view(visit, tenant, name, number).summary
     fields = {k.removeprefix("field."): v for k, v in form.items() if k.startswith("field.") and isinstance(v, str)}
@@ -132,7 +138,7 @@ def decide(visit: Visiting, tenant: str, name: str, number: int, form: Form) -> 
 
 
 @router.post(BASE + "/cancel")
-def cancel(visit: Visiting, tenant: str, name: str, number: int) -> Response:
+def cancel(visit: Visiting, *, tenant: str, name: str, number: int) -> Response:
     """Cancel the run."""
     run = _view(visit, tenant, name, number).summary
     visit.services.runs.cancel(visit.actor, run.id)
@@ -140,7 +146,7 @@ def cancel(visit: Visiting, tenant: str, name: str, number: int) -> Response:
 
 
 @router.post(BASE + "/rerun")
-def rerun(visit: Visiting, tenant: str, name: str, number: int) -> Response:
+def rerun(visit: Visiting, *, tenant: str, name: str, number: int) -> Response:
     """Run the same commit again."""
     run = _view(visit, tenant, name, number).summary
     return to(visit.services.runs.rerun(visit.actor, run.id).url)
@@ -148,7 +154,7 @@ def rerun(visit: Visiting, tenant: str, name: str, number: int) -> Response:
 
 @router.get(BASE + "/stream")
 def stream(
-    visit: Visiting, tenant: str, name: str, number: int, seq: int = 0, step: str = "", attempt: int = 0, line: int = 0,
+    visit: Visiting, *, tenant: str, name: str, number: int, seq: int = 0, step: str = "", attempt: int = 0, line: int = 0,
     last_event_id: Annotated[str, Header()] = "",
 ) -> Response:  # fmt: skip
     """Keep a run page up to date."""
@@ -157,20 +163,29 @@ def stream(
     if before.isdigit() and lines.isdigit():
         seq, line = int(before), int(lines)
     key = _key(view, step) if step else None
-    return EventStream(_news(visit, view, key, step, attempt, seq, line))
+    return EventStream(_news(visit, view.summary.id, _Follower(key, step, attempt, seq, line)))
 
 
-async def _news(
-    visit: Visit, view: RunView, key: str | None, slug: str, attempt: int, seq: int, line: int
-) -> AsyncGenerator[bytes, None]:
+@dataclass(frozen=True)
+class _Follower:
+    """What a page shows: the open log, if it can grow, and how much of it and of the journal."""
+
+    key: str | None
+    slug: str
+    attempt: int
+    seq: int
+    line: int
+
+
+async def _news(visit: Visit, run_id: str, page: _Follower) -> AsyncGenerator[bytes, None]:
     """Yield `run` when the run has changed and `lines` with new lines of the log; `over` ends both."""
-    hub, runs, run_id = visit.web.hub, visit.services.runs, view.summary.id
-    topic = log_topic(run_id, key or "", attempt)
+    hub, runs, key = visit.web.hub, visit.services.runs, page.key
+    seq, line, topic = page.seq, page.line, log_topic(run_id, page.key or "", page.attempt)
     with hub.subscribe(run_topic(run_id), *([topic] if key is not None else [])) as subscription:
         tail: Tail | None = None
         if key is not None:
-            log = await asyncio.to_thread(runs.log, visit.actor, run_id, key, attempt)
-            tail = hub.tail(topic, lambda: Tail(log, slug, line))
+            log = await asyncio.to_thread(runs.log, visit.actor, run_id, key, page.attempt)
+            tail = hub.tail(topic, lambda: Tail(log, page.slug, line))
         while not hub.closed:
             summary = await asyncio.to_thread(runs.summary, visit.actor, run_id)
             if tail is not None:

@@ -1,4 +1,4 @@
-"""Signing in, by link or password, and out. A link only shows a button: what fetches links ahead must not use them up."""
+"""Signing in, by link or password, and out. A link only shows a button: a preview of it must not use it up."""
 
 from fastapi import APIRouter
 from starlette.responses import Response

@@ -1,0 +1,19 @@
+from typing import get_args
+
+from fixture_services import JOURNAL
+
+from stepwell.engine.entries import Entry, EntryType
+from stepwell_web import journalview
+
+
+def test_every_type_of_entry_has_words() -> None:
+    for kind in get_args(EntryType):
+        words = journalview.line(Entry("r", 1, 0.0, kind, "a#1", 1, 1, {})).words
+        assert words != kind and words
+
+
+def test_words_say_who_and_what() -> None:
+    words = [journalview.line(e).words for e in JOURNAL]
+    assert words[2] == "Attempt 1 started"
+    assert words[3].startswith("Failed after 18s: ")
+    assert words[4].startswith("jun.sato approved: ")

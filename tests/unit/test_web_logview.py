@@ -1,0 +1,59 @@
+from fixture_services import NASTY, FixtureLog, huge_log
+
+from stepwell_web import logview
+
+
+def test_lines_have_numbers_anchors_and_times() -> None:
+    html = logview.page(FixtureLog(b"one\ntwo\n"), "unit-3.11", 0)
+    assert '<li id="unit-3.11:2" data-n="2"><time>' in html
+    assert html.endswith("two</li>")
+
+
+def test_a_log_cannot_leave_its_line() -> None:
+    html = logview.page(FixtureLog(f"{NASTY}\n</li></ol>{NASTY}\n".encode()), '"><script>', 0)
+    assert "<script" not in html
+    assert "<img" not in html
+    assert html.count("</li>") == 2
+
+
+def test_bytes_that_are_not_text_are_shown_as_such() -> None:
+    assert "\ufffd" in logview.page(FixtureLog(b"\xff\xfe\n"), "s", 0)
+
+
+def test_stepwells_own_lines_are_told_apart() -> None:
+    assert 'class="note"' in logview.page(FixtureLog(b"\x1econtainer started\n"), "s", 0)
+
+
+def test_a_long_log_is_sent_in_pages_as_they_are_needed() -> None:
+    chunks = logview.chunks(FixtureLog(huge_log()), "s", 20_000, [10_100])
+    assert [n for n, c in enumerate(chunks) if c.html is not None] == [0, 20, 39]
+    assert (chunks[1].start, chunks[1].end) == (501, 1000)
+
+
+def test_a_log_of_five_thousand_lines_is_sent_whole() -> None:
+    log = FixtureLog(b"x\n" * 5000)
+    assert all(c.html is not None for c in logview.chunks(log, "s", 5000))
+
+
+def test_a_page_begins_in_the_colour_of_the_lines_above_it() -> None:
+    log = FixtureLog(b"\x1b[31mred from here\n" + b"on\n" * 600)
+    assert '<span class="f1">on</span>' in logview.page(log, "s", 50, 1)
+
+
+def test_the_first_error_is_found() -> None:
+    log = FixtureLog(b"0 errors so far\nok\n\x1b[31mE       assert 1 == 2\x1b[0m\nE  more\n")
+    assert logview.first_error(log, 4) == 3
+
+
+def test_a_log_without_an_error_points_out_none() -> None:
+    assert logview.first_error(FixtureLog(b"all good\nno error here\n"), 2) is None
+
+
+def test_search_ignores_case_and_colour() -> None:
+    assert logview.find(FixtureLog(b"a\n\x1b[31mAss\x1b[0mert\nassert\n"), "assert") == [2, 3]
+
+
+def test_a_line_without_its_break_is_not_yet_shown_to_followers() -> None:
+    assert logview.complete(FixtureLog(b"one\ntw")) == 1
+    assert logview.complete(FixtureLog(b"one\ntwo\n")) == 2
+    assert logview.complete(FixtureLog(b"")) == 0
