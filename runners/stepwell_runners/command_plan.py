@@ -14,6 +14,7 @@ from stepwell_runners.spec import FILES, WORKSPACE, Egress
 OUTPUT_FILE = f"{FILES}/stepwell-output"
 DEFAULT_TIMEOUT = 3600.0  # seconds
 MOST_OUTPUTS = 500
+MOST_OUTPUT_BYTES = 1 << 20
 _OUTPUT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,99}")
 
 
@@ -113,6 +114,9 @@ def _network(option: bool | list[str]) -> Egress | None:
 def read_outputs(text: bytes, masks: tuple[str, ...], note: Callable[[str], None]) -> dict[str, str]:
     """Return the `key=value` lines of $STEPWELL_OUTPUT; what is none, or holds a secret, is left out and noted."""
     outputs: dict[str, str] = {}
+    if len(text) > MOST_OUTPUT_BYTES:
+        note(f"$STEPWELL_OUTPUT is longer than {MOST_OUTPUT_BYTES >> 20} MiB; none of it was kept.")
+        return outputs
     for line in text.decode(errors="replace").splitlines():
         name, equals, value = line.partition("=")
         name = name.strip()

@@ -253,7 +253,7 @@ def _read_private(folder: Path) -> dict[str, bytes]:
         return {}
     with os.fdopen(descriptor, "rb") as reading:
         is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
-        return {OUTPUT_FILE: reading.read(archives.MOST_BYTES)} if is_file else {}
+        return {OUTPUT_FILE: reading.read(archives.MOST_BYTES + 1)} if is_file else {}
 
 
 def _send(container: Any, asked: CommandPlan, workspace: Workspace) -> None:

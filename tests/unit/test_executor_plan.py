@@ -67,6 +67,7 @@ def test_outputs_are_bounded() -> None:
     notes: list[str] = []
     assert len(read_outputs(b"".join(b"k%d=v\n" % n for n in range(1000)), (), notes.append)) == 500
     assert len(notes) == 1
+    assert read_outputs(b"k=" + b"v" * (1 << 20), (), notes.append) == {} and "longer than 1 MiB" in notes[1]
 
 
 def test_outcomes_say_what_trying_again_can_do() -> None:
