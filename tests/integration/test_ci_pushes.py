@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from places import SHIP, Clone, Place
 
-from stepwell.ci.intents import Intents
+from stepwell.ci.pushes import Pushes
 from stepwell.repos.push import NO_COMMIT, RefUpdate
 
 
@@ -96,7 +96,7 @@ def test_a_crash_after_the_run_was_made_but_before_the_intent_was_closed_doubles
 ) -> None:
     clone.pipeline()
     with monkeypatch.context() as crash:
-        crash.setattr(Intents, "resolve", lambda *_: None)
+        crash.setattr(Pushes, "finish", lambda _: None)
         clone.push()
     clone.place.services.pushes.reconcile(0)
     assert [run.number for run in clone.runs()] == [1]

@@ -201,7 +201,9 @@ class Clone:
         if refusal is not None:
             return [refusal]
         self.move(update)
-        return asyncio.run(self.place.services.pushes.post_receive(context, [update]))
+        lines = asyncio.run(self.place.services.pushes.post_receive(context, [update]))
+        self.place.services.pushes.finish()
+        return lines
 
     def runs(self) -> list[Any]:
         """Return the repository's runs, the newest first."""

@@ -63,12 +63,13 @@ class Intents:
         with self._store.read() as session:
             return session.exec(query).first() is not None
 
-    def resolve(self, intent: PushIntent, state: str) -> None:
-        """Close an intent: `done` or `dropped`."""
+    def resolve(self, intents: Iterable[PushIntent], state: str) -> None:
+        """Close intents: `done` or `dropped`."""
         with self._store.write() as session:
-            row = session.get(PushIntent, intent.id)
-            if row is not None and row.state == "open":
-                row.state, row.resolved_at = state, self._now()
+            for intent in intents:
+                row = session.get(PushIntent, intent.id)
+                if row is not None and row.state == "open":
+                    row.state, row.resolved_at = state, self._now()
 
     def _found(self, query: SelectOfScalar[PushIntent]) -> list[PushIntent]:
         with self._store.read() as session:

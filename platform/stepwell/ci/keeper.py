@@ -1,21 +1,26 @@
-"""The keeper: one thread that deals with pushes a crash has cut short, at start and every minute."""
+"""The keeper: one thread that finishes pushes and, at start and every minute, deals with those a crash cut short."""
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 
 EVERY_SECONDS = 60.0
 PATIENCE_SECONDS = 30.0
 """Age at which an open intent is taken up: its own push had time enough. At start, every one is."""
+REST_SECONDS = 1.0
+"""From a push to its finishing: its runs come first."""
 STOP_SECONDS = 5.0
 _LOGGER = logging.getLogger(__name__)
 
 
 class Keeper:
-    """Calls `reconcile(older_than_seconds)` until it is stopped."""
+    """Calls `reconcile(older_than_seconds)` every minute and `finish()` after pushes, until it is stopped."""
 
-    def __init__(self, reconcile: Callable[[float], None]) -> None:
+    def __init__(self, reconcile: Callable[[float], None], finish: Callable[[], None]) -> None:
         self._reconcile = reconcile
+        self._finish = finish
+        self._nudged = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="stepwell-keeper", daemon=True)
 
@@ -23,18 +28,32 @@ class Keeper:
         """Begin."""
         self._thread.start()
 
+    def nudge(self) -> None:
+        """Say that there is something to finish."""
+        self._nudged.set()
+
     def stop(self) -> None:
         """End, after what is being done."""
         self._stopping.set()
+        self._nudged.set()
         if self._thread.is_alive():
             self._thread.join(STOP_SECONDS)
 
     def _run(self) -> None:
-        older_than = 0.0
+        self._safely(lambda: self._reconcile(0.0))
+        due = time.monotonic() + EVERY_SECONDS
         while not self._stopping.is_set():
-            try:
-                self._reconcile(older_than)
-            except Exception:  # whatever it is, the next minute must come
-                _LOGGER.exception("Open pushes could not be dealt with; this is tried again.")
-            older_than = PATIENCE_SECONDS
-            self._stopping.wait(EVERY_SECONDS)
+            nudged = self._nudged.wait(max(0.0, due - time.monotonic()))
+            if nudged and not self._stopping.wait(REST_SECONDS):
+                self._nudged.clear()
+                self._safely(self._finish)
+            elif not nudged:
+                self._safely(lambda: self._reconcile(PATIENCE_SECONDS))
+                due = time.monotonic() + EVERY_SECONDS
+
+    @staticmethod
+    def _safely(work: Callable[[], None]) -> None:
+        try:
+            work()
+        except Exception:  # whatever it is, the next minute must come
+            _LOGGER.exception("Pushes could not be dealt with; this is tried again.")

@@ -3,11 +3,13 @@
 pre-receive asks for permission and writes the intent to disk; post-receive, or after a crash `reconcile`, turns the
 intent into runs. Both go the same way (`_settle`), and runs have ids made from (push, ref, pipeline), so an intent that
 is worked on twice starts each run once. An intent stays open while the host cannot describe pipelines; it is tried
-again every minute.
+again every minute. What the pusher need not wait for, closing intents and setting schedules, is left to `finish`,
+a moment later: at once it would fight with the new runs for the disk.
 """
 
 import asyncio
 import logging
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -62,6 +64,10 @@ class Pushes:
         self._intents = Intents(store)
         self.default_branch_moved: Callable[[Repository, str], None] = lambda _repository, _commit: None
         """Called with the repository and the new commit after a push to its default branch was dealt with."""
+        self.dealt_with: Callable[[], None] = lambda: None
+        """Called when there is something to finish."""
+        self._dealt: list[tuple[PushIntent, Pushed | None]] = []
+        self._lock = threading.Lock()
 
     async def pre_receive(self, context: PushContext, updates: list[RefUpdate]) -> str | None:
         """Permit or refuse; write intents."""
@@ -104,21 +110,34 @@ class Pushes:
             if intent.ref in moved:
                 lines += self._settled(intent)
             else:
-                self._intents.resolve(intent, "dropped")
+                self._intents.resolve([intent], "dropped")
         if len([update for update in updates if _starts(update)]) > MOST_REFS:
             lines.append(f"{_PREFIX}only the first {MOST_REFS} branches and tags of a push start runs")
         return lines
 
     def reconcile(self, older_than_seconds: float) -> None:
         """Deal with intents that a crash, or a host without isolates, has left open."""
+        self.finish()
         for intent in self._intents.open(older_than_seconds):
             try:
                 if self._moved(intent):
                     self._settled(intent)
                 else:
-                    self._intents.resolve(intent, "dropped")
+                    self._intents.resolve([intent], "dropped")
             except Exception:  # one broken repository must not keep the others waiting
                 _LOGGER.exception("The intent %s of a push to %s could not be dealt with.", intent.id, intent.ref)
+        self.finish()
+
+    def finish(self) -> None:
+        """Close the intents that were dealt with, and tell who follows default branches."""
+        with self._lock:
+            dealt, self._dealt = self._dealt, []
+        if not dealt:
+            return
+        self._intents.resolve([intent for intent, _ in dealt], "done")
+        for _, pushed in dealt:
+            if pushed is not None and pushed.update.branch == pushed.repository.default_branch:
+                self.default_branch_moved(pushed.repository, pushed.commit.sha)
 
     def _moved(self, intent: PushIntent) -> bool:
         """Say whether git moved the ref, also if it has moved on since."""
@@ -134,15 +153,15 @@ class Pushes:
         return now is not None and reader.is_ancestor(wanted, now)
 
     def _settled(self, intent: PushIntent) -> list[str]:
-        """Start the runs of an intent and close it; return what to tell the pusher."""
+        """Start the runs of an intent; return what to tell the pusher."""
         try:
             pushed = self._read(intent)
             lines = [] if pushed is None else self._start(pushed)
         except (TryLater, Unavailable) as error:
             return [f"{_PREFIX}{error}", f"{_PREFIX}the push is kept; its runs start as soon as that is mended"]
-        self._intents.resolve(intent, "done")
-        if pushed is not None and pushed.update.branch == pushed.repository.default_branch:
-            self.default_branch_moved(pushed.repository, pushed.commit.sha)
+        with self._lock:
+            self._dealt.append((intent, pushed))
+        self.dealt_with()
         return [_PREFIX + line for line in lines]
 
     def _read(self, intent: PushIntent) -> Pushed | None:

@@ -75,6 +75,9 @@ class Schedules:
             (repository.id, pipeline.name, schedule, zone)
             for pipeline, schedule, zone in triggers.crons(declared.pipelines)
         }
+        with self._store.read() as session:
+            if {_key(row) for row in session.exec(_rows(repository.id))} == wanted:
+                return  # as nearly always
         with self._store.write() as session:
             known = {_key(row): row for row in session.exec(_rows(repository.id))}
             for key in set(known) - wanted:

@@ -127,7 +127,7 @@ class Services:
             catalog=Catalog(store, base.tenants, repositories, declarations, schedules),
             pushes=pushes,
             runs=Runs(history, starter, launcher, base.environments, base.logs),
-            keeper=Keeper(pushes.reconcile),
+            keeper=Keeper(pushes.reconcile, pushes.finish),
         )
         services._connect(history)
         return services
@@ -144,6 +144,7 @@ class Services:
 
         self.environments.changed = recheck
         self.pushes.default_branch_moved = sync
+        self.pushes.dealt_with = self.keeper.nudge
 
     def start(self) -> None:
         """Deal with pushes that a crash cut short, now and every minute; arm the schedules."""
@@ -154,3 +155,4 @@ class Services:
         """Start nothing more. The engine is its owner's to stop."""
         self.schedules.stop()
         self.keeper.stop()
+        self.pushes.finish()
