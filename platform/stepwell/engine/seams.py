@@ -143,7 +143,7 @@ class IsolateChannel(Protocol):
     async def ended(self) -> str:
         """Wait until all its processes are gone; why, in words ("exit code 1", "killed by SIGKILL", "out of memory").
 
-        Words that begin with "lost" say that it was not its own doing: the zygote or the host went away.
+        Words that begin with "lost" or "zygote" say that it was not its own doing: the zygote or the host went away.
         """
         ...
 

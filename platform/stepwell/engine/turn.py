@@ -202,7 +202,7 @@ class Turn:
         where = _STALLED_IN.findall(self._dump.decode("utf-8", "replace")) if self._dump else []
         if self._dump:
             self._stalled(":".join(where[0]) if where else "")
-        elif why.startswith("lost"):
+        elif why.startswith(("lost", "zygote")):
             self.finish(Ending("lost", why))
         else:
             self.finish(Ending("failed", trouble or f"The isolate ended by itself: {why}."))
