@@ -206,6 +206,28 @@ def test_a_cancelled_run_ends(clone: Clone) -> None:
     place.services.runs.cancel(place.admin(), run)
 
 
+def test_a_newer_run_of_a_cancelling_group_ends_the_older_ones_of_its_branch(clone: Clone) -> None:
+    place = clone.place
+    source = SHIP.replace("    on =", '    concurrency = group("ship-{branch}", "cancel")\n    on =').replace(
+        '"main", ', '"*", '
+    )
+    first = pushed(clone, source)
+    clone.push("refs/heads/other")
+    other = clone.runs()[0].id
+    place.waiting(first)
+    clone.commit_files({"a": "1"})
+    clone.push()
+    view = place.finished(first)
+    assert view.summary.state == "cancelled"
+    assert place.waiting(other).summary.state == "waiting"
+    assert place.waiting(clone.runs()[0].id).summary.number == 3
+
+
+def test_a_policy_that_is_not_executed_is_refused_not_ignored(clone: Clone) -> None:
+    clone.pipeline(SHIP.replace("    on =", '    concurrency = group("ship", "queue")\n    on ='))
+    assert "the policy 'queue', which is not executed by this version" in clone.push()[0]
+
+
 def test_an_event_reaches_the_run(clone: Clone) -> None:
     source = "from stepwell import *\nclass W(Pipeline):\n    on = [push()]\n    async def run(self, event, step):\n"
     source += '        return await step.wait_for_event("w", type="go")\n'

@@ -12,6 +12,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from stepwell.ci.answers import answer_of
+from stepwell.ci.groups import group_of
+from stepwell.ci.history import History
+from stepwell.ci.triggers import Declared
 from stepwell.ci.views import Problem
 from stepwell.dynamic import bind
 from stepwell.engine.fold import RunState
@@ -56,17 +59,28 @@ class Program:
     tree: str
     pipeline: str = ""
     entry: str = ""
+    concurrency: Mapping[str, Any] | None = None
+
+    @classmethod
+    def of(cls, repository: Repository, commit: CommitInfo, tree: str, pipeline: Declared) -> "Program":
+        """Name a declared pipeline."""
+        return cls(repository, commit, tree, pipeline.name, pipeline.entry, pipeline.concurrency)
 
 
 class Launcher:
     """Creates runs of a repository's pipelines. Blocks; call from any thread but the engine's."""
 
-    def __init__(self, thread: EngineThread) -> None:
+    def __init__(self, thread: EngineThread, history: History) -> None:
         self.thread = thread
+        self._history = history
 
     def start(self, program: Program, cause: Cause) -> RunRef:
-        """Start a pipeline; the same cause again gives the run that exists."""
-        return self._create(program, cause, {"pipeline": program.pipeline, "entry": program.entry})
+        """Start a pipeline; the same cause again gives the run that exists. Older runs of its group are cancelled."""
+        group = group_of(program.concurrency, {**cause.event, "kind": cause.kind})
+        what = {"pipeline": program.pipeline, "entry": program.entry, "group": group}
+        ref = self._create(program, cause, what)
+        self._supersede(program.repository, group, ref)
+        return ref
 
     def fail(self, program: Program, problem: Problem, cause: Cause) -> RunRef:
         """Create a run that fails at once with the problem, so that people find it where they look for runs."""
@@ -81,6 +95,10 @@ class Launcher:
         creating = workflows.create(cause.event, id=cause.id, metadata={**more, **cause.more}, title=run.title)
         handle = answer_of(self.thread, creating)
         return RunRef(handle.id, handle.number, handle.created)
+
+    def _supersede(self, repository: Repository, group: str, ref: RunRef) -> None:
+        for run in self._history.older_of_group(repository.full_name, group, ref.number) if group else ():
+            answer_of(self.thread, self.thread.engine.cancel(run, "stepwell", f"superseded by run #{ref.number}"))
 
     def _create(self, program: Program, cause: Cause, what: Mapping[str, Any]) -> RunRef:
         repository, commit = program.repository, program.commit

@@ -66,7 +66,7 @@ class Starter:
         }
         run = id_of("manual", row.id, actor.person, wish.key) if wish.key else new_id()
         cause = Cause(run, "manual", actor.name, event, branch, tag, {"person": actor.person})
-        return self._launcher.start(Program(row, commit, declared.tree, found.name, found.entry), cause)
+        return self._launcher.start(Program.of(row, commit, declared.tree, found), cause)
 
 
 def _resolved(reader: Reader, ref: str) -> tuple[str, str, str]:

@@ -188,7 +188,7 @@ class Pushes:
         lines = []
         for pipeline in started:
             cause = _cause(pushed, pipeline.name)
-            program = Program(row, commit, declared.tree, pipeline.name, pipeline.entry)
+            program = Program.of(row, commit, declared.tree, pipeline)
             ref = self._launcher.start(program, cause)
             lines.append(f"run #{ref.number} {pipeline.name} → {self._url(row, ref)}")
         return lines

@@ -155,7 +155,7 @@ class Schedules:
         name, schedule, zone = key[1:]
         for pipeline, known, place in triggers.crons(declared.pipelines):
             if (pipeline.name, known, place) == (name, schedule, zone):
-                program = Program(repository, reader.commit(sha), declared.tree, name, pipeline.entry)
+                program = Program.of(repository, reader.commit(sha), declared.tree, pipeline)
                 self._launcher.start(program, self._cause(program, key, moment))
                 return
 
