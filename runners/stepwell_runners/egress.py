@@ -19,7 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from stepwell_runners.spec import Connection, Egress
+from stepwell_runners.spec import PROXY_PORT, Connection, Egress
 
 _HEAD_BYTES = 16 << 10
 _HEAD_SECONDS, _CONNECT_SECONDS = 15.0, 20.0
@@ -89,6 +89,13 @@ def parse(head: bytes) -> Request:
     ]
     lines = [f"{method} {path} {version}".encode(), *kept, b"Connection: close", b"", b""]
     return Request(parts.hostname, parts.port or 80, b"\r\n".join(lines))
+
+
+def proxy_environment() -> dict[str, str]:
+    """Variables by which programs find the proxy."""
+    proxy = f"http://127.0.0.1:{PROXY_PORT}"
+    names = ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "all_proxy")
+    return dict.fromkeys(names, proxy) | {"no_proxy": "localhost,127.0.0.1", "NO_PROXY": "localhost,127.0.0.1"}
 
 
 class EgressProxy:

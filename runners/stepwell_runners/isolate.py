@@ -34,13 +34,12 @@ class Isolate:
         """End every process of the isolate; idempotent, never raises."""
         if self._exit.done():
             return
-        self.killed = True
-        if self._gentle:
-            self._gentle = False
-            asyncio.get_running_loop().call_later(_GRACE_SECONDS, self.kill)
-            self._signal(signal.SIGTERM)
-        else:
+        if not self._gentle:
             self._signal(signal.SIGKILL)
+        elif not self.killed:
+            self._signal(signal.SIGTERM)
+            asyncio.get_running_loop().call_later(_GRACE_SECONDS, self._signal, signal.SIGKILL)
+        self.killed = True
 
     async def exit(self) -> Exit:
         """Wait until all its processes are gone; how it ended."""
@@ -65,8 +64,9 @@ class Isolate:
             asyncio.get_running_loop().add_reader(self._pidfd, self._finish, None)
 
     def _signal(self, number: signal.Signals) -> None:
-        with suppress(ProcessLookupError):
-            signal.pidfd_send_signal(self._pidfd, number)
+        if not self._exit.done():
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pidfd, number)
 
     def _finish(self, status: int | None) -> None:
         if self._exit.done():

@@ -14,6 +14,7 @@ import json
 import os
 import socket
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -24,12 +25,12 @@ from stepwell_runners import house, probe, seccomp
 from stepwell_runners import syscalls as sys_
 from stepwell_runners.cgroups import Cgroup, Cgroups
 from stepwell_runners.command import CommandProcess, discard, order_of, without_wall
-from stepwell_runners.egress import EgressProxy
+from stepwell_runners.egress import EgressProxy, proxy_environment
 from stepwell_runners.isolate import Isolate
 from stepwell_runners.link import Gone, Refused
 from stepwell_runners.mounts import Mounts
 from stepwell_runners.options import IsolateOptions, base_environment, interpreter, prefixes
-from stepwell_runners.spec import PROXY_PORT, CommandSpec, Directory, Egress, Finding, Limits, Mount
+from stepwell_runners.spec import CommandSpec, Directory, Egress, Finding, Limits, Mount
 from stepwell_runners.uids import TenantIndexes
 from stepwell_runners.wall import Mode, Order
 from stepwell_runners.zygotes import Zygote, Zygotes, hear
@@ -59,6 +60,7 @@ class ZygoteIsolates:
         self._index = index or TenantIndexes(state / "uids.json")
         self._egress = EgressProxy(self.options.exceptions, self.options.upstream)
         self._cgroups = Cgroups()
+        self._movers = ThreadPoolExecutor(2, "cgroup")  # of its own: boots must not queue behind long work
         self._ids = itertools.count(1)
         self._refusals: dict[str, Refused] = {}
         self._overlay: Refused | None = None
@@ -250,8 +252,8 @@ class ZygoteIsolates:
                 if refused.number in _SCARCE:
                     raise TryLater(f"This host has no room for another isolate: {refused}.", 1.0) from refused
                 raise Unavailable(f"The isolate could not be made: {refused}. {probe.remedy(refused)}") from refused
-            except Gone as gone:
-                raise TryLater("The zygote died while an isolate was being made.", 0.1) from gone
+            except (Gone, TimeoutError) as gone:
+                raise TryLater(f"An isolate could not be made: its process did not answer ({gone!r}).", 0.1) from gone
 
     async def _boot(
         self, zygotes: Zygotes, order: Order, descriptors: Sequence[int], network: Egress | None
@@ -265,12 +267,7 @@ class ZygoteIsolates:
         try:
             with theirs:
                 isolate = await self._fork(zygote, order, ours, [theirs.fileno(), *descriptors])
-            line, received = await hear(ours)
-            report = json.loads(line)
-            if "failed" in report:
-                raise Refused(report["failed"])
-            if network is not None:
-                isolate.on_end(self._egress.serve(received[0], network))
+            await self._settle(isolate, network)
             return isolate
         except BaseException:
             ours.close()
@@ -280,30 +277,49 @@ class ZygoteIsolates:
 
     async def _fork(self, zygote: Zygote, order: Order, sock: socket.socket, descriptors: Sequence[int]) -> Isolate:
         group: Cgroup | None = None
+        forking = asyncio.ensure_future(zygote.boot(order, descriptors))
         try:
-            forking = asyncio.ensure_future(zygote.boot(order, descriptors))
             await asyncio.sleep(0)  # the order goes out, and while the zygote forks we make the cgroup
             if self.options.wall == "full":
                 group = self._cgroups.make(order.id, order.memory, order.processes)
             pid, pidfd = await forking
-        except BaseException:
+        except BaseException as error:
+            forking.cancel()
             if group is not None:
                 group.remove()
+            if isinstance(error, OSError):
+                raise Refused({"step": "cgroup", "errno": error.errno, "text": str(error)}) from error
             raise
         isolate = Isolate(sock, pid, pidfd, group, gentle=self.options.wall == "none" and order.command)
         zygote.adopt(order.id, isolate)
-        if group is not None:
-            group.attach(pid)
         return isolate
+
+    async def _settle(self, isolate: Isolate, network: Egress | None) -> None:
+        """Wait until its wall is up and it is in its cgroup.
+
+        Moving it there takes 0.2 ms or, when the kernel first waits for all its processors, 10: never on this loop.
+        """
+        loop, group = asyncio.get_running_loop(), isolate.cgroup
+        moving = None if group is None else loop.run_in_executor(self._movers, group.attach, isolate.pid)
+        try:
+            line, received = await hear(isolate.sock)
+        finally:
+            if moving is not None:
+                moved = (await asyncio.gather(moving, return_exceptions=True))[0]
+        try:
+            report = json.loads(line)
+            if "failed" in report:
+                raise Refused(report["failed"])
+            if moving is not None and isinstance(moved, OSError):
+                raise Refused({"step": "cgroup", "errno": moved.errno, "text": str(moved)}) from moved
+        except Refused:
+            for descriptor in received:
+                os.close(descriptor)
+            raise
+        if network is not None:
+            isolate.on_end(self._egress.serve(received[0], network))
 
 
 def _check_name(name: str) -> None:
     if not name or name == "workspace" or not all(c.isalnum() or c in "._-" for c in name) or name.startswith("."):
         raise Invalid(f"A tool directory's name is letters, digits, `.`, `_` and `-`, not {name!r}.")
-
-
-def proxy_environment() -> dict[str, str]:
-    """Variables by which programs find the proxy."""
-    proxy = f"http://127.0.0.1:{PROXY_PORT}"
-    names = ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "all_proxy")
-    return dict.fromkeys(names, proxy) | {"no_proxy": "localhost,127.0.0.1", "NO_PROXY": "localhost,127.0.0.1"}

@@ -75,12 +75,11 @@ def prepare(config: dict[str, Any]) -> tuple[wall.Plan, Callable[[socket.socket]
 
 def _import_entry(config: dict[str, Any]) -> Callable[[socket.socket], object]:
     """Import for the isolates, from where they will find it, and forget where this process came from."""
-    for name in _PRELOADED:
-        importlib.import_module(name)
-    own = sys.path[:]
-    standard = [path for path in own if path not in config["origins"]]
+    standard = [path for path in sys.path if path not in config["origins"]]
     libraries = [f"{root.STEPWELL}/lib"] if config["mode"] != "none" else config["library_roots"]
     sys.path[:] = [*standard, *libraries]
+    for name in _PRELOADED:
+        importlib.import_module(name)
     sys.executable = config["interpreter"]
     module, _, name = config["entry"].partition(":")
     entry = getattr(importlib.import_module(module), name)
