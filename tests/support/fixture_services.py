@@ -264,7 +264,9 @@ class _Tenants:
         actor.require("read", name)
         return _TenantView(name, "Acme", actor.roles[name], NOW)
 
-    def list(self, actor: Actor, *_: Any) -> list[Any]:
+    def list(self, actor: Actor, tenant: str = "", *_: Any) -> list[Any]:
+        if tenant:
+            actor.require("manage", tenant)
         return []
 
     def issue(self, actor: Actor, name: str, **_: Any) -> Any:

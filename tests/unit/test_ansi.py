@@ -27,7 +27,14 @@ def test_colour_goes_on_in_the_next_line_until_reset() -> None:
 
 @pytest.mark.parametrize(
     ("escape", "classes"),
-    [("38;5;9", "f9"), ("38;5;196", "f1"), ("38;2;30;30;30", "f0"), ("48;5;21", "g4"), ("97", "f15"), ("38:2:255:255:255", "f15")],
+    [
+        ("38;5;9", "f9"),
+        ("38;5;196", "f1"),
+        ("38;2;30;30;30", "f0"),
+        ("48;5;21", "g4"),
+        ("97", "f15"),
+        ("38:2:255:255:255", "f15"),
+    ],
 )
 def test_large_palettes_are_drawn_with_the_sixteen_readable_colours(escape: str, classes: str) -> None:
     assert html(f"\x1b[{escape}mx") == f'<span class="{classes}">x</span>'
@@ -51,12 +58,16 @@ def test_links_lead_to_the_web_only() -> None:
     assert good == '<a href="https://example.org/a?b=1&amp;c=2" rel="noopener noreferrer nofollow">text</a>'
 
 
-@pytest.mark.parametrize("url", ["javascript:alert(1)", "data:text/html,x", 'https://x/"onmouseover=alert(1)', "https://a b"])
+@pytest.mark.parametrize(
+    "url", ["javascript:alert(1)", "data:text/html,x", 'https://x/"onmouseover=alert(1)', "https://a b"]
+)
 def test_other_links_are_plain_text(url: str) -> None:
     assert html(f"\x1b]8;;{url}\x1b\\text\x1b]8;;\x1b\\") == "text"
 
 
-@pytest.mark.parametrize("line", ["\x1b[1;31", "\x1b]0;title", "\x1b", "a\x00b\x08", "\x1bP secret \x1b\\", "\x1b[?25l"])
+@pytest.mark.parametrize(
+    "line", ["\x1b[1;31", "\x1b]0;title", "\x1b", "a\x00b\x08", "\x1bP secret \x1b\\", "\x1b[?25l"]
+)
 def test_what_is_cut_off_or_unknown_is_dropped(line: str) -> None:
     assert "\x1b" not in html(line)
     assert html(line) in ("", "ab")

@@ -24,7 +24,11 @@ def test_a_step_stands_right_of_all_it_needs() -> None:
     assert column["d"] == 1
 
 
-@given(st.integers(1, 14).flatmap(lambda n: st.tuples(*(st.sets(st.integers(0, max(0, i - 1)), max_size=3) for i in range(n)))))
+@given(
+    st.integers(1, 14).flatmap(
+        lambda n: st.tuples(*(st.sets(st.integers(0, max(0, i - 1)), max_size=3) for i in range(n)))
+    )
+)
 def test_no_two_boxes_of_a_column_overlap(parents: tuple[set[int], ...]) -> None:
     needs = {str(i): [str(p) for p in above if p < i] for i, above in enumerate(parents)}
     place = layout(needs, 34)

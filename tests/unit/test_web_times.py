@@ -5,7 +5,17 @@ from stepwell_web import times
 
 @pytest.mark.parametrize(
     ("seconds", "words"),
-    [(None, ""), (0.042, "42ms"), (0.9999, "1.0s"), (3, "3.0s"), (9.97, "10s"), (59.6, "1m 00s"), (92, "1m 32s"), (3725, "1h 02m"), (187_200, "2d 4h")],
+    [
+        (None, ""),
+        (0.042, "42ms"),
+        (0.9999, "1.0s"),
+        (3, "3.0s"),
+        (9.97, "10s"),
+        (59.6, "1m 00s"),
+        (92, "1m 32s"),
+        (3725, "1h 02m"),
+        (187_200, "2d 4h"),
+    ],
 )
 def test_durations_are_said_as_people_say_them(seconds: float | None, words: str) -> None:
     assert times.duration(seconds) == words
@@ -13,7 +23,14 @@ def test_durations_are_said_as_people_say_them(seconds: float | None, words: str
 
 @pytest.mark.parametrize(
     ("gap", "words"),
-    [(3, "just now"), (50, "1 min ago"), (540, "9 min ago"), (7300, "2 h ago"), (2 * 86400, "2 days ago"), (-86400, "in 1 day")],
+    [
+        (3, "just now"),
+        (50, "1 min ago"),
+        (540, "9 min ago"),
+        (7300, "2 h ago"),
+        (2 * 86400, "2 days ago"),
+        (-86400, "in 1 day"),
+    ],
 )
 def test_moments_are_said_from_now(gap: float, words: str) -> None:
     assert times.relative(1_763_800_000 - gap, 1_763_800_000) == words

@@ -154,7 +154,8 @@ def rerun(visit: Visiting, *, tenant: str, name: str, number: int) -> Response:
 
 @router.get(BASE + "/stream")
 def stream(
-    visit: Visiting, *, tenant: str, name: str, number: int, seq: int = 0, step: str = "", attempt: int = 0, line: int = 0,
+    visit: Visiting, *, tenant: str, name: str, number: int, seq: int = 0, step: str = "", attempt: int = 0,
+    line: int = 0,
     last_event_id: Annotated[str, Header()] = "",
 ) -> Response:  # fmt: skip
     """Keep a run page up to date."""

@@ -1,0 +1,317 @@
+"""Who gets in, and what every answer says: the app with services in memory, over its real middleware and routes."""
+
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from fixture_services import NASTY, FixtureServices, services
+
+from stepwell_web.app import create_app
+from stepwell_web.security import BODY_LIMIT
+
+RUN = "/acme/payments-api/runs/1842"
+SAME = {"Sec-Fetch-Site": "same-origin"}
+ADMIN = {"Cookie": "stepwell=admin-session"}
+STRANGER = {"Cookie": "stepwell=stranger-session"}
+
+
+@pytest.fixture
+def given(tmp_path: Path) -> FixtureServices:
+    return services(tmp_path)
+
+
+@pytest.fixture
+def app(given: FixtureServices) -> FastAPI:
+    return create_app(given)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+async def web(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as client:
+        yield client
+
+
+def flat(app: FastAPI) -> list[tuple[str, set[str]]]:
+    """Path and methods of every route; an included router is one entry that holds its own in newer versions."""
+    found: list[tuple[str, set[str]]] = []
+    for route in app.routes:
+        held = getattr(route, "effective_route_contexts", None)
+        for one in held() if held else [route]:
+            if getattr(one, "methods", None):
+                found.append((one.path, set(one.methods)))
+    return found
+
+
+def addresses(app: FastAPI) -> list[tuple[str, str]]:
+    """Every (method, address) of the app with its parameters filled in for what exists."""
+    values = {
+        "tenant": "acme",
+        "name": "payments-api",
+        "repo": "payments-api",
+        "number": "1842",
+        "key": "lint%231",
+        "id": "run1842",
+    }
+    result = []
+    for template, methods in flat(app):
+        path = re.sub(r"\{(\w+)(?::\w+)?\}", lambda m: values.get(m[1], "x"), template)
+        result += [(method, path) for method in sorted(methods) if method not in ("HEAD", "OPTIONS")]
+    return result
+
+
+OPEN = {"/signin", "/signout", "/healthz", "/api/v1/openapi.json"}
+OWN = {"/", "/approvals", "/tokens", "/api/v1/me", "/api/v1/whoami", "/api/v1/tenants", "/api/v1/tokens", "/api/v1/repos",
+       "/api/v1/runs", "/api/v1/approvals", "/api/v1/stream"}  # fmt: skip
+"""What everybody has of their own; for a stranger it is empty."""
+BODIES = {"run": {"pipeline": "Ship"}, "decide": {"key": "a#1", "approve": True}}
+
+
+def test_the_walk_sees_the_routes(app: FastAPI) -> None:
+    found = addresses(app)
+    assert ("GET", "/acme/payments-api/runs/1842") in found
+    assert ("POST", "/api/v1/runs/run1842/decisions") in found
+    assert len(found) > 55
+
+
+async def test_a_stranger_finds_nothing_on_any_route(app: FastAPI, web: httpx.AsyncClient) -> None:
+    form = {"name": "A_B", "value": "v", "key": "a#1", "decision": "approve", "pipeline": "Ship", "tenant": "acme",
+            "default_branch": "main", "id": "t1"}  # fmt: skip
+    body = {
+        "pipeline": "Ship",
+        "key": "a#1",
+        "approve": True,
+        "type": "x",
+        "value": "v",
+        "tenant": "acme",
+        "name": "new",
+    }
+    for method, path in addresses(app):
+        if path in OPEN or ".git" in path or path.endswith("/info/refs") or (path in OWN and method == "GET"):
+            continue
+        if path in ("/tokens", "/api/v1/tokens"):  # of one's own
+            continue
+        sent = {"json": body} if path.startswith("/api/") else {"data": form}
+        query = {"step": "lint", "q": "x"} if path.endswith(("/log", "/find")) else None
+        answer = await web.request(
+            method, path, params=query, headers=STRANGER | SAME, **({} if method == "GET" else sent)
+        )  # type: ignore[arg-type]
+        assert answer.status_code == 404, f"{method} {path}: {answer.status_code} {answer.text[:300]}"
+        assert "Round refunds" not in answer.text
+
+
+async def test_a_stranger_sees_nothing_in_lists(web: httpx.AsyncClient) -> None:
+    for path in OWN - {"/api/v1/stream", "/tokens", "/api/v1/me", "/api/v1/whoami"}:
+        answer = await web.get(path, headers=STRANGER)
+        assert answer.status_code == 200
+        assert "payments-api" not in answer.text, path
+
+
+async def test_nobody_is_led_to_the_signin_and_back(app: FastAPI, web: httpx.AsyncClient) -> None:
+    for method, path in addresses(app):
+        if path in OPEN or ".git" in path or path.endswith("/info/refs"):
+            continue
+        answer = await web.request(method, path, headers=SAME)
+        if path.startswith("/api/"):
+            assert answer.status_code == 401, f"{method} {path}: {answer.status_code}"
+            assert answer.headers["content-type"] == "application/problem+json"
+        elif method == "GET" and not path.endswith("/stream"):
+            assert answer.status_code == 303
+            assert answer.headers["location"].startswith("/signin"), path
+        else:
+            assert answer.status_code == 401, f"{method} {path}: {answer.status_code}"
+
+
+async def test_a_form_of_another_site_is_refused(web: httpx.AsyncClient, given: FixtureServices) -> None:
+    for headers in (
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {},
+    ):
+        answer = await web.post(f"{RUN}/cancel", headers=ADMIN | headers)
+        assert answer.status_code == 403, headers
+    assert given.stopped == []
+
+
+async def test_our_own_form_is_taken(web: httpx.AsyncClient, given: FixtureServices) -> None:
+    for headers in (SAME, {"Origin": "http://testserver"}):
+        assert (await web.post(f"{RUN}/cancel", headers=ADMIN | headers)).status_code == 303
+    assert given.stopped == ["run1842", "run1842"]
+
+
+async def test_a_program_with_a_token_needs_no_origin(web: httpx.AsyncClient) -> None:
+    answer = await web.post("/api/v1/runs/run1842/cancel", headers={"Authorization": "Bearer sw_admin"}, json={})
+    assert answer.status_code == 202
+
+
+async def test_a_link_signs_in_once_and_only_by_a_button(web: httpx.AsyncClient) -> None:
+    for _ in range(2):
+        assert "signs this browser in" in (await web.get("/signin?code=code-1")).text
+    answer = await web.post("/signin", data={"code": "code-1"}, headers=SAME)
+    assert answer.status_code == 303
+    assert answer.headers["location"] == "/approvals"  # something needs this person
+    cookie = answer.headers["set-cookie"]
+    assert "HttpOnly" in cookie and "SameSite=lax" in cookie and "Path=/" in cookie
+    again = await web.post("/signin", data={"code": "code-1"}, headers=SAME)
+    assert again.status_code == 403
+    assert "stepwell signin" in again.text
+
+
+async def test_the_cookie_is_secure_behind_https(tmp_path: Path) -> None:
+    app = create_app(services(tmp_path, base="https://ci.example"))  # type: ignore[arg-type]
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="https://ci.example") as web:
+        answer = await web.post("/signin", data={"code": "code-1"}, headers=SAME)
+    assert "Secure" in answer.headers["set-cookie"]
+    assert "max-age" in answer.headers["strict-transport-security"]
+
+
+@pytest.mark.parametrize(
+    "elsewhere", ["https://evil.example/", "//evil.example", "/\\evil.example", "javascript:alert(1)"]
+)
+async def test_a_signin_never_leads_to_another_site(web: httpx.AsyncClient, elsewhere: str) -> None:
+    answer = await web.post("/signin", data={"code": "code-1", "next": elsewhere}, headers=SAME)
+    assert answer.headers["location"] == "/approvals"
+
+
+async def test_signing_out_ends_the_session(web: httpx.AsyncClient, given: FixtureServices) -> None:
+    answer = await web.post("/signout", headers=ADMIN | SAME)
+    assert answer.status_code == 303
+    assert given.tenants.actor("admin-session") is None
+
+
+async def test_every_answer_bears_the_security_headers(web: httpx.AsyncClient) -> None:
+    for path in ("/", "/signin", "/nope", "/healthz", "/api/v1/me", "/static/x/base.css"):
+        answer = await web.get(path, headers=ADMIN)
+        policy = answer.headers["content-security-policy"]
+        assert "default-src 'self'" in policy and "unsafe" not in policy
+        assert "require-trusted-types-for 'script'" in policy
+        assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+async def test_no_page_holds_inline_code_or_style(web: httpx.AsyncClient) -> None:
+    for path in (
+        "/",
+        "/approvals",
+        "/acme",
+        "/acme/payments-api",
+        RUN,
+        f"{RUN}/journal",
+        "/tokens",
+        "/acme/payments-api/settings",
+    ):
+        text = (await web.get(path, headers=ADMIN)).text
+        assert not re.search(r"<script(?![^>]*\bsrc=)", text), path
+        assert not re.search(r"\son\w+=", re.sub(r"&lt;.*?&gt;", "", text)), path
+        assert "<style" not in text and " style=" not in text, path
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/acme/payments-api",
+        "/acme/payments-api/runs/1841",
+        f"{RUN}/journal",
+        f"{RUN}?step=version",
+        f"{RUN}?step=lint",
+        "/acme/broken/pipelines",
+    ],
+)
+async def test_what_others_wrote_is_shown_never_executed(web: httpx.AsyncClient, path: str) -> None:
+    text = (await web.get(path, headers=ADMIN)).text
+    assert NASTY not in text
+    assert "alert(1)&lt;/script&gt;" in text
+
+
+async def test_an_oversize_body_is_refused(web: httpx.AsyncClient) -> None:
+    headers = {"Authorization": "Bearer sw_admin"}
+    answer = await web.post("/api/v1/repos", headers=headers, content=b"x" * (BODY_LIMIT + 1))
+    assert answer.status_code == 413
+
+
+async def test_failures_are_problems_for_programs_and_pages_for_people(web: httpx.AsyncClient) -> None:
+    problem = await web.get("/api/v1/runs/nope", headers={"Authorization": "Bearer sw_admin"})
+    assert problem.status_code == 404
+    assert problem.headers["content-type"] == "application/problem+json"
+    assert problem.json() | {"detail": ""} == {
+        "type": "urn:stepwell:notfound",
+        "title": "Not Found",
+        "status": 404,
+        "detail": "",
+    }
+    page = await web.get("/acme/nope", headers=ADMIN)
+    assert page.status_code == 404
+    assert "or you may not see it" in page.text and "Go home" in page.text
+
+
+async def test_a_mistake_of_ours_is_logged_and_not_shown(
+    web: httpx.AsyncClient, given: FixtureServices, caplog: pytest.LogCaptureFixture
+) -> None:
+    given.runs = None  # type: ignore[assignment]
+    answer = await web.get("/api/v1/runs/run1842", headers={"Authorization": "Bearer sw_admin"})
+    assert answer.status_code == 500
+    assert "NoneType" not in answer.text
+    assert answer.json()["instance"].rsplit(":", 1)[1] in caplog.text
+
+
+async def test_a_decision_reaches_the_service_with_comment_and_fields(
+    web: httpx.AsyncClient, given: FixtureServices
+) -> None:
+    form = {"key": "load test#1", "decision": "approve", "comment": " fine ", "field.users": "500"}
+    answer = await web.post(f"{RUN}/decisions", data=form, headers=ADMIN | SAME)
+    assert answer.headers["location"] == RUN
+    assert given.decided == [("run1842", "load test#1", True, "fine", {"users": "500"})]
+
+
+async def test_a_log_is_read_by_bytes_and_by_lines(web: httpx.AsyncClient) -> None:
+    headers = {"Authorization": "Bearer sw_admin"}
+    raw = await web.get(
+        "/api/v1/runs/run1842/steps/unit%203.13%231/log", params={"offset": 1, "limit": 9}, headers=headers
+    )
+    assert raw.text == "container"
+    assert raw.headers["x-log-finished"] == "true"
+    lines = await web.get(
+        "/api/v1/runs/run1842/steps/unit%203.13%231/log", params={"format": "json", "count": 2}, headers=headers
+    )
+    assert [one["number"] for one in lines.json()["items"]] == [1, 2]
+    assert raw.headers["content-type"].startswith("text/plain")
+
+
+async def test_a_page_of_a_log_comes_alone(web: httpx.AsyncClient) -> None:
+    answer = await web.get("/acme/payments-api/runs/1840/log", params={"step": "hello", "from": 501}, headers=ADMIN)
+    assert answer.text.startswith('<ol><li id="hello:501"')
+    assert answer.text.count("<li") == 500
+
+
+async def test_search_answers_with_line_numbers(web: httpx.AsyncClient) -> None:
+    answer = await web.get(
+        "/acme/payments-api/runs/1840/find", params={"step": "hello", "q": "LINE 1999 "}, headers=ADMIN
+    )
+    assert answer.text == "1999"
+
+
+async def test_static_files_are_kept_for_ever_under_their_build_only(web: httpx.AsyncClient) -> None:
+    page = (await web.get("/signin")).text
+    found = re.search(r'href="(/static/[^"]+base\.css)"', page)
+    assert found
+    assert "immutable" in (await web.get(found[1])).headers["cache-control"]
+    assert "immutable" not in (await web.get("/static/other/base.css")).headers["cache-control"]
+    assert (await web.get("/static/x/../app.py")).status_code == 404
+
+
+async def test_the_api_describes_itself(web: httpx.AsyncClient) -> None:
+    paths = (await web.get("/api/v1/openapi.json")).json()["paths"]
+    assert "/api/v1/runs/{id}/decisions" in paths
+    assert all(call.get("description") for path in paths.values() for call in path.values())
+    assert not any(path.startswith("/{tenant}") for path in paths)
+
+
+async def test_a_page_shows_only_what_its_own_actions_need(web: httpx.AsyncClient) -> None:
+    text = (await web.get(RUN, headers=ADMIN)).text
+    assert len(text.encode()) < 60_000
+    assert 'name="decision" value="approve"' in text
