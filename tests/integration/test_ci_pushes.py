@@ -8,6 +8,7 @@ import pytest
 from places import SHIP, Clone, Place
 
 from stepwell.ci.pushes import Pushes
+from stepwell.errors import Invalid
 from stepwell.repos.push import NO_COMMIT, RefUpdate
 
 
@@ -172,3 +173,33 @@ def test_the_same_files_are_described_once(clone: Clone, monkeypatch: pytest.Mon
     declarations._known.clear()
     clone.commit_files({"a": "2"})
     assert "run #3" in clone.push()[0]
+
+
+def test_a_huge_message_and_more_paths_than_can_be_listed_start_a_run_all_the_same(clone: Clone) -> None:
+    clone.pipeline(SHIP.replace('"release/*")', 'paths=["no/such/**"])'))
+    clone.commit_files({f"{'d' * 200}/{n}": "" for n in range(2100)}, "subject\n\n" + "x" * 100_000)
+    assert "run #1" in clone.push()[0]
+    view = clone.place.services.runs.by_number(clone.place.admin(), "acme", "api", 1)
+    assert view.event["changed"] is None
+    assert len(view.event["message"]) == 10_000
+
+
+def test_a_push_that_cannot_start_its_run_says_why_and_is_not_tried_for_ever(
+    clone: Clone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise Invalid("params and metadata is 2000000 bytes of JSON.")
+
+    clone.pipeline()
+    monkeypatch.setattr(clone.place.services.pushes._launcher, "start", refuse)
+    assert clone.push() == ["stepwell: params and metadata is 2000000 bytes of JSON."]
+    monkeypatch.undo()
+    clone.place.services.pushes.reconcile(0)
+    assert clone.runs() == []
+
+
+def test_a_ref_that_is_not_utf8_is_refused(clone: Clone) -> None:
+    clone.pipeline()
+    clone.push()
+    update = RefUpdate(NO_COMMIT, clone.git("rev-parse", "HEAD"), "refs/heads/\udcff")
+    assert "not UTF-8" in str(clone.refusal(update, clone.place.admin()))

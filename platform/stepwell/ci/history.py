@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import Column, Float, Integer, MetaData, String, Table, and_, func, or_, select
 from sqlalchemy.sql import Select
 
+from stepwell.ci.events import paths_of
 from stepwell.ci.views import RunSummary, WaitingView
 from stepwell.engine.entries import Entry
 from stepwell.engine.fold import RunState
@@ -130,7 +131,7 @@ class History:
             changes = self._repositories.reader(repository.id).changed_paths(found[0].sha, sha)
         except NotFound:  # the passed commit was forced away
             return {"before": None, "changed": None}
-        return {"before": found[0].sha, "changed": list(changes.paths) if changes.complete else None}
+        return {"before": found[0].sha, "changed": paths_of(changes)}
 
     @staticmethod
     def _of(actor: Actor) -> Select[Any]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from stepwell.ci import inputs, triggers
 from stepwell.ci.declarations import DeclarationCache
+from stepwell.ci.events import message_of
 from stepwell.ci.history import History
 from stepwell.ci.launch import Cause, Launcher, Program, id_of, new_id
 from stepwell.engine.specs import RunRef
@@ -60,7 +61,7 @@ class Starter:
             "branch": branch or None,
             "tag": tag or None,
             "actor": actor.name,
-            "message": commit.message,
+            "message": message_of(commit),
             "inputs": inputs.checked(form, wish.inputs, "input"),
             **self._history.changed_since_passed(row, found.name, branch, sha),
         }

@@ -15,10 +15,11 @@ from dataclasses import dataclass
 
 from stepwell.ci import triggers
 from stepwell.ci.declarations import DeclarationCache, Declarations
+from stepwell.ci.events import message_of, paths_of
 from stepwell.ci.intents import Intents
 from stepwell.ci.launch import Cause, Launcher, Program, id_of
 from stepwell.engine.specs import RunRef
-from stepwell.errors import NotFound, TryLater, Unavailable
+from stepwell.errors import NotFound, StepwellError, TryLater, Unavailable
 from stepwell.repos.objects import CommitInfo
 from stepwell.repos.push import NO_COMMIT, PushContext, RefUpdate
 from stepwell.repos.reader import Reader
@@ -41,8 +42,7 @@ class Pushed:
     repository: Repository
     update: RefUpdate
     commit: CommitInfo
-    before: str | None  # commit to compare with; None: there is none
-    changed: tuple[str, ...] | None  # None: too many to list
+    changed: list[str] | None  # None: too many to list
 
 
 class Pushes:
@@ -82,6 +82,8 @@ class Pushes:
         actor: Actor = context.actor
         actor.require("write", row.tenant, row.name)
         for update in updates:
+            if not _readable(update.ref):
+                return "The name of a ref is not UTF-8. Rename the branch or tag."
             if update.branch is None and update.tag is None and not update.ref.startswith("refs/notes/"):
                 return f"Ref '{update.ref}' is not a branch, a tag or a note. Push to refs/heads/ or refs/tags/."
             if not actor.may("manage", row.tenant, row.name) and (why := self._protected(context, row, update)):
@@ -159,6 +161,8 @@ class Pushes:
             lines = [] if pushed is None else self._start(pushed)
         except (TryLater, Unavailable) as error:
             return [f"{_PREFIX}{error}", f"{_PREFIX}the push is kept; its runs start as soon as that is mended"]
+        except StepwellError as error:  # of this push alone: trying again would not help
+            pushed, lines = None, [str(error)]
         with self._lock:
             self._dealt.append((intent, pushed))
         self.dealt_with()
@@ -172,8 +176,8 @@ class Pushes:
             return None  # a tag of something that is no commit
         update = RefUpdate(intent.old, intent.new, intent.ref)
         before = _before(reader, update, sha)
-        found = reader.changed_paths(before, sha)
-        return Pushed(intent, row, update, reader.commit(sha), before, found.paths if found.complete else None)
+        changed = paths_of(reader.changed_paths(before, sha))
+        return Pushed(intent, row, update, reader.commit(sha), changed)
 
     def _start(self, pushed: Pushed) -> list[str]:
         row, commit = pushed.repository, pushed.commit
@@ -217,6 +221,13 @@ def _starts(update: RefUpdate) -> bool:
     return not update.deleted and (update.branch is not None or update.tag is not None)
 
 
+def _readable(ref: str) -> bool:
+    try:
+        return bool(ref.encode())
+    except UnicodeEncodeError:
+        return False
+
+
 def _before(reader: Reader, update: RefUpdate, sha: str) -> str | None:
     """Return the commit to compare with: the ref's old one, for a new branch where it left the default branch."""
     if not update.created:
@@ -236,8 +247,8 @@ def _cause(pushed: Pushed, pipeline: str) -> Cause:
         "branch": branch or None,
         "tag": tag or None,
         "actor": intent.actor,
-        "message": pushed.commit.message,
-        "changed": None if pushed.changed is None else list(pushed.changed),
+        "message": message_of(pushed.commit),
+        "changed": pushed.changed,
     }
     id = id_of("push", intent.push, intent.ref, pipeline)
     more = {"push": intent.push, "person": intent.person}

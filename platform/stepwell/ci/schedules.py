@@ -17,6 +17,7 @@ from sqlmodel.sql.expression import SelectOfScalar
 from stepwell.ci import triggers
 from stepwell.ci.crontab import next_after
 from stepwell.ci.declarations import DeclarationCache
+from stepwell.ci.events import message_of
 from stepwell.ci.history import History
 from stepwell.ci.launch import Cause, Launcher, Program, id_of
 from stepwell.errors import StepwellError
@@ -166,7 +167,7 @@ class Schedules:
             "sha": program.commit.sha,
             "before": None,
             "branch": branch,
-            "message": program.commit.message,
+            "message": message_of(program.commit),
             **self._history.changed_since_passed(program.repository, program.pipeline, branch, program.commit.sha),
         }
         more = {"schedule": key[2], "timezone": key[3], "due": moment}
