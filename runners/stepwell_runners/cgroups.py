@@ -11,6 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 _CONTROLLERS = ("memory", "pids")
+_ours: set[str] = set()  # names in use by this process
+
+
+def _next_name() -> str:
+    name = f"stepwell-{os.getpid()}-{len(_ours)}"
+    _ours.add(name)
+    return name
 
 
 @dataclass(frozen=True)
@@ -55,7 +62,7 @@ class Cgroups:
     version: int = 0
     parents: dict[str, Path] = field(default_factory=dict)
     problem: str = ""
-    _name: str = field(default_factory=lambda: f"stepwell-{os.getpid()}")
+    _name: str = field(default_factory=_next_name)
 
     @classmethod
     def find(cls, root: Path = Path("/sys/fs/cgroup"), process: Path = Path("/proc/self")) -> "Cgroups":
@@ -103,8 +110,9 @@ class Cgroups:
         """Remove what servers that are gone have left."""
         for parent in set(self.parents.values()):
             for old in parent.glob("stepwell-*"):
-                pid = old.name.removeprefix("stepwell-")
-                if pid.isdigit() and (int(pid) == os.getpid() or not Path(f"/proc/{pid}").exists()):
+                pid = old.name.split("-")[1]
+                gone = pid == str(os.getpid()) or not Path(f"/proc/{pid}").exists()
+                if gone and old.name not in _ours:
                     _remove_tree(old)
 
     def close(self) -> None:

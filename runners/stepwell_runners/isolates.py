@@ -16,6 +16,7 @@ import socket
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -247,7 +248,11 @@ class ZygoteIsolates:
                     for tree in trees:
                         stack.callback(os.close, tree)
                     descriptors += trees
-                return await self._boot(zygotes, order, descriptors, network)
+                try:
+                    return await self._boot(zygotes, order, descriptors, network)
+                except Gone:  # the zygote was killed meanwhile; the next one may do it
+                    again = replace(order, id=next(self._ids))
+                    return await self._boot(zygotes, again, descriptors, network)
             except Refused as refused:
                 if refused.number in _SCARCE:
                     raise TryLater(f"This host has no room for another isolate: {refused}.", 1.0) from refused
@@ -265,7 +270,7 @@ class ZygoteIsolates:
             descriptors = [theirs.fileno()]  # a trial: its output goes nowhere
         isolate: Isolate | None = None
         try:
-            with theirs:
+            with theirs, zygote.reserved():  # chosen on this very turn of the loop
                 isolate = await self._fork(zygote, order, ours, [theirs.fileno(), *descriptors])
             await self._settle(isolate, network)
             return isolate

@@ -1,13 +1,13 @@
 """Where this host gets Python packages from, as pip is configured: an index may be at a private address or a mirror."""
 
 import configparser
+import importlib
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
-_PUBLIC = ("https://pypi.org/simple", "https://files.pythonhosted.org")
 _NAMES = ("index-url", "extra-index-url")
 _SECTIONS = ("global", "install", "download")
 
@@ -16,8 +16,18 @@ def hosts(environment: Mapping[str, str] | None = None, files: Iterable[Path] | 
     """host:port of every index: the public one, and those of pip's variables and configuration files."""
     environment = os.environ if environment is None else environment
     files = tuple(_configuration(environment)) if files is None else files
-    addresses = [*_PUBLIC, *_of_variables(environment), *(address for file in files for address in _of_file(file))]
+    addresses = [*_of_pip(), *_of_variables(environment), *(address for file in files for address in _of_file(file))]
     return frozenset(name for address in addresses if (name := _host(address)) is not None)
+
+
+def _of_pip() -> Iterator[str]:
+    """What pip uses when nothing is configured, as pip itself has it."""
+    try:
+        public = importlib.import_module("pip._internal.models.index").PyPI
+    except (ImportError, AttributeError):
+        return  # no pip beside us, or one that has moved it: then only what is configured
+    yield public.simple_url
+    yield f"https://{public.file_storage_domain}"
 
 
 def _of_variables(environment: Mapping[str, str]) -> Iterator[str]:

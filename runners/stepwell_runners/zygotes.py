@@ -7,7 +7,8 @@ The old one lives on until its last isolate is gone. One that dies takes its iso
 import asyncio
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
@@ -41,12 +42,19 @@ class Zygote:
     async def boot(self, order: Order, descriptors: Sequence[int]) -> tuple[int, int]:
         """Fork an isolate: (pid, pidfd)."""
         self.booted += 1
+        reply, received = await self.link.request(order.id, asdict(order), descriptors)
+        return reply["pid"], received[0]
+
+    @contextmanager
+    def reserved(self) -> Iterator[None]:
+        """Keep it alive, retired or not, from the moment it was chosen until its isolate is registered."""
         self.pending += 1
         try:
-            reply, received = await self.link.request(order.id, asdict(order), descriptors)
+            yield
         finally:
             self.pending -= 1
-        return reply["pid"], received[0]
+            if self.retired:
+                self.retire()
 
     def adopt(self, identity: int, isolate: Isolate) -> None:
         """Tell this isolate when it ends."""

@@ -3,6 +3,8 @@
 import asyncio
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from walled import execute, isolates, python, run
 
 from stepwell.engine.seams import Code, IsolateSpec
 from stepwell.errors import Unavailable
+from stepwell_runners.cgroups import Cgroups
 from stepwell_runners.isolates import ZygoteIsolates
 from stepwell_runners.spec import CommandSpec, Directory, Egress
 
@@ -141,6 +144,28 @@ async def test_isolates_of_a_dead_zygote_are_lost_and_the_next_one_boots(tmp_pat
     isolate.sock.close()
     os.close(command.output)
     await where.stop()
+
+
+async def test_killed_server_takes_its_isolates_along_and_leaves_no_cgroup_to_the_next(tmp_path: Path) -> None:
+    script = Path(__file__).parents[1] / "support" / "killed_server.py"
+    paths = os.pathsep.join([str(script.parent), *filter(None, sys.path)])
+    server = subprocess.Popen(
+        [sys.executable, str(script), str(tmp_path)], stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": paths}
+    )
+    assert server.stdout is not None
+    pids = [int(word) for word in server.stdout.readline().split()]
+    zygote = _parent(pids[0])
+    server.kill()
+    server.wait()
+    server.stdout.close()
+    for _ in range(500):
+        if all(_state(pid) in ("gone", "Z") for pid in (zygote, *pids)):
+            break
+        await asyncio.sleep(0.01)
+    assert [_state(pid) in ("gone", "Z") for pid in (zygote, *pids)] == [True] * 3
+    found = Cgroups.find()
+    assert not any(path for parent in found.parents.values() for path in parent.glob(f"stepwell-{server.pid}-*"))
+    found.close()
 
 
 async def test_stop_kills_what_runs_and_refuses_afterwards(tmp_path: Path) -> None:

@@ -55,3 +55,18 @@ def test_out_of_memory_is_read_from_either_version(tmp_path: Path) -> None:
     (tmp_path / "memory.events").unlink()
     (tmp_path / "memory.oom_control").write_text("oom_kill_disable 0\nunder_oom 0\noom_kill 1\n")
     assert group.out_of_memory()
+
+
+def test_what_a_dead_server_left_is_swept_and_what_lives_is_not(tmp_path: Path) -> None:
+    for controller in ("memory", "pids"):
+        (tmp_path / controller / "own").mkdir(parents=True)
+    process = _process(tmp_path, "8:pids:/own\n4:memory:/own\n")
+    first = Cgroups.find(tmp_path, process)
+    dead, alive = tmp_path / "memory/own/stepwell-4194305-0/i1", tmp_path / "memory/own/stepwell-1-0"
+    dead.mkdir(parents=True)
+    alive.mkdir()
+    second = Cgroups.find(tmp_path, process)
+    assert not dead.parent.exists()
+    assert alive.exists()
+    assert first.make(1, 1, 1) is not None
+    assert second.make(1, 1, 1) is not None
