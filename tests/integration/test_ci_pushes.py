@@ -133,6 +133,15 @@ def test_a_fresh_intent_is_left_to_its_own_push(clone: Clone) -> None:
     assert clone.runs() == []
 
 
+def test_a_push_whose_refs_move_late_still_starts_its_runs(clone: Clone) -> None:
+    clone.pipeline()
+    context, update = clone.context(), clone.update()
+    clone.permit(context, [update])
+    clone.place.services.pushes.reconcile(0)
+    clone.move(update)
+    assert "run #1" in asyncio.run(clone.place.services.pushes.post_receive(context, [update]))[0]
+
+
 def test_a_developer_may_not_rewrite_or_delete_a_protected_branch(clone: Clone) -> None:
     ann = clone.place.person("ann", "developer")
     clone.pipeline()

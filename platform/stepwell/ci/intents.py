@@ -42,8 +42,8 @@ class Intents:
                 session.add(row)
 
     def of_push(self, push: str) -> list[PushIntent]:
-        """Return the open intents of one push."""
-        query = select(PushIntent).where(PushIntent.push == push, PushIntent.state == "open")
+        """Return the intents of one push that are not done; dropped ones too: its refs may have moved since."""
+        query = select(PushIntent).where(PushIntent.push == push, PushIntent.state != "done")
         return self._found(query)
 
     def open(self, older_than_seconds: float) -> list[PushIntent]:
@@ -68,7 +68,7 @@ class Intents:
         with self._store.write() as session:
             for intent in intents:
                 row = session.get(PushIntent, intent.id)
-                if row is not None and row.state == "open":
+                if row is not None and row.state != "done":
                     row.state, row.resolved_at = state, self._now()
 
     def _found(self, query: SelectOfScalar[PushIntent]) -> list[PushIntent]:
