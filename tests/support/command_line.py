@@ -13,6 +13,8 @@ from typing import Any
 BIN = Path(sys.executable).parent
 ENDS_WITHIN_SECONDS = 110
 
+Done = subprocess.CompletedProcess[str]
+
 
 @dataclass(frozen=True)
 class Terminal:
@@ -27,10 +29,11 @@ class Terminal:
         kept = {name: value for name, value in os.environ.items() if name.startswith(("PIP_", "SSL_"))}
         return {
             **kept, "HOME": str(self.home), "PATH": f"{BIN}:{os.environ['PATH']}", "LANG": "C.UTF-8",
-            "GIT_TERMINAL_PROMPT": "0", "GIT_CONFIG_NOSYSTEM": "1", "STEPWELL_STATE": str(self.home / "state"), **self.more,
+            "GIT_TERMINAL_PROMPT": "0", "GIT_CONFIG_NOSYSTEM": "1", "STEPWELL_STATE": str(self.home / "state"),
+            **self.more,
         }  # fmt: skip
 
-    def run(self, *argv: str, cwd: Path | None = None, input: str | None = None) -> subprocess.CompletedProcess[str]:
+    def run(self, *argv: str, cwd: Path | None = None, input: str | None = None) -> Done:
         """Run a program to its end, with nobody at the keyboard."""
         stdin: dict[str, Any] = {"stdin": subprocess.DEVNULL} if input is None else {"input": input}
         return subprocess.run(
@@ -38,9 +41,7 @@ class Terminal:
             timeout=ENDS_WITHIN_SECONDS, **stdin,
         )  # fmt: skip
 
-    def stepwell(
-        self, *argv: str, cwd: Path | None = None, input: str | None = None
-    ) -> subprocess.CompletedProcess[str]:
+    def stepwell(self, *argv: str, cwd: Path | None = None, input: str | None = None) -> Done:
         """Run a command of Stepwell's."""
         return self.run(str(BIN / "stepwell"), *argv, cwd=cwd, input=input)
 

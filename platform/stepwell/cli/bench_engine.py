@@ -6,11 +6,13 @@ The isolates must have been started on the running loop.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from stepwell.cli.bench import Sample
 from stepwell.engine.engine import Engine
 from stepwell.engine.entries import Entry
 from stepwell.engine.fold import RunState
@@ -185,3 +187,33 @@ async def event_to_step_ms(isolates: Isolates, path: Path, samples: int = 20, en
             found.append((await step - begun) * 1000)
             await left
     return found[1:]
+
+
+_Measure = Callable[[Isolates, Path], Awaitable[list[float]]]
+
+
+def _sample(measure: _Measure, unit: str) -> Callable[[], Sample]:
+    """Give the measurement isolates of this host and a directory on its disk."""
+
+    async def measured() -> list[float]:
+        from stepwell_runners.isolates import ZygoteIsolates
+
+        with TemporaryDirectory(prefix="stepwell-bench-") as directory:
+            isolates = ZygoteIsolates(Path(directory), Path)
+            await isolates.start()
+            try:
+                return await measure(isolates, Path(directory))
+            finally:
+                await isolates.stop()
+
+    return lambda: Sample(tuple(asyncio.run(measured())), unit)
+
+
+MEASURES: Mapping[str, Callable[[], Sample]] = {
+    "start_to_first_step_ms": _sample(start_to_first_step_ms, "ms"),
+    "sequential_steps_per_s": _sample(sequential_steps_per_s, "steps/s"),
+    "concurrent_steps_per_s": _sample(concurrent_steps_per_s, "steps/s"),
+    "concurrent_steps_ready_per_s": _sample(concurrent_steps_ready_per_s, "steps/s"),
+    "event_to_step_ms": _sample(event_to_step_ms, "ms"),
+    "event_to_step_10000_ms": _sample(partial(event_to_step_ms, samples=5, entries=10_000), "ms"),
+}

@@ -2,8 +2,10 @@
 
 import tempfile
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from stepwell.cli.bench import Sample
 from stepwell.repos.forks import create_fork, remove_fork
 from stepwell.repos.process import run_git
 from stepwell.repos.repositories import Repositories
@@ -35,3 +37,6 @@ def _one(origin: Path, fork: Path, commit: str) -> float:
     taken = (time.perf_counter() - started) * 1000
     remove_fork(fork)
     return taken
+
+
+MEASURES: Mapping[str, Callable[[], Sample]] = {"git_fork_ms": lambda: Sample(tuple(fork_ms()), "ms")}

@@ -237,8 +237,9 @@ class WebThread:
         from stepwell_web.app import create_app
 
         self._app = create_app(self._rooms.services, banner=self._rooms.wall)
+        # Never uvloop: it closes a pipe's descriptor twice, and the second one may be the engine's by then.
         config = uvicorn.Config(
-            self._app, log_level="warning", access_log=False,
+            self._app, loop="asyncio", log_level="warning", access_log=False,
             server_header=False, timeout_graceful_shutdown=2, timeout_keep_alive=30,
         )  # fmt: skip
         self._server = uvicorn.Server(config)

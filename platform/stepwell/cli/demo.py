@@ -3,9 +3,7 @@
 A run of the demo is one `Story`: it pushes, follows, waits at the approval, and says what it saw.
 """
 
-import os
 import shutil
-import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
@@ -16,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from stepwell.cli.git_client import GitClient
 from stepwell.cli.screen import JsonFlag, duration, end_with, err, say, show_json
 from stepwell.errors import Conflict, Invalid, Unavailable
 
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 
 EXAMPLE = "python-service"
 TENANT = "home"
-PUSH_SECONDS = 120
 APPEAR_SECONDS = 30  # a slow import of the pipelines lets the push return before the run exists
 
 
@@ -140,31 +138,16 @@ class Story:
     def _push(self, folder: Path) -> str:
         url = f"{self.server.rooms.settings.base_url}/{TENANT}/{EXAMPLE}.git"
         say(f"$ git push {url} main", "bold")
-        self._git(folder.parent, "clone", "--quiet", url, str(folder))
+        git = GitClient(self.server.rooms.settings.base_url, self.client.login.token)
+        git.run(folder.parent, "clone", "--quiet", url, str(folder))
         shutil.copytree(example(EXAMPLE), folder, dirs_exist_ok=True)
-        self._git(folder, "add", "--all")
-        self._git(folder, "commit", "--quiet", "--allow-empty", "-m", "Shorten links")
-        self._git(folder, "branch", "-M", "main")
+        git.run(folder, "add", "--all")
+        git.run(folder, "commit", "--quiet", "--allow-empty", "-m", "Shorten links")
+        git.run(folder, "branch", "-M", "main")
         self.push_start = time.monotonic()
-        self._git(folder, "push", url, "main", shown=True)
+        git.run(folder, "push", url, "main", shown=True)
         self.push_done = time.monotonic()
-        return self._git(folder, "rev-parse", "HEAD").strip()
-
-    def _git(self, folder: Path, *arguments: str, shown: bool = False) -> str:
-        """Run the real git client; the token travels in its environment, where no other user sees it."""
-        environment = (
-            os.environ | _identity() | _credentials(self.server.rooms.settings.base_url, self.client.login.token)
-        )
-        try:
-            done = subprocess.run(
-                ["git", *arguments], cwd=folder, env=environment, timeout=PUSH_SECONDS, check=False,
-                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=None if shown else subprocess.PIPE, text=True,
-            )  # fmt: skip
-        except FileNotFoundError as error:
-            raise Unavailable("Program 'git' was not found on PATH. Install git; the demo pushes with it.") from error
-        if done.returncode != 0:
-            raise Invalid(f"git {arguments[0]} ended with exit code {done.returncode}: {(done.stderr or '').strip()}")
-        return done.stdout
+        return git.run(folder, "rev-parse", "HEAD").strip()
 
     def _run_of(self, sha: str) -> dict[str, Any]:
         until = time.monotonic() + APPEAR_SECONDS
@@ -216,25 +199,6 @@ def _stay(server: "Server") -> None:
             server.check()
     except KeyboardInterrupt:
         return
-
-
-def _identity() -> dict[str, str]:
-    roles = ("AUTHOR", "COMMITTER")
-    return {f"GIT_{role}_NAME": "Stepwell demo" for role in roles} | {
-        f"GIT_{role}_EMAIL": "demo@localhost" for role in roles
-    }
-
-
-def _credentials(url: str, token: str) -> dict[str, str]:
-    helper = '!f() { test "$1" = get && echo username=demo && echo "password=$STEPWELL_DEMO_TOKEN"; }; f'
-    return {
-        "GIT_TERMINAL_PROMPT": "0",
-        "STEPWELL_DEMO_TOKEN": token,
-        "GIT_CONFIG_COUNT": "3",
-        "GIT_CONFIG_KEY_0": f"credential.{url}.helper", "GIT_CONFIG_VALUE_0": "",
-        "GIT_CONFIG_KEY_1": f"credential.{url}.helper", "GIT_CONFIG_VALUE_1": helper,
-        "GIT_CONFIG_KEY_2": "init.defaultBranch", "GIT_CONFIG_VALUE_2": "main",
-    }  # fmt: skip
 
 
 def example(name: str) -> Path:

@@ -1,0 +1,112 @@
+"""What people wait for: from a push of the real git client over HTTP to a step's first output and the run's end."""
+
+import tempfile
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stepwell.cli.bench import Sample
+from stepwell.cli.git_client import GitClient
+from stepwell.errors import Unavailable
+
+if TYPE_CHECKING:
+    from stepwell.cli.compose import Server
+
+SAMPLES = 20
+WAIT_SECONDS = 30
+ONE = 'await step.run("one", "echo here")'
+THREE = 'await gather(*(step.run(name, "echo here") for name in ("one", "two", "three")))'
+_PIPELINE = """
+from asyncio import gather
+from stepwell import Pipeline, push
+
+class Measured(Pipeline):
+    on = [push()]
+    async def run(self, event, step):
+        {steps}
+"""
+
+
+@dataclass(frozen=True)
+class Push:
+    """Moments of one push, on the monotonic clock."""
+
+    start: float
+    done: float
+    first_output: float
+    ended: float
+
+
+class _Watch:
+    """Notes when each run put out its first byte and when it ended."""
+
+    def __init__(self) -> None:
+        self.news = threading.Condition()
+        self.first_output: dict[str, float] = {}
+        self.ended: dict[str, float] = {}
+        self.number: dict[int, str] = defaultdict(str)
+
+    def grown(self, grown: Any) -> None:
+        with self.news:
+            if grown.key:
+                self.first_output.setdefault(grown.run, time.monotonic())
+
+    def entry(self, entry: Any, state: Any) -> None:
+        if getattr(entry, "type", "") != "ended":
+            return
+        with self.news:
+            self.ended[entry.run] = time.monotonic()
+            self.number[state.number] = entry.run
+            self.news.notify_all()
+
+    def wait(self, number: int) -> str:
+        with self.news:
+            if not self.news.wait_for(lambda: number in self.number, WAIT_SECONDS):
+                raise Unavailable(f"Run #{number} did not end within {WAIT_SECONDS} s. Measure on a quiet machine.")
+            return self.number[number]
+
+
+def pushes(steps: str, samples: int = SAMPLES) -> list[Push]:
+    """Push again and again to a warm server, one push at a time; the first two warm up."""
+    from stepwell.cli.compose import HOME, Server, settings_with
+
+    with tempfile.TemporaryDirectory(prefix="stepwell-bench-") as moment:
+        folder = Path(moment) / "work"
+        (folder / ".stepwell").mkdir(parents=True)
+        (folder / ".stepwell" / "pipeline.py").write_text(_PIPELINE.format(steps=steps))
+        with Server.start(settings_with(state=Path(moment) / "state")) as server:
+            services = server.rooms.services
+            services.catalog.create(server.rooms.admin(), HOME, "bench")
+            token = server.rooms.token("bench", scopes=("read", "write"), days=1)
+            git = GitClient(server.rooms.settings.base_url, token)
+            git.run(folder, "init", "--quiet")
+            git.run(folder, "add", ".")
+            watch = _Watch()
+            services.logs.follow(watch.grown)
+            services.engine.subscribe(watch.entry)
+            return [_push(server, git, folder, watch, number) for number in range(1, samples + 3)][2:]
+
+
+def _push(server: "Server", git: GitClient, folder: Path, watch: _Watch, number: int) -> Push:
+    git.run(folder, "commit", "--quiet", "--allow-empty", "-m", f"Push {number}")
+    start = time.monotonic()
+    git.run(folder, "push", "--quiet", f"{server.rooms.settings.base_url}/home/bench.git", "HEAD:main")
+    done = time.monotonic()
+    run = watch.wait(number)
+    return Push(start, done, watch.first_output[run], watch.ended[run])
+
+
+def _sample(steps: str, measure: Callable[[Push], float]) -> Callable[[], Sample]:
+    # What has come before git ended, nobody waited for.
+    return lambda: Sample(tuple(max(0.0, measure(push)) * 1000 for push in pushes(steps)), "ms")
+
+
+MEASURES: Mapping[str, Callable[[], Sample]] = {
+    "push_start_to_first_output_ms": _sample(ONE, lambda push: push.first_output - push.start),
+    "push_done_to_first_output_ms": _sample(ONE, lambda push: push.first_output - push.done),
+    "three_steps_ms": _sample(THREE, lambda push: push.ended - push.done),
+}

@@ -1,0 +1,223 @@
+"""Every command of the command line against a real server, as a person and as a program use it."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from command_line import Terminal
+
+SHIP = """
+from stepwell import Pipeline, manual, push
+
+class Ship(Pipeline):
+    on = [push(), manual(target=["staging", "production"])]
+    async def run(self, event, step):
+        await step.run("build", "echo built for $TARGET", env={"TARGET": event.inputs.get("target", "nobody")})
+        approval = await step.approval("Ship it?", environment="production")
+        await step.run("deploy", "echo deploying with ${#DEPLOY_KEY} characters; echo by " + approval.by,
+                       environment="production", secrets=["DEPLOY_KEY"])
+"""
+COUNT = """
+from stepwell import Pipeline, manual
+
+class Count(Pipeline):
+    on = [manual(number=3)]
+    async def run(self, event, step):
+        await step.run("count", f"cat dirty.txt; test -e ignored.txt && echo leaked; seq {event.inputs['number']}")
+        return await step.run("end", "exit 3", check=False)
+
+class Fail(Pipeline):
+    on = [manual()]
+    async def run(self, event, step):
+        await step.run("fail", "echo going down; exit 7")
+
+class Ask(Pipeline):
+    on = [manual()]
+    async def run(self, event, step):
+        await step.approval("Sure?")
+        await step.run("use", "echo used ${#TOKEN}", secrets=["TOKEN"])
+"""
+
+
+@pytest.fixture(scope="module")
+def person(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Terminal]:
+    terminal = Terminal(tmp_path_factory.mktemp("person"))
+    with terminal.server():
+        yield terminal
+
+
+@pytest.fixture(scope="module")
+def project(person: Terminal) -> Path:
+    """A repository with a run that waits."""
+    folder = person.home / "shop"
+    (folder / ".stepwell").mkdir(parents=True)
+    (folder / ".stepwell" / "pipeline.py").write_text(SHIP)
+    person.json("init", cwd=folder)
+    person.stepwell("secret", "set", "DEPLOY_KEY", "--environment", "production", cwd=folder, input="four\n")
+    for line in (["add", "."], ["commit", "-q", "-m", "Ship"], ["push", "-q"]):
+        done = person.run("git", *line, cwd=folder)
+        assert done.returncode == 0, done.stderr
+    return folder
+
+
+def _wait(person: Terminal, project: Path, number: str, code: int = 5) -> None:
+    """Follow the run until it waits (5), or ends otherwise."""
+    done = person.stepwell("logs", number, "--follow", cwd=project)
+    assert done.returncode == code, done.stdout + done.stderr
+
+
+def test_run_is_followed_approved_and_passes(person: Terminal, project: Path) -> None:
+    _wait(person, project, "1")
+    assert [(run["number"], run["state"]) for run in person.json("runs", "--state", "waiting", cwd=project)] == [
+        (1, "waiting")
+    ]
+    said = person.json("approve", "1", "-m", "go", cwd=project)
+    assert (said["step"], said["verdict"]) == ("Ship it?#1", "approved")
+    _wait(person, project, "1", code=0)
+    told = person.json("logs", "home/shop#1", "--step", "deploy")
+    assert told["logs"]["deploy#1"] == "deploying with 4 characters\nby admin\n"
+    again = person.stepwell("approve", "1", cwd=project)
+    assert again.returncode == 2
+    assert "passed and waits for no approval" in again.stderr
+
+
+def test_rejected_and_cancelled_runs_end_with_their_own_codes(person: Terminal, project: Path) -> None:
+    for number, verb, code in (("2", "reject", 1), ("3", "cancel", 3)):
+        person.run("git", "commit", "-q", "--allow-empty", "-m", verb, cwd=project)
+        pushed = person.run("git", "push", cwd=project)
+        assert f"run #{number} Ship" in pushed.stderr, pushed.stderr
+        _wait(person, project, number)
+        assert person.stepwell(verb, number, cwd=project).returncode == 0
+        _wait(person, project, number, code=code)
+    done = person.stepwell("cancel", "3", cwd=project)
+    assert (done.returncode, "cancelled already" in done.stderr) == (2, True)
+
+
+def test_secrets_are_listed_by_name_and_deleted(person: Terminal, project: Path) -> None:
+    person.json("secret", "set", "OTHER", cwd=project, input="value")
+    listed = person.json("secret", "list", cwd=project)
+    assert {(one["name"], one["environment"]) for one in listed} == {("DEPLOY_KEY", "production"), ("OTHER", "")}
+    assert "value" not in json.dumps(listed)
+    person.json("secret", "delete", "OTHER", cwd=project)
+    assert {one["name"] for one in person.json("secret", "list", cwd=project)} == {"DEPLOY_KEY"}
+    empty = person.stepwell("secret", "set", "OTHER", cwd=project, input="")
+    assert (empty.returncode, "No value for OTHER" in empty.stderr) == (2, True)
+
+
+def test_token_signs_another_machine_in_until_it_is_revoked(person: Terminal, project: Path, tmp_path: Path) -> None:
+    made = person.json("token", "create", "laptop", "--scope", "read", cwd=project)
+    url = json.loads((person.home / ".config/stepwell/servers.json").read_text())["default"]
+    laptop = Terminal(tmp_path)
+    assert laptop.json("login", f"{url}/home/shop", input=made["secret"] + "\n")["name"] == "admin"
+    assert [one["name"] for one in laptop.json("repo", "list")] == ["shop"]
+    denied = laptop.stepwell("repo", "create", "home/other")
+    assert denied.returncode == 2
+    assert "Traceback" not in denied.stderr
+    person.json("token", "revoke", made["token"]["id"], cwd=project)
+    assert made["token"]["id"] not in {one["id"] for one in person.json("token", "list", cwd=project)}
+    refused = laptop.stepwell("repo", "list")
+    assert (refused.returncode, "stepwell login" in refused.stderr) == (2, True)
+
+
+def test_repository_is_created_once(person: Terminal, project: Path) -> None:
+    assert person.json("repo", "create", "tools", "--description", "Tools", cwd=project)["full_name"] == "home/tools"
+    again = person.stepwell("repo", "create", "home/tools", cwd=project)
+    assert again.returncode == 2
+    for wrong in ("home/..", "a/b/c"):
+        assert person.stepwell("repo", "create", wrong, cwd=project).returncode == 2
+
+
+def test_signin_prints_a_link_of_the_running_server(person: Terminal, project: Path) -> None:
+    url = json.loads((person.home / ".config/stepwell/servers.json").read_text())["default"]
+    assert person.stepwell("signin").stdout.startswith(f"{url}/signin?code=")
+
+
+def test_second_server_on_the_state_is_refused(person: Terminal, project: Path) -> None:
+    done = person.stepwell("up")
+    assert done.returncode == 2
+    assert "Another server" in done.stderr and "STEPWELL_STATE" in done.stderr
+
+
+def test_unknown_server_run_and_figure_have_a_message_and_no_traceback(
+    person: Terminal, project: Path, tmp_path: Path
+) -> None:
+    for done, words in (
+        (Terminal(tmp_path).stepwell("runs"), "stepwell up"),
+        (person.stepwell("runs", cwd=person.home), "--repo acme/api"),
+        (person.stepwell("logs", "99", cwd=project), "no run #99"),
+        (person.stepwell("bench", "speed"), "no figure 'speed'"),
+        (person.stepwell("check", cwd=tmp_path), "stepwell init"),
+        (person.stepwell("login", "http://127.0.0.1:1", input="sw_x\n"), "No Stepwell answers"),
+    ):
+        assert done.returncode == 2, done.stdout
+        assert words in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_doctor_names_what_it_looked_at(person: Terminal) -> None:
+    done = person.stepwell("doctor", "--json")
+    found = {one["name"]: one for one in json.loads(done.stdout)}
+    assert {"python", "git", "state", "wall", "docker"} <= set(found)
+    assert all(one["ok"] or one["remedy"] for one in found.values())
+    assert done.returncode == (0 if all(one["ok"] for one in found.values() if one["needed"]) else 1)
+
+
+def test_every_figure_has_a_name(person: Terminal) -> None:
+    assert "isolate_boot_ms" in person.json("bench", "--list")
+
+
+@pytest.fixture
+def dirty(tmp_path: Path) -> tuple[Terminal, Path]:
+    """A working tree with a commit, a change on top, and an ignored file; no server anywhere."""
+    person, folder = Terminal(tmp_path), tmp_path / "tree"
+    (folder / ".stepwell").mkdir(parents=True)
+    (folder / ".stepwell" / "pipeline.py").write_text(COUNT)
+    (folder / ".gitignore").write_text("ignored.txt\n")
+    (folder / "ignored.txt").write_text("secret")
+    (folder / "dirty.txt").write_text("clean\n")
+    who = ["-c", "user.name=Author", "-c", "user.email=author@example.org"]
+    for line in (["init", "-q"], ["add", "."], [*who, "commit", "-q", "-m", "First"]):
+        assert person.run("git", *line, cwd=folder).returncode == 0
+    (folder / "dirty.txt").write_text("dirty\n")
+    return person, folder
+
+
+def test_run_plays_the_files_as_they_are_and_leaves_the_tree_alone(dirty: tuple[Terminal, Path]) -> None:
+    person, folder = dirty
+    before = person.run("git", "status", "--porcelain=v2", "--branch", cwd=folder).stdout
+    done = person.stepwell("run", "Count", "--input", "number=2", cwd=folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = [line.partition(" │ ")[2].strip() for line in done.stdout.splitlines()]
+    assert lines[1:4] == ["dirty", "1", "2"]
+    assert "leaked" not in lines
+    assert person.run("git", "status", "--porcelain=v2", "--branch", cwd=folder).stdout == before
+
+
+def test_run_ends_with_the_state_of_the_run(dirty: tuple[Terminal, Path]) -> None:
+    person, folder = dirty
+    failed = person.json("run", "Fail", cwd=folder, code=1)
+    assert failed["state"] == "failed"
+    assert failed["error"]["type"] == "StepFailed"
+    which = person.stepwell("run", cwd=folder)
+    assert (which.returncode, "Count, Fail, Ask" in which.stderr) == (2, True)
+
+
+def test_run_asks_and_without_anybody_to_ask_rejects(dirty: tuple[Terminal, Path]) -> None:
+    person, folder = dirty
+    rejected = person.stepwell("run", "Ask", cwd=folder)
+    assert rejected.returncode == 1
+    assert "Say --yes" in rejected.stderr
+    person.more["TOKEN"] = "sesame-open"
+    agreed = person.stepwell("run", "Ask", "--yes", "--secret", "TOKEN", cwd=folder)
+    assert agreed.returncode == 0, agreed.stdout + agreed.stderr
+    assert "used 11" in agreed.stdout
+    assert "sesame-open" not in agreed.stdout + agreed.stderr
+
+
+def test_check_tells_what_starts_what(dirty: tuple[Terminal, Path]) -> None:
+    person, folder = dirty
+    assert [one["name"] for one in person.json("check", cwd=folder)["pipelines"]] == ["Count", "Fail", "Ask"]
+    (folder / ".stepwell" / "pipeline.py").write_text("def (\n")
+    told = person.json("check", cwd=folder, code=1)
+    assert told["error"]["message"].startswith(".stepwell/pipeline.py:1:")
