@@ -93,7 +93,7 @@ def test_demo_without_user_namespaces_goes_on_under_a_banner(tmp_path: Path) -> 
     if shutil.which("unshare") is None:
         pytest.skip("needs unshare of util-linux")
     forbid = 'echo 0 > /proc/sys/user/max_user_namespaces && exec "$@"'
-    wrapped = ["unshare", "--user", "--map-root-user", "sh", "-c", forbid, "sh"]
+    wrapped = ["unshare", "--user", "--map-user=1000", "--keep-caps", "sh", "-c", forbid, "sh"]
     if subprocess.run([*wrapped, "true"], check=False, capture_output=True).returncode:
         pytest.skip("this host gives no user namespace to try it in")
     story, said = _story(Terminal(tmp_path), *wrapped)

@@ -78,9 +78,7 @@ def _provide_environment(client: "Client", where: str, environment: str) -> None
     """Make the environment when it is not there yet: one approval by anybody who may approve."""
     if environment not in {item["name"] for item in client.get(f"{where}/environments")["items"]}:
         client.put(f"{where}/environments/{quote(environment, safe='')}")
-        say(
-            f"Created the environment {environment!r}: one person has to approve. Its rules are on the repository's page."
-        )
+        say(f"Created the environment {environment!r}: one person has to approve. Its page changes the rules.")
 
 
 def _where(place: Place, repository: str | None, tenant: str | None) -> str:
