@@ -30,7 +30,7 @@ from stepwell.ci.views import (
 from stepwell.engine.entries import Entry
 from stepwell.errors import Denied, NotFound
 from stepwell.settings import Settings
-from stepwell.tenants.actors import Actor
+from stepwell.tenants.actors import ACTIONS, Actor
 
 NOW = 1_763_800_000.0
 NASTY = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
@@ -42,8 +42,8 @@ platform linux -- Python 3.13.2, pytest-9.0.1, pluggy-1.6.0
 rootdir: /workspace, configfile: pyproject.toml
 collecting ... \x1b[1mcollected 103 items\x1b[0m
 
-tests/test_ledger.py \x1b[32m.\x1b[0m\x1b[32m.......................\x1b[0m\x1b[32m                               [ 23%]\x1b[0m
-tests/test_refunds.py \x1b[32m.........\x1b[0m\x1b[31mF\x1b[0m\x1b[32m......\x1b[33ms\x1b[0m\x1b[31m                              [ 39%]\x1b[0m
+tests/test_ledger.py \x1b[32m........................\x1b[0m\x1b[32m                               [ 23%]\x1b[0m
+tests/test_refunds.py \x1b[32m.........\x1b[31mF\x1b[32m......\x1b[33ms\x1b[31m                            [ 39%]\x1b[0m
 tests/test_webhooks.py \x1b[32m...................................\x1b[0m\x1b[31m                 [ 74%]\x1b[0m
 
 =================================== FAILURES ===================================
@@ -59,7 +59,7 @@ tests/test_webhooks.py \x1b[32m...................................\x1b[0m\x1b[31
 \x1b[1m\x1b[31mtests/test_refunds.py\x1b[0m:88: AssertionError
 \x1b[36m\x1b[1m=========================== short test summary info ============================\x1b[0m
 \x1b[31mFAILED\x1b[0m tests/test_refunds.py::\x1b[1mtest_partial_refund_rounds_half_even\x1b[0m - assert 503 == 502
-\x1b[31m================== \x1b[31m\x1b[1m1 failed\x1b[0m, \x1b[32m101 passed\x1b[0m, \x1b[33m1 skipped\x1b[0m\x1b[31m in 82.16s\x1b[0m\x1b[31m =================\x1b[0m
+\x1b[31m================== \x1b[1m1 failed\x1b[0m, \x1b[32m101 passed\x1b[0m, \x1b[33m1 skipped\x1b[31m in 82.16s\x1b[0m
 """
 
 
@@ -103,8 +103,9 @@ def summary(number: int = 1842, **changes: Any) -> RunSummary:
     """A run in a list."""
     plain = RunSummary(
         id=f"run{number}", tenant="acme", repository="payments-api", number=number, title="Round refunds half to even",
-        state="running", reason="", pipeline="Ship", kind="push", branch="fix/refund-rounding", tag="", sha="7c1e9d4" + "0" * 33,
-        message="Round refunds half to even", actor="mara.okoye", created_at=NOW - 540, started_at=NOW - 540, ended_at=None,
+        state="running", reason="", pipeline="Ship", kind="push", branch="fix/refund-rounding", tag="",
+        sha="7c1e9d4" + "0" * 33, message="Round refunds half to even", actor="mara.okoye", created_at=NOW - 540,
+        started_at=NOW - 540, ended_at=None,
         counts={"passed": 7, "failed": 1, "running": 1, "waiting": 1}, waiting=(), rerun_of="", seq=40,
     )  # fmt: skip
     return replace(plain, **changes)
@@ -121,7 +122,8 @@ def step(name: str, state: str, start: float, seconds: float | None, *needs: str
     )  # type: ignore[arg-type]
     plain = StepView(
         key=f"{name}#1", name=name, kind="run", state=state, reason="", attempt=attempt,  # type: ignore[arg-type]
-        attempts=(tried,) if attempt else (), asked_at=begun, started_at=None if asked else begun, ended_at=ended, due=None,
+        attempts=(tried,) if attempt else (), asked_at=begun, started_at=None if asked else begun, ended_at=ended,
+        due=None,
         where="pipeline.py:18", command=f"make {name}", image="", tools=(), environment="", secrets=(), network=False,
         options={}, value=None, exit_code=0 if state == "passed" else None, error=None,
         needs=tuple(f"{n}#1" for n in needs), log_size=10 if attempt else 0,
@@ -175,8 +177,8 @@ def failed_run() -> RunView:
 
 def passed_run() -> RunView:
     """A short run that passed."""
-    run = summary(1840, state="passed", ended_at=NOW - 5000, created_at=NOW - 5040, started_at=NOW - 5040, counts={"passed": 2},
-                  title="Add invoices", branch="main")  # fmt: skip
+    run = summary(1840, state="passed", ended_at=NOW - 5000, created_at=NOW - 5040, started_at=NOW - 5040,
+                  counts={"passed": 2}, title="Add invoices", branch="main")  # fmt: skip
     steps = (step("hello", "passed", -4500, 1.2), step("bye", "passed", -4498, 20, "hello"))
     return RunView(run, {"kind": "push"}, "pipeline.py:Ship", "c0de", None, None, steps, (), True, 0)
 
@@ -393,7 +395,7 @@ class _Catalog:
 
     def _repository(self, actor: Actor, name: str = "payments-api") -> RepositoryView:
         last = None if self._services.empty else summary()
-        may = tuple(a for a in ("read", "write", "approve", "manage", "own") if actor.may(a, "acme"))  # type: ignore[arg-type]
+        may = tuple(a for a in ACTIONS if actor.may(a, "acme"))
         return RepositoryView(
             "r1", "acme", name, "Takes and gives back money", "main", ("main",), NOW, "ida.berg", last, may
         )

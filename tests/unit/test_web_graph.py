@@ -1,5 +1,6 @@
 import re
 from dataclasses import replace
+from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -34,7 +35,7 @@ def test_no_two_boxes_of_a_column_overlap(parents: tuple[set[int], ...]) -> None
     place = layout(needs, 34)
     for column in place.columns:
         boxes = [place.middle[spot] for spot in column if isinstance(spot, str)]
-        assert all(b - a >= 34 for a, b in zip(boxes, boxes[1:], strict=False))
+        assert all(b - a >= 34 for a, b in pairwise(boxes))
 
 
 def test_siblings_of_a_matrix_are_one_box_in_their_most_telling_state() -> None:

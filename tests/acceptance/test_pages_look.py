@@ -1,0 +1,228 @@
+"""Every page in a real browser: no console error, no refused code or style, no axe violation, nothing too wide."""
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import uvicorn
+from axe_playwright_python.sync_playwright import Axe
+from fixture_services import NOW, FixtureServices, services
+from live import free_port
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from stepwell_web import app as web_app
+from stepwell_web.templating import Templates
+
+pytestmark = pytest.mark.chromium
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
+LOOKED_AT = {"exclude": [["#log li:nth-child(n + 30)"]]}
+"""One line of a log is like another."""
+RUN = "/acme/payments-api/runs/1842"
+PAGES = {
+    "home": "/", "approvals": "/approvals", "tenant": "/acme", "repository": "/acme/payments-api", "run": RUN,
+    "run of a wrong program": "/acme/payments-api/runs/1841", "long log": "/acme/payments-api/runs/1840?step=hello",
+    "function": f"{RUN}?step=version", "queued step": f"{RUN}?step=load-test", "journal": f"{RUN}/journal",
+    "settings": "/acme/payments-api/settings", "pipelines": "/acme/payments-api/pipelines",
+    "broken pipeline": "/acme/broken/pipelines", "tokens": "/tokens", "not found": "/acme/nope",
+}  # fmt: skip
+EMPTY_PAGES = {"first home": "/", "first repository": "/acme/new-project", "no approvals": "/approvals"}
+OPEN_PAGES = {"sign in": "/signin", "sign in by link": "/signin?code=x"}
+
+
+class Served:
+    """The app over services in memory, at an address."""
+
+    def __init__(self, state: Path, empty: bool) -> None:
+        self.url = f"http://127.0.0.1:{free_port()}"
+        self.services: FixtureServices = services(state, empty, self.url)
+        banner = "There is no wall around steps: this host gives no user namespaces." if empty else ""
+        app = web_app.create_app(self.services, banner)  # type: ignore[arg-type]
+        port = int(self.url.rpartition(":")[2])
+        self._server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="warning", timeout_graceful_shutdown=1))
+        self._thread = threading.Thread(target=self._server.run)
+
+    def __enter__(self) -> "Served":
+        self._thread.start()
+        deadline = time.monotonic() + 30
+        while not self._server.started and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert self._server.started
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.should_exit = True
+        self._thread.join(20)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def fixed_clock() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(web_app, "Templates", lambda: Templates(lambda: NOW))
+        yield
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory, fixed_clock: None) -> Iterator[Served]:
+    with Served(tmp_path_factory.mktemp("full"), False) as served:
+        yield served
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory, fixed_clock: None) -> Iterator[Served]:
+    with Served(tmp_path_factory.mktemp("empty"), True) as served:
+        yield served
+
+
+@pytest.fixture(scope="module")
+def browser(chromium_path: str) -> Iterator[Browser]:
+    with sync_playwright() as play:
+        launched = play.chromium.launch(executable_path=chromium_path, args=FLAGS)
+        yield launched
+        launched.close()
+
+
+def visit(browser: Browser, served: Served, signed_in: bool = True, width: int = 1440, scheme: str = "light") -> Page:
+    """Open a browser of its own at a size, in a colour scheme; what it complains about is kept in `page.complaints`."""
+    context = browser.new_context(
+        viewport={"width": width, "height": 900},
+        color_scheme=scheme,  # type: ignore[arg-type]
+        reduced_motion="reduce",
+    )
+    if signed_in:
+        context.add_cookies([{"name": "stepwell", "value": "admin-session", "url": served.url}])
+    page = context.new_page()
+    complaints: list[str] = []
+    page.on("console", lambda m: complaints.append(f"{m.type}: {m.text}"))
+    page.on("pageerror", lambda e: complaints.append(f"error: {e}"))
+    page.complaints = complaints  # type: ignore[attr-defined]
+    return page
+
+
+def check(page: Page, name: str, url: str) -> list[str]:
+    """Everything that is wrong with a page."""
+    page.goto(url)
+    page.wait_for_load_state("load")
+    answered = [c for c in page.complaints if "status of 404" not in c]  # type: ignore[attr-defined]
+    wrong = [f"{name}: {c}" for c in answered]
+    page.complaints.clear()  # type: ignore[attr-defined]
+    found = Axe().run(page, context=LOOKED_AT, options=RULES).response["violations"]
+    wrong += [f"{name}: {v['id']}: {v['nodes'][0]['html'][:200]}" for v in found]
+    if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
+        wrong.append(f"{name}: wider than the window")
+    return wrong
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1440, "light"), (1440, "dark"), (390, "light"), (390, "dark")])
+def test_pages_are_free_of_errors(browser: Browser, full: Served, empty: Served, width: int, scheme: str) -> None:
+    wrong: list[str] = []
+    for served, pages, known in ((full, PAGES, True), (empty, EMPTY_PAGES, True), (full, OPEN_PAGES, False)):
+        page = visit(browser, served, known, width, scheme)
+        for name, path in pages.items():
+            wrong += check(page, name, served.url + path)
+        page.context.close()
+    assert wrong == []
+
+
+def test_what_others_wrote_runs_nowhere(browser: Browser, full: Served) -> None:
+    page = visit(browser, full)
+    page.on("dialog", lambda dialog: pytest.fail(f"a script ran: {dialog.message}"))
+    for path in ("/", "/acme/payments-api/runs/1841", f"{RUN}?step=lint", f"{RUN}?step=version", f"{RUN}/journal"):
+        page.goto(full.url + path)
+    assert page.complaints == []  # type: ignore[attr-defined]
+    page.context.close()
+
+
+def test_steps_open_without_a_new_page_and_go_back(browser: Browser, full: Served) -> None:
+    page = visit(browser, full)
+    page.goto(full.url + RUN)
+    page.evaluate("window.same = true")
+    page.locator(".steps a", has_text="typecheck").click()
+    page.wait_for_selector("#log-title:has-text('typecheck')")
+    assert "step=typecheck" in page.url
+    page.go_back()
+    page.wait_for_selector("#log-title:has-text('unit 3.13')")
+    assert page.evaluate("window.same")
+    page.context.close()
+
+
+def test_a_link_to_a_line_shows_it_even_deep_in_a_long_log(browser: Browser, full: Served) -> None:
+    page = visit(browser, full)
+    page.goto(full.url + "/acme/payments-api/runs/1840#hello:12345")
+    page.wait_for_selector("li.hit[data-n='12345']")
+    assert page.evaluate("document.querySelector('li.hit').getBoundingClientRect().top") < 900
+    page.context.close()
+
+
+def test_a_click_on_a_number_makes_a_link_to_the_line(browser: Browser, full: Served) -> None:
+    page = visit(browser, full)
+    page.goto(full.url + f"{RUN}?step=unit-3.13")
+    page.locator("li[data-n='5']").click(position={"x": 20, "y": 8})
+    assert page.url.endswith("#unit-3.13:5")
+    page.context.close()
+
+
+def test_find_counts_matches_of_the_whole_log(browser: Browser, full: Served) -> None:
+    page = visit(browser, full)
+    page.goto(full.url + "/acme/payments-api/runs/1840?step=hello")
+    page.keyboard.press("f")
+    page.keyboard.type("line 1999")
+    expect(page.locator(".log-find output")).to_have_text("1/11")
+    page.context.close()
+
+
+def test_the_keyboard_finds_the_way(browser: Browser, full: Served) -> None:
+    page = visit(browser, full)
+    page.goto(full.url + RUN)
+    page.keyboard.press("a")
+    assert page.evaluate("document.activeElement.name") == "comment"
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("?")
+    expect(page.locator("#keys")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.locator("#keys")).to_be_hidden()
+    page.keyboard.press("/")
+    page.keyboard.type("payments")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/acme/payments-api")
+    page.keyboard.press("g")
+    page.keyboard.press("i")
+    page.wait_for_url("**/approvals")
+    page.context.close()
+
+
+def test_enter_in_the_comment_decides_nothing(browser: Browser, full: Served) -> None:
+    decided = list(full.services.decided)
+    page = visit(browser, full)
+    page.goto(full.url + RUN)
+    page.get_by_placeholder("Comment (optional)").press("Enter")
+    page.goto(full.url + RUN)
+    assert full.services.decided == decided
+    page.context.close()
+
+
+def test_the_theme_is_chosen_and_kept(browser: Browser, full: Served) -> None:
+    page = visit(browser, full)
+    page.goto(full.url)
+    before = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    page.get_by_role("button", name="Colour theme").click()
+    page.reload()
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") != before
+    page.context.close()
+
+
+def test_an_approval_is_given_without_javascript(browser: Browser, full: Served) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    context.add_cookies([{"name": "stepwell", "value": "admin-session", "url": full.url}])
+    page = context.new_page()
+    page.goto(full.url + f"{RUN}?step=unit-3.13")
+    assert "assert 503 == 502" in page.locator("#log").inner_text()
+    page.get_by_placeholder("Comment (optional)").fill("no script")
+    page.get_by_role("button", name="Approve").click()
+    assert full.services.decided[-1][:4] == ("run1842", "load test#1", True, "no script")
+    context.close()

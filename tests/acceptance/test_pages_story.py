@@ -1,0 +1,111 @@
+"""The main job in a browser: sign in, watch a run while it runs, approve it, see it pass."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from live import LiveServer, commit_all, git, write_pipeline
+from playwright.sync_api import Page, expect, sync_playwright
+
+pytestmark = pytest.mark.chromium
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+PIPELINE = """
+from stepwell import Pipeline, push
+
+
+def version(number):
+    return f"1.{number}"
+
+
+class Ship(Pipeline):
+    on = [push()]
+
+    async def run(self, event, step):
+        await step.run("count", "for i in 1 2 3 4 5 6 7 8 9; do echo line $i; sleep 0.3; done")
+        name = await step.do("version", version, event.number)
+        await step.approval("Ship it?", timeout="7 days")
+        await step.run("deploy", f"echo deployed {name}")
+"""
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[LiveServer]:
+    live = LiveServer(tmp_path / "state", {"STEPWELL_TRUST_ALL_CODE": "1"})
+    live.start()
+    yield live
+    live.stop()
+
+
+@pytest.fixture
+def page(chromium_path: str) -> Iterator[Page]:
+    with sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=chromium_path, args=FLAGS)
+        yield browser.new_page()
+        browser.close()
+
+
+def test_a_deploy_is_watched_and_approved_in_the_browser(server: LiveServer, page: Page, tmp_path: Path) -> None:
+    complaints: list[str] = []
+    page.on("console", lambda m: complaints.append(f"{m.type}: {m.text}"))
+    page.on("pageerror", lambda e: complaints.append(f"error: {e}"))
+    page.goto(server.signin_link())
+    page.get_by_role("button", name="Sign in").click()
+    page.wait_for_url(f"{server.url}/")
+    tree = tmp_path / "tree"
+    write_pipeline(tree, PIPELINE)
+    commit_all(tree, "Ship <b>it</b>")
+    git("push", server.create_repository("shop"), "HEAD:main", cwd=tree)
+
+    page.reload()
+    page.get_by_role("link", name="Ship <b>it</b>").click()
+    page.evaluate("window.same = true")
+    page.wait_for_selector("#log li")
+    first = page.locator("#log li").count()
+    expect(page.locator("#log li").nth(first)).to_be_visible()  # one more than there were
+
+    page.wait_for_selector(".gate")
+    page.get_by_placeholder("Comment (optional)").fill("looks <i>right</i>")
+    page.get_by_role("button", name="Approve").click()
+    page.wait_for_selector(".pill.is-passed")
+    page.locator(".steps a", has_text="deploy").click()
+    page.wait_for_selector("#log li:has-text('deployed 1.1')")
+    page.get_by_role("link", name="Journal").click()
+    assert "approved: “looks <i>right</i>”" in page.locator(".journal").inner_text()
+    assert complaints == []
+
+
+def test_a_page_that_slept_catches_up(server: LiveServer, page: Page, tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    write_pipeline(tree, PIPELINE)
+    commit_all(tree, "Sleep")
+    git("push", server.create_repository("nap"), "HEAD:main", cwd=tree)
+    page.goto(server.signin_link())
+    page.get_by_role("button", name="Sign in").click()
+    page.wait_for_load_state()
+    page.goto(f"{server.url}/acme/nap/runs/1?step=count")
+    page.wait_for_selector("#log li")
+    page.context.set_offline(True)
+    run = server.runs("nap")[0]["id"]
+    server.wait_for_state(run, {"waiting"})
+    page.context.set_offline(False)
+    page.wait_for_selector(".gate")
+    expect(page.locator("#log li")).to_have_count(9)
+
+
+def test_the_server_stops_while_pages_follow_it(server: LiveServer, page: Page, tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    write_pipeline(tree, PIPELINE)
+    commit_all(tree, "Stop")
+    git("push", server.create_repository("stop"), "HEAD:main", cwd=tree)
+    page.goto(server.signin_link())
+    page.get_by_role("button", name="Sign in").click()
+    page.goto(f"{server.url}/acme/stop/runs/1")
+    page.wait_for_selector("#log li")
+    assert server.process is not None
+    begun = time.monotonic()
+    server.stop()
+    assert time.monotonic() - begun < 18
+    with pytest.raises(httpx.HTTPError):
+        httpx.get(f"{server.url}/healthz", timeout=2)

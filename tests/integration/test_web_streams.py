@@ -1,0 +1,164 @@
+"""The web over the real product: a push, its run through the API, live streams that resume."""
+
+import json
+import re
+import threading
+import time
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from live import TENANT, LiveServer, commit_all, git, write_pipeline
+
+PIPELINE = '''
+from stepwell import Pipeline, manual, push
+
+
+class Ship(Pipeline):
+    """Say things, wait, say more."""
+
+    on = [push(), manual(target=["staging", "production"], note="none")]
+
+    async def run(self, event, step):
+        await step.run("talk", "echo one; echo two; printf three")
+        await step.wait_for_event("go", type="go")
+        await step.run("slow", "for i in 1 2 3 4 5; do echo line $i; sleep 0.2; done")
+'''
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    live = LiveServer(tmp_path_factory.mktemp("web") / "state", {"STEPWELL_TRUST_ALL_CODE": "1"})
+    live.start()
+    yield live
+    live.stop()
+
+
+@pytest.fixture(scope="module")
+def waiting(server: LiveServer, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Id of a run that waits for its event."""
+    tree = tmp_path_factory.mktemp("tree")
+    write_pipeline(tree, PIPELINE)
+    commit_all(tree, "Say <things>")
+    git("push", server.create_repository("talk"), "HEAD:main", cwd=tree)
+    run: str = server.runs("talk")[0]["id"]
+    server.wait_for_state(run, {"waiting"})
+    return run
+
+
+def events(text: str) -> list[tuple[str, str, str]]:
+    """(name, id, data) of each event in a stream's text."""
+    found = []
+    for block in text.split("\n\n"):
+        lines = [line.partition(": ")[::2] for line in block.splitlines() if not line.startswith(":")]
+        fields = dict(lines)
+        if "event" in fields:
+            found.append((fields["event"], fields.get("id", ""), "\n".join(v for k, v in lines if k == "data")))
+    return found
+
+
+def read_stream(server: LiveServer, path: str, until: str, **headers: str) -> list[tuple[str, str, str]]:
+    """Read a stream until an event's name or text appears."""
+    text = ""
+    all_headers = {"Authorization": f"Bearer {server.token}", **headers}
+    with httpx.stream("GET", f"{server.url}{path}", headers=all_headers, timeout=30) as answer:
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        for chunk in answer.iter_text():
+            text += chunk
+            if until in text:
+                break
+    return events(text)
+
+
+def test_a_run_is_told_in_full(server: LiveServer, waiting: str) -> None:
+    view = server.api("GET", f"/runs/{waiting}")
+    assert view["summary"]["title"] == "Say <things>"
+    assert [(s["name"], s["state"]) for s in view["steps"]] == [("talk", "passed"), ("go", "waiting")]
+    assert view["steps"][1]["needs"] == ["talk#1"]
+    url = f"{server.url}{view['summary']['url']}?step=talk"
+    page = httpx.get(url, headers={"Authorization": f"Bearer {server.token}"}).text
+    assert "Say &lt;things&gt;" in page and "two" in page
+    log = server.api("GET", f"/runs/{waiting}/steps/talk%231/log", params={"format": "json"})
+    assert [line["text"] for line in log["items"]] == ["one", "two", "three"]
+    assert log["finished"]
+
+
+def test_the_journal_streams_from_any_entry_on(server: LiveServer, waiting: str) -> None:
+    count = server.api("GET", f"/runs/{waiting}")["summary"]["seq"]
+    whole = read_stream(server, f"/api/v1/runs/{waiting}/stream", f"id: {count}\n")
+    assert [int(id) for _, id, _ in whole] == list(range(1, count + 1))
+    rest = read_stream(server, f"/api/v1/runs/{waiting}/stream", f"id: {count}\n", **{"Last-Event-ID": "2"})
+    assert [int(id) for _, id, _ in rest] == list(range(3, count + 1))
+    assert json.loads(whole[0][2])["type"] == "created"
+
+
+def test_a_log_streams_from_any_byte_on(server: LiveServer, waiting: str) -> None:
+    path = f"/api/v1/runs/{waiting}/steps/talk%231/log/stream"
+    whole = read_stream(server, path, "event: over")
+    assert "".join(json.loads(d)["text"] for n, _, d in whole if n == "log") == "one\ntwo\nthree"
+    rest = read_stream(server, path, "event: over", **{"Last-Event-ID": "4"})
+    assert "".join(json.loads(d)["text"] for n, _, d in rest if n == "log") == "two\nthree"
+
+
+def test_a_new_line_arrives_soon_and_the_stream_ends_with_the_run(server: LiveServer, waiting: str) -> None:
+    stream = f"/{TENANT}/talk/runs/1/stream?step=slow&attempt=1&seq=0"
+    server.api("POST", f"/runs/{waiting}/events", json={"type": "go"})
+    key_known = lambda: any(s["name"] == "slow" for s in server.api("GET", f"/runs/{waiting}")["steps"])  # noqa: E731
+    deadline = time.monotonic() + 10
+    while not key_known():
+        assert time.monotonic() < deadline
+    arrived: dict[str, float] = {}
+    text = ""
+    headers = {"Authorization": f"Bearer {server.token}"}
+    with httpx.stream("GET", f"{server.url}{stream}", headers=headers, timeout=30) as answer:
+        for chunk in answer.iter_text():
+            text += chunk
+            for line in re.findall(r"line \d", chunk):
+                arrived.setdefault(line, time.time())
+    assert [name for name, _, _ in events(text)][-1] == "over"
+    log = server.api("GET", f"/runs/{waiting}/steps/slow%231/log", params={"format": "json"})["items"]
+    assert [one["text"] for one in log] == [f"line {n}" for n in range(1, 6)] == list(arrived)
+    late = [arrived[one["text"]] - one["at"] for one in log[1:]]
+    assert min(late) < 0.15, late  # how soon lines come on a quiet machine is the benchmark's to say
+
+
+def test_a_stranger_gets_no_stream(server: LiveServer, waiting: str) -> None:
+    for path in (f"/api/v1/runs/{waiting}/stream", "/api/v1/stream", f"/{TENANT}/talk/runs/1/stream"):
+        assert httpx.get(f"{server.url}{path}", headers={"Authorization": "Bearer sw_wrong"}).status_code == 401
+
+
+def test_a_hundred_viewers_are_served_side_by_side(server: LiveServer, waiting: str) -> None:
+    got: list[int] = []
+
+    def view() -> None:
+        got.append(len(read_stream(server, f"/api/v1/runs/{waiting}/stream", "event: over")))
+
+    threads = [threading.Thread(target=view) for _ in range(100)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert len(got) == 100 and len(set(got)) == 1
+
+
+def test_a_run_is_started_once_per_idempotency_key(server: LiveServer, waiting: str) -> None:
+    body = {"pipeline": "Ship", "inputs": {"target": "staging"}}
+    headers = {"Authorization": f"Bearer {server.token}", "Idempotency-Key": "same"}
+    numbers = {
+        httpx.post(f"{server.url}/api/v1/repos/{TENANT}/talk/runs", json=body, headers=headers, timeout=30).json()[
+            "number"
+        ]
+        for _ in range(3)
+    }
+    assert len(numbers) == 1
+
+
+def test_the_form_of_a_pipeline_offers_its_choices(server: LiveServer, waiting: str) -> None:
+    page = httpx.get(f"{server.url}/{TENANT}/talk", headers={"Authorization": f"Bearer {server.token}"}).text
+    assert '<select name="input.target"' in page and "<option" in page and "Start Ship" in page
+
+
+def test_the_list_of_runs_has_pages(server: LiveServer, waiting: str) -> None:
+    first = server.api("GET", "/runs", params={"tenant": TENANT, "limit": 1})
+    second = server.api("GET", "/runs", params={"tenant": TENANT, "limit": 1, "cursor": first["next"]})
+    assert first["items"][0]["id"] != second["items"][0]["id"]
