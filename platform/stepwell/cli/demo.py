@@ -37,6 +37,9 @@ def demo(
     with _server(state, port) as server, _client(server) as client:
         if server.rooms.wall:
             _banner(server.rooms.wall)
+        say(f"Stepwell is up at {server.rooms.settings.base_url}", "bold green")
+        if not once:
+            say(f"Sign in:  {server.rooms.link()}")
         story = _prepare(server, client)
         view = story.tell(approve=once)
         if json:
