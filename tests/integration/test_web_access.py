@@ -3,6 +3,7 @@
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -40,9 +41,8 @@ def flat(app: FastAPI) -> list[tuple[str, set[str]]]:
     found: list[tuple[str, set[str]]] = []
     for route in app.routes:
         held = getattr(route, "effective_route_contexts", None)
-        for one in held() if held else [route]:
-            if getattr(one, "methods", None):
-                found.append((one.path, set(one.methods)))
+        ones: list[Any] = list(held()) if held else [route]
+        found += [(one.path, set(one.methods)) for one in ones if getattr(one, "methods", None)]
     return found
 
 
@@ -94,11 +94,11 @@ async def test_a_stranger_finds_nothing_on_any_route(app: FastAPI, web: httpx.As
             continue
         if path in ("/tokens", "/api/v1/tokens"):  # of one's own
             continue
-        sent = {"json": body} if path.startswith("/api/") else {"data": form}
+        sent: dict[str, Any] = {"json": body} if path.startswith("/api/") else {"data": form}
         query = {"step": "lint", "q": "x"} if path.endswith(("/log", "/find")) else None
         answer = await web.request(
             method, path, params=query, headers=STRANGER | SAME, **({} if method == "GET" else sent)
-        )  # type: ignore[arg-type]
+        )
         assert answer.status_code == 404, f"{method} {path}: {answer.status_code} {answer.text[:300]}"
         assert "Round refunds" not in answer.text
 

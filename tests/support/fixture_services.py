@@ -6,6 +6,7 @@ services in tests/integration/test_web_*.py.
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -117,9 +118,8 @@ def step(name: str, state: str, start: float, seconds: float | None, *needs: str
     ended = begun + seconds if seconds is not None and state in ("passed", "failed", "cancelled") else None
     asked = state in ("queued", "waiting", "skipped")
     attempt = 0 if asked else 1
-    tried = AttemptView(
-        1, state if state in ("passed", "failed", "running") else "running", begun, ended, None, None, 10
-    )  # type: ignore[arg-type]
+    said: Any = state if state in ("passed", "failed", "running") else "running"
+    tried = AttemptView(1, said, begun, ended, None, None, 10)
     plain = StepView(
         key=f"{name}#1", name=name, kind="run", state=state, reason="", attempt=attempt,  # type: ignore[arg-type]
         attempts=(tried,) if attempt else (), asked_at=begun, started_at=None if asked else begun, ended_at=ended,
@@ -359,11 +359,11 @@ class _Runs:
     def send_event(self, actor: Actor, run_id: str, type: str, payload: Any, id: str | None = None) -> None:
         self._see(actor, run_id)
 
-    def journal(self, actor: Actor, run_id: str, after: int = 0, limit: int = 1000) -> list[Entry]:
+    def journal(self, actor: Actor, run_id: str, after: int = 0, limit: int = 1000) -> builtins.list[Entry]:
         self._see(actor, run_id)
         return [e for e in JOURNAL if e.seq > after][:limit]
 
-    def inbox(self, actor: Actor) -> list[ApprovalView]:
+    def inbox(self, actor: Actor) -> builtins.list[ApprovalView]:
         return (
             [a for v in self._services.views.values() for a in v.approvals]
             if actor.tenants and not self._services.empty

@@ -74,7 +74,7 @@ class Subscription:
 
 
 class Hub:
-    """Topics and who listens to them; `post` may be called from any thread, the rest on the web's loop."""
+    """Topics and who listens to them; `post` and `close` may be called from any thread, the rest on the web's loop."""
 
     def __init__(self) -> None:
         self.closed = False
@@ -90,8 +90,12 @@ class Hub:
         self._loop = asyncio.get_running_loop()
 
     def close(self) -> None:
-        """End every stream: each reader is woken and finds the hub closed."""
+        """End every stream: each reader is woken and finds the hub closed. May be called from any thread."""
         self.closed = True
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._wake_all)
+
+    def _wake_all(self) -> None:
         for subscription in {s for group in self._listeners.values() for s in group}:
             subscription.wake()
 
