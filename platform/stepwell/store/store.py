@@ -16,6 +16,7 @@ from sqlmodel import Session, create_engine
 from stepwell.store.migrate import migrate
 
 BUSY_SECONDS = 30.0
+CACHE_KIB = 256  # of each pooled connection: the operating system caches the file once for all of them
 
 
 class Store:
@@ -51,7 +52,7 @@ class Store:
 def _configure(connection: Any, _record: Any) -> None:
     """Make SQLite durable and strict; transactions are begun by `_begin`, not by the driver."""
     connection.isolation_level = None
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"cache_size=-{CACHE_KIB}"):
         connection.execute(f"PRAGMA {pragma}")
 
 
