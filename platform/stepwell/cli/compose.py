@@ -200,10 +200,11 @@ class Server:
         with ExitStack() as kept:
             prepare(settings.state)
             listening = kept.enter_context(contextlib.closing(listen(settings.host, settings.port)))
-            settings = settings.model_copy(update={"port": listening.getsockname()[1]})
+            taken = {"port": listening.getsockname()[1], "url": settings.url or address_of(listening)}
+            settings = settings.model_copy(update=taken)
             rooms = kept.enter_context(Rooms.open(settings, may_do_without_wall=may_do_without_wall))
             web = kept.enter_context(WebThread(rooms, listening))
-            tell_address(settings.state, address_of(listening))
+            tell_address(settings.state, settings.base_url)
             return cls(rooms, web, kept.pop_all())
         raise Bug("The server did not start and did not say why. Please report.")
 

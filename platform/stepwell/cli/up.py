@@ -1,5 +1,6 @@
 """`stepwell up`: the server, in one process."""
 
+import os
 import signal
 import threading
 from pathlib import Path
@@ -44,13 +45,14 @@ def tell(server: "Server", link: str) -> None:
     out.print(f"Stepwell is up at {server.rooms.settings.base_url}", style="bold green")
     out.print(f"Sign in:  {link}", markup=False)
     out.print(f"State:    {server.rooms.settings.state}", markup=False, style="dim")
+    if server.rooms.settings.host in ("0.0.0.0", "::") and "STEPWELL_URL" not in os.environ:  # noqa: S104 - compared
+        err.print("! Links work on this machine only: set STEPWELL_URL to the address that people use.", style="yellow")
     if server.rooms.wall:
         err.print(f"! {server.rooms.wall}", markup=False, style="yellow")
 
 
 def _tell_programs(server: "Server", link: str) -> None:
     import json
-    import os
     import sys
 
     told: dict[str, Any] = {
