@@ -78,7 +78,7 @@ def pushes(steps: str, samples: int = SAMPLES) -> list[Push]:
         folder = Path(moment) / "work"
         (folder / ".stepwell").mkdir(parents=True)
         (folder / ".stepwell" / "pipeline.py").write_text(_PIPELINE.format(steps=steps))
-        with Server.start(settings_with(state=Path(moment) / "state")) as server:
+        with Server.start(settings_with(state=Path(moment) / "state", url="")) as server:
             services = server.rooms.services
             services.catalog.create(server.rooms.admin(), HOME, "bench")
             token = server.rooms.token("bench", scopes=("read", "write"), days=1)

@@ -58,8 +58,9 @@ def _server(state: Path | None, port: int | None) -> Iterator["Server"]:
 
     with ExitStack() as kept:
         chosen = state or state_home() / "stepwell-demo"
+        mine = {"port": port, "url": ""}  # whatever address another server of this machine has
         try:
-            server = Server.start(settings_with(state=chosen, port=port), may_do_without_wall=True)
+            server = Server.start(settings_with(state=chosen, **mine), may_do_without_wall=True)
         except Conflict:
             if state is not None:
                 raise
@@ -67,7 +68,7 @@ def _server(state: Path | None, port: int | None) -> Iterator["Server"]:
             moment = kept.enter_context(
                 tempfile.TemporaryDirectory(prefix="stepwell-demo-", ignore_cleanup_errors=True)
             )
-            server = Server.start(settings_with(state=Path(moment), port=port), may_do_without_wall=True)
+            server = Server.start(settings_with(state=Path(moment), **mine), may_do_without_wall=True)
         yield kept.enter_context(server)
 
 

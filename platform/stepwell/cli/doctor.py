@@ -1,6 +1,7 @@
 """`stepwell doctor`: what this host can and cannot do for Stepwell, and what to change."""
 
 import asyncio
+import os
 import shutil
 import sys
 import tempfile
@@ -71,9 +72,7 @@ def _git() -> Diagnosis:
 
 
 def _state(settings: "Settings") -> Diagnosis:
-    place = settings.state
-    while not place.exists():
-        place = place.parent
+    place = _nearest(settings.state)
     try:
         with tempfile.TemporaryFile(dir=place):
             pass
@@ -84,6 +83,13 @@ def _state(settings: "Settings") -> Diagnosis:
     free = shutil.disk_usage(place).free
     detail = f"{settings.state}, {free / (1 << 30):.1f} GiB free, on {_file_system(place)}"
     return Diagnosis("state", free > FREE_BYTES, detail, "Less than 2 GiB are free: make room, or set STEPWELL_STATE.")
+
+
+def _nearest(place: Path) -> Path:
+    """The directory itself, or the first above it that exists: what is made there lies on the same file system."""
+    while not place.exists():
+        place = place.parent
+    return place
 
 
 def _file_system(place: Path) -> str:
@@ -100,8 +106,12 @@ def _isolates(settings: "Settings") -> list[Diagnosis]:
     from stepwell_runners.isolates import ZygoteIsolates
     from stepwell_runners.options import IsolateOptions
 
+    place = _nearest(settings.state)
+    if not os.access(place, os.W_OK):
+        place = Path(tempfile.gettempdir())
+
     async def probe() -> list[Diagnosis]:
-        with tempfile.TemporaryDirectory(prefix="stepwell-doctor-") as moment:
+        with tempfile.TemporaryDirectory(prefix=".stepwell-doctor-", dir=place) as moment:
             isolates = ZygoteIsolates(
                 Path(moment), Path, IsolateOptions(wall="none" if settings.trust_all_code else "full")
             )
