@@ -92,6 +92,8 @@ class Containers:
             name: {"bind": WORKSPACE, "mode": "rw,nocopy"},  # a copy would mount it once too often
             str(private): {"bind": FILES, "mode": "rw"},
         }
+        if workspace.git:
+            settings["volumes"][str(workspace.git.objects)] = {"bind": workspace.git.at, "mode": "ro"}
         return Job(
             engine,
             settings,

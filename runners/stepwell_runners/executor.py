@@ -23,10 +23,11 @@ from stepwell_runners.layers import Layer
 from stepwell_runners.options import base_environment
 from stepwell_runners.reading import read_text
 from stepwell_runners.reduce import Stack
-from stepwell_runners.spec import FILES, CommandSpec, Exit, Limits
+from stepwell_runners.run_forks import GIT_ENVIRONMENT, OBJECTS, GitView, RunForks, branch_of
+from stepwell_runners.spec import FILES, CommandSpec, Exit, Limits, ToolDir
 from stepwell_runners.streaming import Process, Stuck, watch
 from stepwell_runners.toolchains import Toolchain, Toolchains
-from stepwell_runners.trees import Trees
+from stepwell_runners.trees import Trees, index_of, parse_reference
 from stepwell_runners.workspaces import Form, Workspace, Workspaces
 
 _FULL = 1 << 20  # bytes left on a file system that counts as full
@@ -74,12 +75,15 @@ class LocalExecutor:
         workspaces: Workspaces,
         toolchains: Toolchains,
         containers: Containers,
+        *,
+        forks: RunForks,
     ) -> None:
         self._isolates = isolates
         self._trees = trees
         self._workspaces = workspaces
         self._toolchains = toolchains
         self._containers = containers
+        self._forks = forks
 
     @classmethod
     def at(
@@ -94,17 +98,20 @@ class LocalExecutor:
         """Make one with everything below a state directory."""
         workspaces = Workspaces(state)
         containers = Containers(state, docker_host, runtime)
-        return cls(isolates, trees or Trees(state), workspaces, Toolchains(state), containers)
+        return cls(isolates, trees or Trees(state), workspaces, Toolchains(state), containers, forks=RunForks(state))
 
     async def recover(self, committed: Callable[[str], bool]) -> None:
         """Remove what a crash left behind."""
         await self._containers.recover()
         await asyncio.to_thread(self._workspaces.recover, committed)
+        await asyncio.to_thread(self._forks.recover)
         await asyncio.to_thread(self._trees.recover)
         await asyncio.to_thread(self._toolchains.recover)
 
     async def forget(self, run: str) -> None:
-        """Drop the layers of a finished run; what was collected stays until retention."""
+        """Drop layers, fork and pin of a finished run; what was collected stays until retention."""
+        self._forks.stay(run)
+        await asyncio.to_thread(self._forks.forget, run)
         await asyncio.to_thread(self._workspaces.forget, run)
 
     async def execute(self, attempt: Attempt, prepared: Prepared, output: Output) -> Outcome:
@@ -113,7 +120,11 @@ class LocalExecutor:
         try:
             if attempt.kind == "read":
                 return await asyncio.to_thread(self._read, attempt)
-            return await self._run(attempt, prepared, output)
+            self._forks.enter(attempt.run)
+            try:
+                return await self._run(attempt, prepared, output)
+            finally:
+                self._forks.leave(attempt.run)
         except Exception as error:
             return replace(outcomes.of_error(error), seconds=time.monotonic() - started)
 
@@ -124,10 +135,12 @@ class LocalExecutor:
 
     async def _run(self, attempt: Attempt, prepared: Prepared, output: Output) -> Outcome:
         asked = plan(attempt, prepared)
+        if attempt.code.tree is not None:
+            asked = replace(asked, env={**GIT_ENVIRONMENT, **asked.env})
         tree = await asyncio.to_thread(self._trees.resolve, attempt.code.tree)
         tools = await self._toolchains.ready(asked.tools, output.note) if asked.tools else None
         form = self._form(asked)
-        opening = asyncio.to_thread(self._workspaces.open, attempt.run, attempt.key, attempt.base, tree, form)
+        opening = asyncio.to_thread(self._open, attempt, tree, form, bool(asked.image))
         workspace = await _finished(opening, self._workspaces.discard)
         try:
             process = await self._start(attempt, asked, workspace, tools, output)
@@ -142,6 +155,17 @@ class LocalExecutor:
         for note in ending.notes:
             output.note(note)
         return outcome
+
+    def _open(self, attempt: Attempt, tree: Path, form: Form, in_container: bool) -> Workspace:
+        """Make the attempt's workspace, with `.git` unless it has no commit or is sent to a container elsewhere."""
+        git = None
+        if attempt.code.tree is not None and not (in_container and form == "copy"):
+            git = self._git(attempt.run, attempt.code.tree, branch_of(attempt.metadata), index_of(tree))
+        return self._workspaces.open(attempt.run, attempt.key, attempt.base, tree, form, git=git)
+
+    def _git(self, run: str, reference: str, branch: str | None, index: Path) -> GitView:
+        repository, commit = parse_reference(reference)
+        return self._forks.ready(run, repository, commit, branch, index=index, walled=self._isolates.walled)
 
     def _form(self, asked: CommandPlan) -> Form:
         if asked.image:
@@ -160,13 +184,16 @@ class LocalExecutor:
             scratch = "/tmp" if self._isolates.walled else FILES  # noqa: S108 - a /tmp of its own
             own = tools.environment(env.get("PATH", base_environment()["PATH"]), scratch)
             env = {**own, **env, "PATH": own["PATH"]}
+        shown = [tools.tool] if tools else []
+        if workspace.git and self._isolates.walled:
+            shown.append(ToolDir(workspace.git.objects, OBJECTS))
         spec = CommandSpec(
             tenant=attempt.tenant,
             argv=asked.argv,
             env=env,
             cwd=asked.cwd,
             workspace=workspace.mount,
-            tools=(tools.tool,) if tools else (),
+            tools=tuple(shown),
             network=asked.network,
             limits=Limits(memory=asked.memory) if asked.memory else Limits(),
             files=asked.files,

@@ -252,6 +252,8 @@ def copy_file(source: Path, target: Path) -> None:
     """Copy a file or link with mode and times."""
     if source.is_symlink():
         target.symlink_to(source.readlink())
+        status = source.lstat()
+        os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns), follow_symlinks=False)
         return
     with source.open("rb") as old, target.open("xb") as new:
         try:

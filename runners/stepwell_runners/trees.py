@@ -3,24 +3,28 @@
 git itself writes them: it refuses `.git` in all its spellings, `..` and empty names, and converts line ends as
 .gitattributes say. A finished tree appears by rename. Nobody waits for the disk: until the tree is synced a marker
 beside it says in which boot it was made, so a tree from before a power cut is made again instead of trusted.
+Beside each tree lies the index that git in a workspace starts with: see git_index.
 """
 
 import re
 import secrets
 import subprocess
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 from stepwell.errors import Invalid
 from stepwell.repos.process import environment
 from stepwell.repos.repositories import Repositories
+from stepwell_runners.git_index import settle_times
 from stepwell_runners.keyed_locks import KeyedLocks
 from stepwell_runners.reduce import remove
 from stepwell_runners.workspaces import sync_file_system, sync_folder
 
 _REFERENCE = re.compile(r"([^:/]{1,100}):([0-9a-f]{40}|[0-9a-f]{64})")
 _MOST_KNOWN = 10_000  # references looked up without asking git
+_EDITS = 2  # seconds between the time given to all files and the first moment a step can write
 _SETTINGS = {"core.bare": "false", "core.symlinks": "true", "core.attributesFile": "/dev/null"}
 
 
@@ -37,7 +41,8 @@ class GitCheckout:
         return tree
 
     def write(self, repo: str, tree: str, target: Path, index: Path) -> None:
-        """Check `tree` out into the empty directory `target`; `index` is a scratch file."""
+        """Check `tree` out into the empty directory `target`, and write its `index`."""
+        started = int(time.time())
         done = subprocess.run(
             ["git", "--git-dir", self._repositories.path(repo), "read-tree", "-m", "-u", tree],
             env=environment(_SETTINGS, extra={"GIT_WORK_TREE": str(target), "GIT_INDEX_FILE": str(index)}),
@@ -49,6 +54,7 @@ class GitCheckout:
         if done.returncode != 0:
             reason = done.stderr.decode(errors="replace").strip()[:2000] or f"exit code {done.returncode}"
             raise Invalid(f"The files of the commit cannot be checked out: {reason}")
+        settle_times(index, target, started - _EDITS, "sha1" if len(tree) == 40 else "sha256")
 
 
 class Trees:
@@ -70,10 +76,7 @@ class Trees:
             return self.empty
         if found := self._known.get(reference):
             return found
-        match = _REFERENCE.fullmatch(reference)
-        if match is None:
-            raise Invalid(f"Tree reference {reference!r} is not of the form <repository>:<commit>.")
-        repo, commit = match.groups()
+        repo, commit = parse_reference(reference)
         tree = self._checkout.tree_of(repo, commit)
         place = self.folder / repo / tree
         with self._locks.of(f"{repo}/{tree}"):
@@ -85,10 +88,10 @@ class Trees:
 
     def _make(self, repo: str, tree: str, place: Path) -> None:
         marker = place.with_name(f"{tree}.unsynced")
-        if place.exists():
-            if not marker.exists() or marker.read_text() == self._boot:
-                return
-            remove(place)
+        is_whole = place.exists() and index_of(place).exists()
+        if is_whole and (not marker.exists() or marker.read_text() == self._boot):
+            return
+        remove(place)
         place.parent.mkdir(exist_ok=True)
         fresh = place.with_name(f".new-{secrets.token_hex(6)}")
         index = fresh.with_suffix(".index")
@@ -96,6 +99,7 @@ class Trees:
         try:
             self._checkout.write(repo, tree, fresh, index)
             marker.write_text(self._boot)
+            index.rename(index_of(place))
             fresh.rename(place)
         finally:
             for scrap in (fresh, index, index.with_suffix(".index.lock")):
@@ -107,6 +111,20 @@ class Trees:
         for repository in self.folder.iterdir():
             for scrap in repository.glob(".new-*"):
                 remove(scrap)
+
+
+def parse_reference(reference: str) -> tuple[str, str]:
+    """Return repository and commit of "<repo-id>:<commit>"."""
+    match = _REFERENCE.fullmatch(reference)
+    if match is None:
+        raise Invalid(f"Tree reference {reference!r} is not of the form <repository>:<commit>.")
+    repo, commit = match.groups()
+    return repo, commit
+
+
+def index_of(tree: Path) -> Path:
+    """Return where the index of a cached tree is."""
+    return tree.with_name(f"{tree.name}.index")
 
 
 def _sync_later(marker: Path) -> None:

@@ -6,6 +6,9 @@ an upper of its own; nobody else sees a byte of it before it is committed:
     every process dead → unmounted → reduce → meta.json → syncfs → rename into layers/ → fsync of the directories
     → (the engine journals the result)
 
+`.git` is laid over the tree as a layer of its own, is no part of `lowers`, and whatever a step makes of it is removed
+before its changes are read: it is never part of a layer.
+
 A crash before the rename leaves a directory in work/, after it a layer that no journal entry names; `recover` removes
 both. So a layer is there exactly when its step is done. An empty layer, what most checks leave, skips all of it.
 
@@ -29,6 +32,7 @@ from stepwell.errors import Conflict
 from stepwell_runners import reduce as disk
 from stepwell_runners.keyed_locks import KeyedLocks
 from stepwell_runners.layers import File, Folder, Layer, Link, Upper, conflicts, overlaps, reduce, unpack
+from stepwell_runners.run_forks import GitView
 from stepwell_runners.spec import Directory, Mount, Overlay
 
 Form = Literal["overlay", "copy"]
@@ -81,6 +85,7 @@ class Workspace:
     lowers: tuple[Path, ...]
     place: Path
     mount: Mount
+    git: GitView | None = None
 
     @property
     def upper(self) -> Path:
@@ -124,20 +129,30 @@ class Workspaces:
         for path in (self.layers, self.work, state / "trees" / "empty"):
             path.mkdir(parents=True, exist_ok=True)
 
-    def open(self, run: str, key: str, base: Sequence[str], tree: Path | None, form: Form | None = None) -> Workspace:
+    def open(
+        self,
+        run: str,
+        key: str,
+        base: Sequence[str],
+        tree: Path | None,
+        form: Form | None = None,
+        *,
+        git: GitView | None = None,
+    ) -> Workspace:
         """Make a clean workspace. Nothing is mounted yet: who boots the isolate or container does that."""
         tree = tree or self.state / "trees" / "empty"
         name = f"{_run_folder(run)}-{secrets.token_hex(6)}"
         place = self.work / name
         (place / "upper").mkdir(parents=True)
         lowers = self.lowers(tuple(base), tree)
+        shown = (git.lower, *lowers) if git else lowers
         mount: Mount = Directory(place / "upper")
         if (form or self.form) == "overlay":
             (place / "work").mkdir()
-            mount = Overlay(lowers, place / "upper", place / "work")
+            mount = Overlay(shown, place / "upper", place / "work")
         else:
-            disk.copy(disk.Stack(lowers), place / "upper")
-        return Workspace(name, run, key, str(tree), tuple(base), lowers, place, mount)
+            disk.copy(disk.Stack(shown), place / "upper")
+        return Workspace(name, run, key, str(tree), tuple(base), lowers, place, mount, git)
 
     def lowers(self, base: tuple[str, ...], tree: Path) -> tuple[Path, ...]:
         """Return the directories that show `tree` under the layers of `base`, topmost first."""
@@ -145,6 +160,7 @@ class Workspaces:
 
     def change(self, workspace: Workspace) -> Change:
         """Read what an attempt changed. Every process of it is dead, and it is unmounted."""
+        disk.remove(workspace.upper / ".git")
         complete = {""} if isinstance(workspace.mount, Directory) else ()
         upper = disk.scan(workspace.upper, complete)
         return Change(upper, reduce(upper, workspace.stack))

@@ -54,7 +54,7 @@ def test_a_tree_is_made_once_and_shared_by_commits(repository: Path, trees: Tree
     made = place.stat().st_ctime_ns
     second = git(repository, "commit-tree", f"{first}^{{tree}}", "-m", "again")
     assert trees.resolve(f"r1:{second}") == place and place.stat().st_ctime_ns == made
-    assert sorted(path.name for path in place.parent.iterdir()) == [place.name]
+    assert sorted(path.name for path in place.parent.iterdir()) == [place.name, f"{place.name}.index"]
 
 
 def test_threads_that_ask_together_get_one_tree(repository: Path, trees: Trees) -> None:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from stepwell.cli.bench import Sample
 from stepwell.engine.seams import Attempt, Code, Prepared
 from stepwell.errors import Invalid
-from stepwell.repos.forks import create_fork, remove_fork
 from stepwell.repos.process import run_git
 from stepwell.repos.repositories import Repositories
 
@@ -23,7 +22,7 @@ IMAGES = ("stepwell-test/busybox:latest", "busybox:latest", "alpine:latest", "de
 
 
 def fork_ms(samples: int = 200) -> Sample:
-    """Fork a repository and mount a writable workspace on its cached tree, without the removal."""
+    """Pin, fork and mount a writable workspace with `.git` on its cached tree, for one run after the other."""
     with tempfile.TemporaryDirectory(prefix="stepwell-bench-") as folder:
         return Sample(tuple(asyncio.run(_forks(Path(folder), samples))), "ms")
 
@@ -31,33 +30,35 @@ def fork_ms(samples: int = 200) -> Sample:
 async def _forks(state: Path, samples: int) -> list[float]:
     from stepwell_runners.house import host_id
     from stepwell_runners.mounts import Mounts
-    from stepwell_runners.trees import Trees
+    from stepwell_runners.run_forks import RunForks
+    from stepwell_runners.spec import Directory
+    from stepwell_runners.trees import Trees, index_of
     from stepwell_runners.workspaces import Workspaces
 
-    origin, commit = _origin(state)
+    commit = _origin(state)
     is_root = os.geteuid() == 0
     owner = host_id(0) if is_root else os.geteuid()
-    trees, workspaces, mounts = Trees(state), Workspaces(state), Mounts(root=is_root)
+    trees, forks, workspaces, mounts = Trees(state), RunForks(state), Workspaces(state), Mounts(root=is_root)
     tree = trees.resolve(f"bench:{commit}")
     found = []
     try:
         for number in range(samples):
             started = time.perf_counter()
-            create_fork(origin, state / "fork.git", commit, "main")
-            workspace = workspaces.open("bench", f"step#{number}", (), tree)
-            descriptors = await mounts.make(number, owner, [workspace.mount])
+            git = forks.ready(f"run{number}", "bench", commit, "main", index=index_of(tree), walled=True)
+            workspace = workspaces.open(f"run{number}", "step#1", (), tree, git=git)
+            descriptors = await mounts.make(number, owner, [workspace.mount, Directory(git.objects, read_only=True)])
             found.append((time.perf_counter() - started) * 1000)
             for descriptor in descriptors:
                 os.close(descriptor)
-            remove_fork(state / "fork.git")
             workspaces.discard(workspace)
+            forks.forget(f"run{number}")
     finally:
         await mounts.stop()
     return found
 
 
-def _origin(state: Path) -> tuple[Path, str]:
-    """Make a repository with one commit of many files."""
+def _origin(state: Path) -> str:
+    """Make a repository with one commit of many files; its hash."""
     origin = Repositories(state).create("bench")
     work = state / "files"
     for number in range(FILES):
@@ -70,7 +71,7 @@ def _origin(state: Path) -> tuple[Path, str]:
     tree = run_git(origin, ["write-tree"], extra=where).stdout.decode().strip()
     commit = run_git(origin, ["commit-tree", "-m", "bench", tree], extra=where).stdout.decode().strip()
     run_git(origin, ["update-ref", "refs/heads/main", commit])
-    return origin, commit
+    return commit
 
 
 def container_warm_ms(samples: int = 15) -> Sample:

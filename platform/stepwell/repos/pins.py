@@ -14,6 +14,8 @@ PREFIX = "refs/runs/"
 
 def pin(repository: Path, commit: str) -> None:
     """Keep a commit; nothing happens when it is kept already. Blocks, durable on return."""
+    if _is_packed(repository, commit):
+        return
 
     def add(refs: dict[str, str]) -> bool:
         known = PREFIX + commit in refs
@@ -21,6 +23,15 @@ def pin(repository: Path, commit: str) -> None:
         return not known
 
     rewrite_packed(repository, add)
+
+
+def _is_packed(repository: Path, commit: str) -> bool:
+    """Look without the lock, which others may hold for long: the file is replaced as a whole."""
+    try:
+        packed = (repository / "packed-refs").read_bytes()
+    except FileNotFoundError:
+        return False
+    return f"\n{commit} {PREFIX}{commit}\n".encode() in b"\n" + packed
 
 
 def unpin(repository: Path, commits: Iterable[str]) -> None:

@@ -1,0 +1,226 @@
+"""The fork of each run, the pin that keeps its commit, and the `.git` that its workspaces see.
+
+    pin the commit in the origin → forks/<run>.git → forks/<run>.git/workspace/.git
+
+The last is a directory that workspaces lay over the tree: refs and HEAD of the fork, the index of the tree by a hard
+link, no objects. It costs one more layer in the mount, whatever the size. Objects are read from the origin through an
+alternate: a read-only mount in the isolate, or the directory itself where there is no wall. Only this one repository's
+objects are ever shown. What an attempt writes into `.git` goes to its own upper and is dropped with the attempt; no git
+of ours ever runs on it.
+
+A fork holds nothing that could not be made again, so it goes when its run rests, and none outlives a restart. A pin
+stays until the last run of its commit is forgotten. Which runs these are is on disk, for runs wait longer than servers:
+pins/<repository>/<commit>/<run>, and pins/.runs/<run>, a link to the former.
+"""
+
+import asyncio
+import contextlib
+import errno
+import hashlib
+import os
+import re
+import shutil
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dulwich.refs import check_ref_format
+
+from stepwell.errors import TryLater
+from stepwell.repos.forks import create_fork, remove_fork
+from stepwell.repos.maintenance import remove_leftovers
+from stepwell.repos.pins import pin, unpin
+from stepwell.repos.repositories import Repositories
+from stepwell_runners.git_index import CHECK_STAT
+from stepwell_runners.keyed_locks import KeyedLocks
+from stepwell_runners.spec import TOOLS, WORKSPACE
+
+OBJECTS = "git-objects"  # below TOOLS, where isolates and containers find the origin's objects
+REST_SECONDS = 30.0
+# What a command sees may belong to another uid than its own, and git would refuse it.
+GIT_ENVIRONMENT = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "safe.directory", "GIT_CONFIG_VALUE_0": WORKSPACE}
+_RUNS = ".runs"
+_PLAIN = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_CONFIG = f"""\
+[core]
+\trepositoryformatversion = 0
+\tfilemode = true
+\tbare = false
+\tlogallrefupdates = true
+\thooksPath = /dev/null
+\tfsmonitor = false
+\tcheckStat = {CHECK_STAT}
+\ttrustctime = false
+[gc]
+\tauto = 0
+[maintenance]
+\tauto = false
+[user]
+\tname = Stepwell
+\temail = stepwell@localhost
+"""
+
+
+@dataclass(frozen=True)
+class GitView:
+    """`.git` for one attempt: `lower` is laid over the tree; `objects` must be seen at `at`."""
+
+    lower: Path
+    objects: Path
+    at: str
+
+
+class RunForks:
+    """Forks below a state directory. `enter`, `leave`, `stay` belong to one event loop; the others block."""
+
+    def __init__(self, state: Path, rest_seconds: float = REST_SECONDS) -> None:
+        self.folder = state / "forks"
+        self.pins = state / "pins"
+        self._repositories = Repositories(state)
+        self._rest_seconds = rest_seconds
+        self._locks = KeyedLocks()
+        self._using: Counter[str] = Counter()  # attempts in flight
+        self._resting: dict[str, asyncio.TimerHandle] = {}
+        self._born = time.time()
+        for folder in (self.folder, self.pins / _RUNS):
+            folder.mkdir(parents=True, exist_ok=True)
+
+    def enter(self, run: str) -> None:
+        """An attempt of this run begins: its fork stays."""
+        self.stay(run)
+        self._using[run] += 1
+
+    def leave(self, run: str) -> None:
+        """An attempt is over; when none follows soon, the run rests and its fork goes."""
+        self._using[run] -= 1
+        if self._using[run] <= 0:
+            del self._using[run]
+            loop = asyncio.get_running_loop()
+            resting = loop.call_later(self._rest_seconds, lambda: loop.run_in_executor(None, self.rest, run))
+            self._resting[run] = resting
+
+    def stay(self, run: str) -> None:
+        """Forget that the run was about to rest."""
+        if resting := self._resting.pop(run, None):
+            resting.cancel()
+
+    def ready(
+        self, run: str, repository: str, commit: str, branch: str | None, *, index: Path, walled: bool
+    ) -> GitView:
+        """Return `.git` for a workspace of the run; the first time, pin the commit and make the fork."""
+        origin = self._repositories.require(repository).resolve()
+        objects = origin / "objects"
+        at = f"{TOOLS}/{OBJECTS}" if walled else str(objects)
+        fork = self._fork(run)
+        lower = fork / "workspace"
+        with self._locks.of(run):
+            if not lower.exists():
+                self._hold(run, repository, origin, commit)
+                remove_fork(fork)
+                create_fork(origin, fork, commit, branch if branch and _is_branch(branch) else None)
+                _lay(fork, index, at)
+        return GitView(lower, objects, at)
+
+    def rest(self, run: str) -> None:
+        """Remove the fork unless an attempt uses it; the pin stays."""
+        with self._locks.of(run):
+            if not self._using[run]:
+                remove_fork(self._fork(run))
+
+    def forget(self, run: str) -> None:
+        """Remove the fork of a run that has ended; the last run of a commit takes the pin along."""
+        with self._locks.of(run):
+            remove_fork(self._fork(run))
+            self._release(run)
+
+    def recover(self) -> None:
+        """Remove all forks. Nothing is running yet, and each is made again when its run needs it."""
+        for fork in self.folder.iterdir():
+            remove_fork(fork)
+
+    def _fork(self, run: str) -> Path:
+        return self.folder / f"{_file_name(run)}.git"
+
+    def _hold(self, run: str, repository: str, origin: Path, commit: str) -> None:
+        """Note who needs the commit, then pin it: a crash between leaves a note that does no harm."""
+        name = _file_name(run)
+        with self._locks.of(f"{repository}:{commit}"):
+            folder = self.pins / repository / commit
+            folder.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(FileExistsError):
+                (self.pins / _RUNS / name).symlink_to(f"../{repository}/{commit}/{name}")
+            (folder / name).touch()
+            try:
+                pin(origin, commit)
+            except TryLater:
+                remove_leftovers(origin, self._born)  # a lock that a killed server left
+                pin(origin, commit)
+
+    def _release(self, run: str) -> None:
+        link = self.pins / _RUNS / _file_name(run)
+        try:
+            note = Path(os.path.normpath(link.parent / link.readlink()))
+        except FileNotFoundError:
+            return  # never had a workspace
+        repository, commit = note.parent.parent.name, note.parent.name
+        with self._locks.of(f"{repository}:{commit}"):
+            note.unlink(missing_ok=True)
+            if _remove_empty(note.parent) and self._repositories.exists(repository):
+                unpin(self._repositories.path(repository), [commit])
+        link.unlink(missing_ok=True)
+
+
+def branch_of(metadata: Mapping[str, Any]) -> str | None:
+    """Return the branch that a run is about; a tag's run has none."""
+    return metadata.get("branch") or None
+
+
+def _lay(fork: Path, index: Path, at: str) -> None:
+    """Write the `.git` that workspaces see; it appears as a whole."""
+    fresh = fork / "workspace.new"
+    git = fresh / ".git"
+    for folder in ("objects/info", "objects/pack"):
+        (git / folder).mkdir(parents=True)
+    shutil.copytree(fork / "refs", git / "refs", copy_function=_link)
+    (git / "config").write_text(_CONFIG, "utf-8")
+    (git / "objects" / "info" / "alternates").write_text(f"{at}\n", "utf-8")
+    _link(fork / "HEAD", git / "HEAD")
+    _link(index, git / "index")
+    if (fork / "packed-refs").exists():
+        _link(fork / "packed-refs", git / "packed-refs")
+    fresh.rename(fork / "workspace")
+
+
+def _link(source: str | Path, target: str | Path) -> None:
+    """Share a file that nobody ever writes to; copied, with its times, where links cannot be made."""
+    try:
+        os.link(source, target)
+    except OSError as error:
+        if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP):
+            raise
+        shutil.copy2(source, target)
+
+
+def _is_branch(name: str) -> bool:
+    return bool(check_ref_format(f"refs/heads/{name}".encode()))
+
+
+def _file_name(run: str) -> str:
+    """Return a file name for a run's id, whatever characters that has."""
+    return run if _PLAIN.fullmatch(run) else hashlib.sha256(run.encode()).hexdigest()
+
+
+def _remove_empty(folder: Path) -> bool:
+    """Remove a directory if nothing is in it."""
+    try:
+        folder.rmdir()
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        return False
+    return True

@@ -1,0 +1,310 @@
+"""git inside steps: real repositories, real isolates, with the wall and without it."""
+
+import asyncio
+import dataclasses
+import subprocess
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stepwell.engine.seams import Attempt, Code, Outcome, Prepared
+from stepwell.repos.pins import pin, pinned
+from stepwell.repos.process import environment
+from stepwell.repos.repositories import Repositories
+from stepwell_runners import run_forks
+from stepwell_runners.executor import LocalExecutor
+from stepwell_runners.isolates import ZygoteIsolates
+from stepwell_runners.options import IsolateOptions
+from stepwell_runners.run_forks import RunForks
+from stepwell_runners.trees import Trees, index_of
+
+WHO = {f"GIT_{role}_{what}": "t@example.org" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+UNTOUCHED = "git status --porcelain && git diff-files --quiet && git diff --exit-code HEAD"
+
+
+class Log:
+    """Keeps output in memory."""
+
+    def __init__(self) -> None:
+        self.text = ""
+
+    def write(self, data: bytes) -> None:
+        self.text += data.decode()
+
+    def note(self, text: str) -> None:
+        return
+
+    def close(self) -> None:
+        return
+
+
+class Origin:
+    """A repository that people push to, and their working copy."""
+
+    def __init__(self, state: Path, id_: str = "r1") -> None:
+        self.path = Repositories(state).create(id_)
+        self.work = state.parent / f"{id_}.work"
+        self.git("init", "-q", "-b", "main", str(self.work))
+        self.first = self.commit("first", {"a": "one\n", "src/f": "old\n", "run.sh": "#!/bin/sh\n"})
+        self.git("tag", "-a", "-m", "words", "v1.0")
+        (self.work / "link").symlink_to("src/f")
+        self.last = self.commit("second", {"a": "one\ntwo\n"})
+        self.git("push", "-q", str(self.path), "main", "v1.0")
+
+    def git(self, *arguments: str) -> str:
+        env = {**environment(), **WHO, "GIT_CONFIG_COUNT": "0"}
+        where = self.work if self.work.exists() else self.path
+        done = subprocess.run(["git", *arguments], cwd=where, env=env, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    def commit(self, message: str, files: dict[str, str]) -> str:
+        for name, text in files.items():
+            (self.work / name).parent.mkdir(parents=True, exist_ok=True)
+            (self.work / name).write_text(text)
+        self.git("add", "-A")
+        self.git("commit", "-qm", message)
+        return self.git("rev-parse", "HEAD")
+
+    def lose(self, commit: str) -> None:
+        """Force the branch away from a commit, and collect what nothing refers to."""
+        self.git("reset", "-q", "--hard", f"{commit}~1")
+        self.git("push", "-qf", str(self.path), "main")
+        arguments = ["-c", "gc.reflogExpire=now", "-c", "gc.pruneExpire=now", "gc", "-q", "--prune=now"]
+        subprocess.run(["git", "--git-dir", self.path, *arguments], check=True)
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    for folder in ("work", "layers", "trees", "tools"):
+        (tmp_path / "state" / folder).mkdir(parents=True)
+    return tmp_path / "state"
+
+
+@pytest.fixture
+def origin(state: Path) -> Origin:
+    return Origin(state)
+
+
+@pytest.fixture(params=["full", "none"])
+async def executor(request: pytest.FixtureRequest, state: Path) -> AsyncIterator[LocalExecutor]:
+    trees = Trees(state)
+    isolates = ZygoteIsolates(state, trees.resolve, IsolateOptions(wall=request.param))
+    await isolates.start()
+    if request.param == "full" and not isolates.walled:
+        pytest.skip("this host does not give the wall")
+    yield LocalExecutor.at(state, isolates, trees)
+    await isolates.stop()
+
+
+def attempt(commit: str, command: str, base: tuple[str, ...] = (), **changes: Any) -> Attempt:
+    asked = Attempt(
+        run="run-1",
+        tenant="acme",
+        scope="acme/api",
+        metadata={"name": "acme/api", "commit": commit, "branch": "main"},
+        code=Code("digest", {}, "pipeline.py:Ship", tree=f"r1:{commit}"),
+        key="step#1",
+        name="step",
+        kind="run",
+        number=1,
+        options={"command": command},
+        base=base,
+    )
+    return dataclasses.replace(asked, **changes)
+
+
+async def run(executor: LocalExecutor, asked: Attempt) -> tuple[Outcome, str]:
+    log = Log()
+    return await executor.execute(asked, Prepared(), log), log.text
+
+
+async def say(executor: LocalExecutor, commit: str, command: str, **changes: Any) -> str:
+    """Run a command that has to pass; what it printed."""
+    outcome, text = await run(executor, attempt(commit, command, **changes))
+    assert outcome.ok, (outcome.error, text)
+    return text.strip()
+
+
+async def test_git_tells_what_is_being_built(executor: LocalExecutor, origin: Origin) -> None:
+    assert await say(executor, origin.last, "git rev-parse HEAD && git branch --show-current") == f"{origin.last}\nmain"
+    assert await say(executor, origin.last, "git describe --tags --dirty") == f"v1.0-1-g{origin.last[:7]}"
+    assert await say(executor, origin.last, "git log --format=%s") == "second\nfirst"
+    assert await say(executor, origin.last, "git ls-files") == "a\nlink\nrun.sh\nsrc/f"
+    assert "one" in await say(executor, origin.last, "git blame -s a")
+    assert await say(executor, origin.last, UNTOUCHED) == ""
+    assert await say(executor, origin.last, "git remote -v; git stash list; git fsck --strict 2>&1") == ""
+
+
+async def test_a_tag_stands_detached(executor: LocalExecutor, origin: Origin) -> None:
+    metadata = {"name": "acme/api", "commit": origin.first, "branch": None, "tag": "v1.0"}
+    told = await say(
+        executor, origin.first, "git describe; git branch --show-current; git status -s", metadata=metadata
+    )
+    assert told == "v1.0"
+
+
+async def test_an_edit_is_seen_even_in_the_second_of_the_checkout(executor: LocalExecutor, origin: Origin) -> None:
+    """Of the same size, at once after the tree was made: what a careless index does not notice."""
+    command = "sed -i s/old/new/ src/f && git status --porcelain && git diff --stat | tail -1; git describe --dirty"
+    told = (await say(executor, origin.last, command)).splitlines()
+    assert told[0].strip() == "M src/f" and "1 file changed" in told[1] and told[2].endswith("-dirty")
+
+
+async def test_git_sees_what_earlier_steps_changed(executor: LocalExecutor, origin: Origin) -> None:
+    made, _ = await run(executor, attempt(origin.last, "echo x > new; rm a; sed -i s/old/new/ src/f"))
+    assert made.layer
+    told = await say(executor, origin.last, "git status --porcelain", base=(made.layer,), key="two#1")
+    assert told.splitlines() == ["D a", " M src/f", "?? new"]
+
+
+async def test_commits_and_tags_last_as_long_as_their_attempt(
+    executor: LocalExecutor, origin: Origin, state: Path
+) -> None:
+    command = "echo x > new && git add new && git commit -qm third && git tag v2 && git describe --tags && git status -s"
+    made, text = await run(executor, attempt(origin.last, command))
+    assert made.ok and text.strip() == "v2", text
+    assert made.layer is not None
+    files = state / "layers" / Path(*made.layer.split("-"))
+    assert [path.name for path in (files / "files").iterdir()] == ["new"]
+    told = await say(executor, origin.last, "git tag; git status -s", base=(made.layer,), key="two#1")
+    assert told.splitlines() == ["v1.0", "?? new"]
+    assert origin.git("ls-remote", str(origin.path), "refs/tags/v2") == ""
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "rm -rf .git",
+        "rm -rf .git && ln -s / .git",
+        "rm -rf .git && mkfifo .git",
+        "rm -rf .git && echo gitdir: /etc > .git",
+        "rm -rf .git && git init -q . && echo x > .git/hooks/post-checkout",
+        "chmod 0 .git; mv .git/index .git/other || true",
+        "git config core.fsmonitor 'touch /tmp/x' && git config core.sshCommand 'touch /tmp/x'",
+    ],
+)
+async def test_nothing_of_git_is_in_a_layer(executor: LocalExecutor, origin: Origin, state: Path, command: str) -> None:
+    alone, text = await run(executor, attempt(origin.last, command))
+    assert alone.ok and alone.layer is None, text
+    made, text = await run(executor, attempt(origin.last, f"{command}; echo x > new", key="two#1"))
+    assert made.ok and made.layer, text
+    assert not [path for path in (state / "layers").rglob("*") if path.name.startswith(".git")]
+    told = await say(executor, origin.last, "git status -s", base=(made.layer,), key="three#1")
+    assert told == "?? new"
+    assert list((state / "work").iterdir()) == []
+
+
+async def test_parallel_steps_have_a_git_each(executor: LocalExecutor, origin: Origin) -> None:
+    command = "git checkout -qb mine && git commit -q --allow-empty -m $0 && sleep 0.3 && git log -1 --format=%s"
+    asked = [attempt(origin.last, command, key=f"{name}#1") for name in ("one", "two", "three")]
+    asked = [dataclasses.replace(one, options={"command": ["sh", "-c", command, one.key]}) for one in asked]
+    told = await asyncio.gather(*(run(executor, one) for one in asked))
+    assert [text.strip() for _, text in told] == ["one#1", "two#1", "three#1"]
+
+
+async def test_only_this_repository_is_shown_and_read_only(
+    executor: LocalExecutor, origin: Origin, state: Path
+) -> None:
+    other = Origin(state, "r2")
+    theirs = other.commit("theirs", {"secret": "of others"})
+    other.git("push", "-q", str(other.path), "main")
+    pin(origin.path, origin.first)  # another run's
+    assert not await say(executor, origin.last, f"git cat-file -e {theirs} 2>/dev/null && echo seen || true")
+    assert "refs/runs" not in await say(executor, origin.last, "git for-each-ref; cat .git/packed-refs")
+    if executor._isolates.walled:
+        where = "$(cat .git/objects/info/alternates)"
+        told = await say(
+            executor, origin.last, f"ls {where}/.. ; touch {where}/x 2>&1 || true; ls -d {state} 2>&1 || true"
+        )
+        assert told.splitlines()[0] == "git-objects" and "Read-only" in told and "No such file" in told
+
+
+async def test_a_commit_that_was_forced_away_and_collected_still_builds(
+    executor: LocalExecutor, origin: Origin, state: Path
+) -> None:
+    assert await say(executor, origin.last, "git rev-parse HEAD") == origin.last
+    origin.lose(origin.last)
+    (state / "trees" / "r1").rename(state / "trees" / "gone")
+    executor._trees._known.clear()
+    assert await say(executor, origin.last, f"git log --format=%s && {UNTOUCHED}", key="two#1") == "second\nfirst"
+    await executor.recover(lambda layer: True)
+    assert await say(executor, origin.last, "git log -1 --format=%s", key="three#1") == "second"
+
+
+async def test_forks_and_pins_end_with_their_runs(executor: LocalExecutor, origin: Origin, state: Path) -> None:
+    for name in ("run-1", "run-2"):
+        await say(executor, origin.last, "git status", run=name)
+    await say(executor, origin.first, "git status", run="odd/../id", metadata={})
+    assert len(list((state / "forks").iterdir())) == 3
+    assert pinned(origin.path) == {origin.first, origin.last}
+    await executor.forget("run-1")
+    assert not (state / "forks" / "run-1.git").exists() and (state / "forks" / "run-2.git").exists()
+    assert pinned(origin.path) == {origin.first, origin.last}
+    await executor.recover(lambda layer: True)
+    again = LocalExecutor.at(state, executor._isolates, executor._trees)  # as after a restart
+    assert list((state / "forks").iterdir()) == []
+    await again.forget("run-2")
+    assert pinned(origin.path) == {origin.first}
+    await again.forget("odd/../id")
+    await again.forget("unknown")
+    assert pinned(origin.path) == set()
+    assert [path for path in (state / "pins").rglob("*") if path.name not in (".runs", "r1")] == []
+
+
+async def test_a_run_that_rests_has_no_fork_and_gets_it_back(
+    executor: LocalExecutor, origin: Origin, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    remove = run_forks.remove_fork
+
+    def told(fork: Path) -> None:
+        existed = fork.exists()
+        remove(fork)
+        if existed:
+            loop.call_soon_threadsafe(gone.set)
+
+    monkeypatch.setattr(run_forks, "remove_fork", told)
+    executor._forks = RunForks(state, rest_seconds=0)
+    await say(executor, origin.last, "git status")
+    await asyncio.wait_for(gone.wait(), 10)
+    assert list((state / "forks").iterdir()) == [] and pinned(origin.path) == {origin.last}
+    assert await say(executor, origin.last, "git rev-parse HEAD", key="two#1") == origin.last
+
+
+def test_a_fork_in_use_does_not_rest(origin: Origin, state: Path) -> None:
+    forks = RunForks(state)
+    index = index_of(Trees(state).resolve(f"r1:{origin.last}"))
+    forks.enter("run-1")
+    view = forks.ready("run-1", "r1", origin.last, "main", index=index, walled=True)
+    forks.rest("run-1")
+    assert (view.lower / ".git" / "HEAD").read_text() == "ref: refs/heads/main\n"
+    forks.recover()
+    assert list((state / "forks").iterdir()) == []
+
+
+@pytest.mark.parametrize("branch", ["../../../x", "a b", "x\ny", ".lock", "a//b", "refs/.."])
+def test_a_branch_that_git_would_refuse_leaves_head_detached(origin: Origin, state: Path, branch: str) -> None:
+    index = index_of(Trees(state).resolve(f"r1:{origin.last}"))
+    view = RunForks(state).ready("run-1", "r1", origin.last, branch, index=index, walled=True)
+    assert (view.lower / ".git" / "HEAD").read_text() == f"{origin.last}\n"
+
+
+def test_a_lock_that_a_killed_server_left_does_not_stop_runs(
+    origin: Origin, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stepwell.repos.refs._WAIT_S", 0.0)
+    index = index_of(Trees(state).resolve(f"r1:{origin.last}"))
+    (origin.path / "packed-refs.lock").touch()
+    forks = RunForks(state)
+    forks._born += 60
+    forks.ready("run-1", "r1", origin.last, "main", index=index, walled=True)
+    assert pinned(origin.path) == {origin.last}
+
+
+async def test_a_run_without_a_repository_has_no_git(executor: LocalExecutor, origin: Origin, state: Path) -> None:
+    plan = Code("digest", {}, "plan.py:Plan", tree=None)
+    assert await say(executor, origin.last, "ls -A; env | grep ^GIT || true", code=plan) == ""
+    assert list((state / "forks").iterdir()) == []
