@@ -6,6 +6,8 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,8 @@ from command_line import BIN, Terminal
 ROUNDS = 10 if os.environ.get("STEPWELL_SOAK") else 2
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.timeout(400)
-ORDINARY = ("setpriv", "--reuid=4242", "--regid=4242", "--clear-groups")
+ORDINARY_ID = 4242
+ORDINARY = ("setpriv", f"--reuid={ORDINARY_ID}", f"--regid={ORDINARY_ID}", "--clear-groups")
 STEPS = ["lint#1", "types#1", "test memory#1", "test sqlite#1", "version#1"]
 
 
@@ -76,14 +79,17 @@ def _packages() -> dict[str, str]:
     return {"PYTHONPATH": ":".join(roots)}
 
 
+@pytest.fixture
+def ordinary_home() -> Iterator[Path]:
+    """A home that an ordinary user can reach: pytest's own directories are for the tests' user only."""
+    with tempfile.TemporaryDirectory(prefix="stepwell-ordinary-") as home:
+        os.chown(home, ORDINARY_ID, ORDINARY_ID)
+        yield Path(home)
+
+
 @pytest.mark.root
-def test_demo_passes_for_an_ordinary_user_without_docker(tmp_path: Path) -> None:
-    home = tmp_path / "home"
-    home.mkdir()
-    os.chown(home, 4242, 4242)
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
-    person = Terminal(home, {"DOCKER_HOST": "unix:///nonexistent", **_packages()})
+def test_demo_passes_for_an_ordinary_user_without_docker(ordinary_home: Path) -> None:
+    person = Terminal(ordinary_home, {"DOCKER_HOST": "unix:///nonexistent", **_packages()})
     story, _ = _story(person, *ORDINARY, program=_program())
     _assert_told(story)
 
