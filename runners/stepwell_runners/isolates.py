@@ -154,7 +154,10 @@ class ZygoteIsolates:
         zygotes = self._ready()
         mounts: dict[str, Mount] = {}
         if spec.code.tree is not None:
-            mounts["workspace"] = Directory(self._tree(spec.code.tree), read_only=True)
+            mounts["workspace"] = Directory(
+                await asyncio.to_thread(self._tree, spec.code.tree),  # a tree seen for the first time is checked out
+                read_only=True,
+            )
         order = self._order(self._index(spec.tenant), Limits(), mounts=mounts)
         return await self._make(zygotes, order, mounts)
 
