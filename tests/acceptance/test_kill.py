@@ -102,8 +102,12 @@ def test_a_kill_loses_no_run_and_repeats_no_passed_step(
     chance = random.Random(f"{moment} {victim} {round_}")
     sha = commit_all(tree, f"{moment} {victim} {round_} {time.time_ns()}")
     push = subprocess.Popen(
-        ["git", "push", "-q", "origin", "HEAD:main"], cwd=tree, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-    )  # fmt: skip
+        ["git", "push", "-q", "origin", "HEAD:main"],
+        cwd=tree,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
     wait_for_moment(server, moment, sha, chance)
     if victim == "server":
         server.kill()

@@ -16,7 +16,7 @@ from live import LiveServer, commit_all, git, wait_until, write_pipeline
 
 SOAK = bool(os.environ.get("STEPWELL_SOAK"))
 RUNS = 1000 if SOAK else 40
-WARM_UP = 40 if SOAK else 5
+WARM_UP = 300 if SOAK else 5  # until caches and thread pools have their full size
 WRITTEN = 1_000_000  # bytes that each run leaves in its workspace
 PARK = f"""
 from stepwell import Pipeline, manual

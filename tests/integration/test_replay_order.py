@@ -6,7 +6,7 @@ import pytest
 
 from stepwell.authoring.rehearsal import Rehearsal, bare, traced
 
-COMMON = '''
+COMMON = """
 import asyncio, random, time
 from asyncio import gather
 from stepwell import EventTimeout, Pipeline, StepFailed
@@ -27,7 +27,7 @@ async def boom(value):
 
 class Ship(Pipeline):
     async def run(self, event, step):
-'''
+"""
 
 PROGRAMS = {
     "gather": """

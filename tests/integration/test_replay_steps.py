@@ -47,11 +47,15 @@ def test_a_retry_goes_on_in_the_next_turn_with_the_next_attempt() -> None:
 """)
     while not run.play(kill_at=len(run.journal) + 1):
         pass
-    assert [command[5] for command in commands(run, "retry")] == [1, 2] or [c[4] for c in run.journal if c[2] == "retry"] == [1, 2]
+    assert [command[5] for command in commands(run, "retry")] == [1, 2] or [
+        c[4] for c in run.journal if c[2] == "retry"
+    ] == [1, 2]
     assert run.last[:2] == ["end", "failed"]
 
 
-@pytest.mark.parametrize("error", ["TypeError", "NameError", "AttributeError", "ModuleNotFoundError", "AssertionError", "FinalError"])
+@pytest.mark.parametrize(
+    "error", ["TypeError", "NameError", "AttributeError", "ModuleNotFoundError", "AssertionError", "FinalError"]
+)
 def test_mistakes_in_the_code_are_not_retried(error: str) -> None:
     run = rehearse(f"""
         def fail(): raise {error}("wrong")

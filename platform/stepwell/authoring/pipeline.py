@@ -66,7 +66,7 @@ def check(cls: type[Pipeline]) -> None:
     for trigger in on:
         if not isinstance(trigger, Trigger):
             raise PipelineRefused(
-                f'{name}.on contains {trigger!r}. Write a list of push(…), tag(…), cron(…) and manual(…).', _line(cls)
+                f"{name}.on contains {trigger!r}. Write a list of push(…), tag(…), cron(…) and manual(…).", _line(cls)
             )
     if cls.concurrency is not None and not isinstance(cls.concurrency, Group):
         raise PipelineRefused(

@@ -117,7 +117,7 @@ def _name(name: object) -> str:
     if isinstance(name, str) and name.strip() and len(name) <= NAME_LENGTH and name.isprintable():
         return name
     raise ValueError(
-        f"A step has the name {name!r}. Write a text of 1 to {NAME_LENGTH} printable characters, like \"unit tests\"."
+        f'A step has the name {name!r}. Write a text of 1 to {NAME_LENGTH} printable characters, like "unit tests".'
     )
 
 
