@@ -15,6 +15,7 @@ OUTPUT_FILE = f"{FILES}/stepwell-output"
 DEFAULT_TIMEOUT = 3600.0  # seconds
 MOST_OUTPUTS = 500
 MOST_OUTPUT_BYTES = 1 << 20
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}")
 _OUTPUT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,99}")
 
 
@@ -46,7 +47,7 @@ def plan(attempt: Attempt, prepared: Prepared) -> CommandPlan:
     return CommandPlan(
         argv=_argv(options["command"]),
         env=_environment(attempt, prepared),
-        files={name: content.encode() for name, content in prepared.files.items()},
+        files=_files(prepared),
         cwd=_folder(options.get("cwd") or ""),
         timeout=float(options.get("timeout") or DEFAULT_TIMEOUT),
         network=_network(options.get("network", bool(options.get("image")))),
@@ -95,6 +96,14 @@ def _environment(attempt: Attempt, prepared: Prepared) -> dict[str, str]:
             own[variable] = attempt.metadata[name]
     files = {variable: f"{FILES}/{variable}" for variable in prepared.files}
     return {**own, **(attempt.options.get("env") or {}), **prepared.env, **files}
+
+
+def _files(prepared: Prepared) -> dict[str, bytes]:
+    """Return the private files; each is named like its variable, and becomes a path of the host's for containers."""
+    for name in prepared.files:
+        if not _VARIABLE.fullmatch(name):
+            raise Invalid(f"secrets names the variable {name[:80]!r}. Write letters, digits and _, no digit first.")
+    return {name: content.encode() for name, content in prepared.files.items()}
 
 
 def _folder(cwd: str) -> str:

@@ -25,7 +25,7 @@ from stepwell.errors import Invalid, Unavailable
 from stepwell_runners import archives
 from stepwell_runners.command_plan import OUTPUT_FILE, CommandPlan
 from stepwell_runners.container_process import ContainerProcess, Job
-from stepwell_runners.layers import below
+from stepwell_runners.layers import File, below
 from stepwell_runners.outcomes import SetupFailed
 from stepwell_runners.reduce import Stack, open_beneath
 from stepwell_runners.spec import FILES, WORKSPACE, Overlay
@@ -36,6 +36,7 @@ LABEL = "stepwell.state"
 SNAPSHOTS = "stepwell-snapshot"
 DEFAULT_MEMORY = 4 << 30  # bytes
 PROCESSES = 4096
+MOST_INPUT_BYTES = 64 << 20  # of setup_inputs: they pass through memory
 _ENGINE_TIMEOUT = 60  # seconds for one answer of the engine; waits and streams have none
 
 
@@ -129,7 +130,9 @@ class Containers:
     def _ready(self, image: str, note: Callable[[str], None]) -> tuple[Any, str]:
         """Return the engine and the id of an image, pulled when it is missing."""
         import docker.errors
+        from docker.utils import parse_repository_tag
 
+        image = reference_of(image)
         engine = self._connect()
         try:
             return engine, engine.images.get(image).id
@@ -140,7 +143,7 @@ class Containers:
                 f"image has value {image!r}, which the container engine refuses: {error.explanation}"
             ) from error
         try:
-            pulled = engine.images.pull(*_repository_and_tag(image))
+            pulled = engine.images.pull(*parse_repository_tag(image))
         except docker.errors.APIError as error:
             raise Invalid(
                 f"Image {image!r} is not on this host and cannot be pulled: {error.explanation or error}. "
@@ -222,11 +225,17 @@ def _from_thread(output: Output) -> Callable[[str], None]:
     return note
 
 
-def _repository_and_tag(image: str) -> tuple[str, str | None]:
+def reference_of(image: str) -> str:
+    """Return the image's full name. Images are shared by all tenants, but what was set up for one is not for others.
+
+    The engine takes the beginning of an id for a name, so snapshots could be found by trying: a tag rules that out.
+    """
     from docker.utils import parse_repository_tag
 
     repository, tag = parse_repository_tag(image)
-    return repository, tag or "latest"
+    if image.startswith("sha256:") or repository.rpartition("/")[2] == SNAPSHOTS:
+        raise Invalid(f'image has value {image!r}. Name an image of a registry, like "python:3.12-slim".')
+    return image if tag else f"{repository}:latest"
 
 
 def _mount_options(mount: Overlay) -> str:
@@ -276,14 +285,20 @@ def _fetch(container: Any, workspace: Workspace) -> dict[str, bytes]:
 def _inputs(paths: tuple[str, ...], stack: Stack) -> dict[str, archives.Entry]:
     """Return the files of `setup_inputs`, by their place in the container."""
     found = {WORKSPACE[1:]: archives.folder(0o755)}
+    room = MOST_INPUT_BYTES
     for path in paths:
-        here = [inner for inner in below(stack, path) if (place := stack.place(inner)) is not None and place.is_file()]
+        tidy = "/".join(part for part in path.split("/") if part not in ("", "."))
+        here = [inner for inner in below(stack, tidy) if isinstance(stack.node(inner), File)]
         if not here:
-            raise Invalid(f"setup_inputs names {path!r}, which is not in the workspace.")
+            raise Invalid(f"setup_inputs names {path!r}, which is not a regular file or a directory of the workspace.")
         for inner in here:
             place = stack.place(inner)
             assert place is not None
-            found[f"{WORKSPACE[1:]}/{inner}"] = archives.file(place.read_bytes(), place.stat().st_mode & 0o777)
+            status = place.lstat()
+            room -= status.st_size
+            if room < 0:
+                raise Invalid(f"setup_inputs names more than {MOST_INPUT_BYTES >> 20} MiB. Name what the setup reads.")
+            found[f"{WORKSPACE[1:]}/{inner}"] = archives.file(place.read_bytes(), status.st_mode & 0o777)
     return found
 
 
@@ -293,5 +308,6 @@ def _snapshot_key(image: str, setup: str, inputs: dict[str, archives.Entry]) -> 
 
 
 def _commit(container: Any, key: str) -> dict[str, bytes]:
-    container.commit(repository=SNAPSHOTS, tag=key)
+    if container.attrs["State"]["ExitCode"] == 0:
+        container.commit(repository=SNAPSHOTS, tag=key)
     return {}

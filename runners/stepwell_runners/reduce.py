@@ -92,6 +92,8 @@ class Stack:
         if not path:
             return list(self.lowers)
         folder, _, name = path.rpartition("/")
+        if name in ("", ".", ".."):
+            return []  # a stranger's path: the host would follow it out of the stack
         found: list[Path] = []
         for place in self._merged(folder):
             here = place / name
@@ -249,7 +251,7 @@ def copy(stack: Stack, target: Path) -> None:
 
 
 def copy_file(source: Path, target: Path) -> None:
-    """Copy a file or link with mode and times."""
+    """Copy a file or link with times and mode, but what the copy is owned by must not lend its rights."""
     if source.is_symlink():
         target.symlink_to(source.readlink())
         status = source.lstat()
@@ -260,7 +262,9 @@ def copy_file(source: Path, target: Path) -> None:
             ioctl(new.fileno(), _FICLONE, old.fileno())
         except OSError:
             shutil.copyfileobj(old, new, _BLOCK)
-    shutil.copystat(source, target)
+    status = source.stat()
+    target.chmod(stat.S_IMODE(status.st_mode) & KEPT_BITS)
+    os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
 def relink(source: Path, target: Path, wanted: Upper) -> None:
