@@ -27,13 +27,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dulwich.refs import check_ref_format
+from dulwich.refs import Ref, check_ref_format
 
 from stepwell.errors import TryLater
-from stepwell.repos.forks import create_fork, remove_fork
+from stepwell.repos.forks import copy_refs, create_fork, remove_fork
 from stepwell.repos.maintenance import remove_leftovers
 from stepwell.repos.pins import pin, unpin
-from stepwell.repos.repositories import Repositories
+from stepwell.repos.repositories import LEAN, Repositories, write_bare
 from stepwell_runners.git_index import CHECK_STAT
 from stepwell_runners.keyed_locks import KeyedLocks
 from stepwell_runners.spec import TOOLS, WORKSPACE
@@ -77,6 +77,7 @@ class RunForks:
     """Forks below a state directory. `enter`, `leave`, `stay` belong to one event loop; the others block."""
 
     def __init__(self, state: Path, rest_seconds: float = REST_SECONDS) -> None:
+        state = state.resolve()
         self.folder = state / "forks"
         self.pins = state / "pins"
         self._repositories = Repositories(state)
@@ -111,7 +112,7 @@ class RunForks:
         self, run: str, repository: str, commit: str, branch: str | None, *, index: Path, walled: bool
     ) -> GitView:
         """Return `.git` for a workspace of the run; the first time, pin the commit and make the fork."""
-        origin = self._repositories.require(repository).resolve()
+        origin = self._repositories.require(repository)
         objects = origin / "objects"
         at = f"{TOOLS}/{OBJECTS}" if walled else str(objects)
         fork = self._fork(run)
@@ -181,20 +182,16 @@ def branch_of(metadata: Mapping[str, Any]) -> str | None:
 def _lay(fork: Path, index: Path, at: str) -> None:
     """Write the `.git` that workspaces see; it appears as a whole."""
     fresh = fork / "workspace.new"
-    git = fresh / ".git"
-    for folder in ("objects/info", "objects/pack"):
-        (git / folder).mkdir(parents=True)
-    shutil.copytree(fork / "refs", git / "refs", copy_function=_link)
-    (git / "config").write_text(_CONFIG, "utf-8")
-    (git / "objects" / "info" / "alternates").write_text(f"{at}\n", "utf-8")
-    _link(fork / "HEAD", git / "HEAD")
-    _link(index, git / "index")
+    write_bare(fresh / ".git", (fork / "HEAD").read_text("utf-8"), _CONFIG, LEAN)
+    copy_refs(f"{fork}/refs", f"{fresh}/.git/refs", _link)
+    (fresh / ".git/objects/info/alternates").write_text(f"{at}\n", "utf-8")
+    _link(str(index), f"{fresh}/.git/index")
     if (fork / "packed-refs").exists():
-        _link(fork / "packed-refs", git / "packed-refs")
+        _link(f"{fork}/packed-refs", f"{fresh}/.git/packed-refs")
     fresh.rename(fork / "workspace")
 
 
-def _link(source: str | Path, target: str | Path) -> None:
+def _link(source: str, target: str) -> None:
     """Share a file that nobody ever writes to; copied, with its times, where links cannot be made."""
     try:
         os.link(source, target)
@@ -205,7 +202,7 @@ def _link(source: str | Path, target: str | Path) -> None:
 
 
 def _is_branch(name: str) -> bool:
-    return bool(check_ref_format(f"refs/heads/{name}".encode()))
+    return bool(check_ref_format(Ref(f"refs/heads/{name}".encode())))
 
 
 def _file_name(run: str) -> str:

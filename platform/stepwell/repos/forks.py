@@ -4,13 +4,15 @@ Written by hand in under a millisecond whatever the size, where `git clone --sha
 of it: they would tell one run about the others. The origin must keep the commit as long as the fork lives: see pins.
 """
 
+import contextlib
 import os
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from stepwell.errors import Conflict
-from stepwell.repos.repositories import write_bare
+from stepwell.repos.repositories import LEAN, write_bare
 
 _CONFIG = """\
 [core]
@@ -33,11 +35,12 @@ def create_fork(origin: Path, fork: Path, commit: str, branch: str | None = None
     fresh = fork.with_name(f".new-{fork.name}")
     if fresh.exists():
         shutil.rmtree(fresh)
-    write_bare(fresh, f"ref: refs/heads/{branch}\n" if branch else f"{commit}\n", _CONFIG)
+    write_bare(fresh, f"ref: refs/heads/{branch}\n" if branch else f"{commit}\n", _CONFIG, LEAN)
     (fresh / "objects" / "info" / "alternates").write_text(f"{origin.resolve()}/objects\n", "utf-8")
     # Loose before packed: a ref that moves from one to the other meanwhile is then seen at least once.
     for kind in _OWN:
-        _copy_loose(origin / "refs" / kind, fresh / "refs" / kind)
+        (fresh / "refs" / kind).mkdir()
+        copy_refs(f"{origin}/refs/{kind}", f"{fresh}/refs/{kind}", _copy_ref)
     _snapshot(origin / "packed-refs", fresh / "packed-refs")
     if branch:
         _write_branch(fresh / "refs" / "heads" / branch, commit)
@@ -57,21 +60,26 @@ def remove_fork(fork: Path) -> None:
         return
 
 
-def _copy_loose(source: Path, target: Path) -> None:
-    for folder, folders, files in os.walk(source):
-        into = target / Path(folder).relative_to(source)
-        for name in folders:
-            (into / name).mkdir(exist_ok=True)
-        for name in files:
-            if not name.endswith(".lock"):
-                _copy_ref(Path(folder) / name, into / name)
+def copy_refs(source: str, target: str, copy: Callable[[str, str], None]) -> None:
+    """Copy the loose refs below a directory into one that is there; for every run, hence texts instead of paths."""
+    with os.scandir(source) as entries:
+        for entry in entries:
+            into = f"{target}/{entry.name}"
+            if entry.is_dir(follow_symlinks=False):
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(into)  # noqa: PTH102
+                with contextlib.suppress(FileNotFoundError):  # its last ref was deleted or packed meanwhile
+                    copy_refs(entry.path, into, copy)
+            elif not entry.name.endswith(".lock"):
+                copy(entry.path, into)
 
 
-def _copy_ref(source: Path, target: Path) -> None:
+def _copy_ref(source: str, target: str) -> None:
     try:
-        target.write_bytes(source.read_bytes())
+        content = Path(source).read_bytes()
     except FileNotFoundError:
         return  # deleted or packed meanwhile
+    Path(target).write_bytes(content)
 
 
 def _snapshot(source: Path, target: Path) -> None:

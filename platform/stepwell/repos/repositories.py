@@ -5,6 +5,7 @@ import shutil
 import threading
 import uuid
 from collections import OrderedDict
+from collections.abc import Sequence
 from pathlib import Path
 
 from stepwell.errors import Conflict, Invalid, NotFound
@@ -28,6 +29,8 @@ _CONFIG = """\
 [uploadpack]
 \thideRefs = refs/runs
 """
+LEAN = ("objects", "objects/info", "refs")  # what git insists on, with a place for alternates
+FOLDERS = (*LEAN, "objects/pack", "refs/heads", "refs/tags")
 
 
 class Repositories:
@@ -115,10 +118,11 @@ class Repositories:
             reader.close()
 
 
-def write_bare(path: Path, head: str, config: str) -> None:
+def write_bare(path: Path, head: str, config: str, folders: Sequence[str] = FOLDERS) -> None:
     """Write an empty bare repository by hand: no process, a few small files."""
-    for folder in ("objects/info", "objects/pack", "refs/heads", "refs/tags"):
-        (path / folder).mkdir(parents=True)
+    path.mkdir(parents=True)
+    for folder in folders:
+        (path / folder).mkdir()
     (path / "config").write_text(config, "utf-8")
     (path / "HEAD").write_text(head, "utf-8")
 
