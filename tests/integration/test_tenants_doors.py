@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from stepwell.errors import Conflict, Denied, Invalid, NotFound, Unavailable
+from stepwell.errors import Conflict, Denied, Invalid, NotFound, TryLater, Unavailable
 from stepwell.store.store import Store
 from stepwell.store.tables import Repository, Secret, Session, SigninLink, Token
 from stepwell.tenants import Actor, Tenants
@@ -320,3 +320,49 @@ def test_another_key_opens_nothing(tmp_path: Path) -> None:
 def test_rows_of_ways_in_hold_hashes_only() -> None:
     for table in (Token, Session, SigninLink):
         assert "secret" not in table.model_fields
+
+
+# -- tokens and what they may beget -----------------------------------------------------------------------------------
+
+
+def test_a_token_for_one_tenant_issues_none_for_others(house: House) -> None:
+    house.tenants.create(house.admin, "other")
+    admin = house.tenants.people.actor(house.admin.person)
+    tokens = house.tenants.tokens
+    narrow = tokens.actor(tokens.issue(admin, "acme only", scopes=("read", "own"), tenant="acme").secret)
+    assert narrow is not None and narrow.tenants == ("acme",) and not narrow.admin
+    for tenant in ("", "other"):
+        with pytest.raises((Denied, NotFound)):
+            tokens.issue(narrow, "wider", scopes=("read",), tenant=tenant)
+    assert tokens.issue(narrow, "same", scopes=("read",), tenant="acme").token.tenant == "acme"
+
+
+def test_a_token_issues_none_that_outlives_it(house: House) -> None:
+    tokens = house.tenants.tokens
+    brief = tokens.actor(tokens.issue(house.admin, "brief", days=1).secret)
+    assert brief is not None
+    for days in (3650, None):
+        assert tokens.issue(brief, "long", days=days).token.expires_at == house.time + DAY
+
+
+# -- guessing passwords -----------------------------------------------------------------------------------------------
+
+
+def test_passwords_cannot_be_guessed_at_will(house: House) -> None:
+    people = house.tenants.people
+    people.set_password(house.admin, "admin", "correct horse battery")
+    for _ in range(10):
+        with pytest.raises(Denied):
+            people.check_password("admin", "wrong wrong wrong")
+    with pytest.raises(TryLater):
+        people.check_password("admin", "correct horse battery")
+    house.time += 301
+    assert people.check_password("admin", "correct horse battery").name == "admin"
+
+
+def test_names_nobody_has_fill_no_memory(house: House) -> None:
+    people = house.tenants.people
+    people._wrong.update({f"n{number}": [house.time] for number in range(10_000)})
+    with pytest.raises(Denied):
+        people.check_password("one more", "wrong wrong wrong")
+    assert len(people._wrong) <= 10_000

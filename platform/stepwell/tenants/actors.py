@@ -35,13 +35,18 @@ ALLOWED: Mapping[Role, frozenset[Action]] = {
 
 @dataclass(frozen=True)
 class Actor:
-    """A person on one way in. `roles` maps tenants to the person's role; a repository ("acme/api") narrows a token."""
+    """A person on one way in. `roles` maps tenants to the person's role.
+
+    `tenant` and `repository` ("acme/api") are what a token is narrowed to; `expires_at` is when it ends.
+    """
 
     person: str = ""
     name: str = "nobody"
     roles: Mapping[str, Role] = field(default_factory=dict)
     scopes: frozenset[Action] = frozenset(ACTIONS)
+    tenant: str = ""
     repository: str = ""
+    expires_at: float | None = None
     admin: bool = False
     via: Via = "nobody"
 

@@ -1,11 +1,13 @@
 """People and what they bring: roles in tenants, an optional password."""
 
+import threading
 from collections.abc import Callable
+from functools import cache
 from typing import TYPE_CHECKING, cast
 
 from sqlmodel import Session, select
 
-from stepwell.errors import Conflict, Denied, Invalid, NotFound
+from stepwell.errors import Conflict, Denied, Invalid, NotFound, TryLater
 from stepwell.store.store import Store
 from stepwell.store.tables import Membership, Person
 from stepwell.tenants.actors import ALLOWED, Actor, Role, Via
@@ -17,6 +19,12 @@ if TYPE_CHECKING:
     from pwdlib import PasswordHash
 
 SHORTEST_PASSWORD = 10
+MOST_WRONG = 10
+"""Wrong passwords for a name in WRONG_SECONDS, after which none is looked at: links still sign in."""
+WRONG_SECONDS = 300.0
+_MOST_NAMES = 10_000
+_HASHING = threading.BoundedSemaphore(2)
+"""Checking a password costs 64 MiB, and anybody may ask for it."""
 
 
 class People:
@@ -26,6 +34,7 @@ class People:
         self._store = store
         self._audit = audit
         self._now = now
+        self._wrong: dict[str, list[float]] = {}  # name → moments of the last wrong passwords
 
     def add(self, actor: Actor, name: str, title: str = "") -> Person:
         """Add a person, who then needs a role in a tenant. For admins of the server and owners of a tenant."""
@@ -69,13 +78,29 @@ class People:
             self._audit.add(session, actor, "", "person.password", name)
 
     def check_password(self, name: str, password: str) -> Person:
-        """Return the person whose password this is; Denied with the same words for every reason."""
+        """Return the person whose password this is; Denied with the same words for every reason.
+
+        Raises TryLater after too many wrong ones, whether there is such a person or not.
+        """
+        name = name[:100]  # nobody's is longer, and it is kept for a while
+        wrong = [at for at in self._wrong.get(name, ()) if at > self._now() - WRONG_SECONDS]
+        if len(wrong) >= MOST_WRONG:
+            raise TryLater("Too many wrong passwords. Wait some minutes, or sign in by a link: stepwell signin", 60)
         person = self.by_name(name)
-        known = person.password if person is not None and person.password else _hasher().hash("no such person")
-        right = _hasher().verify(password, known)
+        with _HASHING:
+            known = person.password if person is not None and person.password else _nobodys_password()
+            right = _hasher().verify(password, known)
         if person is None or person.password is None or not right:
+            self._note_wrong(name, wrong)
             raise Denied("Name or password is wrong.")
+        self._wrong.pop(name, None)
         return person
+
+    def _note_wrong(self, name: str, before: list[float]) -> None:
+        self._wrong.pop(name, None)
+        while len(self._wrong) >= _MOST_NAMES:
+            self._wrong.pop(next(iter(self._wrong)), None)  # the one that was wrong the longest ago
+        self._wrong[name] = [*before, self._now()]
 
 
 def actor_of(session: Session, person: str, via: Via) -> Actor:
@@ -92,3 +117,9 @@ def _hasher() -> "PasswordHash":
     from pwdlib import PasswordHash
 
     return PasswordHash.recommended()
+
+
+@cache
+def _nobodys_password() -> str:
+    """Return a hash to compare with where there is none: the answer must take as long."""
+    return _hasher().hash("no such person")

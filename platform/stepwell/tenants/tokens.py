@@ -62,7 +62,7 @@ class Tokens:
         repository: str = "",
         days: float | None = 90,
     ) -> IssuedToken:
-        """Create a token for oneself that may do no more than oneself. `days` None: until it is revoked."""
+        """Create a token for oneself that may do no more than oneself, nor for longer. `days` None: until revoked."""
         _check(name, scopes, days)
         self._permit(actor, scopes, tenant, repository)
         secret = new_secret(PREFIX)
@@ -77,7 +77,7 @@ class Tokens:
             tenant=tenant,
             repository=repository,
             created_at=now,
-            expires_at=None if days is None else now + days * DAY,
+            expires_at=min((at for at in (days and now + days * DAY, actor.expires_at) if at), default=None),
         )
         with self._store.write() as session:
             session.add(row)
@@ -87,7 +87,8 @@ class Tokens:
     def _permit(self, actor: Actor, scopes: Sequence[str], tenant: str, repository: str) -> None:
         if not actor.signed_in:
             raise Denied("Sign in to create a token.")
-        if not set(scopes) <= actor.scopes or (actor.repository and actor.repository != f"{tenant}/{repository}"):
+        narrower = actor.repository in ("", f"{tenant}/{repository}") and actor.tenant in ("", tenant)
+        if not set(scopes) <= actor.scopes or not narrower:
             raise Denied("A token cannot issue a token that may do more than itself. Sign in to create it.")
         if repository:
             self._scope.repository(actor, tenant, repository)
@@ -146,7 +147,9 @@ def _narrowed(actor: Actor, row: Token) -> Actor:
     roles = {name: role for name, role in actor.roles.items() if not row.tenant or name == row.tenant}
     scopes: frozenset[Action] = frozenset(action for action in ACTIONS if action in row.scopes)
     only = f"{row.tenant}/{row.repository}" if row.repository else ""
-    return replace(actor, roles=roles, scopes=scopes, repository=only, admin=actor.admin and "own" in scopes)
+    admin = actor.admin and "own" in scopes and not row.tenant
+    narrowed = replace(actor, roles=roles, scopes=scopes, admin=admin, expires_at=row.expires_at)
+    return replace(narrowed, tenant=row.tenant, repository=only)
 
 
 def _view(row: Token) -> TokenView:
