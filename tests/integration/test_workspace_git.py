@@ -2,7 +2,11 @@
 
 import asyncio
 import dataclasses
+import io
+import os
+import shutil
 import subprocess
+import tarfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -10,14 +14,16 @@ from typing import Any
 import pytest
 
 from stepwell.engine.seams import Attempt, Code, Outcome, Prepared
+from stepwell.repos.forks import remove_fork
 from stepwell.repos.pins import pin, pinned
 from stepwell.repos.process import environment
 from stepwell.repos.repositories import Repositories
-from stepwell_runners import run_forks
 from stepwell_runners.executor import LocalExecutor
 from stepwell_runners.isolates import ZygoteIsolates
 from stepwell_runners.options import IsolateOptions
 from stepwell_runners.run_forks import RunForks
+from stepwell_runners.spec import CommandSpec
+from stepwell_runners.streaming import Process
 from stepwell_runners.trees import Trees, index_of
 
 WHO = {f"GIT_{role}_{what}": "t@example.org" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
@@ -38,6 +44,15 @@ class Log:
 
     def close(self) -> None:
         return
+
+
+class NoIsolates:
+    """Container steps need none."""
+
+    walled = overlays = True
+
+    async def command(self, spec: CommandSpec) -> Process:
+        raise AssertionError("a container step asked for an isolate")
 
 
 class Origin:
@@ -258,15 +273,14 @@ async def test_a_run_that_rests_has_no_fork_and_gets_it_back(
 ) -> None:
     gone = asyncio.Event()
     loop = asyncio.get_running_loop()
-    remove = run_forks.remove_fork
 
     def told(fork: Path) -> None:
         existed = fork.exists()
-        remove(fork)
+        remove_fork(fork)
         if existed:
             loop.call_soon_threadsafe(gone.set)
 
-    monkeypatch.setattr(run_forks, "remove_fork", told)
+    monkeypatch.setattr("stepwell_runners.run_forks.remove_fork", told)
     executor._forks = RunForks(state, rest_seconds=0)
     await say(executor, origin.last, "git status")
     await asyncio.wait_for(gone.wait(), 10)
@@ -308,3 +322,46 @@ async def test_a_run_without_a_repository_has_no_git(executor: LocalExecutor, or
     plan = Code("digest", {}, "plan.py:Plan", tree=None)
     assert await say(executor, origin.last, "ls -A; env | grep ^GIT || true", code=plan) == ""
     assert list((state / "forks").iterdir()) == []
+
+
+def _image_with_git(engine: Any) -> str:
+    """Import an image that holds this host's git, its libraries and a shell."""
+    programs = [shutil.which(name) or "" for name in ("git", "sh", "touch", "cat")]
+    libraries = {
+        word
+        for program in programs
+        for word in subprocess.check_output(["ldd", program], text=True).split()
+        if word.startswith("/")
+    }
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w", dereference=True) as archive:
+        for program in programs:
+            archive.add(program, f"bin/{Path(program).name}")
+        for library in sorted(libraries):
+            archive.add(library, library[1:])
+    engine.api.import_image_from_data(packed.getvalue(), repository="stepwell-test/git", tag="latest")
+    return "stepwell-test/git:latest"
+
+
+@pytest.mark.docker
+async def test_containers_have_git_if_the_engine_mounts_our_directories(state: Path, origin: Origin) -> None:
+    import docker
+    import docker.errors
+
+    if os.geteuid() != 0:
+        pytest.skip("dockerd's overlays are root's")
+    try:
+        engine = docker.from_env()
+        image = _image_with_git(engine)
+    except docker.errors.DockerException:
+        pytest.skip("no Docker engine answers")
+    executor = LocalExecutor.at(state, NoIsolates())
+    command = f"git describe --tags && {UNTOUCHED} && git commit -q --allow-empty -m more && git log --format=%s"
+    command += "; touch new; touch /tools/git-objects/x 2>/dev/null || echo read-only"
+    options = {"command": command, "image": image, "network": False, "check": False}
+    outcome, text = await run(executor, attempt(origin.last, "", options=options))
+    assert outcome.ok and outcome.layer, (outcome.error, text)
+    lines = text.splitlines()
+    assert lines == [f"v1.0-1-g{origin.last[:7]}", "more", "second", "first", "read-only"], text
+    files = state / "layers" / Path(*outcome.layer.split("-")) / "files"
+    assert [path.name for path in files.iterdir()] == ["new"]
