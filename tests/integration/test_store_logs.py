@@ -155,3 +155,12 @@ def test_a_closed_store_writes_what_is_left_and_can_be_used_again(tmp_path: Path
     writer.write(b"two\n")
     logs.close()
     assert logs.log("run", "step#1", 1).read() == b"one\ntwo\n"
+
+
+def test_an_endless_line_is_shown_cut_and_numbered_right(logs: LogStore) -> None:
+    written(logs, b"first\n" + b"x" * 3_000_000 + b"\nthird\n")
+    log = logs.log("run", "step#1", 1)
+    first, second, third = log.lines(0, 10)
+    assert (first.text, third.text, third.number) == (b"first", b"third", 2)
+    assert len(second.text) < 10_000 and second.text.endswith("… 2,991,808 more bytes".encode())
+    assert log.offset_of(2) == log.size - len(b"third\n") and log.line_count == 3

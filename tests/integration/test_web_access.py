@@ -315,3 +315,32 @@ async def test_a_page_shows_only_what_its_own_actions_need(web: httpx.AsyncClien
     text = (await web.get(RUN, headers=ADMIN)).text
     assert len(text.encode()) < 60_000
     assert 'name="decision" value="approve"' in text
+
+
+@pytest.mark.parametrize("path", ["/api/v1/repos/acme/x.git/runs", "/acme/x.git/runs", "/x.git/signin", "/signin"])
+async def test_no_address_that_looks_like_git_takes_an_endless_body(web: httpx.AsyncClient, path: str) -> None:
+    answer = await web.post(path, headers={"Content-Type": "application/json"}, content=b"x" * (BODY_LIMIT + 1))
+    assert answer.status_code == 413
+
+
+async def test_a_mistake_of_ours_is_answered_under_the_same_rules(
+    web: httpx.AsyncClient, given: FixtureServices
+) -> None:
+    given.runs = None  # type: ignore[assignment]
+    answer = await web.get("/api/v1/runs/run1842", headers={"Authorization": "Bearer sw_admin"})
+    assert answer.status_code == 500
+    assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize("asked", [{"offset": -1}, {"limit": 10**12}, {"limit": -1}])
+async def test_nobody_reads_a_log_into_memory_as_a_whole(web: httpx.AsyncClient, asked: dict[str, int]) -> None:
+    headers = {"Authorization": "Bearer sw_admin"}
+    assert (await web.get("/api/v1/runs/run1842/log", params=asked, headers=headers)).status_code == 422
+
+
+async def test_a_downloaded_log_comes_whole_under_a_plain_name(web: httpx.AsyncClient) -> None:
+    address, headers = "/api/v1/runs/run1842/steps/unit%203.13%231/log", {"Authorization": "Bearer sw_admin"}
+    whole = await web.get(address, params={"download": "true"}, headers=headers)
+    assert whole.text == (await web.get(address, headers=headers)).text
+    assert whole.headers["content-disposition"] == 'attachment; filename="unit-3.13-1.log"'

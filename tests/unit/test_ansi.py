@@ -1,3 +1,5 @@
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -86,3 +88,14 @@ def test_no_line_makes_a_tag_of_its_own(line: str) -> None:
 
 def test_plain_text_is_what_a_search_reads() -> None:
     assert ansi.plain("\x1b[31mE   assert\x1b[0m 1") == "E   assert 1"
+
+
+def test_an_unfinished_title_costs_no_more_than_its_length() -> None:
+    before = time.perf_counter()
+    ansi.render("\x1b]" * 20_000 + "\x07")
+    ansi.plain("\x1b]0;" * 20_000 + "x\x07")
+    assert time.perf_counter() - before < 2  # quadratic, it took half a minute, with the interpreter held
+
+
+def test_a_colour_of_ten_thousand_digits_is_none() -> None:
+    assert html(f"\x1b[{'9' * 10_000}mx") == "x"

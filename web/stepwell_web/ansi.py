@@ -20,7 +20,7 @@ _TOKEN = re.compile(
     r"\x1b\[(?P<args>[0-?]*)[ -/]*(?P<final>[@-~])"  # CSI
     r"|\x1b\](?P<osc>[^\x07\x1b]*)(?:\x07|\x1b\\)"  # OSC, ended by BEL or ST
     r"|\x1b[PX^_][^\x1b]*(?:\x1b\\|$)"  # strings of other kinds
-    r"|\x1b\[[0-?]*[ -/]*$|\x1b\][^\x07]*$"  # cut off at the end of the line
+    r"|\x1b\[[0-?]*[ -/]*$|\x1b\][^\x07\x1b]*$"  # cut off at the end of the line; must not look beyond the next escape
     r"|\x1b[ -/]*[0-Z\\^-~]"  # two-character escapes
     r"|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]"  # controls, reordering
 )
@@ -123,7 +123,7 @@ def _put(parts: list[str], text: str, style: Style) -> None:
 
 def _sgr(style: Style, args: str) -> Style:
     fg, bg, flags = style.fg, style.bg, set(style.flags)
-    numbers = iter([int(n) if n.isdigit() else 0 for n in args.replace(":", ";").split(";")])
+    numbers = iter([int(n) if n.isdigit() and len(n) < 5 else 0 for n in args.replace(":", ";").split(";")])
     for n in numbers:
         if n == 0:
             fg, bg, flags = None, None, set()

@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from stepwell.errors import Conflict, Denied, Invalid, NotFound, StepwellError, TryLater, Unavailable
+from stepwell_web.security import HEADERS
 from stepwell_web.visits import SigninNeeded, any_visit
 
 logger = logging.getLogger("stepwell.web")
@@ -86,8 +87,12 @@ async def _answer(request: Request, error: Exception) -> Response:
         reference = uuid.uuid4().hex[:12]
         logger.error("%s %s failed [%s]", request.method, request.url.path, reference, exc_info=error)
     if request.url.path.startswith("/api/"):
-        return problem(failure, reference)
-    return await run_in_threadpool(_page, request, failure, reference)
+        answer = problem(failure, reference)
+    else:
+        answer = await run_in_threadpool(_page, request, failure, reference)
+    if failure.status == 500:  # Starlette answers these outside of all middleware
+        answer.headers.update(HEADERS)
+    return answer
 
 
 def problem(failure: Failure, reference: str = "") -> Response:

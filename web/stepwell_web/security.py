@@ -9,6 +9,7 @@ Scripts and styles come from files of ours only. `require-trusted-types-for` mak
 strings except through the one policy in static/html.js, which takes what this server rendered.
 """
 
+import re
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -28,6 +29,8 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
 }
+_GIT = re.compile(r"/[^/]+/[^/]+\.git/(?:info/refs|git-upload-pack|git-receive-pack)")
+"""The endpoint that bounds its bodies itself: no other address may get past the bound here."""
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -55,7 +58,7 @@ class Guard:
                 "This request came from another site, so it was not carried out. Open the page here and try again.\n"
             )
             await PlainTextResponse(refusal, 403)(scope, receive, dressed)
-        elif ".git/" in scope["path"]:
+        elif _GIT.fullmatch(scope["path"]):
             await self._app(scope, receive, dressed)
         elif int(headers.get("content-length") or 0) > BODY_LIMIT:
             await PlainTextResponse(f"The request is larger than {BODY_LIMIT} bytes.\n", 413)(scope, receive, dressed)

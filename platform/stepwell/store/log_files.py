@@ -8,12 +8,16 @@ import hashlib
 import re
 import struct
 from bisect import bisect_left
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 NOTE = b"\x1e"
 """A line that begins with it is Stepwell's own."""
 LIMIT = 256 * 1024 * 1024
+LONGEST_LINE = 8192
+"""Bytes of a line that readers of lines get; readers of bytes get all."""
 LINES_PER_MARK = 500
 MARK_SECONDS = 0.1
 _MARK = struct.Struct("<QQd")
@@ -142,6 +146,16 @@ def _count(path: Path) -> tuple[int, bool]:
     return lines, last == b"\n"
 
 
+def _lines_of(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
+    """Yield each line with its true length; of one that a stranger made endless, only the beginning is read at once."""
+    while text := file.readline(LONGEST_LINE):
+        length, rest = len(text), text
+        while not rest.endswith(b"\n") and (rest := file.readline(1 << 20)):
+            length += len(rest)
+        more = length - len(text) - rest.endswith(b"\n")
+        yield (text if length == len(text) else text + f" … {more:,} more bytes".encode()), length
+
+
 class Log:
     """One log as readers see it, also while it grows."""
 
@@ -183,12 +197,12 @@ class Log:
         found: list[LogLine] = []
         with self.path.open("rb") as file:
             file.seek(offset)
-            for text in file:
+            for text, length in _lines_of(file):
                 if number >= start + count:
                     break
                 if number >= start:
                     found.append(self._line(number, offset, text, marks))
-                number, offset = number + 1, offset + len(text)
+                number, offset = number + 1, offset + length
         return found
 
     def offset_of(self, line: int) -> int:
@@ -198,8 +212,10 @@ class Log:
             return 0
         with self.path.open("rb") as file:
             file.seek(offset)
-            while number < line and (text := file.readline()):
-                number, offset = number + 1, offset + len(text)
+            for _, length in _lines_of(file):
+                if number >= line:
+                    break
+                number, offset = number + 1, offset + length
         return offset
 
     @staticmethod

@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator
 from typing import Annotated, Protocol
 
 from fastapi import APIRouter, Header, Query
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 
 from stepwell_web.api.access import Caller
 from stepwell_web.live import encode, event, log_topic, run_topic, tenant_topic
@@ -35,9 +35,13 @@ class Readable(Protocol):
 
 
 @router.get("/runs/{id}/log")
-def run_log(caller: Caller, *, id: str, offset: int = 0, limit: int = READ_LIMIT, download: bool = False) -> Response:
+def run_log(
+    caller: Caller, *, id: str, offset: Annotated[int, Query(ge=0)] = 0,
+    limit: Annotated[int, Query(ge=1, le=64 * READ_LIMIT)] = READ_LIMIT, download: bool = False,
+) -> Response:  # fmt: skip
     """Read what the run's code printed outside its steps."""
-    return _raw(caller.services.runs.log(caller.actor, id, ""), offset, limit, f"{id}.log" if download else "")
+    log = caller.services.runs.log(caller.actor, id, "")
+    return _whole(log, f"{id}.log") if download else _raw(log, offset, limit)
 
 
 @router.get("/runs/{id}/steps/{key:path}/log/stream")
@@ -67,18 +71,21 @@ def step_log(
             for one in log.lines(start, count)
         ]
         return JSONResponse({"items": lines, "size": log.size, "lines": log.line_count, "finished": log.finished})
-    if download:
-        return _raw(log, 0, log.size, f"{key}.log")
-    return _raw(log, offset, limit, "")
+    return _whole(log, f"{key}.log") if download else _raw(log, offset, limit)
 
 
-def _raw(log: Readable, offset: int, limit: int, filename: str) -> Response:
+def _raw(log: Readable, offset: int, limit: int) -> Response:
     data = log.read(offset, limit)
     headers = {"X-Log-Size": str(log.size), "X-Log-Finished": "true" if log.finished else "false"}
-    if filename:
-        safe = "".join(c if c.isalnum() or c in "-._" else "-" for c in filename)
-        headers["Content-Disposition"] = f'attachment; filename="{safe}"'
     return PlainTextResponse(data, headers=headers)
+
+
+def _whole(log: Readable, filename: str) -> Response:
+    """Send a log as a file, a piece at a time: it may be larger than what memory is for."""
+    safe = "".join(c if c.isascii() and (c.isalnum() or c in "-._") else "-" for c in filename)
+    headers = {"Content-Disposition": f'attachment; filename="{safe}"'}
+    pieces = (log.read(at, READ_LIMIT) for at in range(0, log.size, READ_LIMIT))
+    return StreamingResponse(pieces, headers=headers, media_type="text/plain")
 
 
 def _last_attempt(caller: Visit, run: str, key: str) -> int:
