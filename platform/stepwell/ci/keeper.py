@@ -1,5 +1,9 @@
-"""The keeper: one thread that finishes pushes and, at start and every minute, deals with those a crash cut short."""
+"""The keeper: one thread that finishes pushes and, at start and every minute, deals with those a crash cut short.
 
+It also gives memory back to the host each minute.
+"""
+
+import ctypes
 import logging
 import threading
 import time
@@ -12,6 +16,17 @@ REST_SECONDS = 1.0
 """From a push to its finishing: its runs come first."""
 STOP_SECONDS = 5.0
 _LOGGER = logging.getLogger(__name__)
+
+
+def give_back_memory() -> None:
+    """Return freed memory to the host, where the C library can.
+
+    glibc keeps what threads have freed in their arenas: after a thousand runs that now only wait, that was 3 kB of
+    memory a run, and next to nothing of it in use.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 class Keeper:
@@ -47,8 +62,9 @@ class Keeper:
             if nudged and not self._stopping.wait(REST_SECONDS):
                 self._nudged.clear()
                 self._safely(self._finish)
-            elif not nudged:
+            if time.monotonic() >= due and not self._stopping.is_set():
                 self._safely(lambda: self._reconcile(PATIENCE_SECONDS))
+                give_back_memory()
                 due = time.monotonic() + EVERY_SECONDS
 
     @staticmethod
