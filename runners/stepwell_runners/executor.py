@@ -111,8 +111,8 @@ class LocalExecutor:
     async def forget(self, run: str) -> None:
         """Drop layers, fork and pin of a finished run; what was collected stays until retention."""
         self._forks.stay(run)
-        await asyncio.to_thread(self._forks.forget, run)
         await asyncio.to_thread(self._workspaces.forget, run)
+        await asyncio.to_thread(self._forks.forget, run)
 
     async def execute(self, attempt: Attempt, prepared: Prepared, output: Output) -> Outcome:
         """Run one attempt; see the contract of Executor."""

@@ -22,7 +22,7 @@ import re
 import shutil
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -154,11 +154,7 @@ class RunForks:
             with contextlib.suppress(FileExistsError):
                 (self.pins / _RUNS / name).symlink_to(f"../{repository}/{commit}/{name}")
             (folder / name).touch()
-            try:
-                pin(origin, commit)
-            except TryLater:
-                remove_leftovers(origin, self._born)  # a lock that a killed server left
-                pin(origin, commit)
+            self._with_lock(origin, lambda: pin(origin, commit))
 
     def _release(self, run: str) -> None:
         link = self.pins / _RUNS / _file_name(run)
@@ -170,8 +166,17 @@ class RunForks:
         with self._locks.of(f"{repository}:{commit}"):
             note.unlink(missing_ok=True)
             if _remove_empty(note.parent) and self._repositories.exists(repository):
-                unpin(self._repositories.path(repository), [commit])
+                origin = self._repositories.path(repository)
+                self._with_lock(origin, lambda: unpin(origin, [commit]))
         link.unlink(missing_ok=True)
+
+    def _with_lock(self, origin: Path, change: Callable[[], None]) -> None:
+        """Change pins, in spite of a lock that a killed server left."""
+        try:
+            change()
+        except TryLater:
+            remove_leftovers(origin, self._born)
+            change()
 
 
 def branch_of(metadata: Mapping[str, Any]) -> str | None:

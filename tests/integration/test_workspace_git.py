@@ -160,6 +160,18 @@ async def test_a_tag_stands_detached(executor: LocalExecutor, origin: Origin) ->
     assert told == "v1.0"
 
 
+async def test_submodules_and_odd_names_leave_the_workspace_clean(executor: LocalExecutor, origin: Origin) -> None:
+    origin.commit(
+        "odd names", {"name with\nlines": "", "ü" * 120: "", ".gitattributes": "*.bat eol=crlf\n", "x.bat": "1\n"}
+    )
+    origin.git("update-index", "--add", "--cacheinfo", f"160000,{origin.first},sub")
+    origin.git("commit", "-q", "--amend", "-m", "all")
+    last = origin.git("rev-parse", "HEAD")
+    origin.git("push", "-q", str(origin.path), "main")
+    assert await say(executor, last, UNTOUCHED) == ""
+    assert "160000" in await say(executor, last, "git ls-files -s sub")
+
+
 async def test_an_edit_is_seen_even_in_the_second_of_the_checkout(executor: LocalExecutor, origin: Origin) -> None:
     """Of the same size, at once after the tree was made: what a careless index does not notice."""
     command = "sed -i s/old/new/ src/f && git status --porcelain && git diff --stat | tail -1; git describe --dirty"
