@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from stepwell.cli.screen import JsonFlag, say, show_json, show_table
-from stepwell.errors import Invalid
+from stepwell.errors import Invalid, Unavailable
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def bench(
     listed: Annotated[bool, typer.Option("--list", help="Only list the names.")] = False,
     json: JsonFlag = False,
 ) -> None:
-    """Measure this machine. Let it be quiet meanwhile."""
+    """Measure this machine. Let it be quiet meanwhile. A figure whose parts this host lacks is left out, and named."""
     known = measures()
     if listed:
         show_json(sorted(known)) if json else show_table(("FIGURE",), ((name,) for name in known))
@@ -57,7 +57,12 @@ def bench(
     found = {}
     for name in names or known:
         say(f"measuring {name}", "dim")
-        found[name] = known[name]().as_json()
+        try:
+            found[name] = known[name]().as_json()
+        except Unavailable as error:
+            say(f"not measured: {error}", "yellow")
+            if name in (names or ()):
+                raise
     if json:
         show_json(found)
         return

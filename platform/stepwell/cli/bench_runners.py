@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from stepwell.cli.bench import Sample
 from stepwell.engine.seams import Attempt, Code, Prepared
-from stepwell.errors import Invalid
+from stepwell.errors import Invalid, Unavailable
 from stepwell.repos.process import run_git
 from stepwell.repos.repositories import Repositories
 
@@ -125,14 +125,17 @@ def _image() -> str:
     import docker
     import docker.errors
 
-    engine = docker.from_env()
+    try:
+        engine = docker.from_env()
+    except docker.errors.DockerException as error:
+        raise Unavailable("No Docker engine answers. Start dockerd, or set DOCKER_HOST.") from error
     for name in IMAGES:
         try:
             engine.images.get(name)
         except docker.errors.ImageNotFound:
             continue
         return name
-    raise Invalid(f"The engine has none of the images {', '.join(IMAGES)}. Pull one of them.")
+    raise Unavailable(f"The engine has none of the images {', '.join(IMAGES)}. Pull one of them.")
 
 
 MEASURES: Mapping[str, Callable[[], Sample]] = {"fork_ms": fork_ms, "container_warm_ms": container_warm_ms}
