@@ -6,10 +6,10 @@ So three parallel steps that each write junit.xml neither conflict nor see each 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 from urllib.parse import quote
 
+from stepwell.authoring.globs import glob_pattern
 from stepwell_runners.layers import File, Folder, Layer, join, parent, parents
 from stepwell_runners.reduce import Stack, copy_file, remove
 from stepwell_runners.workspaces import sync_file_system, sync_folder
@@ -115,33 +115,4 @@ def _tidy(pattern: str) -> str:
 
 
 def _matches(path: str, patterns: Sequence[str]) -> bool:
-    return any(_compiled(pattern).fullmatch(path) for pattern in patterns)
-
-
-@lru_cache(maxsize=256)
-def _compiled(pattern: str) -> re.Pattern[str]:
-    """Compile a glob: `*` and `?` within a name, `**` over any number of directories."""
-    text = ""
-    parts = _tidy(pattern).split("/")
-    for number, part in enumerate(parts):
-        last = number == len(parts) - 1
-        if part == "**":
-            text += ".*" if last else "(?:[^/]+/)*"
-        else:
-            text += _component(part) + ("" if last else "/")
-    return re.compile(text, re.DOTALL)
-
-
-def _component(part: str) -> str:
-    text = ""
-    for glyph in re.findall(r"\[[^\]]+\]|.", part, re.DOTALL):
-        if glyph == "*":
-            text += "[^/]*"
-        elif glyph == "?":
-            text += "[^/]"
-        elif len(glyph) > 1:
-            inner = glyph[1:-1].replace("\\", "\\\\")
-            text += f"[^{inner[1:]}/]" if inner[0] == "!" else f"[{inner}]"
-        else:
-            text += re.escape(glyph)
-    return text
+    return any(glob_pattern(tidy).fullmatch(path) for pattern in patterns if (tidy := _tidy(pattern)))

@@ -1,7 +1,12 @@
+import re
+import time
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from stepwell import Event
-from stepwell.authoring.event import glob_pattern
+from stepwell.authoring.globs import glob_pattern
 
 
 @pytest.mark.parametrize(
@@ -33,3 +38,25 @@ def test_changed_says_when_it_cannot_know() -> None:
 def test_fields_that_an_event_does_not_have_are_none() -> None:
     event = Event({"kind": "tag", "tag": "v1", "sha": "abc"})
     assert (event.tag, event.sha, event.branch, event.payload, event.inputs) == ("v1", "abc", None, None, {})
+
+
+def test_a_glob_takes_no_longer_than_the_name() -> None:
+    before = time.perf_counter()
+    for glob in ("*a" * 30 + "b", "**a" * 30 + "b", "**/" * 30 + "b", "**/a" * 30 + "*b", "***" * 50 + "b"):
+        assert not glob_pattern(glob).fullmatch("a" * 3000) and not glob_pattern(glob).fullmatch("a/" * 1500)
+    assert time.perf_counter() - before < 5
+
+
+@given(st.text("a/b*?[]!-", max_size=8).filter(lambda glob: glob and "[" not in glob), st.text("ab/", max_size=8))
+def test_globs_mean_what_the_regular_expression_said(glob: str, text: str) -> None:
+    said = re.sub(r"\*\*/|\*\*|\*|\?|.", lambda m: _AS_RE.get(m[0], re.escape(m[0])), glob)
+    assert glob_pattern(glob).fullmatch(text) is bool(re.fullmatch(said, text, re.DOTALL))
+
+
+_AS_RE = {"**/": "(?:[^/]+/)*", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+
+
+@pytest.mark.parametrize("glob", ["", "x" * 1001, "[z-a]"])
+def test_what_is_no_glob_is_refused(glob: str) -> None:
+    with pytest.raises(ValueError, match="glob has value"):
+        glob_pattern(glob)

@@ -1,8 +1,9 @@
 """What started the run, as the author sees it."""
 
-import re
 from collections.abc import Mapping
 from typing import Any
+
+from stepwell.authoring.globs import glob_pattern
 
 
 class Event:
@@ -38,25 +39,3 @@ class Event:
 
     def __repr__(self) -> str:
         return f"Event(kind={self.kind!r}, sha={self.sha!r}, branch={self.branch!r}, tag={self.tag!r})"
-
-
-def glob_pattern(glob: str) -> re.Pattern[str]:
-    """Translate a path glob: `*` and `?` stay inside one folder, `**` crosses folders, `[ab]` is a set."""
-    if not isinstance(glob, str) or not glob:
-        raise ValueError(f'glob has value {glob!r}. Write something like "src/**".')
-    out, position = "", 0
-    while position < len(glob):
-        if glob.startswith("**/", position):
-            out, position = out + "(?:[^/]+/)*", position + 3
-        elif glob.startswith("**", position):
-            out, position = out + ".*", position + 2
-        elif glob[position] == "[" and "]" in glob[position + 2 :]:
-            end = glob.index("]", position + 2)
-            inner = glob[position + 1 : end].replace("\\", "\\\\")
-            out, position = out + "[" + ("^" + inner[1:] if inner[0] == "!" else inner) + "]", end + 1
-        else:
-            out, position = out + _ONE.get(glob[position], re.escape(glob[position])), position + 1
-    return re.compile(out, re.DOTALL)
-
-
-_ONE = {"*": "[^/]*", "?": "[^/]"}

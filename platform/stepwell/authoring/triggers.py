@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
-from stepwell.authoring.event import glob_pattern
+from stepwell.authoring.globs import glob_pattern
 
 Policy = Literal["cancel", "queue", "newest"]
 Kind = Literal["push", "tag", "cron", "manual"]

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from stepwell.authoring.event import glob_pattern
+from stepwell.authoring.globs import glob_pattern
 
 Kind = Literal["push", "tag", "cron", "manual"]
 
@@ -51,7 +51,7 @@ class Moved:
 
 def matches(glob: str, text: str) -> bool:
     """Say whether a branch, tag or path matches a glob."""
-    return glob_pattern(glob).fullmatch(text) is not None
+    return glob_pattern(glob).fullmatch(text)
 
 
 def matches_any(globs: Iterable[str], text: str) -> bool:
