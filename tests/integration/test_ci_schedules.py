@@ -133,3 +133,16 @@ def test_the_scheduler_fires_a_moment_missed_while_the_server_was_down(hours: Ho
     finally:
         hours.schedules.stop()
     assert hours.clone.runs()[-1].kind == "cron"
+
+
+def test_a_row_that_cannot_be_read_keeps_no_other_from_starting(hours: Hours) -> None:
+    hours.clone.pipeline(NIGHTLY)
+    hours.clone.push()
+    with hours.clone.place.services.store.write() as session:
+        session.add(
+            Schedule(repository=hours.clone.id, pipeline="A", cron="junk", timezone="No/Where", sha="0", created_at=0)
+        )
+    row = next(row for row in hours.rows() if row.pipeline == "A")
+    hours.schedules._arm(row)
+    hours.schedules.fire((hours.clone.id, "A", "junk", "No/Where"), THREE)
+    assert [row.fired_at for row in hours.rows() if row.pipeline == "A"] == [THREE]

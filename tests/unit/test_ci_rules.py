@@ -88,3 +88,9 @@ def test_a_step_released_by_a_person_satisfies_later_ones_but_not_one_released_b
     assert satisfied(run(step), "production")
     step.released_by = "rules"
     assert not satisfied(run(step), "production")
+
+
+def test_a_branch_called_like_a_tag_is_none() -> None:
+    rules = Rules("production", branches=("tags/v*",))
+    assert not rules.refuses({"tag": "v1"})
+    assert "takes only tags/v*" in rules.refuses({"branch": "tags/v1"})

@@ -2,13 +2,17 @@
 
 import asyncio
 import json
-from typing import Any
+from typing import Any, TypeVar
 
+from stepwell.authoring.triggers import Trigger, cron, group, manual, push, tag
 from stepwell.ci.views import Problem
 from stepwell.engine.seams import Code, Isolates, IsolateSpec
 
 SECONDS = 2.0
 LONGEST_ANSWER = 1024 * 1024
+LONGEST_TEXT = 2000  # characters of a name or doc
+MOST_DECLARED = 200  # pipelines, triggers, globs, inputs
+T = TypeVar("T")
 _KINDS = {
     "SyntaxError": "syntax-error",
     "IndentationError": "syntax-error",
@@ -62,13 +66,44 @@ def _understood(line: bytes) -> dict[str, Any] | Problem:
     try:
         answer = json.loads(line)
         if answer["ok"]:
-            return {"pipelines": [dict(pipeline) for pipeline in answer["pipelines"]]}
+            return {"pipelines": [_pipeline(dict(told)) for told in _few(answer["pipelines"])]}
         error = answer["error"]
         kind = _KINDS.get(str(error["type"]), "error")
         place = (str(error.get("file") or ""), int(error.get("line") or 0))
         return Problem(kind, _message(error), *place, traceback=str(error.get("traceback") or ""))
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return Problem("error", "The pipeline answered something else than what it declares.")
+
+
+def _pipeline(told: dict[str, Any]) -> dict[str, Any]:
+    """Check what a pipeline declares as if it were written here: others' code may say anything, and rows keep it."""
+    concurrency = told.get("concurrency")
+    if concurrency is not None:
+        concurrency = group(concurrency["group"], concurrency["policy"]).as_json()
+    texts = {name: str(told.get(name) or "")[:LONGEST_TEXT] for name in ("name", "entry", "doc")}
+    on = [_trigger(trigger).as_json() for trigger in _few(told.get("on") or [])]
+    line = told.get("line") or 0
+    return {**texts, "line": line if type(line) is int else 0, "on": on, "concurrency": concurrency}
+
+
+def _trigger(told: dict[str, Any]) -> Trigger:
+    kind = told["kind"]
+    if kind == "push":
+        return push(*_few(told.get("branches") or []), paths=_few(told.get("paths") or []))
+    if kind == "tag":
+        return tag(*_few(told.get("patterns") or []))
+    if kind == "cron":
+        return cron(told["schedule"], tz=told.get("tz") or "UTC")
+    if kind == "manual":
+        return manual(**_few(told.get("inputs") or {}))
+    raise ValueError(f"there is no trigger {str(kind)[:40]!r}")
+
+
+def _few(told: T) -> T:
+    """Refuse what is no list or object, or too long a one."""
+    if not isinstance(told, list | dict) or len(told) > MOST_DECLARED:
+        raise ValueError("more than a pipeline declares")
+    return told
 
 
 def _message(error: Any) -> str:

@@ -33,8 +33,8 @@ class Rules:
         if not self.branches:
             return ""
         branch, tag = str(metadata.get("branch") or ""), str(metadata.get("tag") or "")
-        names = [name for name in (branch, tag and TAGS + tag) if name]
-        if any(matches_any(self.branches, name) for name in names):
+        for_branches = [glob for glob in self.branches if not glob.startswith(TAGS)]  # a branch may be called tags/v1
+        if (branch and matches_any(for_branches, branch)) or (tag and matches_any(self.branches, TAGS + tag)):
             return ""
         what = f"tag {tag!r}" if tag else f"branch {branch!r}" if branch else "a commit without a branch"
         allowed = ", ".join(self.branches)

@@ -136,7 +136,11 @@ class Schedules:
     def _arm(self, row: Schedule) -> None:
         from apscheduler.triggers.date import DateTrigger  # type: ignore[import-untyped]
 
-        moment = self.next_moment(row)
+        try:
+            moment = self.next_moment(row)
+        except (ValueError, KeyError, OverflowError):  # one row that cannot be read must not keep the server down
+            _LOGGER.exception("The schedule %r of repository %s cannot be read.", row.cron, row.repository)
+            return
         if self._scheduler is None or moment is None:
             return
         when = DateTrigger(datetime.fromtimestamp(moment, UTC))
