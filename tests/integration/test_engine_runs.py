@@ -593,3 +593,41 @@ async def test_an_executor_that_raises_costs_an_attempt_only(shop: Workshop) -> 
         await shop.create('await step.run("s", "ok")')
         state = await shop.finished()
         assert state.state == "failed" and "oops" in str(state.reason)
+
+
+# -- what a stranger's code may make the server keep ------------------------------------------------------------------
+
+
+async def test_a_journal_has_an_end(shop: Workshop) -> None:
+    async with shop.running(limits=Limits(journal_bytes=100_000)):
+        await shop.create('for n in range(50):\n    await step.do(f"s{n}", give, "x" * 10_000)')
+        run = await shop.finished()
+        assert run.error is not None and run.error["type"] == "JournalTooLarge" and len(run.steps) < 12
+
+
+async def test_what_code_prints_has_an_end(shop: Workshop) -> None:
+    logs = KeptLogs()
+    async with shop.running(limits=Limits(printed_bytes=100), logs=logs):
+        await shop.create('for n in range(50):\n    print("x" * 30)')
+        await shop.finished()
+    assert len(logs.data) == 100 and len(logs.notes) == 1
+
+
+class KeptLogs:
+    """A LogSink in memory."""
+
+    def __init__(self) -> None:
+        self.data = b""
+        self.notes: list[str] = []
+
+    def writer(self, run: str, key: str, attempt: int, masks: Sequence[str]) -> Output:
+        return self
+
+    def write(self, data: bytes) -> None:
+        self.data += data
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    def close(self) -> None:
+        return

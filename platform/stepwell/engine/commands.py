@@ -11,8 +11,9 @@ from bisect import bisect_right
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from stepwell.engine.asked_options import OPTIONS_BYTES, refusal
 from stepwell.engine.fold import OPEN
-from stepwell.engine.live import EXECUTED, Live
+from stepwell.engine.live import EXECUTED, Live, encode
 from stepwell.engine.specs import Limits
 
 KEY_CHARACTERS = 512
@@ -87,6 +88,10 @@ def asked(live: Live, command: list[Any]) -> tuple[str, dict[str, Any]]:
     key, state = text(raw_key), live.state
     if kind not in KINDS or not isinstance(options, dict) or key in state.steps or key in state.timers:
         raise Malformed(f"It asked for {key!r} as {str(kind)[:40]!r} out of turn.")
+    if name_of_wrong := refusal(kind, options):
+        raise Malformed(f"It asked for {key!r} with an option {name_of_wrong!r} that is none.")
+    if len(encode(options)) > OPTIONS_BYTES:
+        raise Malformed(f"It asked for {key!r} with more than {OPTIONS_BYTES >> 10} KiB of options.")
     if (due is not None and kind not in WAITS) or (due is None and kind in {"sleep", "timer"}):
         raise Malformed(f"It asked for {key!r} with a due time of {due!r}.")
     base: list[str] = []

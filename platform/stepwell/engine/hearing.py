@@ -93,7 +93,13 @@ class Hearing:
             step = self.live.state.steps.get(key)
             attempt = (step.attempt if step else 0) + 1 if key else 0
             output = self._logs[key] = self._parts.logs.writer(self.live.id, key, attempt, ())
-        output.write(str(command[2]).encode("utf-8", "replace"))
+        data = str(command[2]).encode("utf-8", "replace")
+        room = self._parts.limits.printed_bytes - self.live.printed
+        self.live.printed += len(data)
+        if room > 0:
+            output.write(data[:room])
+        if 0 <= room < len(data):
+            output.note(f"No more than {self._parts.limits.printed_bytes:,} bytes of what the code prints are kept.")
 
     def _close_log(self, key: str) -> None:
         output = self._logs.pop(key, None)

@@ -42,6 +42,8 @@ class Live:
     layers: list[str] = field(default_factory=list)
     history: list[tuple[Entry, str]] | None = None  # committed entries, kept from loading until the turn begins
     waiters: list[asyncio.Future[None]] = field(default_factory=list)
+    size: int = 0  # of the journal, in characters of its data
+    printed: int = 0  # bytes
     lost_turns: int = 0  # in a row
     blocked_at: int = -1  # what was heard when the code or an isolate was not to be had
     gone: bool = False  # no longer the engine's: its lease is another's, or the disk refused it
@@ -66,7 +68,9 @@ class Live:
         state, key = self.state, entry.key
         before = state.timers.get(key)
         apply(state, entry)
-        self.draft.append((entry, encode(entry.data)))
+        text = encode(entry.data)
+        self.size += len(text)
+        self.draft.append((entry, text))
         if ack:
             self.acks.add(entry.seq)
         after = state.timers.get(key)
@@ -115,6 +119,7 @@ def load(run: str, loaded: Loaded) -> Live:
         if live.heeded(entry):
             live.heard = entry.seq
     live.history = list(zip(loaded.entries, loaded.texts, strict=True))
+    live.size = sum(len(text) for text in loaded.texts)
     return live
 
 

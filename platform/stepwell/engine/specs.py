@@ -76,6 +76,8 @@ class Limits:
     line_bytes: int = 16 * 1024 * 1024
     commands: int = 20_000  # in one line
     entries: int = 50_000  # in one run
+    journal_bytes: int = 128 * 1024 * 1024  # in one run
+    printed_bytes: int = 64 * 1024 * 1024  # by a run's code, while the run is in memory
     outgoing_bytes: int = 64 * 1024 * 1024  # unread by the isolate
 
 

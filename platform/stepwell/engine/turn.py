@@ -232,6 +232,9 @@ class Turn:
         elif self.live.state.seq >= self._parts.limits.entries:
             message = f"The run has {self.live.state.seq} entries; no more are allowed."
             self._end("failed", None, {"type": "TooManyEntries", "message": message, "traceback": ""})
+        elif self.live.size >= self._parts.limits.journal_bytes:
+            message = f"The run's journal has {self.live.size:,} bytes; no more are allowed. Return less from steps."
+            self._end("failed", None, {"type": "JournalTooLarge", "message": message, "traceback": ""})
         else:
             self._hearing.take(command)
 

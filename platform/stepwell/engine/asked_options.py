@@ -1,0 +1,98 @@
+"""The options of a step as an isolate asks for them, checked before they are kept.
+
+The authoring side has checked them for the author's sake, in the isolate, where a stranger's code may say anything.
+Everybody after this reads them without a second thought: people's pages, the rules of environments, executors. So here
+every known option has the shape that it promises. What is not known is let through: nobody reads it.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+OPTIONS_BYTES = 262_144
+_MOST_SECONDS = 10 * 366 * 86_400.0
+
+Check = Callable[[Any], bool]
+
+
+def refusal(kind: str, options: Mapping[str, Any]) -> str:
+    """Name the option that has not the shape it must have; "" when all have."""
+    checks = _CHECKS.get(kind, {})
+    if kind in _NEEDED and options.get(_NEEDED[kind]) is None:
+        return _NEEDED[kind]
+    return next((name for name in checks if options.get(name) is not None and not checks[name](options[name])), "")
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str) and "\0" not in value
+
+
+def _texts(value: Any) -> bool:
+    return isinstance(value, list) and all(_text(item) for item in value)
+
+
+def _flag(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
+
+
+def _seconds(value: Any) -> bool:
+    return _number(value) and value <= _MOST_SECONDS
+
+
+def _few(value: Any) -> bool:
+    return _whole(value) and value <= 1000
+
+
+def _variables(value: Any) -> bool:
+    return isinstance(value, dict) and all(_text(text) for text in value.values())
+
+
+def _secrets(value: Any) -> bool:
+    if not isinstance(value, dict):
+        return _texts(value)
+    return all(_text(one) or (isinstance(one, dict) and _text(one.get("file"))) for one in value.values())
+
+
+def _retries(value: Any) -> bool:
+    if not isinstance(value, dict):
+        return _few(value)
+    checks = {"max": _few, "delay": _seconds, "cap": _seconds, "backoff": _text}
+    return all(value.get(name) is None or check(value[name]) for name, check in checks.items())
+
+
+def _fields(value: Any) -> bool:
+    return isinstance(value, dict) and all(_default(one) or _choices(one) for one in value.values())
+
+
+def _default(value: Any) -> bool:
+    return _text(value) or (isinstance(value, int | float) and math.isfinite(value))
+
+
+def _choices(value: Any) -> bool:
+    return _texts(value) and bool(value)
+
+
+_CHECKS: Mapping[str, Mapping[str, Check]] = {
+    "run": {
+        "command": lambda value: _text(value) or _choices(value),
+        "tools": _texts, "image": _text, "python": _text, "setup": _text, "setup_inputs": _texts, "env": _variables,
+        "secrets": _secrets, "environment": _text, "network": lambda value: _flag(value) or _texts(value), "cwd": _text,
+        "timeout": _seconds, "retries": _retries, "check": _flag, "keep": _flag, "junit": _texts, "artifacts": _texts,
+        "memory": _whole, "cpu": _number,
+    },
+    "approval": {
+        "message": _text, "environment": _text, "reviewers": _texts, "count": _few, "fields": _fields,
+        "timeout": _seconds,
+    },
+    "event": {"type": _text, "timeout": _seconds},
+    "read": {"path": _text, "timeout": _seconds, "retries": _retries, "environment": _text, "secrets": _secrets},
+}  # fmt: skip
+_NEEDED = {"run": "command", "read": "path"}
