@@ -23,6 +23,8 @@ from stepwell_runners.reduce import remove
 from stepwell_runners.workspaces import sync_file_system, sync_folder
 
 _REFERENCE = re.compile(r"([^:/]{1,100}):([0-9a-f]{40}|[0-9a-f]{64})")
+MOST_ENTRIES = 1_000_000
+MOST_BYTES = 20 << 30
 _MOST_KNOWN = 10_000  # references looked up without asking git
 _EDITS = 2  # seconds between the time given to all files and the first moment a step can write
 _SETTINGS = {"core.bare": "false", "core.symlinks": "true", "core.attributesFile": "/dev/null"}
@@ -42,6 +44,7 @@ class GitCheckout:
 
     def write(self, repo: str, tree: str, target: Path, index: Path) -> None:
         """Check `tree` out into the empty directory `target`, and write its `index`."""
+        self._check_size(repo, tree)
         started = int(time.time())
         done = subprocess.run(
             ["git", "--git-dir", self._repositories.path(repo), "read-tree", "-m", "-u", tree],
@@ -55,6 +58,25 @@ class GitCheckout:
             reason = done.stderr.decode(errors="replace").strip()[:2000] or f"exit code {done.returncode}"
             raise Invalid(f"The files of the commit cannot be checked out: {reason}")
         settle_times(index, target, started - _EDITS, "sha1" if len(tree) == 40 else "sha256")
+
+    def _check_size(self, repo: str, tree: str) -> None:
+        """Refuse a tree without end: ten small trees, each ten times in the next, are ten thousand million files."""
+        command = ["git", "--git-dir", str(self._repositories.path(repo)), "ls-tree", "-r", "-t", "-l", "-z", tree]
+        entries = size = 0
+        rest = b""
+        with subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as listing:
+            assert listing.stdout is not None
+            while block := listing.stdout.read(1 << 16):
+                *found, rest = (rest + block).split(b"\0")
+                entries += len(found)
+                sizes = (entry.partition(b"\t")[0].split()[-1] for entry in found)
+                size += sum(int(number) for number in sizes if number.isdigit())
+                if entries > MOST_ENTRIES or size > MOST_BYTES:
+                    listing.kill()
+                    raise Invalid(
+                        "The files of the commit cannot be checked out: there are more than "
+                        f"{MOST_ENTRIES:,} files and folders, or {MOST_BYTES >> 30} GiB."
+                    )
 
 
 class Trees:

@@ -121,3 +121,14 @@ def test_recover_removes_checkouts_cut_short(trees: Trees) -> None:
     (trees.folder / "r1" / ".new-1").mkdir(parents=True)
     trees.recover()
     assert list((trees.folder / "r1").iterdir()) == []
+
+
+def test_a_tree_without_end_is_refused_before_the_disk_is_full(repository: Path, trees: Trees) -> None:
+    tree = git(repository, "mktree", text=b"")
+    for _ in range(10):
+        text = "".join(f"040000 tree {tree}\t{name}\n" for name in "abcdefghij")
+        tree = git(repository, "mktree", text=text.encode())
+    bomb = git(repository, "commit-tree", tree, "-m", "bomb")
+    with pytest.raises(Invalid, match="more than 1,000,000"):
+        trees.resolve(f"r1:{bomb}")
+    assert not [path for path in (trees.folder / "r1").iterdir() if not path.name.startswith(".")]

@@ -18,7 +18,7 @@ from stepwell.errors import NotFound
 from stepwell.repos.objects import Bounds, Changes, CommitInfo, TreeEntry
 from stepwell.repos.odb import Odb, is_sha, require_sha
 from stepwell.repos.process import run_git
-from stepwell.repos.trees import differences, find, read_texts
+from stepwell.repos.trees import TooManyFolders, differences, find, read_texts
 
 
 class Reader:
@@ -119,10 +119,13 @@ class Reader:
         with self._open() as repo:
             odb = Odb(repo)
             old = odb.commit(before).tree if before else None
-            for path in differences(odb, old, odb.commit(after).tree):
-                if len(found) == limit and path not in found:
-                    return Changes(tuple(sorted(found)), complete=False)
-                found.add(path)
+            try:
+                for path in differences(odb, old, odb.commit(after).tree):
+                    if len(found) == limit and path not in found:
+                        return Changes(tuple(sorted(found)), complete=False)
+                    found.add(path)
+            except TooManyFolders:
+                return Changes(tuple(sorted(found)), complete=False)
         return Changes(tuple(sorted(found)))
 
     # Folders and files

@@ -1,12 +1,21 @@
-"""Walks over the folders of a commit. Links and submodules are never followed."""
+"""Walks over the folders of a commit. Links and submodules are never followed.
+
+Ten trees, each with the next one in it ten times, are ten thousand million folders: every walk counts its steps.
+"""
 
 from collections.abc import Iterator
+from itertools import count
 
 from stepwell.errors import Invalid
 from stepwell.repos.objects import Bounds, EntryKind
 from stepwell.repos.odb import Odb
 
 _DEEPEST = 100  # folders
+MOST_FOLDERS = 50_000  # of one walk
+
+
+class TooManyFolders(Invalid):
+    """The walk was given up."""
 
 
 def find(odb: Odb, tree: str, path: str) -> tuple[EntryKind, str] | None:
@@ -22,21 +31,27 @@ def find(odb: Odb, tree: str, path: str) -> tuple[EntryKind, str] | None:
     return kind, tree
 
 
-def files(odb: Odb, tree: str, prefix: str = "", depth: int = 0) -> Iterator[tuple[str, str]]:
+def files(
+    odb: Odb, tree: str, prefix: str = "", depth: int = 0, *, steps: Iterator[int] | None = None
+) -> Iterator[tuple[str, str]]:
     """Yield path and id of every file below a tree."""
-    _check_depth(prefix, depth)
+    steps = steps or count()
+    _check_depth(prefix, depth, steps)
     for name, kind, _, sha in odb.tree(tree):
         if kind == "folder":
-            yield from files(odb, sha, f"{prefix}{name}/", depth + 1)
+            yield from files(odb, sha, f"{prefix}{name}/", depth + 1, steps=steps)
         elif kind in ("file", "executable"):
             yield prefix + name, sha
 
 
-def differences(odb: Odb, old: str | None, new: str | None, prefix: str = "", depth: int = 0) -> Iterator[str]:
+def differences(
+    odb: Odb, old: str | None, new: str | None, prefix: str = "", depth: int = 0, *, steps: Iterator[int] | None = None
+) -> Iterator[str]:
     """Yield the paths that differ; a path may come twice when a file became a folder. Equal folders are not read."""
     if old == new:
         return
-    _check_depth(prefix, depth)
+    steps = steps or count()
+    _check_depth(prefix, depth, steps)
     before = {name: (kind, mode, sha) for name, kind, mode, sha in odb.tree(old)} if old else {}
     after = {name: (kind, mode, sha) for name, kind, mode, sha in odb.tree(new)} if new else {}
     for name in before.keys() | after.keys():
@@ -45,7 +60,7 @@ def differences(odb: Odb, old: str | None, new: str | None, prefix: str = "", de
             continue
         older, newer = (side[2] if side and side[0] == "folder" else None for side in (left, right))
         if older or newer:
-            yield from differences(odb, older, newer, f"{prefix}{name}/", depth + 1)
+            yield from differences(odb, older, newer, f"{prefix}{name}/", depth + 1, steps=steps)
         if any(side and side[0] != "folder" for side in (left, right)):
             yield prefix + name
 
@@ -73,6 +88,8 @@ def _text(data: bytes, path: str) -> str:
         raise Invalid(f"File {path!r} is not UTF-8 text. Keep binary files outside of that folder.") from error
 
 
-def _check_depth(prefix: str, depth: int) -> None:
+def _check_depth(prefix: str, depth: int, steps: Iterator[int]) -> None:
+    if next(steps) >= MOST_FOLDERS:
+        raise TooManyFolders(f"There are more than {MOST_FOLDERS:,} folders below {prefix[:40]!r}.")
     if depth > _DEEPEST:
         raise Invalid(f"Folder {prefix[:80]!r} is nested more than {_DEEPEST} deep.")

@@ -284,3 +284,25 @@ def test_readers_beyond_the_bound_release_their_files(tmp_path: Path, client: An
     assert len({name.split("/objects/")[0] for name in open_files if str(repositories.root) in name}) <= 2
     assert repositories.reader("r0").commit(sha).sha == sha
     repositories.close()
+
+
+def test_folders_without_end_are_given_up(repositories: Repositories, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten trees of ten each: ten thousand million folders in a push of a few hundred bytes."""
+    monkeypatch.setattr("stepwell.repos.trees.MOST_FOLDERS", 1000)
+    path = repositories.path("repo1")
+
+    def git(*arguments: str, text: str = "") -> str:
+        who = {f"GIT_{role}_{what}": "x@y" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+        command = ["git", "--git-dir", str(path), *arguments]
+        done = subprocess.run(command, input=text, capture_output=True, text=True, check=True, env=os.environ | who)
+        return done.stdout.strip()
+
+    tree = git("mktree")
+    for _ in range(10):
+        tree = git("mktree", text="".join(f"040000 tree {tree}\t{name}\n" for name in "abcdefghij"))
+    root = git("mktree", text=f"040000 tree {tree}\t.stepwell\n")
+    commit = git("commit-tree", root, "-m", "bomb")
+    reader = repositories.reader("repo1")
+    assert reader.changed_paths(None, commit).complete is False
+    with pytest.raises(Invalid, match="folders"):
+        reader.read_files(commit)
