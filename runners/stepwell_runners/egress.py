@@ -15,6 +15,7 @@ import base64
 import ipaddress
 import socket
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -25,8 +26,14 @@ _HEAD_BYTES = 16 << 10
 _HEAD_SECONDS, _CONNECT_SECONDS = 15.0, 20.0
 _CHUNK = 1 << 16
 _CONNECTIONS = 64  # at a time, per isolate
-_CARRIERS = tuple(ipaddress.ip_network(text) for text in ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32"))
+_CARRIERS = tuple(
+    ipaddress.ip_network(text) for text in ("::/96", "64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32")
+)
+_CLOUDS = tuple(ipaddress.ip_network(text) for text in ("168.63.129.16/32", "fec0::/10"))  # public by name only
+_LOCAL_NAMES = (".localhost", ".local", ".internal", ".localdomain")
+_RESOLVERS = 16
 
+_OWN_FIELDS = (b"connection", b"proxy-connection", b"proxy-authorization", b"host")
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
@@ -55,9 +62,32 @@ def not_public(address: str) -> str | None:
             return not_public(str(parsed.ipv4_mapped))
         if any(parsed in network for network in _CARRIERS):
             return f"{address} carries another address inside"
-    if parsed.is_multicast or not parsed.is_global:
+    if parsed.is_multicast or not parsed.is_global or any(parsed in network for network in _CLOUDS):
         return f"{address} is not a public address"
     return None
+
+
+def _is_ours(address: str) -> bool:
+    """Say whether this host has the address: what listens on it may be shut off from everybody but the host."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as anything:
+        try:
+            anything.connect((address, 9))  # sends nothing: the kernel only looks up the way
+        except OSError:
+            return False
+        return str(anything.getsockname()[0]) == address
+
+
+def literal_of(host: str) -> str | None:
+    """Return the address that a host is written as, in any of the forms that C libraries take: 0x7f.1, 2130706433."""
+    try:
+        return str(ipaddress.ip_address(host))
+    except ValueError:
+        pass
+    try:
+        return socket.inet_ntoa(socket.inet_aton(host))
+    except (OSError, UnicodeEncodeError):
+        return None
 
 
 def allows(egress: Egress, host: str) -> bool:
@@ -82,12 +112,10 @@ def parse(head: bytes) -> Request:
     if parts.scheme != "http" or not parts.hostname:
         raise ValueError(f"not a request to a proxy: {target[:80]!r}")
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    kept = [
-        line
-        for line in rest.split(b"\r\n")
-        if line and line.split(b":")[0].lower() not in (b"connection", b"proxy-connection", b"proxy-authorization")
-    ]
-    lines = [f"{method} {path} {version}".encode(), *kept, b"Connection: close", b"", b""]
+    kept = [line for line in rest.split(b"\r\n") if line and line.split(b":")[0].strip().lower() not in _OWN_FIELDS]
+    name = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    host = f"Host: {name}:{parts.port}" if parts.port else f"Host: {name}"  # what was judged, not what they say
+    lines = [f"{method} {path} {version}".encode(), host.encode(), *kept, b"Connection: close", b"", b""]
     return Request(parts.hostname, parts.port or 80, b"\r\n".join(lines))
 
 
@@ -104,6 +132,7 @@ class EgressProxy:
     def __init__(self, exceptions: frozenset[str] = frozenset(), upstream: str | None = None) -> None:
         self.exceptions = frozenset(name.lower() for name in exceptions)
         self.upstream = urlsplit(upstream) if upstream else None
+        self._resolvers = ThreadPoolExecutor(_RESOLVERS, "egress")  # slow names must not hold up the engine's own work
 
     def serve(self, listener: int, egress: Egress) -> Callable[[], None]:
         """Accept on this descriptor until the returned function is called."""
@@ -130,16 +159,23 @@ class EgressProxy:
     async def _reach(self, request: Request) -> Streams:
         trusted = {request.host.lower(), f"{request.host.lower()}:{request.port}"} & self.exceptions
         if self.upstream is not None and not trusted:
-            with suppress(ValueError):
-                self._judge(request, [str(ipaddress.ip_address(request.host))])
+            if address := literal_of(request.host):
+                self._judge(request, [address])
+            elif f".{request.host.lower().rstrip('.')}".endswith(_LOCAL_NAMES):
+                raise _Refusal(403, f"{request.host} is a name of the local network")
             return await self._through(request)
         loop = asyncio.get_running_loop()
-        found = await loop.getaddrinfo(request.host, request.port, type=socket.SOCK_STREAM)
+        found = await loop.run_in_executor(
+            self._resolvers, lambda: socket.getaddrinfo(request.host, request.port, type=socket.SOCK_STREAM)
+        )
         addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
         return await self._first(addresses if trusted else self._judge(request, addresses), request.port)
 
     def _judge(self, request: Request, addresses: list[str]) -> list[str]:
         reasons = {address: not_public(address) for address in addresses}
+        for address in addresses:
+            if reasons[address] is None and _is_ours(address):
+                reasons[address] = f"{address} is this host"
         public = [address for address, reason in reasons.items() if reason is None]
         if not public:
             raise _Refusal(403, f"{request.host}: {'; '.join(filter(None, reasons.values()))}")

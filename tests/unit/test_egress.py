@@ -2,7 +2,8 @@
 
 import pytest
 
-from stepwell_runners.egress import allows, not_public, parse
+from stepwell_runners import egress
+from stepwell_runners.egress import EgressProxy, allows, literal_of, not_public, parse
 from stepwell_runners.spec import Egress
 
 
@@ -32,6 +33,9 @@ from stepwell_runners.spec import Egress
         "64:ff9b:1::1",
         "2002:7f00:1::",
         "2001:0:1::1",
+        "::7f00:1",
+        "fec0::1",
+        "168.63.129.16",
     ],
 )
 def test_addresses_that_are_not_public_are_refused(address: str) -> None:
@@ -79,3 +83,31 @@ def test_plain_request_is_passed_on_in_origin_form_without_the_proxys_own_fields
 def test_what_is_not_a_proxy_request_is_refused(head: bytes) -> None:
     with pytest.raises(ValueError):
         parse(head)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "2130706433", "0x7f000001", "0x7f.1", "127.1", "0177.0.0.1"])
+def test_an_address_is_known_in_every_spelling(host: str) -> None:
+    assert literal_of(host) == "127.0.0.1"
+
+
+def test_a_name_is_no_address() -> None:
+    assert literal_of("example.org") is literal_of("bücher.example") is None
+
+
+@pytest.mark.parametrize("host", ["0x7f.1", "2130706433", "localhost", "a.localhost.", "metadata.google.internal"])
+async def test_no_spelling_of_a_local_host_goes_through_the_operators_proxy(host: str) -> None:
+    proxy = EgressProxy(upstream="http://127.0.0.1:9")
+    with pytest.raises(egress._Refusal) as refused:
+        await proxy.connect(egress.Request(host, 80, b""), Egress())
+    assert refused.value.status == 403
+
+
+async def test_an_address_of_this_host_is_not_reached_even_if_public(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(egress, "not_public", lambda address: None)  # as if the host's own were public
+    with pytest.raises(egress._Refusal, match="is this host"):
+        await EgressProxy().connect(egress.Request("127.0.0.1", 80, b""), Egress())
+
+
+def test_the_host_that_was_judged_is_the_host_that_is_asked() -> None:
+    request = parse(b"GET http://allowed.example:8080/x HTTP/1.1\r\nhost : other.example\r\nHost: third\r\n")
+    assert request.head.lower().count(b"host") == 1 and b"Host: allowed.example:8080\r\n" in request.head
