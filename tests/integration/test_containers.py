@@ -184,7 +184,7 @@ async def test_what_cannot_start_is_named_and_final(executor: LocalExecutor) -> 
         (attempt("true", image="stepwell-test/missing:1"), "Image 'stepwell-test/missing:1' is not on this host"),
         (attempt(["no-such-program"]), "cannot start"),
         (attempt("true", network=["a.example.org"]), "list of hosts"),
-        (attempt("true", setup="true", setup_inputs=["missing.txt"]), "'missing.txt', which is not in the workspace"),
+        (attempt("true", setup="true", setup_inputs=["missing.txt"]), "'missing.txt', which is not a regular file"),
     ]:
         outcome = await run(executor, asked)
         assert not outcome.ok and outcome.final and outcome.error is not None and words in outcome.error["message"]
