@@ -7,7 +7,8 @@ path; its scripts find that interpreter beside themselves, so it works at /tools
 pip runs as a process of the runner, not in an isolate: it must use the index, mirror, certificates and cache that this
 host's pip is configured for, and some of those are directories or addresses that an isolate rightly cannot reach.
 `--only-binary :all:` is what makes that safe: wheels are unpacked, no code of a package runs outside an isolate. The
-price is that a package published only as source is refused, with a message that says so.
+price is that a package published only as source is refused, with a message that says so. The option does not hold for
+dependencies that a package names by address, so pip's own process is also kept from starting any other (`_GUARD`).
 """
 
 import asyncio
@@ -37,6 +38,12 @@ _REQUIREMENT = re.compile(
 _PASSED_ON = re.compile(r"PATH|HOME|LANG|LC_ALL|TMPDIR|PIP_.*|XDG_.*|SSL_CERT_.*|REQUESTS_CA_BUNDLE|(?i:.*_proxy)")
 _SHOWN = re.compile(r"Collecting |Downloading |Successfully |ERROR")
 
+_GUARD = """
+def guard(event, args):
+    if event in ("subprocess.Popen", "os.fork", "os.forkpty", "os.exec", "os.posix_spawn", "os.system"):
+        raise PermissionError(1, "a package would have to be built here, and only ready-made wheels are installed")
+sys.addaudithook(guard)
+"""
 _BESIDE = b"#!/bin/sh\n'''exec' \"${0%/*}/python\" \"$0\" \"$@\"\n' '''\n"  # sh runs line two, Python reads a string
 
 Note = Callable[[str], None]
@@ -123,7 +130,10 @@ class Toolchains:
     async def _pip(self, fresh: Path, tools: list[str], note: Note) -> None:
         command = [self._interpreter, "-I", "-m", "pip", "--python", str(fresh / "bin" / "python"), "install"]
         options = ["--only-binary", ":all:", "--no-input", "--no-color", "--progress-bar", "off"]
+        guard = next((fresh / "lib").glob("python*/site-packages")) / "_stepwell_guard.pth"
+        guard.write_text(f"import sys; exec({_GUARD!r})\n")
         code, lines = await self._run([*command, *options, "--", *tools], note)
+        guard.unlink(missing_ok=True)
         if code == 0:
             return
         if any("No module named pip" in line for line in lines):

@@ -1,6 +1,8 @@
 """Toolchains installed from the package index that this host is configured for."""
 
 import asyncio
+import os
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -89,3 +91,26 @@ async def test_scripts_and_modules_work_in_steps(tmp_path: Path, wall: str) -> N
         assert b"1 passed" in log.data and log.data.endswith(b"pytest 9.2.0\npkg\ntest_f.py\n")
     finally:
         await isolates.stop()
+
+
+async def test_no_code_of_a_package_named_by_address_runs_on_the_host(tmp_path: Path) -> None:
+    ran, source, wheels = tmp_path / "ran", tmp_path / "evil", tmp_path / "wheels"
+    source.mkdir()
+    wheels.mkdir()
+    build = '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+    (source / "pyproject.toml").write_text(build)
+    (source / "backend.py").write_text(f"open({str(ran)!r}, 'w').close()")
+    info = "good-1.dist-info"
+    files = {
+        "good.py": "",
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: good\nVersion: 1\nRequires-Dist: evil @ {source.as_uri()}\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: x\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{info}/RECORD": "",
+    }
+    with zipfile.ZipFile(wheels / "good-1-py3-none-any.whl", "w") as wheel:
+        for name, text in files.items():
+            wheel.writestr(name, text)
+    environ = {**os.environ, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels)}
+    with pytest.raises(Invalid, match="would have to be built"):
+        await Toolchains(tmp_path / "state", environ=environ).ready(["good==1"], lambda _: None)
+    assert not ran.exists()
