@@ -139,11 +139,8 @@ class LocalExecutor:
             asked = replace(asked, env={**GIT_ENVIRONMENT, **asked.env})
         tree = await asyncio.to_thread(self._trees.resolve, attempt.code.tree)
         tools = await self._toolchains.ready(asked.tools, output.note) if asked.tools else None
-        form = self._form(asked)
-        opening = asyncio.to_thread(self._open, attempt, tree, form, bool(asked.image))
-        workspace = await _finished(opening, self._workspaces.discard)
+        workspace, process = await self._begin(attempt, asked, tree, tools, output)
         try:
-            process = await self._start(attempt, asked, workspace, tools, output)
             exit_, timed_out = await watch(process, output, asked.timeout)
             ending = Ending(attempt, asked, workspace, exit_, timed_out, prepared.masks, [])
             outcome = await _finished(asyncio.to_thread(self._settle, ending), self._take_back)
@@ -155,6 +152,26 @@ class LocalExecutor:
         for note in ending.notes:
             output.note(note)
         return outcome
+
+    async def _begin(
+        self, attempt: Attempt, asked: CommandPlan, tree: Path, tools: Toolchain | None, output: Output
+    ) -> tuple[Workspace, Process]:
+        """Open a workspace and start the command in it.
+
+        Again, in a fresh one, when the host had no room or the zygote died meanwhile: a volatile overlay mounts once.
+        """
+        form = self._form(asked)
+        while True:
+            opening = asyncio.to_thread(self._open, attempt, tree, form, bool(asked.image))
+            workspace = await _finished(opening, self._workspaces.discard)
+            try:
+                return workspace, await self._start(attempt, asked, workspace, tools, output)
+            except BaseException as error:
+                await asyncio.shield(asyncio.to_thread(self._workspaces.discard, workspace))
+                if not isinstance(error, TryLater):
+                    raise
+                pause = error.retry_after
+            await asyncio.sleep(pause)
 
     def _open(self, attempt: Attempt, tree: Path, form: Form, in_container: bool) -> Workspace:
         """Make the attempt's workspace, with `.git` unless it has no commit or is sent to a container elsewhere."""
@@ -199,11 +216,7 @@ class LocalExecutor:
             files=asked.files,
             collect=(OUTPUT_FILE,),
         )
-        while True:
-            try:
-                return await self._isolates.command(spec)
-            except TryLater as error:
-                await asyncio.sleep(error.retry_after)
+        return await self._isolates.command(spec)
 
     def _settle(self, ending: Ending) -> Outcome:
         """Keep or discard what the command did."""

@@ -254,6 +254,8 @@ class ZygoteIsolates:
                 try:
                     return await self._boot(zygotes, order, descriptors, network)
                 except Gone:  # the zygote was killed meanwhile; the next one may do it
+                    if order.mounts:  # but what the dead one has attached is spent
+                        raise
                     again = replace(order, id=next(self._ids))
                     return await self._boot(zygotes, again, descriptors, network)
             except Refused as refused:

@@ -82,7 +82,7 @@ def wait_for_moment(server: LiveServer, moment: str, sha: str, chance: random.Ra
         wait_until(lambda: effect_seen(server, sha), 120, "effect of a step that is not journaled")
     else:
         run = wait_until(lambda: run_of(server, sha), 60, "run")
-        server.wait_for_state(run, {"waiting"})
+        server.wait_for_approval(run)
 
 
 def push_again_until_done(tree: Path, server: LiveServer, sha: str) -> str:
@@ -120,7 +120,7 @@ def test_a_kill_loses_no_run_and_repeats_no_passed_step(
     if victim == "server":
         server.start()
     run = push_again_until_done(tree, server, sha)
-    server.wait_for_state(run, {"waiting"})
+    server.wait_for_approval(run)
     server.approve(run)
     server.wait_for_state(run, {"passed"})
     executed = executions(server, run)

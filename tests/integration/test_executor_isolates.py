@@ -3,9 +3,10 @@
 import asyncio
 import dataclasses
 import os
+import signal
 import subprocess
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,11 @@ from stepwell.repos.process import environment
 from stepwell_runners.collected import folder_of
 from stepwell_runners.executor import LocalExecutor
 from stepwell_runners.isolates import ZygoteIsolates
+from stepwell_runners.link import Gone
 from stepwell_runners.options import IsolateOptions
 from stepwell_runners.trees import Trees
+from stepwell_runners.wall import Order
+from stepwell_runners.zygotes import Zygote
 
 
 class Log:
@@ -297,3 +301,31 @@ async def test_recover_removes_what_a_crash_left(executor: LocalExecutor) -> Non
     assert (await run(executor, attempt("cat a", (kept.layer,), "three#1"))).ok
     await executor.forget("run-1")
     assert list((state_of(executor) / "layers").iterdir()) == []
+
+
+@pytest.mark.parametrize("executor", ["full"], indirect=True)
+async def test_a_zygote_that_dies_with_the_workspace_attached_costs_a_new_workspace(
+    executor: LocalExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it has attached is spent, and a volatile overlay mounts once: neither can serve again."""
+    boot = Zygote.boot
+    killed: list[int] = []
+
+    async def boot_and_die(self: Zygote, order: Order, descriptors: Sequence[int]) -> tuple[int, int]:
+        pid, pidfd = await boot(self, order, descriptors)
+        if not killed:
+            mounts = Path(f"/proc/{pid}/mountinfo")
+            while " /workspace " not in mounts.read_text():
+                await asyncio.sleep(0)
+            assert self.link.process is not None
+            killed.append(self.link.process.pid)
+            os.kill(self.link.process.pid, signal.SIGKILL)
+            os.close(pidfd)
+            raise Gone("zygote")
+        return pid, pidfd
+
+    monkeypatch.setattr(Zygote, "boot", boot_and_die)
+    log = Log()
+    outcome = await run(executor, attempt("echo here > made && ls"), log)
+    assert outcome.ok and outcome.layer and killed, outcome
+    assert log.data == b"made\n"

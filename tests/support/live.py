@@ -183,6 +183,15 @@ class LiveServer:
 
         return wait_until(reached, seconds, f"run {run} in {states}, it is {self.state_of(run)}")
 
+    def wait_for_approval(self, run: str, seconds: float = 120) -> None:
+        """Wait until the run asks people; it may be waiting for a new zygote before."""
+
+        def asks() -> bool:
+            assert self.state_of(run) not in FINISHED, f"run {run} ended without asking: {self.run(run)}"
+            return bool(self.query("SELECT 1 FROM runs WHERE id = ? AND approvals > 0", run))
+
+        wait_until(asks, seconds, f"question of run {run}, it is {self.state_of(run)}")
+
     def approve(self, run: str, comment: str = "") -> None:
         """Approve the open question of the run."""
         waiting = self.run(run)["approvals"]
