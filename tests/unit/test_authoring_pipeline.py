@@ -50,6 +50,14 @@ def test_an_entry_names_its_class() -> None:
         choose(module(Ship=Ship), "p.py", "Shop")
 
 
+def test_a_pipeline_without_run_is_refused() -> None:
+    class Empty(Pipeline):
+        on = push()
+
+    with pytest.raises(PipelineRefused, match=r"Empty has no run\(\)\. Write `async def run"):
+        declaration(Empty, "pipeline.py")
+
+
 def test_run_must_be_async() -> None:
     with pytest.raises(PipelineRefused, match=r"Blocking\.run is not a pipeline. Write `async def run"):
         choose(module(Blocking=Blocking), "p.py", "Blocking")

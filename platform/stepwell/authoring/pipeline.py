@@ -60,6 +60,8 @@ def choose(module: ModuleType, path: str, name: str) -> type[Pipeline]:
 def check(cls: type[Pipeline]) -> None:
     """Refuse a class whose declarations are wrong, before anything runs."""
     name = cls.__name__
+    if cls.run is Pipeline.run:
+        raise PipelineRefused(f"{name} has no run(). Write `async def run(self, event, step):`.", _line(cls))
     if not inspect.iscoroutinefunction(cls.run) or _arity(cls.run) != 3:
         raise PipelineRefused(f"{name}.run is not a pipeline. Write `async def run(self, event, step):`.", _line(cls))
     on = cls.on if isinstance(cls.on, (list, tuple)) else [cls.on]
