@@ -68,6 +68,16 @@ def test_attempts_follow_each_other() -> None:
     assert lines(text) == ["$ make", "first", "↻ retrying: next try soon", "second", "✗ failed in 1.0 s: exit code 1"]
 
 
+def test_short_attempts_are_told_each_even_when_their_run_was_not_seen() -> None:
+    source = Told(run("running", step(state="retrying", reason="attempt 1 failed")))
+    watching, text = follower(source)
+    watching.look()
+    source.views = [run("running", step(state="retrying", attempt=2, reason="attempt 2 failed"))]
+    watching.look()
+    watching.look()
+    assert lines(text) == ["$ make", "↻ retrying: attempt 1 failed", "↻ retrying: attempt 2 failed"]
+
+
 def test_only_the_named_step_is_shown() -> None:
     source = Told(run("passed", step("a", "passed", ended_at=1.1), step("b", "passed", ended_at=1.2)))
     watching, text = follower(source, "b")

@@ -1,15 +1,20 @@
 """Small readers and writers of the command line."""
 
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from stepwell.cli.bench import Sample
 from stepwell.cli.compose import settings_with
-from stepwell.cli.decide import parse_fields
+from stepwell.cli.decide import parse_fields, pick
 from stepwell.cli.init import PIPELINE, fit_name
+from stepwell.cli.local import unknown_secrets
+from stepwell.cli.main import app
+from stepwell.cli.runs import require_step
 from stepwell.cli.screen import duration
-from stepwell.errors import Invalid
+from stepwell.errors import Conflict, Invalid, NotFound
 
 
 @pytest.mark.parametrize(
@@ -24,6 +29,32 @@ def test_fields_are_read_and_a_wrong_one_is_named() -> None:
     assert parse_fields(["version=1.0", "note=a=b"]) == {"version": "1.0", "note": "a=b"}
     with pytest.raises(Invalid, match="'version' has no '='"):
         parse_fields(["version"])
+    with pytest.raises(Invalid, match="Input 'target' has no '='"):
+        parse_fields(["target"], "Input")
+
+
+def test_log_of_a_step_that_is_not_there_is_refused_with_those_that_are() -> None:
+    view = {"number": 4, "steps": [{"name": "lint", "key": "lint#1"}, {"name": "lint", "key": "lint#2"}]}
+    for known in (None, "lint", "lint#2"):
+        require_step(view, known)
+    with pytest.raises(NotFound, match=r"Run #4 has no step 'test'\. Its steps: 'lint'\."):
+        require_step(view, "test")
+
+
+def test_approving_a_run_that_waits_for_something_else_says_so() -> None:
+    with pytest.raises(Conflict, match="waiting, but for no approval"):
+        pick({"number": 4, "state": "waiting", "approvals": []}, None)
+
+
+def test_only_secrets_that_failed_a_step_are_asked_for() -> None:
+    error = {"type": "NotFound", "message": "Step 'a' names the secret 'KEY', which does not exist"}
+    steps = [{"error": error, "secrets": ["KEY", "OTHER"]}, {"error": None, "secrets": ["FINE"]}]
+    assert unknown_secrets({"steps": steps}) == ["KEY"]
+
+
+def test_version_is_printed() -> None:
+    said = CliRunner().invoke(app, ["--version"])
+    assert (said.exit_code, said.output) == (0, f"stepwell {metadata.version('stepwell')}\n")
 
 
 @pytest.mark.parametrize(("name", "fit"), [("My Project!", "My-Project"), ("api.git", "api"), ("...", "project")])

@@ -30,7 +30,7 @@ def check(
     directory: Annotated[Path, typer.Argument(help="A directory of the working tree.")] = Path(),
     json: JsonFlag = False,
 ) -> None:
-    """Check the pipelines of this working tree: syntax, imports, declarations. Runs nothing."""
+    """Check the pipelines of this working tree: syntax, imports, declarations. Starts no run."""
     found = describe(root_of(directory))
     if json:
         show_json({"ok": found.error is None, "pipelines": found.pipelines, "error": found.error})
@@ -123,4 +123,4 @@ def _words(trigger: dict[str, Any]) -> str:
         case "cron":
             return f"cron {trigger['schedule']} ({trigger['tz']})"
         case _:
-            return "a click" + (f" ({', '.join(trigger['inputs'])})" if trigger.get("inputs") else "")
+            return "a start by hand" + (f" ({', '.join(trigger['inputs'])})" if trigger.get("inputs") else "")

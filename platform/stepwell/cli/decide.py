@@ -40,7 +40,7 @@ def reject(
 def _decide(run: str | None, repository: str | None, step: str | None, decision: dict[str, Any], json: bool) -> None:
     with connected() as (client, place):
         view = find_run(client, place, run, repository)
-        waiting = _pick(view, step)
+        waiting = pick(view, step)
         verdict = client.post(f"/runs/{view['id']}/decisions", key=waiting["key"], **decision).get("verdict")
     if json:
         show_json({"run": view["id"], "step": waiting["key"], "verdict": verdict})
@@ -50,20 +50,23 @@ def _decide(run: str | None, repository: str | None, step: str | None, decision:
         say(f"{waiting['name']!r} is {verdict}.", "green" if decision["approve"] else "yellow")
 
 
-def _pick(view: dict[str, Any], step: str | None) -> dict[str, Any]:
+def pick(view: dict[str, Any], step: str | None) -> dict[str, Any]:
+    """Find the approval that is meant."""
     waiting = [item for item in view["approvals"] if step in (None, item["name"], item["key"])]
     number = view["number"]
     if len(waiting) == 1:
         return dict(waiting[0])
     if not waiting:
+        if step is None and view["state"] == "waiting":
+            raise Conflict(f"Run #{number} is waiting, but for no approval. `stepwell logs {number}` says for what.")
         raise Conflict(f"Run #{number} is {view['state']} and waits for no {step or 'approval'}.")
     names = ", ".join(repr(item["name"]) for item in waiting)
     raise Invalid(f"Run #{number} waits for several: {names}. Say which with --step.")
 
 
-def parse_fields(given: list[str]) -> dict[str, str]:
+def parse_fields(given: list[str], word: str = "Field") -> dict[str, str]:
     """Read NAME=VALUE texts."""
     wrong = next((text for text in given if "=" not in text), None)
     if wrong is not None:
-        raise Invalid(f"Field {wrong!r} has no '='. Write NAME=VALUE.")
+        raise Invalid(f"{word} {wrong!r} has no '='. Write NAME=VALUE.")
     return dict(text.split("=", 1) for text in given)

@@ -36,7 +36,8 @@ class Source(Protocol):
 class _Shown:
     """What has been printed of one step."""
 
-    state: str = ""
+    told: tuple[str, int] = ("", 0)  # state and attempt
+    begun: bool = False
     attempt: int = 1
     offset: int = 0
     rest: bytes = b""
@@ -71,13 +72,14 @@ class Follower:
     def _step(self, step: dict[str, Any]) -> None:
         shown = self._shown.setdefault(step["key"], _Shown())
         if step["kind"] == "run" and step["state"] != "queued":
-            if not shown.state:
+            if not shown.begun:
                 self._line(step["name"], Text(f"$ {step['command']}", style="dim"))
-                shown.state = "running"
+                shown.begun = True
             self._log(step, shown)
-        if step["state"] == shown.state:
+        now = (step["state"], step["attempt"])  # a short attempt comes and goes between two looks
+        if now == shown.told:
             return
-        shown.state = step["state"]
+        shown.told = now
         if step["state"] in ("queued", "running"):
             return
         self._flush(step["name"], shown)

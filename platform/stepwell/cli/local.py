@@ -45,11 +45,15 @@ def run(
             raise Unavailable(
                 f"{rooms.wall} Or set STEPWELL_TRUST_ALL_CODE=1: it is your own code on your own machine."
             )
-        view = _Local(rooms, tree).play(name, parse_fields(given or []), _values(secret or []), yes=yes, quiet=json)
+        view = _Local(rooms, tree).play(
+            name, parse_fields(given or [], "Input"), _values(secret or []), yes=yes, quiet=json
+        )
     if json:
         show_json({"run": view["id"], "state": view["state"], "error": view["error"], "steps": view["steps"]})
     elif view["error"]:
         say(f"{view['state']}: {view['error']['message']}", "red")
+        for name in unknown_secrets(view):
+            say(f"For this run: give it with --secret {name}; the value is taken from the variable {name}.", "yellow")
     else:
         say(view["state"], "green" if view["state"] == "passed" else "yellow")
     end_with(view["state"])
@@ -75,6 +79,12 @@ def _values(names: list[str]) -> dict[str, str]:
     if missing is not None:
         raise Invalid(f"Secret {missing!r} has no value here. Set the variable {missing} for this command.")
     return {name: os.environ[name] for name in names}
+
+
+def unknown_secrets(view: dict[str, Any]) -> list[str]:
+    """Name the secrets whose absence failed a step."""
+    steps = (step for step in view["steps"] if step["error"] and step["error"]["type"] == "NotFound")
+    return sorted({name for step in steps for name in step["secrets"] if repr(name) in step["error"]["message"]})
 
 
 class _Local:

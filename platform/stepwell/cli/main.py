@@ -1,6 +1,8 @@
 """`stepwell`: the commands by name. Each lives in a file of its own and imports what is heavy only when called."""
 
 import sys
+from importlib import metadata
+from typing import Annotated
 
 import typer
 
@@ -15,6 +17,22 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"stepwell {metadata.version('stepwell')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """CI/CD whose pipeline is a durable Python program in the repository."""
+
 
 app.command("up")(up.up)
 app.command("demo")(demo.demo)

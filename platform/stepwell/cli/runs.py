@@ -7,7 +7,7 @@ import typer
 from stepwell.cli.follow import FINISHED, flat
 from stepwell.cli.screen import JsonFlag, end_with, out, say, show_json, show_table, state_text
 from stepwell.cli.where import connected, find_run
-from stepwell.errors import Conflict
+from stepwell.errors import Conflict, NotFound
 
 Run = Annotated[
     str | None, typer.Argument(help="12, acme/api#12, the page's address or the id; by default the newest.")
@@ -33,10 +33,10 @@ def runs(
         return
     rows = (
         (f"{run['tenant']}/{run['repository']}#{run['number']}", state_text(run["state"]), run["pipeline"],
-         run["branch"] or run["tag"], run["sha"][:8], run["message"])
+         run["kind"], run["branch"] or run["tag"], run["sha"][:8], run["message"])
         for run in found
     )  # fmt: skip
-    show_table(("RUN", "STATE", "PIPELINE", "BRANCH", "COMMIT", "MESSAGE"), rows)
+    show_table(("RUN", "STATE", "PIPELINE", "EVENT", "BRANCH", "COMMIT", "MESSAGE"), rows)
 
 
 class OverHttp:
@@ -56,7 +56,7 @@ class OverHttp:
 def logs(
     run: Run = None,
     repository: Repository = None,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run is over or waits.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Until the run is over or waits for people.")] = False,
     step: Annotated[str | None, typer.Option(help="Only this step.")] = None,
     json: JsonFlag = False,
 ) -> None:
@@ -66,6 +66,8 @@ def logs(
     with connected() as (client, place):
         view = find_run(client, place, run, repository)
         source = OverHttp(client, view["id"])
+        if not follow or view["state"] in FINISHED:
+            require_step(view, step)
         if json:
             show_json(_as_data(source, view, step))
             end_with(view["state"])
@@ -76,6 +78,13 @@ def logs(
         for waiting in view["approvals"]:
             say(f"waits for {waiting['name']!r}: {place.login.url}{view['url']}", "yellow")
     end_with(view["state"])
+
+
+def require_step(view: dict[str, Any], only: str | None) -> None:
+    """Refuse a step that a run does not have."""
+    if only is not None and not any(only in (step["name"], step["key"]) for step in view["steps"]):
+        names = ", ".join(dict.fromkeys(repr(step["name"]) for step in view["steps"])) or "none yet"
+        raise NotFound(f"Run #{view['number']} has no step {only!r}. Its steps: {names}.")
 
 
 def _waits(view: dict[str, Any]) -> bool:
