@@ -55,14 +55,18 @@ def failure_of(error: Exception) -> Failure:
         after = error.retry_after if isinstance(error, TryLater) else None
         return Failure(status, str(error), type(error).__name__.lower(), after)
     if isinstance(error, RequestValidationError):
-        return Failure(
-            422, "; ".join(f"{'.'.join(map(str, e['loc'][1:]))}: {e['msg']}" for e in error.errors()), "invalid"
-        )
+        return Failure(422, "; ".join(_words(e["loc"][1:], e["msg"]) for e in error.errors()), "invalid")
     if isinstance(error, HTTPException):
         said = error.detail if error.detail != HTTPStatus(error.status_code).phrase else ""
         detail = said or ("There is no such page." if error.status_code == 404 else "This address does not take that.")
         return Failure(error.status_code, detail, "http")
     return Failure(500, "The server made a mistake.", "bug")
+
+
+def _words(place: tuple[str | int, ...], message: str) -> str:
+    if not place:
+        return "The body is not what is expected here. Send a JSON object, with 'Content-Type: application/json'."
+    return f"{'.'.join(map(str, place))}: {message}"
 
 
 def install(app: FastAPI) -> None:
