@@ -78,6 +78,18 @@ def test_short_attempts_are_told_each_even_when_their_run_was_not_seen() -> None
     assert lines(text) == ["$ make", "↻ retrying: attempt 1 failed", "↻ retrying: attempt 2 failed"]
 
 
+def test_what_the_code_printed_itself_is_shown_once() -> None:
+    source = Told(run("running", step()))
+    source.logs["", 1] = b"starting\nha"
+    watching, text = follower(source)
+    watching.look()
+    source.logs["", 1] = b"starting\nhalf"
+    source.views = [run("passed", step(state="passed", ended_at=2.0))]
+    watching.look()
+    assert lines(text) == ["starting", "$ make", "✓ passed in 1.0 s", "half"]
+    assert "Output of the run" in text.getvalue()
+
+
 def test_only_the_named_step_is_shown() -> None:
     source = Told(run("passed", step("a", "passed", ended_at=1.1), step("b", "passed", ended_at=1.2)))
     watching, text = follower(source, "b")

@@ -13,6 +13,7 @@ from stepwell.cli.screen import SIGNS, duration
 FINISHED = frozenset({"passed", "failed", "cancelled", "diverged"})
 NOTE = b"\x1e"  # begins a line of Stepwell's own in a log
 NAME_WIDTH = 24
+OWN = "Output of the run"  # what its code printed outside of steps
 
 
 def flat(answer: dict[str, Any]) -> dict[str, Any]:
@@ -28,7 +29,7 @@ class Source(Protocol):
         ...
 
     def log(self, key: str, offset: int, attempt: int | None = None) -> bytes:
-        """A stretch of a step's log from an offset in bytes."""
+        """A stretch of a step's log from an offset in bytes; of the run's own with the key ""."""
         ...
 
 
@@ -52,6 +53,7 @@ class Follower:
     console: Console
     only: str | None = None  # name or key of the one step to show
     _shown: dict[str, _Shown] = field(default_factory=dict)
+    _own: _Shown = field(default_factory=_Shown)
 
     def until(self, enough: Callable[[dict[str, Any]], bool], pause: float = 0.15) -> dict[str, Any]:
         """Look again and again until the run is over or `enough` says so; give the last view."""
@@ -64,10 +66,20 @@ class Follower:
     def look(self) -> dict[str, Any]:
         """Print what is new."""
         view = self.source.view()
+        over = view["state"] in FINISHED
+        if not over:
+            self._own_words()
         for step in view["steps"]:
             if self.only in (None, step["name"], step["key"]):
                 self._step(step)
+        if over:  # the last words come last
+            self._own_words()
+            self._flush(OWN, self._own)
         return view
+
+    def _own_words(self) -> None:
+        if self.only is None:
+            self._lines(OWN, "", self._own)
 
     def _step(self, step: dict[str, Any]) -> None:
         shown = self._shown.setdefault(step["key"], _Shown())
@@ -101,14 +113,17 @@ class Follower:
             if attempt > shown.attempt:
                 self._flush(step["name"], shown)
                 shown.attempt, shown.offset = attempt, 0
-            for part in self._parts(step["key"], shown):
-                *lines, shown.rest = (shown.rest + part).split(b"\n")
-                for line in lines:
-                    self._text(step["name"], line)
-                    shown.lines += 1
+            self._lines(step["name"], step["key"], shown)
+
+    def _lines(self, name: str, key: str, shown: _Shown) -> None:
+        for part in self._parts(key, shown):
+            *lines, shown.rest = (shown.rest + part).split(b"\n")
+            for line in lines:
+                self._text(name, line)
+                shown.lines += 1
 
     def _parts(self, key: str, shown: _Shown) -> Iterator[bytes]:
-        while part := self.source.log(key, shown.offset, shown.attempt):
+        while part := self.source.log(key, shown.offset, shown.attempt if key else None):
             shown.offset += len(part)
             yield part
 

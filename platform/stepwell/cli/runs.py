@@ -96,6 +96,7 @@ def _as_data(source: OverHttp, view: dict[str, Any], only: str | None) -> dict[s
     return {
         "run": view["id"],
         "state": view["state"],
+        "output": "" if only else _whole(source, ""),
         "logs": {item["key"]: _whole(source, item["key"]) for item in steps},
     }
 
