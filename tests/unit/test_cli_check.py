@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import pytest
+import typer
 
-from stepwell.cli.check import describe, read_files, root_of
+from stepwell.cli.check import check, describe, read_files, root_of
 from stepwell.errors import Invalid
 
 GOOD = '''
@@ -30,6 +31,13 @@ def test_declarations_are_told(tmp_path: Path) -> None:
     found = describe(tree(tmp_path, pipeline=GOOD))
     assert found.error is None
     assert [(one["name"], one["doc"], len(one["on"])) for one in found.pipelines] == [("Ship", "Ship it.", 2)]
+
+
+def test_wrong_declaration_is_told_with_its_place(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    wrong = "from stepwell import Pipeline, push\nclass Ship(Pipeline):\n    on = [push(branch='main')]\n"
+    with pytest.raises(typer.Exit):
+        check(tree(tmp_path, pipeline=wrong))
+    assert "✗ .stepwell/pipeline.py:3: push() got an unexpected keyword argument 'branch'" in capsys.readouterr().err
 
 
 def test_syntax_error_names_file_and_line(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def check(
     if json:
         show_json({"ok": found.error is None, "pipelines": found.pipelines, "error": found.error})
     elif found.error is not None:
-        err.print(f"✗ {found.error['message']}", style="red", markup=False)
+        err.print(f"✗ {_placed(found.error)}", style="red", markup=False)
     else:
         for pipeline in found.pipelines:
             words = ", ".join(_words(trigger) for trigger in pipeline["on"]) or "nothing: add `on = [push()]`"
@@ -112,6 +112,11 @@ def _answered(line: bytes) -> Checked:
 
 def _plain(type_: str, message: str) -> dict[str, Any]:
     return {"type": type_, "message": message, "file": None, "line": None, "traceback": ""}
+
+
+def _placed(error: dict[str, Any]) -> str:
+    file, message = error.get("file") or "", str(error["message"])
+    return message if not file.startswith(ROOT) or file in message else f"{file}:{error['line']}: {message}"
 
 
 def _words(trigger: dict[str, Any]) -> str:
