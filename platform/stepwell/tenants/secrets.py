@@ -72,7 +72,10 @@ class Secrets:
         with self._store.write() as session:
             row = _find(session, tenant, *place, name)
             if row is None:
-                raise NotFound(f"There is no secret {name!r} here.")
+                reach = (
+                    f"in {environment!r}" if environment else "for every step; those of an environment need its name"
+                )
+                raise NotFound(f"There is no secret {name!r} {reach}.")
             session.delete(row)
             where = {"repository": repository, "environment": environment}
             self._audit.add(session, actor, tenant, "secret.remove", name, **where)
