@@ -99,14 +99,16 @@ class RunForks:
         self._using[run] -= 1
         if self._using[run] <= 0:
             del self._using[run]
-            loop = asyncio.get_running_loop()
-            resting = loop.call_later(self._rest_seconds, lambda: loop.run_in_executor(None, self.rest, run))
-            self._resting[run] = resting
+            self._resting[run] = asyncio.get_running_loop().call_later(self._rest_seconds, self._rest_soon, run)
 
     def stay(self, run: str) -> None:
         """Forget that the run was about to rest."""
         if resting := self._resting.pop(run, None):
             resting.cancel()
+
+    def _rest_soon(self, run: str) -> None:
+        del self._resting[run]
+        asyncio.get_running_loop().run_in_executor(None, self.rest, run)
 
     def ready(
         self, run: str, repository: str, commit: str, branch: str | None, *, index: Path, walled: bool
