@@ -4,6 +4,7 @@ It also gives memory back to the host each minute.
 """
 
 import ctypes
+import gc
 import logging
 import threading
 import time
@@ -19,11 +20,12 @@ _LOGGER = logging.getLogger(__name__)
 
 
 def give_back_memory() -> None:
-    """Return freed memory to the host, where the C library can.
+    """Collect garbage and return freed memory to the host, where the C library can.
 
-    glibc keeps what threads have freed in their arenas: after a thousand runs that now only wait, that was 3 kB of
-    memory a run, and next to nothing of it in use.
+    Python looks through everything only when a quarter of it is new, which takes minutes. glibc keeps what threads
+    have freed in their arenas. After a thousand runs that now only wait, both together held 5 kB a run.
     """
+    gc.collect()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)

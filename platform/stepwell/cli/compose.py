@@ -7,6 +7,7 @@ and runs go on while the web's libraries are still being imported, which takes l
 """
 
 import contextlib
+import gc
 import os
 import threading
 import time
@@ -205,6 +206,8 @@ class Server:
             rooms = kept.enter_context(Rooms.open(settings, may_do_without_wall=may_do_without_wall))
             web = kept.enter_context(WebThread(rooms, listening))
             tell_address(settings.state, settings.base_url)
+            gc.collect()
+            gc.freeze()  # modules and routes stay for good: the minute's collection need not look at them
             return cls(rooms, web, kept.pop_all())
         raise Bug("The server did not start and did not say why. Please report.")
 
