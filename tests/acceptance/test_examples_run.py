@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from live import TENANT, LiveServer, commit_all, git
+from live import LiveServer, commit_all, git, wait_until
+
+from stepwell.store.logs import LogStore
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "pipelines_examples"
 
@@ -23,16 +25,15 @@ def _push(server: LiveServer, name: str, folder: Path) -> str:
     shutil.copytree(EXAMPLES / name, folder / name)
     commit_all(folder / name, f"Try {name}")
     git("push", server.create_repository(name), "HEAD:main", cwd=folder / name)
-    found = server.api("GET", "/runs", params={"tenant": TENANT, "repository": name})["items"]
-    run = str(found[0]["id"])
+    run = str(wait_until(lambda: server.runs(name), 60, f"run of {name}")[0]["id"])
     server.wait_for_state(run, {"passed"})
     return run
 
 
-def _log(server: LiveServer, run: str, key: str) -> str:
-    from stepwell.store.logs import LogStore
-
-    return LogStore(server.state / "logs").log(run, key, 1).read(0, 1 << 20).decode()
+def _wait_for_log(server: LiveServer, run: str, key: str, words: str) -> None:
+    """Logs reach the disk a moment after the step that wrote them has passed."""
+    log = LogStore(server.state / "logs").log(run, key, 1)
+    wait_until(lambda: words in log.read(0, 1 << 20).decode(), 10, f"{words!r} in the log of {key}")
 
 
 def test_every_example_is_tried() -> None:
@@ -42,14 +43,14 @@ def test_every_example_is_tried() -> None:
 
 def test_hello(server: LiveServer, tmp_path: Path) -> None:
     run = _push(server, "hello", tmp_path)
-    assert _log(server, run, "hello#1").splitlines() == ["Hello from Linux", "Hello."]
+    _wait_for_log(server, run, "hello#1", "Hello from Linux\nHello.\n")
 
 
 @pytest.mark.docker
 def test_container(server: LiveServer, tmp_path: Path, busybox_image: str) -> None:
     run = _push(server, "container", tmp_path)
-    assert "built site/index.html" in _log(server, run, "build#1")
-    assert "index.html" in _log(server, run, "check#1")
+    _wait_for_log(server, run, "build#1", "built site/index.html")
+    _wait_for_log(server, run, "check#1", "index.html")
 
 
 @pytest.fixture

@@ -123,9 +123,10 @@ def test_a_kill_loses_no_run_and_repeats_no_passed_step(
     server.wait_for_approval(run)
     server.approve(run)
     server.wait_for_state(run, {"passed"})
+    # a log reaches the disk a moment after its step has passed
+    wait_until(lambda: executions(server, run).get("deploy#1"), 10, "trace of the deploy")
     executed = executions(server, run)
-    repeated = {key for key in passed_then if executed.get(key, 0) != executed_then.get(key, 0)}
+    repeated = {key for key in passed_then if executed.get(key, 0) > max(executed_then.get(key, 0), 1)}
     assert not repeated, f"passed before the kill and executed again: {repeated}"
     done = server.query("SELECT key, count(*) FROM journal WHERE run = ? AND type = 'done' GROUP BY key", run)
     assert all(count == 1 for _, count in done), f"a step finished twice: {done}"
-    assert executed.get("deploy#1"), f"the deploy left no trace: {executed}"
