@@ -1,5 +1,6 @@
 """The measurements measure: each gives as many samples as asked for, all above zero, and leaves nothing behind."""
 
+import gc
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -25,8 +26,10 @@ Measurement = Callable[[Isolates, Path, int], Awaitable[list[float]]]
 async def test_a_measurement_gives_samples_and_leaves_nothing(measurement: Measurement, tmp_path: Path) -> None:
     isolates = ProcessIsolates()
     await measurement(isolates, tmp_path, 1)
+    gc.collect()  # what earlier tests left open would be closed in between
     files = len(list(Path("/proc/self/fd").iterdir()))
     samples = await measurement(isolates, tmp_path, 2)
     assert len(samples) == 2 and min(samples) > 0
-    assert (isolates.alive, len(list(Path("/proc/self/fd").iterdir())), list(tmp_path.iterdir())) == (0, files, [])
+    assert (isolates.alive, list(tmp_path.iterdir())) == (0, [])
+    assert len(list(Path("/proc/self/fd").iterdir())) <= files
     await isolates.close()
