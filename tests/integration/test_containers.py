@@ -11,9 +11,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import logged
 import pytest
+from logged import Log
 
-from stepwell.engine.seams import Attempt, Code, Outcome, Prepared
+from stepwell.engine.seams import Attempt, Outcome, Prepared
 from stepwell_runners.collected import folder_of
 from stepwell_runners.containers import LABEL, Containers
 from stepwell_runners.executor import LocalExecutor
@@ -32,25 +34,6 @@ class NoIsolates:
 
     async def command(self, spec: CommandSpec) -> Process:
         raise AssertionError("a container step asked for an isolate")
-
-
-class Log:
-    """Keeps output in memory."""
-
-    def __init__(self) -> None:
-        self.data = b""
-        self.notes: list[str] = []
-        self.arrived = asyncio.Event()
-
-    def write(self, data: bytes) -> None:
-        self.data += data
-        self.arrived.set()
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
-
-    def close(self) -> None:
-        return
 
 
 @pytest.fixture(scope="module")
@@ -109,9 +92,8 @@ async def executor(
 
 
 def attempt(command: str | list[str], base: tuple[str, ...] = (), key: str = "step#1", **options: Any) -> Attempt:
-    code = Code("digest", {}, "pipeline.py:Ship")
-    options = {"command": command, "image": IMAGE, **options}
-    return Attempt("run-1", "acme", "acme/api", {}, code, key, key.partition("#")[0], "run", 1, options, base)
+    asked = logged.attempt(command, base, key, **{"image": IMAGE, **options})
+    return dataclasses.replace(asked, metadata={})
 
 
 async def run(executor: LocalExecutor, asked: Attempt, log: Log | None = None, **prepared: Any) -> Outcome:

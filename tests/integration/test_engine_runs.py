@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import pytest
 from engines import FakeExecutor, Workshop, failed, lost, passed
+from logged import Log
 
 from stepwell.engine.clock import TestClock
 from stepwell.engine.fold import RunState, StepState
@@ -606,28 +607,33 @@ async def test_a_journal_has_an_end(shop: Workshop) -> None:
 
 
 async def test_what_code_prints_has_an_end(shop: Workshop) -> None:
-    logs = KeptLogs()
+    logs = Log()
     async with shop.running(limits=Limits(printed_bytes=100), logs=logs):
         await shop.create('for n in range(50):\n    print("x" * 30)')
         await shop.finished()
     assert len(logs.data) == 100 and len(logs.notes) == 1
 
 
-class KeptLogs:
-    """A LogSink in memory."""
+class SlowLog(Log):
+    """Keeps what it was given when the test says so."""
 
     def __init__(self) -> None:
-        self.data = b""
-        self.notes: list[str] = []
+        super().__init__()
+        self.asked = asyncio.Event()
+        self.may_end = asyncio.Event()
 
-    def writer(self, run: str, key: str, attempt: int, masks: Sequence[str]) -> Output:
-        return self
+    async def kept(self) -> None:
+        self.asked.set()
+        await self.may_end.wait()
 
-    def write(self, data: bytes) -> None:
-        self.data += data
 
-    def note(self, text: str) -> None:
-        self.notes.append(text)
-
-    def close(self) -> None:
-        return
+@pytest.mark.parametrize("outcome", [passed(), failed()])
+async def test_a_step_ends_in_the_journal_only_when_its_log_is_kept(shop: Workshop, outcome: Outcome) -> None:
+    log = SlowLog()
+    async with shop.running(executor=FakeExecutor(s=outcome), logs=log) as engine:
+        await shop.create('await step.run("s", "c", check=False)')
+        await log.asked.wait()
+        assert [entry.type for entry in await engine.journal("r")] == ["created", "asked", "started"]
+        log.may_end.set()
+        await shop.finished()
+        assert [entry.type for entry in await engine.journal("r")][3] == "done"

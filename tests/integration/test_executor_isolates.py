@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from logged import Log, attempt
 
 from stepwell.engine.seams import Attempt, Code, Outcome, Prepared
 from stepwell.repos.process import environment
@@ -22,41 +23,6 @@ from stepwell_runners.options import IsolateOptions
 from stepwell_runners.trees import Trees
 from stepwell_runners.wall import Order
 from stepwell_runners.zygotes import Zygote
-
-
-class Log:
-    """Keeps output in memory."""
-
-    def __init__(self) -> None:
-        self.data = b""
-        self.notes: list[str] = []
-        self.arrived = asyncio.Event()
-
-    def write(self, data: bytes) -> None:
-        self.data += data
-        self.arrived.set()
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
-
-    def close(self) -> None:
-        return
-
-
-def attempt(command: str | list[str], base: tuple[str, ...] = (), key: str = "step#1", **options: Any) -> Attempt:
-    return Attempt(
-        run="run-1",
-        tenant="acme",
-        scope="acme/api",
-        metadata={"name": "acme/api", "commit": "c0ffee"},
-        code=Code("digest", {}, "pipeline.py:Ship", tree=None),
-        key=key,
-        name=key.partition("#")[0],
-        kind="run",
-        number=1,
-        options={"command": command, **options},
-        base=base,
-    )
 
 
 @pytest.fixture(params=["full", "none"])

@@ -1,5 +1,6 @@
 """Logs on disk: written by one thread, read at any line while they grow."""
 
+import asyncio
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -164,3 +165,24 @@ def test_an_endless_line_is_shown_cut_and_numbered_right(logs: LogStore) -> None
     assert (first.text, third.text, third.number) == (b"first", b"third", 2)
     assert len(second.text) < 10_000 and second.text.endswith("… 2,991,808 more bytes".encode())
     assert log.offset_of(2) == log.size - len(b"third\n") and log.line_count == 3
+
+
+async def test_a_closed_log_that_was_waited_for_is_in_its_file(logs: LogStore) -> None:
+    for number in range(50):
+        writer = logs.writer("run", f"step#{number}", 1)
+        writer.write(b"words of the step\n")
+        writer.close()
+        await writer.kept()
+        assert logs.log("run", f"step#{number}", 1).path.read_bytes() == b"words of the step\n"
+        await writer.kept()  # once more changes nothing
+
+
+async def test_waiting_for_a_log_ends_when_the_disk_refuses_it(tmp_path: Path) -> None:
+    (tmp_path / "logs").write_text("a file where the directory should be")
+    logs = LogStore(tmp_path / "logs")
+    writer = logs.writer("run", "step#1", 1)
+    writer.write(b"lost words\n")
+    writer.close()
+    await asyncio.wait_for(writer.kept(), 10)
+    assert not logs.log("run", "step#1", 1).path.exists()
+    logs.close()

@@ -6,6 +6,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from logged import Log
 
 from stepwell.engine.seams import Attempt, Code, Prepared
 from stepwell.errors import Invalid
@@ -15,23 +16,6 @@ from stepwell_runners.options import IsolateOptions
 from stepwell_runners.toolchains import Toolchains
 
 TOOL = "iniconfig==2.3.1"  # small, pure Python
-
-
-class Log:
-    """Keeps output in memory."""
-
-    def __init__(self) -> None:
-        self.data = b""
-        self.notes: list[str] = []
-
-    def write(self, data: bytes) -> None:
-        self.data += data
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
-
-    def close(self) -> None:
-        return
 
 
 async def test_a_key_is_installed_once_however_many_ask(tmp_path: Path) -> None:

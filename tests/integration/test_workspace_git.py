@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from logged import Log
 
 from stepwell.engine.seams import Attempt, Code, Outcome, Prepared
 from stepwell.repos.forks import remove_fork
@@ -28,22 +29,6 @@ from stepwell_runners.trees import Trees, index_of
 
 WHO = {f"GIT_{role}_{what}": "t@example.org" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
 UNTOUCHED = "git status --porcelain && git diff-files --quiet && git diff --exit-code HEAD"
-
-
-class Log:
-    """Keeps output in memory."""
-
-    def __init__(self) -> None:
-        self.text = ""
-
-    def write(self, data: bytes) -> None:
-        self.text += data.decode()
-
-    def note(self, text: str) -> None:
-        return
-
-    def close(self) -> None:
-        return
 
 
 class NoIsolates:

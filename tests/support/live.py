@@ -118,6 +118,22 @@ class LiveServer:
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
 
+    def freeze(self) -> None:
+        """Stop every thread of the server where it is, so that a test can look before it acts."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+        wait_until(lambda: psutil.Process(self._pid).status() == psutil.STATUS_STOPPED, 10, "a frozen server")
+
+    def thaw(self) -> None:
+        """Let a frozen server go on."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGCONT)
+
+    @property
+    def _pid(self) -> int:
+        assert self.process is not None
+        return self.process.pid
+
     def kill_zygote(self) -> None:
         """End the zygote, as the out-of-memory killer might."""
         assert self.process is not None
@@ -209,8 +225,9 @@ class LiveServer:
             database.close()
 
     def passed_steps(self, run: str) -> set[str]:
-        """Keys of the steps that the journal shows as done."""
-        return {key for (key,) in self.query("SELECT key FROM journal WHERE run = ? AND type = 'done'", run)}
+        """Keys of the steps that the journal shows as passed."""
+        passed = "SELECT key FROM journal WHERE run = ? AND type = 'done' AND json_extract(data, '$.ok')"
+        return {key for (key,) in self.query(passed, run)}
 
     def executions(self, run: str, marker: bytes = b"EXECUTED") -> Counter[str]:
         """How often each step really ran: each execution leaves a line of its own in a log on the host's disk."""

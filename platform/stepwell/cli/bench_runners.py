@@ -119,6 +119,9 @@ class _Stopwatch:
     def close(self) -> None:
         return
 
+    async def kept(self) -> None:
+        return
+
 
 def _image() -> str:
     """Return a small image of this host's engine."""

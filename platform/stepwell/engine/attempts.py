@@ -142,17 +142,19 @@ class Attempts:
 
         handle = parts.clock.call_at(parts.clock.now() + float(seconds), expire) if seconds else None
         try:
-            return await work
+            outcome = await work
         except asyncio.CancelledError:
             if not expired:
                 work.cancel()
                 raise
             message = f"{attempt.name!r} took longer than {float(seconds or 0):g} s and was killed."
-            return Outcome(False, error=_error("Timeout", message), seconds=float(seconds or 0))
+            outcome = Outcome(False, error=_error("Timeout", message), seconds=float(seconds or 0))
         finally:
             output.close()
             if handle is not None:
                 handle.cancel()
+        await output.kept()
+        return outcome
 
     def _conclude(self, live: Live, step: StepState, outcome: Outcome) -> None:
         append, key, number = self._parts.commits.append, step.key, step.attempt

@@ -185,6 +185,9 @@ class _Silence:
     def close(self) -> None:
         """Nothing to close."""
 
+    async def kept(self) -> None:
+        """Nothing to wait for."""
+
 
 class NoLogs:
     """A LogSink that keeps nothing."""

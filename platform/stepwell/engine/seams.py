@@ -86,6 +86,11 @@ class Output(Protocol):
     def close(self) -> None:
         """Say that nothing more comes."""
 
+    async def kept(self) -> None:
+        """Wait until all that was written before `close` would outlive this process; what cannot be kept is waited for
+        no longer. Awaited before the attempt's end is journaled: a step seen as passed has its log.
+        """
+
 
 class LogSink(Protocol):
     """Opens the log of an attempt; key "" (attempt 0) is the run's own. Opening the same one again appends to it."""

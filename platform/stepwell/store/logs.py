@@ -2,13 +2,16 @@
 
 Executors write from an event loop that must not wait for a disk. So `write` only appends to a list, and one thread
 takes everything that came since its last round: the first byte of a quiet log is on disk within a millisecond, a flood
-is written in large pieces. Masking happens there too, before anything reaches the file.
+is written in large pieces. Masking happens there too, before anything reaches the file. Whoever waits for the end of a
+log (`kept`) does not wait for the thread's pause.
 Key "" is the run's own log: prints outside steps.
 
 A line that begins with NOTE is Stepwell's own. The command cannot forge one: NOTE in its output becomes NOTE_SHOWN.
 A log ends at LIMIT bytes, with a note that says so; what a full disk refuses is dropped and noted when it can be again.
 """
 
+import asyncio
+import contextlib
 import logging
 import shutil
 import threading
@@ -49,6 +52,7 @@ class LogStore:
         self._dirty: dict[LogWriter, None] = {}
         self._busy = False
         self._rounds = 0
+        self._urgent = False  # somebody waits: the next round begins at once
         self._closing = False
         self._followers: tuple[Follower, ...] = ()
         self._thread: threading.Thread | None = None
@@ -101,10 +105,11 @@ class LogStore:
         if thread is not None:
             thread.join()
 
-    def wake(self, writer: "LogWriter") -> None:
+    def wake(self, writer: "LogWriter", *, urgent: bool = False) -> None:
         """Have the writing thread take what the writer collected. Called by writers."""
         with self._work:
             self._dirty[writer] = None
+            self._urgent = self._urgent or urgent
             if self._thread is None:
                 self._closing = False
                 self._thread = threading.Thread(target=self._run, name="stepwell-logs", daemon=True)
@@ -119,6 +124,7 @@ class LogStore:
                     self._thread = None
                     return
                 batch, self._dirty = list(self._dirty), {}
+                self._urgent = False
                 self._busy = True
                 followers = self._followers
             for writer in batch:
@@ -129,8 +135,7 @@ class LogStore:
                 self._busy = False
                 self._rounds += 1
                 self._work.notify_all()
-            if not self._closing:
-                time.sleep(PACE_SECONDS)
+                self._work.wait_for(lambda: self._urgent or self._closing, PACE_SECONDS)
 
 
 def _tell(followers: tuple[Follower, ...], grown: Grown) -> None:
@@ -156,6 +161,7 @@ class LogWriter:
         self._file = LogFile(self._path)
         self._closed = False
         self._ended = False
+        self._waiting: list[Callable[[], None]] = []
 
     def write(self, data: bytes) -> None:
         """Take output of the command."""
@@ -170,6 +176,22 @@ class LogWriter:
         with self._lock:
             self._closed = True
         self._store.wake(self)
+
+    async def kept(self) -> None:
+        """Wait until the closed log is in its file; a disk that refuses it is not waited for."""
+        loop = asyncio.get_running_loop()
+        ended = asyncio.Event()
+
+        def tell() -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                loop.call_soon_threadsafe(ended.set)
+
+        with self._lock:
+            if self._ended:
+                return
+            self._waiting.append(tell)
+        self._store.wake(self, urgent=True)
+        await ended.wait()
 
     def _take(self, data: bytes | str) -> None:
         with self._lock:
@@ -191,8 +213,15 @@ class LogWriter:
             out += self._due_notes()
         self._file.append(out, now)
         if closed:
-            self._ended = True
+            self._end()
         return Grown(self._name.run, self._name.key, self._name.attempt, self._file.size, closed)
+
+    def _end(self) -> None:
+        with self._lock:
+            self._ended = True
+            waiting, self._waiting = self._waiting, []
+        for tell in waiting:
+            tell()
 
     def _masked(self, came: list[bytes | str]) -> list[bytes]:
         """Mask in the order it came; a note waits while bytes are held back, so that it never cuts a secret in two."""
