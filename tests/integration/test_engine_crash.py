@@ -8,6 +8,7 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,9 +17,11 @@ import pytest
 from stepwell.engine.engine import Engine
 from stepwell.engine.fold import RunState, fold
 from stepwell.engine.local import NoLogs, ProcessIsolates
+from stepwell.engine.rebuild import Rebuild
 from stepwell.engine.seams import Attempt, Code, Outcome, Output, Prepared
 from stepwell.engine.specs import Limits, Note, RunSpec
 from stepwell.errors import StepwellError
+from stepwell.store.derived_sqlite import SqliteTables
 from stepwell.store.journal import Committed, NewRun, Write
 from stepwell.store.journal_sqlite import SqliteJournal
 
@@ -314,7 +317,16 @@ class World:
         await asyncio.gather(playing, crashed, return_exceptions=True)
         driver.stop()
         await engine.stop()
+        self.compare()
         return journal.crashed.is_set()
+
+    def compare(self) -> None:
+        """Hold what is kept beside the journal to what the journal says."""
+        journal = SqliteJournal(self.database, wal_bytes=4096)
+        journal.open()
+        with closing(journal):
+            report = Rebuild(SqliteTables(journal), mend=False).run()
+        assert (report.told, report.damaged) == ([], [])
 
 
 def shape(state: RunState) -> str:

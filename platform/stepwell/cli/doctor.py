@@ -7,7 +7,7 @@ import sys
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
@@ -33,11 +33,26 @@ class Diagnosis:
     needed: bool = False
 
 
-def doctor(json: JsonFlag = False) -> None:
-    """Look at this host. Ends with 1 when something that Stepwell cannot do without is missing."""
+def doctor(
+    check_journal: Annotated[
+        bool, typer.Option("--check-journal", help="Compare what is kept of runs with their journals instead.")
+    ] = False,
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="Check, and mend what differs. The server must be stopped.")
+    ] = False,
+    json: JsonFlag = False,
+) -> None:
+    """Look at this host. Ends with 1 when something that Stepwell cannot do without is missing.
+
+    With --check-journal or --rebuild it looks at the database instead, and ends with 1 when something stays wrong.
+    """
     from stepwell.settings import Settings
 
     settings = Settings()
+    if check_journal or rebuild:
+        from stepwell.cli.doctor_journal import look_at_journal
+
+        raise typer.Exit(look_at_journal(settings, mend=rebuild, json=json))
     found = [_python(), _git(), _state(settings), *_isolates(settings), _docker(settings)]
     if json:
         show_json([asdict(one) for one in found])

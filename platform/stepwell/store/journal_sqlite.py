@@ -19,6 +19,7 @@ from typing import Any
 
 from stepwell.engine.entries import VERSION, Entry
 from stepwell.errors import Unavailable
+from stepwell.store.derived import COLUMNS, encode, row_of
 from stepwell.store.journal import Committed, Created, Due, Loaded, NewRun, Summary, Write
 
 WAL_BYTES = 8 * 1024 * 1024
@@ -46,6 +47,7 @@ CREATE TABLE IF NOT EXISTS run_layers(layer TEXT PRIMARY KEY, run TEXT NOT NULL)
 CREATE TABLE IF NOT EXISTS journal_padding(x);
 """
 
+_INSERT = f"INSERT INTO runs({','.join(COLUMNS)}) VALUES({','.join(f':{name}' for name in COLUMNS)})"
 _APPEND = "INSERT INTO journal VALUES(?,?,?,?,?,?,?,?,?)"
 _GO_ON = "UPDATE runs SET seq=?, updated_at=?, played=?, summary=? WHERE id=? AND lease=?"
 _CHANGE = (
@@ -55,8 +57,6 @@ _CHANGE = (
 _NUMBER = (
     "INSERT INTO numbers VALUES(?, 1) ON CONFLICT(scope) DO UPDATE SET last = last + 1 RETURNING last"  # one statement
 )
-
-_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class SqliteJournal:
@@ -122,22 +122,8 @@ class SqliteJournal:
             return Created(run.id, row[0], None)
         number = int(db.execute(_NUMBER, (data["scope"],)).fetchone()[0])
         entry = Entry(run.id, 1, run.at, "created", "", 0, 0, {**data, "number": number})
-        head = (
-            run.id,
-            data["tenant"],
-            data["scope"],
-            number,
-            data["title"],
-            "queued",
-            None,
-            run.at,
-            None,
-            None,
-            run.at,
-        )
-        tail = (1, 0, 0, 1, 0, _encode(data["metadata"]), '{"counts":{},"approvals":[]}')
-        db.execute(f"INSERT INTO runs VALUES({','.join('?' * 18)})", head + tail)
-        db.execute(_APPEND, (run.id, 1, run.at, VERSION, "created", "", 0, 0, _encode(entry.data)))
+        db.execute(_INSERT, row_of(entry, _new(run.at), 0))
+        db.execute(_APPEND, (run.id, 1, run.at, VERSION, "created", "", 0, 0, encode(entry.data)))
         return Created(run.id, number, entry)
 
     def _write(self, write: Write, kept: dict[str, tuple[Any, ...]]) -> bool:
@@ -178,10 +164,10 @@ class SqliteJournal:
         if row is None:
             return None
         rows = self._rows(run, 0)
-        return Loaded(row[0], row[1], [_entry(run, row) for row in rows], [row[7] for row in rows])
+        return Loaded(row[0], row[1], [entry_of(run, row) for row in rows], [row[7] for row in rows])
 
     def entries(self, run: str, after: int = 0) -> list[Entry]:
-        return [_entry(run, row) for row in self._rows(run, after)]
+        return [entry_of(run, row) for row in self._rows(run, after)]
 
     def _rows(self, run: str, after: int) -> list[tuple[Any, ...]]:
         return self.db.execute(
@@ -205,7 +191,13 @@ class SqliteJournal:
         return self.db.execute(query, (layer,)).fetchone() is not None
 
 
-def _entry(run: str, row: tuple[Any, ...]) -> Entry:
+def _new(at: float) -> Summary:
+    """What is to be said of a run that nobody has looked at yet."""
+    return Summary("queued", None, None, None, at, 1, 0, True, 0, '{"counts":{},"approvals":[]}')
+
+
+def entry_of(run: str, row: tuple[Any, ...]) -> Entry:
+    """Read a row of `journal`."""
     seq, at, kind, key, attempt, turn, version, text = row
     return Entry(run, seq, at, kind, key, attempt, turn, json.loads(text), version)
 
