@@ -103,6 +103,7 @@ class FakeExecutor:
         self.killed: list[str] = []
         self.forgotten: list[str] = []
         self.in_use: Callable[[str], bool] | None = None
+        self.gate = asyncio.Event()  # the command "gate" ends when it is set
         self.most_at_once = 0
         self.now = 0
 
@@ -120,6 +121,8 @@ class FakeExecutor:
             word = attempt.options["command"]
             if word == "forever":
                 await asyncio.Event().wait()
+            if word == "gate":
+                await self.gate.wait()
             await asyncio.sleep(0)
             planned = self.outcomes.get(word, passed())
             return planned.pop(0) if isinstance(planned, list) else planned

@@ -44,9 +44,9 @@ def _done(_: Entry, data: Mapping[str, Any]) -> str:
     return f"Passed{took}" if data.get("ok") else f"Failed{took}: {_message(data)}"
 
 
-def _cancel(_: Entry, data: Mapping[str, Any]) -> str:
+def _order(data: Mapping[str, Any], what: str) -> str:
     why = f": {data['reason']}" if data.get("reason") else ""
-    return f"{data.get('by') or 'Somebody'} cancelled the run{why}"
+    return f"{data.get('by') or 'Somebody'} {what} the run{why}"
 
 
 def _ended(_: Entry, data: Mapping[str, Any]) -> str:
@@ -66,7 +66,9 @@ _SAYINGS: Mapping[str, Callable[[Entry, Mapping[str, Any]], str]] = {
     "took": lambda _, data: f"Took the event of entry {data.get('event')}",
     "done": _done,
     "dropped": lambda *_: "Cancelled by the code",
-    "cancel": _cancel,
+    "cancel": lambda _, data: _order(data, "terminated" if data.get("now") else "cancelled"),
+    "paused": lambda _, data: _order(data, "paused"),
+    "resumed": lambda _, data: _order(data, "resumed"),
     "turn_failed": lambda _, data: f"A turn failed: {data.get('reason', '')}",
     "ended": _ended,
 }

@@ -112,6 +112,11 @@ class Inline:
         if told:
             self._wire.flush()
 
+    def tell_running(self, seq: int) -> None:
+        """Tell the host what is under way at a pause; of what is not named, the end has been told before."""
+        with self._lock:
+            self._wire.put(encode(["holding", seq, list(self.running)]))
+
     async def _run_async(self, attempt: Attempt) -> None:
         try:
             value = await attempt.work.function(*attempt.work.args)

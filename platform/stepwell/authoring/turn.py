@@ -67,6 +67,7 @@ class Turn:
         self._kept_events: dict[str, collections.deque[tuple[int, Any]]] = {}
         self._cancelled = False
         self._finishing = False
+        self._paused = False
         self._left: list[StepFuture] = []  # handed to a task that nobody awaited to its end
 
     # What the host sends
@@ -96,6 +97,7 @@ class Turn:
         self.seq = seq
         deliver = _DELIVERIES.get(type_)
         if deliver is None:
+            self._paused = type_ == "paused"
             return
         self.loop.now = max(self.loop.now, at)
         deliver(self, key, data)
@@ -105,13 +107,15 @@ class Turn:
 
     def flush(self) -> None:
         """After a drain: start functions, and send what the code asked in one write."""
-        if self._starts:
+        if self._starts and not self._paused:
             starts, self._starts = self._starts, {}
             for key, step in starts.items():
                 self.inline.start(step, self._attempts.get(key, 0) + 1)
         if self._new_timers:
             self._ask_timers()
-        if not self.ended and not self.inline.running and not self.inline.unconfirmed:
+        if self._paused:
+            self.inline.tell_running(self.seq)
+        elif not self.ended and not self.inline.running and not self.inline.unconfirmed:
             if not self._waiting and not self.loop.timers:
                 self._end_stuck()
             else:

@@ -142,6 +142,18 @@ class Handle:
         """Cancel it."""
         await self._engine.cancel(self.id, by, reason)
 
+    async def terminate(self, by: str, reason: str = "") -> None:
+        """End it at once, without a word to its code."""
+        await self._engine.terminate(self.id, by, reason)
+
+    async def pause(self, by: str, reason: str = "") -> None:
+        """Let nothing begin in it until it is resumed. Raises Conflict when it is paused or over."""
+        await self._engine.pause(self.id, by, reason)
+
+    async def resume(self, by: str) -> None:
+        """Have it go on. Raises Conflict when it is not paused."""
+        await self._engine.resume(self.id, by)
+
 
 def bind(
     engine: Engine, metadata: Mapping[str, Any], *, tenant: str | None = None, scope: str | None = None

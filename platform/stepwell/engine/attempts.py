@@ -34,7 +34,7 @@ class Attempts:
 
     def start(self, live: Live, key: str) -> None:
         """Make the next attempt of a queued step."""
-        if key in live.attempts or live.gone or live.state.finished:
+        if key in live.attempts or live.gone or live.state.finished or live.state.paused:
             return
         task = asyncio.get_running_loop().create_task(self._attempt(live, key))
         live.attempts[key] = task
@@ -46,6 +46,18 @@ class Attempts:
         task = live.attempts.pop(key, None)
         if task is not None:
             task.cancel()
+
+    def stop_queued(self, live: Live) -> None:
+        """Give up the places in the queue of attempts that have not begun."""
+        for key in list(live.attempts):
+            if live.state.steps[key].state == "queued":
+                self.stop(live, key)
+
+    def start_queued(self, live: Live) -> None:
+        """Make attempts of all steps that are queued."""
+        for step in list(live.state.steps.values()):
+            if step.kind in EXECUTED and step.state == "queued":
+                self.start(live, step.key)
 
     def stop_all(self, live: Live) -> list["asyncio.Task[None]"]:
         """End every attempt of a run; give the tasks to wait for."""
@@ -71,7 +83,7 @@ class Attempts:
             code = await self._code(live)
             await parts.step_slots.acquire(live.state.tenant)
             try:
-                if not self._speaks(live, key):
+                if not self._speaks(live, key) or live.state.paused:
                     return
                 step = live.state.steps[key]
                 parts.commits.append(live, "started", key, {"runner": RUNNER}, step.attempt + 1)

@@ -17,10 +17,11 @@ from typing import Any, Literal
 from stepwell.engine.attempts import Attempts
 from stepwell.engine.clock import Clock, RealClock
 from stepwell.engine.commits import Commits
+from stepwell.engine.control import draft_cancel, draft_pause, draft_resumption, draft_termination
 from stepwell.engine.decisions import draft_decision
 from stepwell.engine.endings import conclude
 from stepwell.engine.entries import Entry
-from stepwell.engine.fold import OPEN, RunState, fold
+from stepwell.engine.fold import RunState, fold
 from stepwell.engine.hearing import holds
 from stepwell.engine.live import EXECUTED, Live, encode, load
 from stepwell.engine.parts import Parts
@@ -28,7 +29,7 @@ from stepwell.engine.seams import Executor, Gate, Isolates, Judge, Loader, LogSi
 from stepwell.engine.slots import Slots
 from stepwell.engine.specs import DEFAULT_LIMITS, Limits, Note, RunRef, RunSpec, Subscriber, check_json, check_text
 from stepwell.engine.timers import Timers
-from stepwell.engine.turn import Ending, Turn, end_run
+from stepwell.engine.turn import Ending, Turn
 from stepwell.errors import Conflict, NotFound, StepwellError
 from stepwell.store.journal import Due, Journal, NewRun
 
@@ -129,12 +130,9 @@ class Engine:
     def _resume(self, live: Live) -> None:
         """Take up what the journal says is under way."""
         for step in list(live.state.steps.values()):
-            if step.kind not in EXECUTED or step.state not in OPEN or step.key in live.attempts:
-                continue
-            if step.state == "running":
+            if step.kind in EXECUTED and step.state == "running" and step.key not in live.attempts:
                 self._attempts.lose(live, step, "the server stopped")
-            elif step.state == "queued":
-                self._attempts.start(live, step.key)
+        self._attempts.start_queued(live)
         self._wake(live)
         self._forget_idle(live)
 
@@ -200,11 +198,30 @@ class Engine:
     async def cancel(self, run_id: str, by: str, reason: str = "") -> None:
         """Have the code cancelled, and killed when its grace is over. A run that has ended stays as it is."""
         live = self._find(run_id)
-        if not live.state.finished and live.state.cancel is None:
-            self._commits.append(live, "cancel", "", {"by": by, "reason": reason})
-            if live.state.seq == 2 and not (live.turn and live.turn.attached):
-                end_run(live, self._parts, "cancelled", None, None)
+        draft_cancel(live, self._parts, by, reason)
         await self._settled(live)
+
+    async def terminate(self, run_id: str, by: str, reason: str = "") -> None:
+        """End a run at once; its code is told nothing. A run that has ended stays as it is."""
+        live = self._find(run_id)
+        draft_termination(live, self._parts, by, reason)
+        await self._settled(live)
+
+    async def pause(self, run_id: str, by: str, reason: str = "") -> None:
+        """Let nothing begin in a run until it is resumed. Raises Conflict when it is paused, cancelled or has ended."""
+        live = self._open_run(run_id)
+        try:
+            draft_pause(live, self._parts, by, reason)
+        finally:
+            await self._settled(live)
+
+    async def resume(self, run_id: str, by: str) -> None:
+        """Have a paused run go on. Raises Conflict when it is not paused."""
+        live = self._open_run(run_id)
+        try:
+            draft_resumption(live, self._parts, by)
+        finally:
+            await self._settled(live)
 
     async def recheck(self, run_id: str) -> None:
         """Ask the gate again about steps that it holds, after rules have changed."""
@@ -286,10 +303,21 @@ class Engine:
             self._finish(live)
         elif entry.type == "cancel" and live.turn is not None and live.turn.attached:
             live.turn.start_grace()
+        elif entry.type == "paused":
+            self._hold(live)
+        elif entry.type == "resumed":
+            live.blocked_at = -1
+            if live.state.cancel is None:  # what the code drops when it is cancelled must not start before
+                self._attempts.start_queued(live)
         elif entry.type in {"dropped", "done"}:
             self._attempts.stop(live, entry.key)
         elif step is not None and step.kind in EXECUTED and step.state == "queued":
             self._attempts.start(live, entry.key)
+
+    def _hold(self, live: Live) -> None:
+        self._attempts.stop_queued(live)
+        if live.turn is not None and not live.turn.attached:
+            live.turn.hibernate()
 
     def _finish(self, live: Live) -> None:
         if live.turn is not None:

@@ -115,6 +115,7 @@ class RunState:
     approvals: dict[str, None] = field(default_factory=dict)  # steps that wait for people, oldest first
     layers: list[tuple[int, str]] = field(default_factory=list)  # (seq of the result, layer), oldest first
     cancel: Mapping[str, Any] | None = None
+    paused: Mapping[str, Any] | None = None  # {by, reason, at} while it is
     failed_turns: int = 0  # in a row
     final: RunStatus | None = None
     inflight: dict[str, Inflight] = field(default_factory=dict)
@@ -124,12 +125,14 @@ class RunState:
         """What people call it: `waiting` when every open step waits for a date, an event or a person."""
         if self.final is not None:
             return self.final
+        if self.paused is not None:
+            return "paused"
         counts = self.counts
         if self.inflight or counts.get("running") or counts.get("queued") or counts.get("retrying"):
             return "running"
         if counts.get("waiting") or self.timers or (self.reason and self.seq > 1):
             return "waiting"
-        return "queued" if self.seq <= 1 else "running"
+        return "queued" if self.started_at is None else "running"
 
     @property
     def finished(self) -> bool:
@@ -171,10 +174,12 @@ def apply(state: RunState, entry: Entry) -> None:
     if kind not in {"created", "turn_failed"}:
         state.failed_turns = 0
         state.reason = None
-        if state.started_at is None:
+        if state.started_at is None and kind not in {"paused", "resumed"}:
             seconds = (entry.data or {}).get("seconds") or 0.0 if kind == "done" else 0.0
             state.started_at = max(state.created_at, entry.at - seconds)
     _APPLY[kind](state, entry)
+    if state.paused is not None:
+        state.reason = _why("paused", state.paused)
 
 
 def _move(state: RunState, step: StepState, to: StepStatus) -> None:
@@ -347,6 +352,14 @@ def _cancel(state: RunState, entry: Entry) -> None:
     state.cancel = {**entry.data, "at": entry.at}
 
 
+def _paused(state: RunState, entry: Entry) -> None:
+    state.paused = {**entry.data, "at": entry.at}
+
+
+def _resumed(state: RunState, entry: Entry) -> None:
+    state.paused = None
+
+
 def _turn_failed(state: RunState, entry: Entry) -> None:
     state.reason = entry.data["reason"]
     if entry.data.get("counted", True):
@@ -358,7 +371,7 @@ def _ended(state: RunState, entry: Entry) -> None:
     final = entry.data["state"]
     if final not in FINISHED:
         raise Bug(f"Run {state.id!r} ended as {final!r}.")
-    state.final, state.ended_at = final, entry.at
+    state.final, state.ended_at, state.paused = final, entry.at, None
     state.result, state.error = entry.data.get("result"), entry.data.get("error")
     state.reason = state.error["message"] if state.error else _why_cancelled(state)
     for step in state.steps.values():
@@ -375,12 +388,16 @@ def _ended(state: RunState, entry: Entry) -> None:
 def _why_cancelled(state: RunState) -> str | None:
     if state.final != "cancelled" or not state.cancel:
         return None
-    said = f": {state.cancel['reason']}" if state.cancel.get("reason") else ""
-    return f"cancelled by {state.cancel.get('by')}{said}"
+    return _why("terminated" if state.cancel.get("now") else "cancelled", state.cancel)
+
+
+def _why(what: str, order: Mapping[str, Any]) -> str:
+    said = f": {order['reason']}" if order.get("reason") else ""
+    return f"{what} by {order.get('by')}{said}"
 
 
 _APPLY = {
     "created": _created, "asked": _asked, "released": _released, "started": _started, "retry": _retry, "lost": _lost,
     "fired": _fired, "decision": _decision, "event": _event, "took": _took, "done": _done, "dropped": _dropped,
-    "cancel": _cancel, "turn_failed": _turn_failed, "ended": _ended,
+    "cancel": _cancel, "paused": _paused, "resumed": _resumed, "turn_failed": _turn_failed, "ended": _ended,
 }  # fmt: skip

@@ -59,7 +59,7 @@ class Live:
 
     @property
     def wants_turn(self) -> bool:
-        if self.turn is not None or self.state.finished or self.gone:
+        if self.turn is not None or self.state.finished or self.state.paused or self.gone:
             return False
         return self.heard > self.played and self.heard != self.blocked_at
 
@@ -86,7 +86,7 @@ class Live:
         if entry.type in {"fired", "retry"}:
             step = self.state.steps.get(entry.key)
             return step is None or step.kind not in EXECUTED
-        return entry.type in {"created", "done", "event", "cancel"}
+        return entry.type in {"created", "done", "event", "cancel", "resumed"}
 
     def write(self) -> Write:
         """Give what the next transaction holds of this run."""
@@ -103,11 +103,12 @@ class Live:
 
     def summary(self) -> Summary:
         state, counts = self.state, self.state.counts
-        busy = counts.get("queued", 0) + counts.get("running", 0)
+        busy = counts.get("running", 0) + (0 if state.paused else counts.get("queued", 0))
+        unheard = self.heard > self.played and not state.paused
         text = encode({"counts": {name: n for name, n in counts.items() if n}, "approvals": _approvals(state)})
         return Summary(
             state.state, plain(state.reason), state.started_at, state.ended_at, state.updated_at, state.seq,
-            len(state.approvals), not state.finished and (self.heard > self.played or busy > 0), self.played, text,
+            len(state.approvals), not state.finished and (unheard or busy > 0), self.played, text,
         )  # fmt: skip
 
 

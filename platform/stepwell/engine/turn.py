@@ -25,6 +25,7 @@ from stepwell.engine.live import Live, encode
 from stepwell.engine.parts import Parts
 from stepwell.engine.seams import Code, IsolateChannel, IsolateSpec
 from stepwell.engine.specs import Note
+from stepwell.engine.standstill import Standstill
 from stepwell.errors import NotFound, StepwellError, TryLater, Unavailable
 
 _log = logging.getLogger(__name__)
@@ -52,6 +53,7 @@ class Turn:
         self.lingering = False
         self._parts = parts
         self._hearing = Hearing(live, parts)
+        self._standstill = Standstill()
         self._over: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
         self._lines: Lines | None = None
         self._channel: IsolateChannel | None = None
@@ -166,8 +168,8 @@ class Turn:
         if self._lines is None or self._over.done():
             return
         live, out = self.live, []
-        for entry, text in entries:
-            if live.heeded(entry):
+        for entry, text in self._standstill.sift(entries, self._sent):
+            if entry.type == "paused" or live.heeded(entry):
                 acked = entry.seq in live.acks
                 live.acks.discard(entry.seq)
                 out.append(_wire(entry, "null" if acked else text))
@@ -237,9 +239,15 @@ class Turn:
             self._end("failed", None, {"type": "JournalTooLarge", "message": message, "traceback": ""})
         else:
             self._hearing.take(command)
+            self._standstill.heard(command)
 
     def _say_idle(self, command: list[Any]) -> None:
         self._idle = commands.whole(command[1])
+
+    def _say_holding(self, command: list[Any]) -> None:
+        _, seq, keys = command
+        if self._standstill.answered(commands.whole(seq), [commands.text(key) for key in keys]):
+            self.live.played = max(self.live.played, self._standstill.reached)
 
     def _say_end(self, command: list[Any]) -> None:
         _, state, outcome = command
@@ -273,6 +281,10 @@ class Turn:
     def _settle(self) -> None:
         """Hibernate if nothing is left to do here and now."""
         live, parts = self.live, self._parts
+        if live.state.paused:
+            if self._standstill.quiet and not live.draft and not live.state.finished:
+                self.hibernate()
+            return
         if self._idle < self._sent or live.draft or live.state.finished or self._over.done():
             return
         live.played = live.heard
@@ -360,5 +372,6 @@ def _wire(entry: Entry, text: str) -> str:
 
 
 _OWN = {
-    "idle": Turn._say_idle, "end": Turn._say_end, "diverged": Turn._say_diverged, "stalled": Turn._say_stalled,
+    "idle": Turn._say_idle, "holding": Turn._say_holding, "end": Turn._say_end, "diverged": Turn._say_diverged,
+    "stalled": Turn._say_stalled,
 }  # fmt: skip
