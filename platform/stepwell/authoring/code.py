@@ -9,7 +9,7 @@ import importlib
 import linecache
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -25,7 +25,7 @@ class Files(MetaPathFinder, Loader):
     def __init__(self, root: str, files: Mapping[str, str]) -> None:
         self.root = root.rstrip("/") or "."
         self.files = files
-        self.names = {self.shown(path) for path in files}
+        self.names: Collection[str] = {self.shown(path) for path in files}
 
     def shown(self, path: str) -> str:
         """Give a file's name as tracebacks show it."""

@@ -19,7 +19,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Collection
-from typing import Any
+from typing import Any, ClassVar
 
 from stepwell.authoring.failures import NotDurable
 from stepwell.authoring.loop import Loop
@@ -48,20 +48,39 @@ _SPOKEN = {"socket": "a socket", "subprocess": "a subprocess", "open": "opening 
 
 
 class Guard:
-    """The state both nets look at."""
+    """The state both nets look at. `replaced` are [module, name, original, replacement]."""
+
+    standing: ClassVar["Guard | None"] = None
+    _hooked: ClassVar[bool] = False
 
     def __init__(self, loop: Loop, names: Collection[str]) -> None:
+        self.replaced: list[tuple[Any, str, Any, Any]] = []
         self._loop = loop
         self._names = names
         self._ident = threading.get_ident()
 
     def install(self) -> None:
-        """Patch this process for the rest of its life."""
+        """Patch this process, an isolate for the rest of its life."""
         _replace_sleep_and_threads(self)
         _replace_clocks(self)
         _replace_entropy(self)
-        datetime.datetime = _journal_datetime(self)  # type: ignore[misc]
-        sys.addaudithook(self._audit)
+        self.replace(datetime, "datetime", _journal_datetime(self))
+        Guard.standing = self
+        if not Guard._hooked:  # a hook cannot be taken out again
+            Guard._hooked = True
+            sys.addaudithook(_audit)
+
+    def remove(self) -> None:
+        """Take the patches back, where tests play runs in their own process."""
+        Guard.standing = None
+        while self.replaced:
+            module, name, original, _ = self.replaced.pop()
+            setattr(module, name, original)
+
+    def replace(self, module: Any, name: str, replacement: Any) -> None:
+        """Put something in the place of a module's own."""
+        self.replaced.append((module, name, getattr(module, name), replacement))
+        setattr(module, name, replacement)
 
     def active(self) -> bool:
         """Say whether run() itself is executing, on this thread."""
@@ -75,24 +94,32 @@ class Guard:
         """Give the journal's time."""
         return self._loop.now
 
-    def _audit(self, event: str, args: tuple[Any, ...]) -> None:
-        if not self._loop.inside or threading.get_ident() != self._ident:
-            return
+    def heed(self, event: str, args: tuple[Any, ...]) -> None:
+        """Look at what the interpreter is about to do for run()."""
         word = event.partition(".")[0]
         remedy = _REMEDY_BY_EVENT.get(event) or (_REMEDY_BY_EVENT.get(word) if word != "os" else None)
-        if remedy is None or _caller().startswith("<frozen importlib") or (word == "open" and not self._opens(args)):
+        if remedy is None or _caller().startswith("<frozen importlib") or not self._counts(event, args):
             return
         raise NotDurable(_message(_SPOKEN.get(word, event), remedy))
 
-    def _opens(self, args: tuple[Any, ...]) -> bool:
+    def _counts(self, event: str, args: tuple[Any, ...]) -> bool:
         # The interpreter opens modules, and linecache source lines for tracebacks; both are the same at every replay.
-        if _caller() in self._names:
+        # A debugger asks for input, too.
+        if event not in {"open", "builtins.input"} or _caller() in self._names:
             return True
+        if event != "open":
+            return False
         mode, flags = args[1], args[2]
         writes = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
         if isinstance(mode, str):
             return any(letter in mode for letter in "wax+")
         return isinstance(flags, int) and bool(flags & writes)
+
+
+def _audit(event: str, args: tuple[Any, ...]) -> None:
+    guard = Guard.standing
+    if guard is not None and guard.active():
+        guard.heed(event, args)
 
 
 def _caller() -> str:
@@ -124,7 +151,7 @@ def _replace(
 
     replaced.__name__ = replaced.__qualname__ = name
     replaced.__doc__ = original.__doc__
-    setattr(module, name, replaced)
+    guard.replace(module, name, replaced)
 
 
 def _replace_sleep_and_threads(guard: Guard) -> None:

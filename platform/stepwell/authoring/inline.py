@@ -90,6 +90,10 @@ class Inline:
             self._announcing = True
             self._outer.call_later(ANNOUNCE_SECONDS, self._announce)
 
+    def close(self) -> None:
+        """Let the threads end."""
+        self._threads.close()
+
     def drop(self, key: str) -> None:
         """Forget an attempt that the code has cancelled: an async function is cancelled, a thread abandoned."""
         with self._lock:
@@ -224,8 +228,9 @@ class Threads:
     """Daemon threads that are kept for the next call; there is one for each call in flight."""
 
     def __init__(self) -> None:
-        self._calls: queue.SimpleQueue[tuple[Callable[..., Any], tuple[Any, ...]]] = queue.SimpleQueue()
+        self._calls: queue.SimpleQueue[tuple[Callable[..., Any], tuple[Any, ...]] | None] = queue.SimpleQueue()
         self._idle = 0
+        self._started = 0
         self._lock = threading.Lock()
 
     def call(self, function: Callable[..., Any], *args: Any) -> None:
@@ -236,11 +241,17 @@ class Threads:
                 self._idle -= 1
         self._calls.put((function, args))
         if fresh:
+            self._started += 1
             threading.Thread(target=self._serve, name="step.do", daemon=True).start()
 
+    def close(self) -> None:
+        """End each thread when it has nothing to do; one process may play many turns in tests."""
+        for _ in range(self._started):
+            self._calls.put(None)
+
     def _serve(self) -> None:
-        while True:
-            function, args = self._calls.get()
+        while call := self._calls.get():
+            function, args = call
             function(*args)
             with self._lock:
                 self._idle += 1

@@ -17,12 +17,24 @@ from typing import Any
 from stepwell.authoring.loop import Loop
 
 
-def install(loop: Loop, names: Collection[str]) -> None:
-    """Patch this process; `names` are the author's files as code objects carry them."""
-    tasks._GatheringFuture.__hash__ = _number_of(loop)  # type: ignore[attr-defined]
-    asyncio.as_completed = tasks.as_completed = _ordered_as_completed(tasks.as_completed)
-    asyncio.all_tasks = tasks.all_tasks = _ordered_all_tasks(tasks.all_tasks)
-    builtins.__build_class__ = _counting_build_class(builtins.__build_class__, loop, names)
+def install(loop: Loop, names: Collection[str]) -> Callable[[], None]:
+    """Patch this process and give what takes it back; `names` are the author's files as code objects carry them."""
+    gathering = tasks._GatheringFuture  # type: ignore[attr-defined]
+    before = (gathering.__hash__, tasks.as_completed, tasks.all_tasks, builtins.__build_class__)
+
+    def patch(hashed: Any, as_completed: Any, all_tasks: Any, build_class: Any) -> None:
+        gathering.__hash__ = hashed
+        asyncio.as_completed = tasks.as_completed = as_completed
+        asyncio.all_tasks = tasks.all_tasks = all_tasks
+        builtins.__build_class__ = build_class
+
+    patch(
+        _number_of(loop),
+        _ordered_as_completed(tasks.as_completed),
+        _ordered_all_tasks(tasks.all_tasks),
+        _counting_build_class(builtins.__build_class__, loop, names),
+    )
+    return lambda: patch(*before)
 
 
 def _number_of(loop: Loop) -> Callable[[Any], int]:

@@ -12,9 +12,10 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 Entry = list[Any]
 Command = list[Any]
@@ -25,6 +26,14 @@ _TRACED = frozenset({"took", "drop", "end", "diverged"})
 def passing(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """Answer every command with exit code 0, and every read with an empty file."""
     return {"ok": True, "value": "" if "path" in options else {"exit_code": 0, "seconds": 0.0, "outputs": {}}}
+
+
+class Player(Protocol):
+    """Plays one turn: an Isolate, or a Stage in this process. `read` gives None when nothing came in time."""
+
+    def send(self, value: Any, /) -> None: ...
+
+    def read(self, timeout: float, /) -> Any: ...
 
 
 @dataclass
@@ -39,12 +48,13 @@ class Rehearsal:
     stall_seconds: float = 10.0
     patience_seconds: float = 0.02  # real time without a word after which a due timer fires beside running functions
     choose: random.Random = field(default_factory=random.Random)
+    start: float = 1_000_000.0
     journal: list[Entry] = field(default_factory=list)
     commands: list[Command] = field(default_factory=list)
     last: Command = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._now = 1_000_000.0
+        self._now = self.start
         self._open: dict[str, tuple[str, str, Any, float | None]] = {}
         if not self.journal:
             self._append("created", "", 0, {})
@@ -54,7 +64,7 @@ class Rehearsal:
         self.last = []
         sent = self.journal[-1][0]
         spoken = False  # an isolate that is still booting lets no timer pass
-        with Isolate(self.head(), self.journal) as isolate:
+        with self.player() as isolate:
             while not self.last and (kill_at is None or len(self.journal) < kill_at):
                 patient = not spoken or not self._dues()
                 line = isolate.read(20.0 if patient else self.patience_seconds)
@@ -71,6 +81,10 @@ class Rehearsal:
                     isolate.send(entries)
                     sent = entries[-1][0]
         return self.last
+
+    def player(self) -> AbstractContextManager[Player]:
+        """Give what plays the next turn."""
+        return Isolate(self.head(), self.journal)
 
     def replay(self, entries: Sequence[Entry]) -> list[Command]:
         """Replay a journal in a fresh process and give what it says at the end of the replay."""

@@ -26,6 +26,9 @@ class Wire:
         sock.setblocking(True)
         self.sock = sock
         self._buffer = b""
+        self._start()
+
+    def _start(self) -> None:
         self._out: deque[str] = deque()
         self._lock = threading.Lock()
 

@@ -1,0 +1,283 @@
+"""Plays a pipeline in a test: the real replay loop, with results, decisions and events as the test gives them.
+
+    played = play(Ship, {"kind": "push", "branch": "main"}, default=Result(), decisions={"Ship it?": True})
+    assert played.state == "passed", played.error
+
+No server, isolate, git or container is needed. The clock is moved: a sleep of a week passes at once. In the end the run
+is replayed from its journal, as after a hibernation; a run() that asks something else then is `diverged`.
+"""
+
+import asyncio
+import contextlib
+import datetime
+import io
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from stepwell.authoring import given as gifts
+from stepwell.authoring.event import Event
+from stepwell.authoring.failures import ApprovalTimeout, EventTimeout
+from stepwell.authoring.given import NOTHING, Given, NotPlayed
+from stepwell.authoring.pipeline import Pipeline, check
+from stepwell.authoring.rehearsal import Command, Entry, Player, Rehearsal
+from stepwell.authoring.results import Approval, Result
+from stepwell.authoring.stage import AskedStep, Stage
+
+__all__ = ["Failure", "NotPlayed", "Played", "PlayedStep", "play"]
+
+State = Literal["passed", "failed", "cancelled", "diverged", "waiting"]
+MOST_ENTRIES = 20_000
+START = datetime.datetime(2030, 1, 1, tzinfo=datetime.UTC)
+"""When a run starts unless the test says otherwise."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a run or a step failed; as text, with the place if there is one."""
+
+    type: str
+    message: str
+    traceback: str = ""
+
+    def __str__(self) -> str:
+        return self.traceback or f"{self.type}: {self.message}"
+
+
+@dataclass(frozen=True)
+class PlayedStep:
+    """A step as it went. `options` are its settings as the host sees them, `args` those of a `step.do`'s function."""
+
+    key: str
+    name: str
+    kind: str
+    options: Mapping[str, Any]
+    args: tuple[Any, ...]
+    state: Literal["passed", "failed", "cancelled", "waiting"]
+    result: Any = None
+    error: Failure | None = None
+
+
+@dataclass(frozen=True)
+class Played:
+    """How a run went. `steps` are names in the order in which they were asked; `seconds` is how far the clock moved.
+
+    `waiting` is a run that waits for ever: nobody decides, nothing comes, and no timeout ends it.
+    """
+
+    state: State
+    result: Any
+    error: Failure | None
+    steps: list[str]
+    seconds: float
+    details: tuple[PlayedStep, ...] = field(repr=False)
+
+    def step(self, name: str, use: int = 1) -> PlayedStep:
+        """Give the n-th step of a name. Raises KeyError with the names there are."""
+        key = f"{name}#{use}"
+        for step in self.details:
+            if step.key == key:
+                return step
+        known = ", ".join(step.key for step in self.details) or "none"
+        raise KeyError(f"There is no step {key!r}. There are: {known}.")
+
+
+def play(
+    pipeline: type[Pipeline], event: Event | Mapping[str, Any] | None = None, *,
+    results: Mapping[str, Any] | None = None, decisions: Mapping[str, Any] | None = None,
+    events: Mapping[str, Any] | None = None, default: Any = NOTHING, start: datetime.datetime = START,
+    replay: bool = True,
+) -> Played:  # fmt: skip
+    """Play a run of the pipeline to its end. Raises NotPlayed when a step has no result.
+
+    `results` are by a step's name, its key ("test#2") or a pattern ("test *"): values, exceptions, or callables, called
+    like the step's function or with the command and its options. `step.do` runs for real where nothing is given.
+    `default` is the result of every command without one. `decisions` by an approval's name: True, False, Approval(…),
+    Rejected, ApprovalTimeout. `events` by type: a payload, EventTimeout, a callable. CancelledError anywhere: somebody
+    cancels the run while that step is in flight.
+    """
+    check(pipeline)
+    if start.tzinfo is None:
+        raise ValueError(f"start has value {start!r}. Write a datetime with a time zone.")
+    host = _Host(pipeline, event, Given(results or {}, decisions or {}, events or {}, default), start.timestamp())
+    host.play()
+    return host.played(host.divergence() if replay else "")
+
+
+class _Host(Rehearsal):
+    """The host of one run in memory; it answers at once whatever it has an answer for, then moves the clock."""
+
+    def __init__(
+        self, pipeline: type[Pipeline], event: Event | Mapping[str, Any] | None, given: Given, start: float
+    ) -> None:
+        super().__init__({}, params=_params(event), start=start)
+        self._pipeline = pipeline
+        self._given = given
+        self._stage: Stage
+
+    def player(self) -> AbstractContextManager[Player]:
+        self._stage = Stage(self._pipeline, self.head(), self.journal, self._substitute)
+        return self._stage
+
+    def divergence(self) -> str:
+        """Replay the run that was played; say what was not the same, "" when all was."""
+        known = {step.key for step in self._stage.asked}
+        replayed = Stage(self._pipeline, self.head(), self.journal, self._substitute, known=known)
+        with contextlib.redirect_stdout(io.StringIO()), replayed as stage:
+            while True:
+                for command in stage.read():
+                    if command[0] == "diverged":
+                        return f"When it was replayed: {command[1]}"
+                    if command[0] == "end":
+                        return _difference(self.last, command)
+                    if command[0] == "idle":
+                        return _difference(self.last, [])
+
+    def played(self, divergence: str) -> Played:
+        """Sum up."""
+        details = tuple(self._step(asked) for asked in self._stage.asked)
+        state: State = self.last[1] if self.last else "waiting"
+        value = self.last[2] if self.last else None
+        if divergence:
+            state, value = "diverged", {"type": "Diverged", "message": divergence}
+        result, error = (value, None) if state == "passed" else (None, _failure(value) if value else None)
+        return Played(state, result, error, [step.name for step in details], self._now - self.start, details)
+
+    def _step(self, asked: AskedStep) -> PlayedStep:
+        base = (asked.key, asked.name, asked.kind, asked.options, asked.args)
+        for _, _, type_, key, _, data in reversed(self.journal):
+            if key != asked.key or type_ not in {"done", "fired", "took", "dropped"}:
+                continue
+            if type_ == "took":
+                return PlayedStep(*base, "passed", self.journal[data["event"] - 1][5]["payload"])
+            if type_ == "fired" and asked.kind in _TIMED_OUT:
+                return PlayedStep(*base, "failed", None, _TIMED_OUT[asked.kind])
+            if type_ == "done" and not data["ok"]:
+                return PlayedStep(*base, "failed", None, _failure(data["error"]))
+            if type_ == "dropped":
+                return PlayedStep(*base, "cancelled")
+            return PlayedStep(*base, "passed", _value(asked.kind, (data or {}).get("value")))
+        return PlayedStep(*base, "waiting")
+
+    # What Rehearsal asks
+
+    def _append(self, type_: str, key: str, attempt: int, data: Any) -> Entry:
+        if len(self.journal) >= MOST_ENTRIES:
+            raise NotPlayed(
+                f"run() has not ended after {MOST_ENTRIES:,} entries in its journal. Give one of its steps "
+                "asyncio.CancelledError to end a pipeline that loops for ever."
+            )
+        return super()._append(type_, key, attempt, data)
+
+    def _apply(self, line: list[Command]) -> list[Entry]:
+        entries = super()._apply(line)
+        for command in line:
+            if command[0] == "log":
+                sys.stderr.write(command[2])
+            elif command[0] == "cancelled":
+                entries.append(self._cancel())
+        return entries
+
+    def _next(self, idle: bool) -> list[Entry]:
+        for key, (kind, name, options, _) in list(self._open.items()):
+            entry = self._answer(key, kind, name, options)
+            if entry is not None:
+                return [entry]
+        for due, key in self._dues()[:1]:
+            del self._open[key]
+            self._now = max(self._now, due)
+            return [self._append("fired", key, 0, None)]
+        return []
+
+    def _answer(self, key: str, kind: str, name: str, options: Mapping[str, Any]) -> Entry | None:
+        """Answer an open step; None when only time can."""
+        if kind in {"sleep", "timer", "backoff"}:
+            return None
+        given = self._find(key, kind, name, options)
+        if gifts.is_error(given, asyncio.CancelledError):
+            del self._open[key]
+            return self._cancel()
+        if gifts.is_error(given, ApprovalTimeout if kind == "approval" else EventTimeout):
+            return None
+        if kind == "event":
+            return self._arrive(given, name, options)
+        del self._open[key]
+        if kind == "approval":
+            return self._append("done", key, 1, gifts.decided(given, name, options, self._now))
+        return self._append("done", key, 1, gifts.done(given, kind, name, options))
+
+    def _arrive(self, given: Any, name: str, options: Mapping[str, Any]) -> Entry | None:
+        payload = gifts.called(given, name, **options)
+        if gifts.is_error(payload, EventTimeout):
+            return None
+        return self._append(
+            "event", "", 0, {"type": options["type"], "payload": gifts.plain(payload, name), "id": None}
+        )
+
+    def _find(self, key: str, kind: str, name: str, options: Mapping[str, Any]) -> Any:
+        if kind == "event":
+            found, table = self._given.event(options["type"]), self._given.events
+        elif kind == "approval":
+            found, table = self._given.decision(key, name), self._given.decisions
+        else:
+            found, table = self._given.result(key, name, kind), self._given.results
+        if found is not NOTHING:
+            return found
+        where = next((step.where for step in self._stage.asked if step.key == key), "")
+        others = f" Given are: {', '.join(map(repr, table))}." if table else ""
+        raise NotPlayed(f"Step {name!r} at {where} has no answer. Give {_remedy(kind, name, options)}.{others}")
+
+    def _cancel(self) -> Entry:
+        return self._append("cancel", "", 0, {"by": "tester", "reason": ""})
+
+    def _substitute(self, key: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        given = self._given.result(key, key.rpartition("#")[0], "do")
+        return function if given is NOTHING else gifts.function(given, lambda: self._stage.say(["cancelled"]))
+
+
+def _remedy(kind: str, name: str, options: Mapping[str, Any]) -> str:
+    match kind:
+        case "run":
+            return f"results={{{name!r}: Result()}}, or default=Result() for all commands"
+        case "read":
+            return f"results={{{name!r}: 'the text of the file'}}"
+        case "approval":
+            return f"decisions={{{name!r}: True}}, or False, Approval(…), ApprovalTimeout"
+        case "event":
+            return f"events={{{options['type']!r}: payload}}, or EventTimeout"
+        case _:
+            return f"results={{{name!r}: …}}"
+
+
+def _params(event: Event | Mapping[str, Any] | None) -> dict[str, Any]:
+    if isinstance(event, Event):
+        return {name.lstrip("_"): value for name, value in vars(event).items() if value is not None}
+    return dict(event or {})
+
+
+def _value(kind: str, value: Any) -> Any:
+    made = {"run": Result, "approval": Approval}.get(kind)
+    return value if made is None else made(**value)
+
+
+def _failure(error: Mapping[str, Any]) -> Failure:
+    return Failure(str(error.get("type")), str(error.get("message")), str(error.get("traceback") or ""))
+
+
+def _difference(first: Command, again: Command) -> str:
+    """Compare how a run ended with how its replay did; errors may carry addresses, their types do not."""
+    if first[:2] != again[:2]:
+        ends = [f"it ended as {command[1]}" if command else "it went on waiting" for command in (first, again)]
+        return f"At first {ends[0]}, when it was replayed {ends[1]}. {_CAUSE}"
+    if first[1:2] == ["passed"] and first[2] != again[2]:
+        return f"At first run() returned {first[2]!r}, when it was replayed {again[2]!r}. {_CAUSE}"
+    return ""
+
+
+_CAUSE = "Take time, randomness and outside data from step calls, and keep nothing in global variables."
+_TIMED_OUT = {
+    "event": Failure("EventTimeout", "the event did not come in time"),
+    "approval": Failure("ApprovalTimeout", "nobody decided in time"),
+}

@@ -1,0 +1,317 @@
+"""`play`: a pipeline in a test, with the clock moved."""
+
+import asyncio
+import builtins
+import datetime
+import random
+import threading
+import time
+from asyncio import gather
+from collections.abc import Callable
+from datetime import datetime as moment
+from itertools import count
+from pathlib import Path
+from typing import Any
+from unittest.mock import AsyncMock, Mock
+
+import pytest
+
+from stepwell import Approval, ApprovalTimeout, Event, EventTimeout, Pipeline, Rejected, Result, Step, StepFailed
+from stepwell.testing import NotPlayed, Played, play
+
+Run = Callable[[Any, Event, Step], Any]
+CANCELLED = asyncio.CancelledError
+
+
+def pipeline(run: Run) -> type[Pipeline]:
+    """Make a class of a run method."""
+    return type("P", (Pipeline,), {"run": run})
+
+
+class Ship(Pipeline):
+    async def run(self, event: Event, step: Step) -> Any:
+        await gather(
+            step.run("lint", "ruff check"), *(step.run(f"test {v}", "pytest", retries=1) for v in ("3.11", "3.12"))
+        )
+        version = await step.do("version", next_version, event.number)
+        if event.branch == "main":
+            yes = await step.approval(f"Ship {version}?", fields={"where": ["eu", "us"]}, timeout="7 days")
+            await step.run("deploy", f"./deploy.sh {version}", environment="production")
+            return yes.by, yes.fields
+        return version
+
+
+def next_version(number: int) -> str:
+    return f"1.0.{number}"
+
+
+PUSH = {"kind": "push", "branch": "main", "number": 7}
+
+
+def test_a_pipeline_is_played_without_anything_around_it() -> None:
+    played = play(Ship, PUSH, default=Result(), decisions={"Ship 1.0.7?": True})
+    assert (played.state, played.result, played.error) == ("passed", ["tester", {"where": "eu"}], None)
+    assert played.steps == ["lint", "test 3.11", "test 3.12", "version", "Ship 1.0.7?", "deploy"]
+    assert played.step("deploy").options == {"command": "./deploy.sh 1.0.7", "environment": "production"}
+    assert (played.step("version").args, played.step("version").result) == ((7,), "1.0.7")
+    assert isinstance(played.step("lint").result, Result) and isinstance(played.step("Ship 1.0.7?").result, Approval)
+
+
+def test_an_event_may_be_an_event() -> None:
+    played = play(Ship, Event({"kind": "push", "branch": "topic", "number": 3}), default=Result())
+    assert (played.result, played.steps[-1]) == ("1.0.3", "version")
+
+
+@pytest.mark.parametrize("given", [1, Result(exit_code=1), StepFailed("CommandFailed", "exit code 1")])
+def test_a_command_that_fails_fails_its_step(given: object) -> None:
+    played = play(Ship, PUSH, results={"test *": None, "lint": given})
+    assert played.state == "failed" and played.error is not None
+    assert played.error.message == "step 'lint' failed: exit code 1"
+    assert (played.step("lint").state, played.step("test 3.11").state) == ("failed", "cancelled")
+
+
+def test_names_keys_and_patterns_name_steps_in_this_order() -> None:
+    async def run(self: Any, event: Event, step: Step) -> Any:
+        results = await gather(*(step.run(name, "x") for name in ("a", "a", "ab", "b*")))
+        return [result.outputs for result in results]
+
+    given = {"*": {"by": "any"}, "a*": {"by": "pattern"}, "a": {"by": "name"}, "a#2": {"by": "key"}}
+    ways = [way["by"] for way in play(pipeline(run), results=given).result]
+    assert ways == ["name", "key", "any", "any"]
+    del given["*"]
+    assert play(pipeline(run), results={**given, "b*": {"by": "itself"}}).result[2:] == [
+        {"by": "pattern"}, {"by": "itself"},
+    ]  # fmt: skip
+
+
+def test_callables_are_asked_once_for_each_attempt() -> None:
+    command, function = Mock(side_effect=[1, Result()]), Mock(side_effect=[OSError("no"), "1.0"])
+    played = play(Ship, {"number": 7}, default=Result(), results={"test 3.11": command, "version": function})
+    assert (played.state, played.result) == ("passed", "1.0")
+    assert [call.args for call in command.call_args_list] == [("pytest",)] * 2
+    assert [call.args for call in function.call_args_list] == [(7,)] * 2
+    assert played.seconds > 10, "the second try of a function comes after its delay"
+
+
+def test_async_functions_and_exceptions_stand_for_functions() -> None:
+    given = AsyncMock(return_value="2.0")
+    assert play(Ship, {}, default=Result(), results={"version": given}).result == "2.0"
+    played = play(Ship, {}, default=Result(), results={"version": ValueError("no tag")})
+    assert played.error is not None and played.error.message == "step 'version' failed: ValueError: no tag"
+
+
+def test_functions_run_for_real_where_nothing_is_given() -> None:
+    here: list[int] = []
+
+    async def run(self: Any, event: Event, step: Step) -> Any:
+        return [await step.do("thread", here.append, 1), await step.do("loop", asyncio.sleep, 0, "slept")]
+
+    played = play(pipeline(run))
+    assert (played.result, here) == ([None, "slept"], [1])
+
+
+def test_weeks_pass_at_once() -> None:
+    async def run(self: Any, event: Event, step: Step) -> Any:
+        before = step.now()
+        await step.sleep("a while", "3 weeks")
+        await asyncio.sleep(60)
+        await step.sleep_until("new year", datetime.datetime(2031, 1, 1, tzinfo=datetime.UTC))
+        return before.isoformat()[:10], step.now().isoformat()[:10]
+
+    began = time.monotonic()
+    played = play(pipeline(run), start=datetime.datetime(2030, 5, 1, tzinfo=datetime.UTC))
+    assert (played.result, round(played.seconds / 86400)) == (["2030-05-01", "2031-01-01"], 245)
+    assert time.monotonic() - began < 10
+
+
+def test_events_arrive_when_they_are_waited_for() -> None:
+    async def run(self: Any, event: Event, step: Step) -> Any:
+        first = await step.wait_for_event("first", type="go")
+        second = await step.wait_for_event("second", type="go")
+        try:
+            await step.wait_for_event("never", type="stop", timeout="2 days")
+        except EventTimeout as error:
+            return [first, second, str(error)]
+
+    played = play(pipeline(run), events={"go": Mock(side_effect=[{"n": 1}, {"n": 2}]), "stop": EventTimeout})
+    assert played.result == [{"n": 1}, {"n": 2}, "step 'never' failed: the event did not come in time"]
+    assert [played.step(name).state for name in played.steps] == ["passed", "passed", "failed"]
+    assert played.seconds > 2 * 86400
+
+
+@pytest.mark.parametrize(
+    ("decision", "state", "says"),
+    [
+        (False, "failed", "step 'Ship 1.0.7?' failed: tester rejected 'Ship 1.0.7?'."),
+        (Rejected("Rejected", "too early"), "failed", "step 'Ship 1.0.7?' failed: too early"),
+        (ApprovalTimeout, "failed", "step 'Ship 1.0.7?' failed: nobody decided in time"),
+        (CANCELLED, "cancelled", None),
+    ],
+)
+def test_people_may_say_no_or_nothing(decision: object, state: str, says: str | None) -> None:
+    played = play(Ship, PUSH, default=Result(), decisions={"Ship*": decision})
+    assert (played.state, played.error.message if played.error else None) == (state, says)
+    assert "deploy" not in played.steps
+
+
+def test_people_fill_in_fields() -> None:
+    yes = Approval(by="ada", comment="go", fields={"where": "us"})
+    assert play(Ship, PUSH, default=Result(), decisions={"Ship*": yes}).result == ["ada", {"where": "us"}]
+    with pytest.raises(NotPlayed, match="'whre'"):
+        play(Ship, PUSH, default=Result(), decisions={"Ship*": Approval(fields={"whre": "us"})})
+
+
+def test_a_run_that_waits_for_ever_is_waiting() -> None:
+    async def run(self: Any, event: Event, step: Step) -> None:
+        await step.approval("ok?")
+
+    played = play(pipeline(run), decisions={"ok?": ApprovalTimeout})
+    assert (played.state, played.error, played.step("ok?").state) == ("waiting", None, "waiting")
+
+
+@pytest.mark.parametrize("where", ["command", "function"])
+def test_a_run_can_be_cancelled_while_a_step_is_in_flight(where: str) -> None:
+    async def run(self: Any, event: Event, step: Step) -> None:
+        try:
+            await gather(step.run("command", "x"), step.do("function", next_version, 1))
+        finally:
+            await step.run("clean up", "y")
+
+    played = play(pipeline(run), results={where: CANCELLED}, default=Result())
+    assert (played.state, played.step(where).state, played.step("clean up").state) == (
+        "cancelled", "cancelled", "passed",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({}, r"Step 'lint' at .*test_testing.py:\d+ has no answer. Give results={'lint': Result\(\)}, or default="),
+        ({"default": Result()}, r"Step 'Ship 1.0.7\?' at .* Give decisions={'Ship 1.0.7\?': True}"),
+        ({"results": {"lnit": 0}}, r"Step 'lint' .* Given are: 'lnit'"),
+        ({"default": True}, r"Step 'lint' is given True. Give a command a Result"),
+        ({"default": AsyncMock()}, r"is async. Only step.do functions may be"),
+        ({"results": {"lint": {"v": 1}, "test *": 0, "version": "1"}, "decisions": {"Ship*": "yes"}}, "given 'yes'"),
+    ],
+)
+def test_what_is_not_given_is_asked_for(given: dict[str, Any], says: str) -> None:
+    with pytest.raises(NotPlayed, match=says):
+        play(Ship, PUSH, **given)
+
+
+def test_files_and_events_must_be_given() -> None:
+    async def run(self: Any, event: Event, step: Step) -> Any:
+        return await step.read("VERSION") + await step.wait_for_event("w", type="tested")
+
+    with pytest.raises(NotPlayed, match=r"results=\{'read VERSION': 'the text of the file'\}"):
+        play(pipeline(run), default=Result())
+    with pytest.raises(NotPlayed, match=r"events=\{'tested': payload\}"):
+        play(pipeline(run), results={"read VERSION": "1"})
+    with pytest.raises(NotPlayed, match="is not JSON"):
+        play(pipeline(run), results={"read VERSION": "1"}, events={"tested": object()})
+    assert play(pipeline(run), results={"read VERSION": "1"}, events={"tested": ".0"}).result == "1.0"
+
+
+def test_the_code_sees_the_journaled_form() -> None:
+    async def run(self: Any, event: Event, step: Step) -> Any:
+        try:
+            await step.do("fails", Mock(side_effect=KeyError("k")), retries=0)
+        except StepFailed as error:
+            return error.type, await step.do("pair", lambda: (1, 2))
+
+    assert play(pipeline(run)).result == ["KeyError", [1, 2]]
+
+
+NUMBERS = count()
+
+
+@pytest.mark.parametrize("way", ["name", "settings", "result", "end"])
+def test_a_run_that_is_not_deterministic_is_diverged(way: str) -> None:
+    async def run(self: Any, event: Event, step: Step) -> Any:
+        number = next(NUMBERS)
+        if way == "name":
+            await step.run(f"step {number}", "x")
+        elif way == "settings":
+            await step.run("step", f"x {number}")
+        elif way == "end" and number % 2:
+            raise ValueError("odd")
+        return number if way == "result" else None
+
+    if way == "end" and next(NUMBERS) % 2 == 1:
+        next(NUMBERS)
+    played = play(pipeline(run), default=Result())
+    assert played.state == "diverged" and played.error is not None
+    assert {
+        "name": "the first time, run() did not ask it", "settings": "other settings", "result": "run() returned",
+        "end": "it ended as",
+    }[way] in played.error.message  # fmt: skip
+    assert play(pipeline(run), default=Result(), replay=False).state in {"passed", "failed"}
+
+
+def test_what_no_replay_could_repeat_is_refused_and_the_process_is_as_before() -> None:
+    async def run(self: Any, event: Event, step: Step) -> Any:
+        said = []
+        for use in (
+            time.time,
+            random.random,
+            moment.now,
+            lambda: list(Path("/").iterdir()),
+            threading.Thread(target=id).start,
+        ):
+            try:
+                use()
+            except RuntimeError as error:
+                said.append(type(error).__name__)
+        return said
+
+    before = (time.time, random.random, datetime.datetime, asyncio.as_completed, builtins.__build_class__)
+    assert play(pipeline(run)).result == ["NotDurable"] * 5
+    after = (time.time, random.random, moment, asyncio.as_completed, builtins.__build_class__)
+    assert after == before and moment.now() and random.random() >= 0
+
+
+async def test_an_async_test_may_play() -> None:
+    loop = asyncio.get_running_loop()
+    assert play(Ship, {"number": 1}, default=Result()).state == "passed"
+    assert asyncio.get_running_loop() is loop
+
+
+def test_a_pipeline_without_end_is_told_apart() -> None:
+    async def run(self: Any, event: Event, step: Step) -> None:
+        while True:
+            await step.sleep("a day", "1 day")
+
+    with pytest.raises(NotPlayed, match="has not ended after 20,000 entries"):
+        play(pipeline(run))
+
+
+def test_nothing_is_left_when_a_test_cannot_go_on() -> None:
+    threads, cleaned = threading.active_count(), []
+
+    async def run(self: Any, event: Event, step: Step) -> None:
+        try:
+            await gather(step.do("slow", asyncio.sleep, 60), step.do("thread", next_version, 1))
+            await step.run("x", "x")
+        finally:
+            cleaned.append(True)
+            await step.run("y", "y")
+
+    with pytest.raises(NotPlayed, match="'x'"):
+        play(pipeline(run), results={"slow": None})
+    assert cleaned == [True]
+    for thread in threading.enumerate():
+        if thread.name == "step.do":
+            thread.join(5)
+    assert threading.active_count() == threads
+
+
+def test_the_same_story_on_every_play() -> None:
+    def story() -> Played:
+        return play(Ship, PUSH, default=Result(), decisions={"Ship*": True})
+
+    assert len({str(story()) for _ in range(5)}) == 1
+
+
+def test_unknown_steps_are_named() -> None:
+    with pytest.raises(KeyError, match=r"no step 'lnit#1'. There are: lint#1"):
+        play(Ship, {}, default=Result()).step("lnit")
