@@ -88,22 +88,21 @@ async def test_emptied_tables_come_back_and_runs_go_on(shop: Workshop) -> None:
     assert look(shop).wrong == 0
 
 
-@pytest.mark.parametrize(
-    ("column", "value"),
-    [
-        ("tenant", "'other'"), ("scope", "'t/other'"), ("number", "9"), ("title", "'x'"), ("state", "'passed'"),
-        ("reason", "'why'"), ("created_at", "1.0"), ("started_at", "NULL"), ("ended_at", "5.0"), ("updated_at", "1.0"),
-        ("seq", "99"), ("approvals", "0"), ("awake", "1"), ("metadata", "'{}'"), ("summary", "'no JSON'"),
-        ("lease", "0"), ("played", "99"),
-    ],
-)  # fmt: skip
-async def test_a_wrong_column_is_named_and_mended(shop: Workshop, column: str, value: str) -> None:
-    change(shop, f"UPDATE runs SET {column} = {value} WHERE id = 'asks'")
-    report = look(shop)
-    assert (report.wrong, {one.run for one in report.told}) == (1, {"asks"})
-    assert column in {one.what for one in report.told}
-    assert look(shop, mend=True).wrong == 1
-    assert look(shop).wrong == 0
+WRONG = {
+    "tenant": "'other'", "scope": "'t/other'", "number": "9", "title": "'x'", "state": "'passed'", "reason": "'why'",
+    "created_at": "1.0", "started_at": "NULL", "ended_at": "5.0", "updated_at": "1.0", "seq": "99", "approvals": "0",
+    "awake": "1 - awake", "metadata": "'{}'", "summary": "'no JSON'", "lease": "0", "played": "99",
+}  # fmt: skip
+
+
+async def test_each_wrong_column_is_named_and_mended(shop: Workshop) -> None:
+    for column, value in WRONG.items():
+        change(shop, f"UPDATE runs SET {column} = {value} WHERE id = 'asks'")
+        report = look(shop)
+        assert (report.wrong, {one.run for one in report.told}) == (1, {"asks"}), column
+        assert column in {one.what for one in report.told}
+        look(shop, mend=True)
+        assert look(shop).told == []
 
 
 async def test_wrong_timers_and_layers_are_named_and_mended(shop: Workshop) -> None:
@@ -156,7 +155,7 @@ async def test_swapped_numbers_are_put_right(shop: Workshop) -> None:
     [
         ("DELETE FROM journal WHERE run = 'asks' AND seq = 2", "entry 2 is missing"),
         ("DELETE FROM journal WHERE run = 'asks' AND seq = 1", "begins with"),
-        ("UPDATE journal SET data = '{' WHERE run = 'asks' AND seq = 2", "JSONDecodeError"),
+        ("UPDATE journal SET data = '{' WHERE run = 'asks' AND seq = 2", "cannot be read"),
         ("UPDATE journal SET type = 'flown' WHERE run = 'asks' AND seq = 2", "flown"),
         ('UPDATE journal SET data = \'{"scope":"t/x","number":1}\' WHERE run = \'sleeps\' AND seq = 1', "KeyError"),
     ],

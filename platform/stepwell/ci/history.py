@@ -15,6 +15,7 @@ from stepwell.ci.events import paths_of
 from stepwell.ci.views import RunSummary, WaitingView
 from stepwell.engine.entries import Entry
 from stepwell.engine.fold import RunState
+from stepwell.engine.versions import read
 from stepwell.errors import Invalid, NotFound
 from stepwell.repos.repositories import Repositories
 from stepwell.store.store import Store
@@ -183,10 +184,10 @@ def _cursor(text: str) -> tuple[float, str]:
 
 
 def _entry(row: Any) -> Entry:
-    return Entry(
+    return read(Entry(
         row["run"], row["seq"], row["at"], row["type"], row["key"], row["attempt"], row["turn"],
         json.loads(row["data"]), row["version"],
-    )  # fmt: skip
+    ))  # fmt: skip
 
 
 def summary_of(row: Any) -> RunSummary:

@@ -11,9 +11,11 @@ them can be derived again from the journal, which is what `start` does after a c
 import asyncio
 import contextlib
 import logging
+import platform
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Literal
 
+from stepwell.authoring.version import REPLAY
 from stepwell.engine.attempts import Attempts
 from stepwell.engine.clock import Clock, RealClock
 from stepwell.engine.commits import Commits
@@ -30,7 +32,7 @@ from stepwell.engine.slots import Slots
 from stepwell.engine.specs import DEFAULT_LIMITS, Limits, Note, RunRef, RunSpec, Subscriber, check_json, check_text
 from stepwell.engine.timers import Timers
 from stepwell.engine.turn import Ending, Turn
-from stepwell.errors import Conflict, NotFound, StepwellError
+from stepwell.errors import Conflict, NotFound, StepwellError, Unavailable
 from stepwell.store.journal import Due, Journal, NewRun
 
 _log = logging.getLogger(__name__)
@@ -122,7 +124,7 @@ class Engine:
                 await self._turn_over.wait()
             if not self._running:
                 return
-            live = self._load(run)
+            live = self._take_up(run)
             if live is not None:
                 self._resume(live)
             await asyncio.sleep(0)
@@ -145,6 +147,7 @@ class Engine:
         data = {
             "tenant": spec.tenant, "scope": spec.scope, "title": spec.title, "metadata": dict(spec.metadata),
             "code": spec.code, "entry": spec.entry, "params": dict(spec.params),
+            "replay": REPLAY, "python": platform.python_version(),
         }  # fmt: skip
         check_json("params and metadata", data)
         created = await self._commits.create(NewRun(spec.id, self._clock.now(), data))
@@ -252,6 +255,15 @@ class Engine:
             self._regate(live)
         return live
 
+    def _take_up(self, run_id: str) -> Live | None:
+        """Load a run that nobody asks for right now. One that cannot be read must not keep the others from going on."""
+        try:
+            return self._load(run_id)
+        except Unavailable as error:
+            _log.error("Run %s is set aside: %s", run_id, error)
+            self._journal.set_aside(run_id, str(error))
+            return None
+
     def _find(self, run_id: str) -> Live:
         live = self._load(run_id)
         if live is None:
@@ -347,7 +359,7 @@ class Engine:
 
     def _later(self, seconds: float, run_id: str) -> None:
         def again() -> None:
-            live = self._load(run_id) if self._running else None
+            live = self._take_up(run_id) if self._running else None
             if live is not None:
                 live.blocked_at = -1
                 self._resume(live)
@@ -356,7 +368,7 @@ class Engine:
 
     def _fire(self, due: list[Due]) -> None:
         for timer in due:
-            live = self._load(timer.run)
+            live = self._take_up(timer.run)
             if live is not None and timer.key in live.state.timers and not live.state.finished:
                 self._commits.append(live, "fired", timer.key, None)
         self._commits.flush()

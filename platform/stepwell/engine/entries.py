@@ -4,7 +4,8 @@ A run's whole state is a fold over its entries, so each type says everything tha
 `key` is a step's identity, `name#n` (the n-th use of the name in the run), a loop timer's `~n`, or "" for the run.
 
 type       key   data
-created    ""    {tenant, scope, number, title, metadata, code, entry, params}     always seq 1
+created    ""    {tenant, scope, number, title, metadata, code, entry, params, replay, python}     always seq 1
+                 replay: version of the replay (authoring.version), python: "3.11.2"; absent in the oldest: 1, ""
 asked      step  {kind, name, fingerprint, options, base: [layer id], due: float|null, where: "file:line", held}
                  held: its environment wants people first
 released   step  {by}                       a held step (environment) may start
@@ -41,7 +42,7 @@ StepStatus = Literal["queued", "running", "retrying", "waiting", "passed", "fail
 
 FINISHED: frozenset[str] = frozenset({"passed", "failed", "cancelled", "diverged"})
 VERSION = 1
-"""Version of the entries written now; readers for older ones are kept."""
+"""Version of the entries written now; how older ones are read is in versions.py."""
 
 
 @dataclass(frozen=True, slots=True)

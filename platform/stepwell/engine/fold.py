@@ -99,6 +99,8 @@ class RunState:
     code: str = ""
     entry: str = ""
     params: Mapping[str, Any] = field(default_factory=dict)
+    replay: int = 1  # version of the replay it was begun with
+    python: str = ""  # interpreter it was begun with, as "3.11.2"
     reason: str | None = None  # why it does not go on, or why it ended
     created_at: float = 0.0
     started_at: float | None = None
@@ -235,6 +237,7 @@ def _created(state: RunState, entry: Entry) -> None:
     state.tenant, state.scope, state.number = data["tenant"], data["scope"], data["number"]
     state.title, state.metadata, state.params = data["title"], data["metadata"], data["params"]
     state.code, state.entry, state.created_at = data["code"], data["entry"], entry.at
+    state.replay, state.python = data.get("replay", 1), data.get("python", "")
 
 
 def _asked(state: RunState, entry: Entry) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from stepwell.engine.entries import Entry
 from stepwell.engine.fold import RunState, apply
 from stepwell.engine.seams import Code
+from stepwell.errors import Unavailable
 from stepwell.store.journal import Loaded, Summary, Write
 
 if TYPE_CHECKING:
@@ -113,10 +114,16 @@ class Live:
 
 
 def load(run: str, loaded: Loaded) -> Live:
-    """Fold a journal as kept."""
+    """Fold a journal as kept. Raises Unavailable when it does not tell a whole story."""
     live = Live(RunState(run), loaded.lease, loaded.lease, loaded.played)
     for entry in loaded.entries:
-        apply(live.state, entry)
+        try:
+            apply(live.state, entry)
+        except Exception as error:  # whatever a damaged entry leads to
+            raise Unavailable(
+                f"Entry {entry.seq} ({entry.type!r}) of run {run!r} makes no sense ({type(error).__name__}: {error}). "
+                "Run: stepwell doctor --check-journal"
+            ) from error
         if live.heeded(entry):
             live.heard = entry.seq
     live.history = list(zip(loaded.entries, loaded.texts, strict=True))

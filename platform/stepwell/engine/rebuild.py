@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from stepwell.engine.derive import derive
 from stepwell.engine.entries import Entry
 from stepwell.engine.live import encode
-from stepwell.errors import Conflict
+from stepwell.errors import Conflict, StepwellError
 from stepwell.store.derived import Derived, Difference, Kept, Tables, differences
 
 RUNS_AT_ONCE = 100
@@ -77,6 +77,9 @@ class Rebuild:
         try:
             entries = _whole([self._tables.read(kept.run, row) for row in kept.entries])
             told = _told(entries, kept.derived)
+        except StepwellError as error:
+            self.report.damaged.append(Damaged(kept.run, str(error).partition(" Run: ")[0]))
+            return
         except Exception as error:  # whatever is in it: it must not hide what is wrong with the other runs
             self.report.damaged.append(Damaged(kept.run, f"{type(error).__name__}: {error}"))
             return

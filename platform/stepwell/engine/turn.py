@@ -11,10 +11,12 @@ executor's step (some seconds) and a due time that is near.
 
 import asyncio
 import logging
+import platform
 import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from stepwell.authoring.version import REPLAYS
 from stepwell.engine import commands
 from stepwell.engine.clock import Handle
 from stepwell.engine.commands import Malformed
@@ -92,6 +94,7 @@ class Turn:
     async def _begin(self) -> None:
         live, parts = self.live, self._parts
         try:
+            check_replay(live)
             live.code = code = await load_code(live, parts)
             live.next_lease = live.lease + 1
             parts.commits.touch(live)  # the lease is taken while the isolate boots
@@ -261,7 +264,7 @@ class Turn:
             raise Malformed(f"It ended as {str(state)[:40]!r}.")
 
     def _say_diverged(self, command: list[Any]) -> None:
-        message = str(command[1])[:8192]
+        message = str(command[1])[:8192] + other_python(self.live.state.python)
         self._end("diverged", None, {"type": "Diverged", "message": message, "traceback": ""})
 
     def _say_stalled(self, command: list[Any]) -> None:
@@ -343,6 +346,23 @@ def end_run(live: Live, parts: Parts, state: str, result: Any, error: dict[str, 
     if not live.state.finished and not live.gone:
         data = {"state": state, "result": result} if error is None else {"state": state, "error": error}
         parts.commits.append(live, "ended", "", data)
+
+
+def check_replay(live: Live) -> None:
+    """Refuse to play what was begun under rules that are not known here: it would diverge or, worse, not be noticed."""
+    if live.state.replay not in REPLAYS:
+        raise Unavailable(
+            f"This run was begun with version {live.state.replay} of the replay; this Stepwell plays "
+            f"{', '.join(map(str, sorted(REPLAYS)))}. Nothing is lost: start the Stepwell that began it, or cancel it."
+        )
+
+
+def other_python(python: str) -> str:
+    """Say so when a run was begun under another Python, which may be why it asks otherwise now."""
+    here = platform.python_version()
+    if not python or python.split(".")[:2] == here.split(".")[:2]:
+        return ""
+    return f" The run was begun under Python {python}; this server has {here}."
 
 
 async def load_code(live: Live, parts: Parts) -> Code:

@@ -13,7 +13,7 @@ class NewRun:
 
     id: str
     at: float
-    data: Mapping[str, Any]  # tenant, scope, title, metadata, code, entry, params
+    data: Mapping[str, Any]  # of the first entry, but for the number
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,12 @@ class Journal(Protocol):
 
     def commit(self, writes: Sequence[Write], new: Sequence[NewRun] = ()) -> Committed: ...
 
-    def load(self, run: str) -> Loaded | None: ...
+    def load(self, run: str) -> Loaded | None:
+        """A run's journal, read as of today's version. Raises Unavailable when an entry cannot be read."""
+        ...
+
+    def set_aside(self, run: str, reason: str) -> None:
+        """Let a run rest whose journal cannot be read: no timers, not awake. `stepwell doctor --rebuild` undoes it."""
 
     def entries(self, run: str, after: int = 0) -> list[Entry]:
         """Entries with a number above `after`, in order."""

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from stepwell.engine.entries import VERSION, Entry
+from stepwell.engine.versions import read
 from stepwell.errors import Unavailable
 from stepwell.store.derived import COLUMNS, encode, row_of
 from stepwell.store.journal import Committed, Created, Due, Loaded, NewRun, Summary, Write
@@ -75,9 +76,10 @@ class SqliteJournal:
             db.execute(f"PRAGMA busy_timeout={BUSY_MS}")
             db.execute("PRAGMA journal_mode=WAL")
             db.execute("PRAGMA synchronous=FULL")
+            _check_version(db)
             db.executescript(_SCHEMA)
             _grow_wal(db, self._wal_bytes)
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, OSError, Unavailable) as error:
             raise Unavailable(f"The database {str(self.path)!r} cannot be opened: {error}.") from error
         self._db = db
 
@@ -164,7 +166,16 @@ class SqliteJournal:
         if row is None:
             return None
         rows = self._rows(run, 0)
-        return Loaded(row[0], row[1], [entry_of(run, row) for row in rows], [row[7] for row in rows])
+        entries = [entry_of(run, row) for row in rows]
+        return Loaded(row[0], row[1], entries, [_text_of(*pair) for pair in zip(entries, rows, strict=True)])
+
+    def set_aside(self, run: str, reason: str) -> None:
+        db = self.db
+        self._kept.pop(run, None)
+        db.execute("BEGIN IMMEDIATE")
+        db.execute("UPDATE runs SET awake=0, reason=? WHERE id=?", (reason, run))
+        db.execute("DELETE FROM timers WHERE run=?", (run,))
+        db.execute("COMMIT")
 
     def entries(self, run: str, after: int = 0) -> list[Entry]:
         return [entry_of(run, row) for row in self._rows(run, after)]
@@ -197,9 +208,33 @@ def _new(at: float) -> Summary:
 
 
 def entry_of(run: str, row: tuple[Any, ...]) -> Entry:
-    """Read a row of `journal`."""
+    """Read a row of `journal`, whatever version it has. Raises Unavailable for one that cannot be read."""
     seq, at, kind, key, attempt, turn, version, text = row
-    return Entry(run, seq, at, kind, key, attempt, turn, json.loads(text), version)
+    try:
+        data = json.loads(text)
+    except (TypeError, ValueError) as error:
+        raise Unavailable(
+            f"Entry {seq} of run {run!r} cannot be read: {error}. Run: stepwell doctor --check-journal"
+        ) from error
+    entry = Entry(run, seq, at, kind, key, attempt, turn, data, version)
+    return entry if version == VERSION else read(entry)
+
+
+def _text_of(entry: Entry, row: tuple[Any, ...]) -> str:
+    """Its data as JSON: what is on disk, unless that is of an older version."""
+    return str(row[7]) if row[6] == entry.version else encode(entry.data)
+
+
+def _check_version(db: sqlite3.Connection) -> None:
+    """Note the version of the entries in the file's head; refuse a file to which a newer Stepwell has written."""
+    (newest,) = db.execute("PRAGMA user_version").fetchone()
+    if newest > VERSION:
+        raise Unavailable(
+            f"Its journals have entries of version {newest}; this Stepwell reads versions up to {VERSION}. "
+            "Start the newer Stepwell again, or restore a backup made before it"
+        )
+    if newest < VERSION:
+        db.execute(f"PRAGMA user_version={VERSION}")
 
 
 def _grow_wal(db: sqlite3.Connection, size: int) -> None:

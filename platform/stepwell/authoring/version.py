@@ -1,0 +1,11 @@
+"""The version of replay: how `run()` is played again from what its journal tells.
+
+Raise REPLAY when the same code over the same journal could ask otherwise than before: another order of deliveries,
+other keys or fingerprints, other values of `now`, `random` and `uuid`, another order in sets. A run goes on as it was
+begun: what an older version did stays possible while runs wait on it, and branches on the version in the run's state.
+"""
+
+REPLAY = 1
+"""With which new runs are begun."""
+REPLAYS = frozenset({1})
+"""Those that can be played."""

@@ -1,0 +1,203 @@
+"""Journals of older versions, kept as they were written: folded, replayed and gone on with, for ever.
+
+The states beside them are what their fold gave when they were written. Fields that a state has got since are not in
+them, and are not compared.
+"""
+
+import dataclasses
+import json
+import sqlite3
+from collections.abc import AsyncIterator, Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from engines import FakeExecutor, Workshop, passed
+
+from stepwell.engine.clock import TestClock
+from stepwell.engine.entries import VERSION
+from stepwell.engine.fold import RunState, StepState, fold
+from stepwell.engine.rebuild import Rebuild
+from stepwell.engine.seams import Code
+from stepwell.errors import Unavailable
+from stepwell.store.derived_sqlite import SqliteTables
+from stepwell.store.journal_sqlite import SqliteJournal
+
+JOURNALS = Path(__file__).resolve().parents[1] / "fixtures" / "journals"
+VERSIONS = range(1, VERSION + 1)
+ENDED = ("whole", "cancelled", "failed", "unawaited")
+
+
+def states(version: int) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((JOURNALS / f"version{version}.states.json").read_text())
+    return found
+
+
+def plain(value: Any) -> Any:
+    """A state as JSON keeps it."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {one.name: plain(getattr(value, one.name)) for one in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(name): plain(part) for name, part in value.items()}
+    if isinstance(value, set | frozenset):
+        return sorted(value)
+    return [plain(part) for part in value] if isinstance(value, list | tuple) else value
+
+
+def same(stored: Any, found: Any, where: str = "") -> list[str]:
+    """Where what is found differs from what was stored; what was not stored does not count."""
+    if isinstance(stored, dict) and isinstance(found, dict):
+        return [line for name, part in stored.items() for line in same(part, found.get(name), f"{where}.{name}")]
+    return [] if stored == found else [f"{where}: {stored!r} is now {found!r}"]
+
+
+@dataclasses.dataclass
+class Old:
+    """A database with the journals of a version, and what plays them."""
+
+    shop: Workshop
+    version: int
+    clock: TestClock
+
+    async def load(self, metadata: Mapping[str, Any]) -> Code:
+        source = (JOURNALS / f"version{self.version}.py").read_text()
+        return Code(f"version1 {metadata['entry']}", {"pipeline.py": source}, f"pipeline.py:{metadata['entry']}")
+
+    def cut(self) -> None:
+        """Take the last entry of ended runs away, so that their code is to be played once more."""
+        with closing(sqlite3.connect(self.shop.database, isolation_level=None)) as db:
+            db.execute("DELETE FROM journal WHERE type = 'ended'")
+
+    def rebuild(self) -> None:
+        journal = self.shop.journal()
+        journal.open()
+        with closing(journal):
+            assert Rebuild(SqliteTables(journal), mend=True).run().damaged == []
+
+
+@pytest.fixture(params=VERSIONS)
+async def old(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Old]:
+    shop = Workshop(tmp_path)
+    lines = [json.loads(line) for line in (JOURNALS / f"version{request.param}.jsonl").read_text().splitlines()]
+    journal = shop.journal()
+    journal.open()
+    with closing(journal):
+        rows = [(*row[:-1], json.dumps(row[-1])) for row in lines]
+        journal.db.executemany("INSERT INTO journal VALUES(?,?,?,?,?,?,?,?,?)", rows)
+    yield Old(shop, request.param, TestClock(max(row[2] for row in lines) + 1))
+    await shop.isolates.close()
+
+
+async def test_the_fold_of_an_old_journal_is_what_it_was(old: Old) -> None:
+    stored = states(old.version)
+    assert set(stored) == {"asks", "sleeps", *ENDED}
+    journal = old.shop.journal()
+    journal.open()
+    with closing(journal):
+        for run, state in stored.items():
+            assert same(state, plain(fold(journal.entries(run)))) == []
+
+
+async def test_old_runs_that_wait_go_on_where_they_were(old: Old) -> None:
+    old.rebuild()
+    executor = FakeExecutor(built=passed("layer-other"))
+    async with old.shop.running(loader=old.load, clock=old.clock, executor=executor):
+        await old.shop.hibernating("asks")
+        await old.shop.hibernating("sleeps")
+        await old.shop.engine.decide("asks", "ship#1", {"by": "ann", "approve": True}, _approved)
+        asks = await old.shop.finished("asks")
+        assert (asks.state, asks.result[0], asks.result[2]) == ("passed", [0, 1, 2], [1, {"two": None}])
+        old.clock.advance(10**6)
+        sleeps = await old.shop.finished("sleeps")
+        assert (sleeps.state, sleeps.result) == ("passed", [True, {"b": 2, "a": 1}])
+    assert executor.attempts == [], "a step that was done ran again"
+
+
+async def test_old_runs_that_ended_end_alike_when_they_are_replayed(old: Old) -> None:
+    old.cut()
+    old.rebuild()
+    executor = FakeExecutor()
+    async with old.shop.running(loader=old.load, clock=old.clock, executor=executor):
+        for run in ENDED:
+            state, stored = plain(await old.shop.finished(run)), states(old.version)[run]
+            assert {name: state[name] for name in ("final", "result")} == {
+                name: stored[name] for name in ("final", "result")
+            }, state["error"]
+            assert (state["error"] or {}).get("type") == (stored["error"] or {}).get("type")
+    assert executor.attempts == [], "a step that was done ran again"
+
+
+async def test_a_file_written_by_a_newer_stepwell_is_not_opened(tmp_path: Path) -> None:
+    journal = SqliteJournal(tmp_path / "s.db", wal_bytes=4096)
+    journal.open()
+    journal.db.execute(f"PRAGMA user_version={VERSION + 1}")
+    journal.close()
+    with pytest.raises(Unavailable, match=rf"version {VERSION + 1}; .* Start the newer Stepwell"):
+        journal.open()
+
+
+@pytest.mark.parametrize(
+    ("damage", "why"),
+    [
+        (f"version = {VERSION + 1}", "Start the newer Stepwell"),
+        ("data = '{'", "cannot be read"),
+        ("data = 'null'", "makes no sense"),
+        ("type = 'flown'", "makes no sense"),
+    ],
+)
+async def test_a_run_that_cannot_be_read_is_set_aside_and_mended_later(tmp_path: Path, damage: str, why: str) -> None:
+    shop, clock = Workshop(tmp_path), TestClock()
+    body = 'await step.sleep("nap", 60)\nawait step.sleep("more", 60)\nreturn await step.do("give", give, 1)'
+    async with shop.running(clock=clock):
+        for run in ("broken", "sound"):
+            await shop.create(body, run)
+            await shop.hibernating(run)
+    with closing(sqlite3.connect(shop.database, isolation_level=None)) as db:
+        (good,) = db.execute("SELECT json_array(version, data, type) FROM journal WHERE run='broken' AND seq=2")
+        db.execute(f"UPDATE journal SET {damage} WHERE run = 'broken' AND seq = 2")
+        async with shop.running(clock=clock):
+            clock.advance(60)
+            await shop.until(lambda state: "more#1" in state.steps, "sound")
+            clock.advance(60)
+            assert (await shop.finished("sound")).result == 1
+            (reason,) = db.execute("SELECT reason FROM runs WHERE id='broken'").fetchone()
+            assert why in reason
+            with pytest.raises(Unavailable, match=why):
+                await shop.engine.cancel("broken", "ann")
+        set_back = "UPDATE journal SET version=?, data=?, type=? WHERE run = 'broken' AND seq = 2"
+        db.execute(set_back, json.loads(good[0]))
+    journal = shop.journal()
+    journal.open()
+    with closing(journal):
+        assert Rebuild(SqliteTables(journal), mend=True).run().wrong == 1
+    async with shop.running(clock=clock):
+        clock.advance(0)
+        await shop.until(lambda state: "more#1" in state.steps, "broken")
+        clock.advance(60)
+        assert (await shop.finished("broken")).result == 1
+    await shop.isolates.close()
+
+
+async def test_a_run_records_replay_and_python_and_stops_where_its_replay_is_unknown(tmp_path: Path) -> None:
+    shop = Workshop(tmp_path)
+    async with shop.running():
+        await shop.create('return (await step.approval("ship")).by')
+        state = await shop.hibernating()
+        assert (state.replay, state.python.count(".")) == (1, 2)
+    with closing(sqlite3.connect(shop.database, isolation_level=None)) as db:
+        db.execute("UPDATE journal SET data = json_set(data, '$.replay', 99) WHERE seq = 1")
+    async with shop.running():
+        await shop.engine.decide("r", "ship#1", {"by": "ann", "approve": True}, _approved)
+        state = await shop.until(lambda state: state.reason is not None)
+        assert state.reason is not None and "begun with version 99 of the replay; this Stepwell plays 1" in state.reason
+        assert not state.finished
+    with closing(sqlite3.connect(shop.database, isolation_level=None)) as db:
+        db.execute("UPDATE journal SET data = json_set(data, '$.replay', 1) WHERE seq = 1")
+    async with shop.running():
+        assert (await shop.finished()).result == "ann"
+    await shop.isolates.close()
+
+
+def _approved(run: RunState, step: StepState) -> Literal["approved"]:
+    return "approved"
