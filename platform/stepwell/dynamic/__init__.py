@@ -8,9 +8,11 @@
     print((await handle.finished()).result)
 
 `load(metadata) -> Code` is asked whenever a run wakes. Metadata is kept with the run, out of reach of its code.
+docs/dynamic-workflows.md says more.
 """
 
-from stepwell.dynamic.loading import route
+from stepwell.dynamic.loading import pin, route
 from stepwell.dynamic.workflows import Handle, Start, Status, Workflows, bind
+from stepwell.engine.seams import Code
 
-__all__ = ["Handle", "Start", "Status", "Workflows", "bind", "route"]
+__all__ = ["Code", "Handle", "Start", "Status", "Workflows", "bind", "pin", "route"]

@@ -1,6 +1,7 @@
 """Routing a run back to its code: a loader that remembers what it has loaded."""
 
 import asyncio
+import hashlib
 import json
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
@@ -10,6 +11,12 @@ from stepwell.engine.seams import Code, Loader
 
 CACHED = 256
 """Codes kept; each is some files of text."""
+
+
+def pin(files: Mapping[str, str], entry: str) -> Code:
+    """Make Code whose digest is that of its content: other files or another entry are other code."""
+    content = json.dumps([entry, dict(files)], sort_keys=True).encode()
+    return Code(hashlib.sha256(content).hexdigest(), files, entry)
 
 
 def route(load: Callable[[Mapping[str, Any]], Awaitable[Code]], cached: int = CACHED) -> Loader:
@@ -29,7 +36,8 @@ def route(load: Callable[[Mapping[str, Any]], Awaitable[Code]], cached: int = CA
             return code
         task = loading.get(key)
         if task is None:
-            task = loading[key] = asyncio.ensure_future(load(metadata))
+            # A copy: what the loader changes in its argument is not the run's metadata.
+            task = loading[key] = asyncio.ensure_future(load(json.loads(key)))
             task.add_done_callback(lambda _: loading.pop(key, None))
         # Shielded: one run that gives up must not take the answer from the others.
         code = await asyncio.shield(task)

@@ -2,10 +2,11 @@
 
 import asyncio
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from stepwell.dynamic.following import follow
 from stepwell.engine.engine import Engine
 from stepwell.engine.entries import Entry
 from stepwell.engine.fold import RunState
@@ -13,6 +14,8 @@ from stepwell.engine.seams import Judge
 from stepwell.engine.specs import Note, RunSpec
 from stepwell.errors import Conflict, Invalid, NotFound
 
+PAGE = 100
+"""Rows read at a time."""
 Status = RunState
 """State of a run with its steps: a copy that does not change."""
 
@@ -70,18 +73,30 @@ class Workflows:
     async def get(self, id: str) -> "Handle":
         """Find a run. Raises NotFound for one that is not there and for one of others alike."""
         state = await self._engine.get(id)
-        if state is None or not self._mine(state):
+        if state is None or not self._mine(state.tenant, state.metadata):
             raise NotFound(f"There is no run {id!r}.")
         return Handle(self._engine, id, state.number, created=False)
 
+    async def runs(self, *, before: int | None = None, limit: int = 100) -> list["Handle"]:
+        """Give the runs of this metadata in its scope, the newest first; `before` is a number to go on below."""
+        found: list[Handle] = []
+        while len(found) < limit:
+            page = await self._engine.numbered(self.scope, before, PAGE)
+            mine = (row for row in page if self._mine(row.tenant, row.metadata))
+            found += [Handle(self._engine, row.id, row.number, created=False) for row in mine]
+            if len(page) < PAGE:
+                break
+            before = page[-1].number
+        return found[:limit]
+
     async def _owns(self, id: str) -> bool:
         state = await self._engine.get(id)
-        return state is not None and self._mine(state)
+        return state is not None and self._mine(state.tenant, state.metadata)
 
-    def _mine(self, state: RunState) -> bool:
-        if state.tenant != self.tenant:
+    def _mine(self, tenant: str, metadata: Mapping[str, Any]) -> bool:
+        if tenant != self.tenant:
             return False
-        return all(name in state.metadata and state.metadata[name] == value for name, value in self._metadata.items())
+        return all(name in metadata and metadata[name] == value for name, value in self._metadata.items())
 
     def _merged(self, metadata: Mapping[str, Any]) -> dict[str, Any]:
         for name, value in metadata.items():
@@ -124,9 +139,16 @@ class Handle:
         finally:
             unsubscribe()
 
-    async def journal(self) -> list[Entry]:
-        """Everything that happened to it."""
-        return await self._engine.journal(self.id)
+    async def journal(self, after: int = 0) -> list[Entry]:
+        """Everything that happened to it, from the entry behind the number `after`."""
+        return await self._engine.journal(self.id, after)
+
+    def subscribe(self, after: int = 0) -> AsyncGenerator[Entry, None]:
+        """Give the entries behind the number `after`, first those on disk, then each as it comes; ends with the run.
+
+        A reader that was away goes on with the number of the last entry it has. Raises NotFound for no run.
+        """
+        return follow(self._engine, self.id, after)
 
     async def send_event(self, type: str, payload: Any = None, id: str | None = None) -> None:
         """Deliver an event; once per `id`. Raises Conflict when the run has ended."""

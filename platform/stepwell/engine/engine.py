@@ -33,7 +33,7 @@ from stepwell.engine.specs import DEFAULT_LIMITS, Limits, Note, RunRef, RunSpec,
 from stepwell.engine.timers import Timers
 from stepwell.engine.turn import Ending, Turn
 from stepwell.errors import Conflict, NotFound, StepwellError, Unavailable
-from stepwell.store.journal import Due, Journal, NewRun
+from stepwell.store.journal import Due, Journal, NewRun, Numbered
 
 _log = logging.getLogger(__name__)
 
@@ -170,9 +170,13 @@ class Engine:
         entries = self._journal.entries(run_id)
         return fold(entries) if entries else None
 
-    async def journal(self, run_id: str) -> list[Entry]:
-        """Everything on disk about a run; empty when there is none."""
-        return self._journal.entries(run_id)
+    async def journal(self, run_id: str, after: int = 0) -> list[Entry]:
+        """Everything on disk about a run, from the entry behind the number `after`; empty when there is none."""
+        return self._journal.entries(run_id, after)
+
+    async def numbered(self, scope: str, before: int | None, limit: int) -> list[Numbered]:
+        """Runs of a scope, the newest first, below the number `before`."""
+        return self._journal.numbered(scope, before, limit)
 
     async def send_event(self, run_id: str, type: str, payload: Any, id: str | None = None) -> None:
         """Deliver an event; once per `id` and run. Raises NotFound, Conflict (the run has ended), Invalid, TryLater."""

@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from stepwell.errors import Invalid
+
 if TYPE_CHECKING:
     from stepwell.engine.fold import RunState, StepState
 
@@ -26,6 +28,17 @@ class Code:
     entry: str
     root: str = ".stepwell"
     tree: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what no isolate could be sent: a loader is the embedder's, and its mistake must have a name."""
+        texts = {"digest": self.digest, "entry": self.entry, "root": self.root}
+        wrong = {name: value for name, value in texts.items() if not isinstance(value, str)}
+        if not isinstance(self.files, Mapping):
+            wrong["files"] = self.files
+        else:
+            wrong |= {f"file {path!r}": text for path, text in self.files.items() if not isinstance(text, str)}
+        for name, value in wrong.items():
+            raise Invalid(f"Code has {name} of type {type(value).__name__}. Give text, and files as path → text.")
 
 
 Loader = Callable[[Mapping[str, Any]], Awaitable[Code]]

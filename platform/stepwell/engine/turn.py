@@ -139,7 +139,8 @@ class Turn:
         lines = []
         for entry, text in history:
             if entry.type in SEEN and (live.heeded(entry) or entry.type not in {"retry", "fired"}):
-                lines.append(_wire(entry, text))
+                # What a run was created with is not its code's to read: metadata says whose it is.
+                lines.append(_wire(entry, "null" if entry.type == "created" else text))
                 self._sent = entry.seq
         live.history = None
         return ("[" + ",".join(lines) + "]\n").encode()
@@ -379,6 +380,9 @@ async def load_code(live: Live, parts: Parts) -> Code:
     except Exception as error:  # a loader is the embedder's code: its mistake must not lose the run
         message = f"The code of this run could not be loaded: {type(error).__name__}: {error}; asked again."
         raise TryLater(message, parts.limits.again) from error
+    if not isinstance(code, Code):
+        message = f"The loader gave {type(code).__name__} for this run where Code belongs; asked again."
+        raise TryLater(message, parts.limits.again)
     if state.code and code.digest != state.code:
         raise NotFound(
             f"The code of this run has changed: it was created with {state.code!r}, the loader now gives "

@@ -78,6 +78,16 @@ class Loaded:
 
 
 @dataclass(frozen=True, slots=True)
+class Numbered:
+    """A run in its scope's list."""
+
+    id: str
+    number: int
+    tenant: str
+    metadata: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class Due:
     """A timer."""
 
@@ -111,6 +121,10 @@ class Journal(Protocol):
 
     def entries(self, run: str, after: int = 0) -> list[Entry]:
         """Entries with a number above `after`, in order."""
+        ...
+
+    def numbered(self, scope: str, before: int | None, limit: int) -> list[Numbered]:
+        """Runs of a scope with a number below `before` (None: all), the highest first."""
         ...
 
     def awake(self) -> list[tuple[str, str]]:

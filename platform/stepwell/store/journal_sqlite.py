@@ -21,7 +21,7 @@ from stepwell.engine.entries import VERSION, Entry
 from stepwell.engine.versions import read
 from stepwell.errors import Unavailable
 from stepwell.store.derived import COLUMNS, encode, row_of
-from stepwell.store.journal import Committed, Created, Due, Loaded, NewRun, Summary, Write
+from stepwell.store.journal import Committed, Created, Due, Loaded, NewRun, Numbered, Summary, Write
 
 WAL_BYTES = 8 * 1024 * 1024
 BUSY_MS = 5_000
@@ -185,6 +185,11 @@ class SqliteJournal:
             "SELECT seq, at, type, key, attempt, turn, version, data FROM journal WHERE run=? AND seq>? ORDER BY seq",
             (run, after),
         ).fetchall()
+
+    def numbered(self, scope: str, before: int | None, limit: int) -> list[Numbered]:
+        query = "SELECT id, number, tenant, metadata FROM runs WHERE scope=? AND number<? ORDER BY number DESC LIMIT ?"
+        rows = self.db.execute(query, (scope, 2**62 if before is None else before, limit))
+        return [Numbered(run, number, tenant, json.loads(text)) for run, number, tenant, text in rows]
 
     def awake(self) -> list[tuple[str, str]]:
         return self.db.execute("SELECT id, tenant FROM runs WHERE awake = 1 ORDER BY created_at").fetchall()

@@ -1,0 +1,96 @@
+"""Metadata is out of reach of the code that it routes: it cannot be read, and what code says does not change it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from engines import Workshop
+
+from stepwell.dynamic import bind
+
+SEARCH = """
+import gc
+
+def search(halves):
+    # Two halves, so that the code does not hold what it looks for.
+    first, second = (half.encode() for half in halves)
+    found = 0
+    with open("/proc/self/maps") as maps, open("/proc/self/mem", "rb", 0) as memory:
+        for line in list(maps):
+            span, mode, *_rest = line.split()
+            if not mode.startswith("rw"):
+                continue
+            begin, end = (int(part, 16) for part in span.split("-"))
+            memory.seek(begin)
+            try:
+                text = memory.read(end - begin)
+            except OSError:
+                continue
+            at = text.find(first)
+            while at >= 0:
+                found += text.startswith(second, at + len(first))
+                at = text.find(first, at + 1)
+    return found
+
+class W(Pipeline):
+    async def run(self, event, step):
+        first = [await step.do("search", search, halves) for halves in event.payload["halves"]]
+        await step.wait_for_event("w", type="again")
+        return first, [await step.do("again", search, halves) for halves in event.payload["halves"]]
+"""
+
+
+@pytest.fixture
+async def shop(tmp_path: Path) -> AsyncIterator[Workshop]:
+    shop = Workshop(tmp_path)
+    yield shop
+    await shop.isolates.close()
+
+
+async def test_no_byte_of_metadata_is_in_the_memory_of_an_isolate(shop: Workshop) -> None:
+    shop.sources["s"] = SEARCH
+    hidden, shown = ("metadata-", "4f8a1c"), ("payload-", "9b27de")
+    async with shop.running() as engine:
+        workflows = bind(engine, {"tenant": "t", "source": "s", "key": "".join(hidden)})
+        payload = {"halves": [hidden, shown], "whole": "".join(shown)}
+        handle = await workflows.create({"kind": "manual", "payload": payload})
+        await shop.hibernating(handle.id)
+        await handle.send_event("again")
+        state = await asyncio.wait_for(handle.finished(), 30)
+    for of_metadata, of_payload in state.result:
+        assert of_metadata == 0
+        assert of_payload > 0, "the search finds what is there"
+
+
+async def test_what_code_says_is_no_metadata(shop: Workshop) -> None:
+    shop.sources["s"] = """
+class W(Pipeline):
+    async def run(self, event, step):
+        forged = {"tenant": "evil", "source": "other", "metadata": {"tenant": "evil"}}
+        step._turn._head.update(forged)
+        await step.do("forged", give, forged)
+        return forged
+"""
+    async with shop.running() as engine:
+        handle = await bind(engine, {"tenant": "t", "source": "s"}).create(
+            {"kind": "manual", "tenant": "evil", "metadata": {"tenant": "evil"}}
+        )
+        state: Any = await asyncio.wait_for(handle.finished(), 20)
+        assert (state.state, state.tenant, state.metadata) == ("passed", "t", {"tenant": "t", "source": "s"})
+        assert [run.id for run in await bind(engine, {"tenant": "evil"}).runs()] == []
+
+
+async def test_runs_are_listed_by_their_metadata_the_newest_first(shop: Workshop) -> None:
+    shop.sources["s"] = "class W(Pipeline):\n    async def run(self, event, step): pass\n"
+    async with shop.running() as engine:
+        mine = bind(engine, {"tenant": "t", "source": "s", "name": "t/x"})
+        others = bind(engine, {"tenant": "u", "source": "s"}, scope="t/x")
+        for n in range(230):
+            await (mine if n % 2 else others).create({"kind": "manual"}, metadata={"third": n % 3})
+        assert [run.number for run in await mine.runs(limit=1000)] == list(range(230, 0, -2))
+        assert [run.number for run in await mine.runs(limit=3, before=100)] == [98, 96, 94]
+        narrow = bind(engine, {"tenant": "t", "third": 0}, scope="t/x")
+        assert [run.number for run in await narrow.runs(limit=4)] == [226, 220, 214, 208]
+        assert await bind(engine, {"tenant": "t", "third": 7}, scope="t/x").runs() == []
