@@ -16,7 +16,10 @@ _LINE_CHARACTERS = 65_536
 
 
 class Prints(io.TextIOBase):
-    """Stands in for sys.stdout and sys.stderr. `quiet`: run() is repeating what it has printed before."""
+    """Stands in for sys.stdout and sys.stderr. `quiet`: run() is repeating what it has printed before.
+
+    A line that run() has begun is kept while it repeats, too: its other half may be printed for the first time.
+    """
 
     def __init__(self, wire: Wire, outer: asyncio.AbstractEventLoop) -> None:
         super().__init__()
@@ -41,15 +44,14 @@ class Prints(io.TextIOBase):
 
     def write(self, text: str) -> int:
         key = CURRENT_STEP.get()
-        if key or not self.quiet:
-            whole = self._partial.pop(key, "") + text
-            lines, end, rest = whole.rpartition("\n")
-            if len(rest) > _LINE_CHARACTERS:
-                lines, end, rest = whole, "\n", ""
-            if rest:
-                self._partial[key] = rest
-            if end:
-                self._emit(key, lines + end)
+        whole = self._partial.pop(key, "") + text
+        lines, end, rest = whole.rpartition("\n")
+        if len(rest) > _LINE_CHARACTERS:
+            lines, end, rest = whole, "\n", ""
+        if rest:
+            self._partial[key] = rest
+        if end and (key or not self.quiet):
+            self._emit(key, lines + end)
         return len(text)
 
     def close_step(self, key: str) -> None:
