@@ -16,8 +16,10 @@ from stepwell.authoring.results import Approval, Result
 from stepwell.authoring.retries import Retry
 from stepwell.authoring.step import Step
 from stepwell.authoring.triggers import cron, group, manual, push, tag
+from stepwell.authoring.undo import Undo
 
 __all__ = [
     "Approval", "ApprovalTimeout", "Event", "EventTimeout", "FinalError", "NotDurable", "NotExecuted", "Pipeline",
-    "Rejected", "Result", "Retry", "Step", "StepFailed", "cron", "file", "group", "manual", "push", "service", "tag",
+    "Rejected", "Result", "Retry", "Step", "StepFailed", "Undo", "cron", "file", "group", "manual", "push", "service",
+    "tag",
 ]  # fmt: skip

@@ -180,6 +180,16 @@ PROGRAMS = {
                 break
         print(await step.do("x", work, value))
 """,
+    "undo": """
+        def undo(value):
+            print("undone", value)
+        try:
+            await gather(*[step.do("u", boom if i == 2 else work, i, retries=0, undo=undo) for i in range(5)])
+        except StepFailed:
+            await step.do("after", work, "after", undo=undo)
+        async with asyncio.timeout(3600):
+            await gather(step.do("late", work, "late", undo=undo), step.do("bad", boom, "bad", retries=0, undo=undo))
+""",
     "cancel": """
         try:
             await step.approval("never")
@@ -188,6 +198,8 @@ PROGRAMS = {
 """,
 }
 ACTIONS: dict[str, list[tuple[object, ...]]] = {"events": [("event", "go", n) for n in "ABC"], "cancel": [("cancel",)]}
+
+ENDS = {"cancel": "cancelled", "undo": "failed"}
 
 
 def rehearse(program: str, seed: int) -> Rehearsal:
@@ -199,7 +211,7 @@ def rehearse(program: str, seed: int) -> Rehearsal:
 def test_replay_from_every_prefix_repeats_the_first_play(program: str) -> None:
     first = rehearse(program, 1)
     end = first.play()
-    assert end[:2] == (["end", "cancelled"] if program == "cancel" else ["end", "passed"]), end
+    assert end[:2] == ["end", ENDS.get(program, "passed")], end
     told, delivered = traced(first.commands), bare(first.journal)
     lengths = sorted({len(delivered), *random.Random(2).sample(range(1, len(delivered)), min(4, len(delivered) - 1))})
     for length in lengths:
@@ -216,7 +228,7 @@ def test_a_run_killed_again_and_again_ends_as_if_it_were_not(program: str) -> No
     while not end:
         end = run.play(kill_at=kill_at)
         kill_at = len(run.journal) + max(2, len(run.journal) // 3)
-    assert end[:2] == (["end", "cancelled"] if program == "cancel" else ["end", "passed"]), end
+    assert end[:2] == ["end", ENDS.get(program, "passed")], end
     done = [entry[3] for entry in run.journal if entry[2] == "done"]
     assert len(done) == len(set(done)), "a step that was seen as completed ran again"
     told = traced(run.replay(bare(run.journal)))

@@ -98,7 +98,7 @@ def test_functions_of_steps_are_free_and_logging_has_journal_time() -> None:
         ("        await step.run('x', 'true', retries='many')\n", "TypeError", "retries has value 'many'"),
         ("        await step.run('x', 'true', services={})\n", "NotExecuted", "option 'services' is not executed by this version"),
         ("        await step.run('x', 'true', tols=[])\n", "TypeError", "step.run has no option 'tols'. Known are: artifacts"),
-        ("        await step.do('x', give, 1, undo=give)\n", "NotExecuted", "option 'undo' is not executed"),
+        ("        await step.run('x', 'true', undo=give)\n", "NotExecuted", "option 'undo' is not executed"),
         ("        await step.call('x')\n", "NotExecuted", "step.call is not executed by this version"),
         ("        await step.do('x', give(1))\n", "TypeError", "Give it a function"),
         ("        await step.do('', give, 1)\n", "ValueError", "A step has the name ''"),

@@ -36,8 +36,8 @@ class Program:
 
     `OUTSIDE` in its file maps the key of a step to actions that are taken when the run has nothing else to do but wait
     and that step is one of its waits, all at once; "" stands for the run's creation. Actions: ("event", type, payload),
-    ("approve",), ("reject",), ("cancel",), ("pause", seconds): resumed after that time. When no action is due, time
-    goes on to the next due time.
+    ("approve",), ("reject",), ("cancel",), ("cancel", "undo"), ("pause", seconds): resumed after that time. When no
+    action is due, time goes on to the next due time.
     """
 
     def __init__(self, name: str) -> None:
@@ -279,7 +279,7 @@ async def act(engine: Engine, action: Action, run: str = RUN) -> None:
     if kind == "event":
         await engine.send_event(run, rest[0], rest[1], id=name)
     elif kind == "cancel":
-        await engine.cancel(run, "ann", "enough")
+        await engine.cancel(run, "ann", "enough", undo="undo" in rest)
     elif kind == "pause":
         await engine.pause(run, "ann", name)
     else:

@@ -343,7 +343,7 @@ class _Runs:
         actor.require("write", tenant)
         return summary(1842)
 
-    def cancel(self, actor: Actor, run_id: str, reason: str = "") -> None:
+    def cancel(self, actor: Actor, run_id: str, reason: str = "", *, undo: bool = False) -> None:
         self._see(actor, run_id)
         self._services.stopped.append(run_id)
 

@@ -46,7 +46,8 @@ def _done(_: Entry, data: Mapping[str, Any]) -> str:
 
 def _order(data: Mapping[str, Any], what: str) -> str:
     why = f": {data['reason']}" if data.get("reason") else ""
-    return f"{data.get('by') or 'Somebody'} {what} the run{why}"
+    undo = ", to be undone" if data.get("undo") else ""
+    return f"{data.get('by') or 'Somebody'} {what} the run{undo}{why}"
 
 
 def _ended(_: Entry, data: Mapping[str, Any]) -> str:
@@ -69,6 +70,8 @@ _SAYINGS: Mapping[str, Callable[[Entry, Mapping[str, Any]], str]] = {
     "cancel": lambda _, data: _order(data, "terminated" if data.get("now") else "cancelled"),
     "paused": lambda _, data: _order(data, "paused"),
     "resumed": lambda _, data: _order(data, "resumed"),
+    "overdue": lambda *_: "The cancelled code did not end in time and was left",
+    "undoing": lambda *_: "The code is over; what its steps did is undone",
     "turn_failed": lambda _, data: f"A turn failed: {data.get('reason', '')}",
     "ended": _ended,
 }

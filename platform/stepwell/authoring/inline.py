@@ -33,12 +33,13 @@ _Error = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What a `step.do` does."""
+    """What a `step.do` does, and what undoes it: that one is given the result as its only argument."""
 
     function: Callable[..., Any]
     args: tuple[Any, ...]
     retry: Retry
     timeout: float | None
+    undo: "Work | None" = None
 
 
 class Attempt:

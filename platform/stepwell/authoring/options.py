@@ -78,7 +78,7 @@ _UNEXECUTED = {
     "cache": "Use tools= or setup= for what should be installed once, and leave cache out.",
     "reuse": "Leave it out; the step then runs every time.",
     "labels": "Leave it out; there is one runner.",
-    "undo": "Catch StepFailed in run() and call the undoing step there.",
+    "undo": "Give undo= to a step.do, or catch StepFailed in run() and call the undoing step there.",
 }
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Container, Sequence
 from typing import Any
 
-_FROM_CODE = frozenset({"asked", "took", "dropped", "retry"})
+_FROM_CODE = frozenset({"asked", "took", "dropped", "retry", "undoing"})
 
 
 class Past:
@@ -16,6 +16,7 @@ class Past:
         self.dropped: set[str] = set()
         self.attempts: dict[str, int] = {}
         self.backing_off: set[str] = set()
+        self.undoing = False
         self.played = played
         self._where: dict[str, str] = {}
         delivered = 0
@@ -43,6 +44,8 @@ class Past:
             self._inline(key, data)
         elif type_ == "fired":
             self.backing_off.discard(key)
+        elif type_ == "undoing":
+            self.undoing = True
 
     def _inline(self, key: str, data: Any) -> None:
         inline = data.get("inline")

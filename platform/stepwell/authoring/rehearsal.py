@@ -20,7 +20,7 @@ from typing import Any, Protocol
 Entry = list[Any]
 Command = list[Any]
 _SOURCES = str(Path(__file__).parents[2])
-_TRACED = frozenset({"took", "drop", "end", "diverged"})
+_TRACED = frozenset({"took", "drop", "undoing", "end", "diverged"})
 
 
 def passing(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -38,7 +38,8 @@ class Player(Protocol):
 
 @dataclass
 class Rehearsal:
-    """One run. `actions` are ("event", type, payload), ("decide", done-data) or ("cancel",), in order."""
+    """One run. `actions` are ("event", type, payload), ("decide", done-data), ("cancel",), ("cancel", "undo")
+    or ("overdue",), in order."""
 
     files: Mapping[str, str]
     entry: str = "pipeline.py"
@@ -142,6 +143,9 @@ class Rehearsal:
         self._open.pop(command[1], None)
         self._append("took", command[1], 0, {"event": command[2]})
 
+    def _undoing(self, command: Command) -> None:
+        self._append("undoing", "", 0, None)
+
     def _ended(self, command: Command) -> None:
         self.last = command
 
@@ -166,7 +170,9 @@ class Rehearsal:
         if action[0] == "event":
             return [self._append("event", "", 0, {"type": action[1], "payload": action[2], "id": None})]
         if action[0] == "cancel":
-            return [self._append("cancel", "", 0, {"by": "", "reason": ""})]
+            return [self._append("cancel", "", 0, {"by": "", "reason": "", **dict.fromkeys(action[1:], True)})]
+        if action[0] == "overdue":
+            return [self._append("overdue", "", 0, None)]
         key = self._approval()
         del self._open[key]
         return [self._append("done", key, 1, action[1])]
@@ -177,7 +183,8 @@ class Rehearsal:
 
 _HANDLERS: dict[str, Callable[[Rehearsal, Command], Entry | None]] = {
     "ask": Rehearsal._asked, "do": Rehearsal._done, "retry": Rehearsal._retried, "drop": Rehearsal._dropped,
-    "took": Rehearsal._took, "end": Rehearsal._ended, "diverged": Rehearsal._ended, "stalled": Rehearsal._ended,
+    "took": Rehearsal._took, "undoing": Rehearsal._undoing, "end": Rehearsal._ended, "diverged": Rehearsal._ended,
+    "stalled": Rehearsal._ended,
 }  # fmt: skip
 
 
@@ -237,13 +244,13 @@ def traced(commands: Sequence[Command]) -> list[Any]:
     for command in commands:
         if command[0] == "ask" and command[2] != "timer":
             out.append([*command[1:3], command[8]])
-        elif (command[0] in _TRACED and command[1][:1] != "~") or command[:2] == ["log", ""]:
+        elif (command[0] in _TRACED and not "".join(command[1:2]).startswith("~")) or command[:2] == ["log", ""]:
             out.append(command)
     return out
 
 
 def bare(journal: Sequence[Entry]) -> list[Entry]:
     """Keep only what was delivered, so that a replay must ask everything again."""
-    kept = [entry for entry in journal if entry[2] in ("created", "done", "fired", "event", "cancel")]
+    kept = [entry for entry in journal if entry[2] in ("created", "done", "fired", "event", "cancel", "overdue")]
     return [[*entry[:5], {k: v for k, v in entry[5].items() if k != "inline"} if entry[2] == "done" else entry[5]]
             for entry in kept]  # fmt: skip

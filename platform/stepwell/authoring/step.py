@@ -13,6 +13,7 @@ from stepwell.authoring.inline import Work
 from stepwell.authoring.options import approval_options, run_options
 from stepwell.authoring.results import Approval, Result, canonical
 from stepwell.authoring.retries import FUNCTION_DEFAULT, Retry, retry_of
+from stepwell.authoring.undo import Undo
 
 if TYPE_CHECKING:
     from stepwell.authoring.turn import Turn
@@ -30,18 +31,20 @@ class Step:
 
     def do(
         self, name: str, function: Callable[..., Any], *args: Any, retries: int | Retry | None = None,
-        timeout: Duration | None = None, **unknown: Any,
+        timeout: Duration | None = None, undo: Callable[[Any], Any] | Undo | None = None, **unknown: Any,
     ) -> Awaitable[Any]:  # fmt: skip
-        """Run a function durably beside run(): async on a loop, sync in a thread. Its result must be JSON, ≤ 1 MiB."""
+        """Run a function durably beside run(): async on a loop, sync in a thread. Its result must be JSON, ≤ 1 MiB.
+
+        When the run fails, `undo` is called with the result of the step, in a step of its own named "undo NAME".
+        """
         if unknown:
-            _refuse_unknown("step.do", unknown, "retries, timeout; give arguments of the function by position")
+            _refuse_unknown("step.do", unknown, "retries, timeout, undo; give arguments of the function by position")
         if not callable(function):
             raise TypeError(f"step.do({name!r}, …) was given {function!r}. Give it a function, not a result.")
-        retry = FUNCTION_DEFAULT if retries is None else retry_of(retries)
-        limit = None if timeout is None else seconds_of(timeout, "timeout")
         called = getattr(function, "__qualname__", type(function).__qualname__)
         fingerprint = _fingerprint("do", f"{called}{canonical(args)}" if args else called)
-        return self._turn.ask("do", _name(name), fingerprint, work=Work(function, args, retry, limit))
+        work = Work(function, args, *_limits(retries, timeout), _undoing(name, undo))
+        return self._turn.ask("do", _name(name), fingerprint, work=work)
 
     def run(self, name: str, command: str | Sequence[str], **options: Any) -> Awaitable[Result]:
         """Run a shell command (text) or a program (list) in an isolate with the workspace, or in `image=`."""
@@ -121,15 +124,23 @@ def _name(name: object) -> str:
     )
 
 
+def _limits(retries: int | Retry | None, timeout: Duration | None) -> tuple[Retry, float | None]:
+    retry = FUNCTION_DEFAULT if retries is None else retry_of(retries)
+    return retry, None if timeout is None else seconds_of(timeout, "timeout")
+
+
+def _undoing(name: str, undo: object) -> Work | None:
+    if undo is None:
+        return None
+    one = undo if isinstance(undo, Undo) else Undo(undo)  # type: ignore[arg-type]  # looked at in the next line
+    if not callable(one.function):
+        raise TypeError(f"step.do({name!r}, …) has undo={undo!r}. Give it a function of the step's result, or Undo(…).")
+    return Work(one.function, (), *_limits(one.retries, one.timeout))
+
+
 def _fingerprint(kind: str, settings: str) -> str:
     return f"{zlib.crc32(f'{kind} {settings}'.encode('utf-8', 'replace')):08x}"
 
 
 def _refuse_unknown(call: str, given: dict[str, Any], known: str) -> None:
-    name = next(iter(given))
-    if name == "undo":
-        raise NotExecuted(
-            f"{call} option 'undo' is not executed by this version of Stepwell. "
-            "Catch StepFailed in run() and call the undoing step there."
-        )
-    raise TypeError(f"{call} has no option {name!r}. Known are: {known}.")
+    raise TypeError(f"{call} has no option {next(iter(given))!r}. Known are: {known}.")

@@ -28,7 +28,8 @@ from stepwell.authoring.pipeline import Pipeline
 from stepwell.authoring.prints import Prints
 from stepwell.authoring.results import Approval, Result, ResultRefused, encode_result
 from stepwell.authoring.step import Step
-from stepwell.authoring.verdict import failure, stuck, verdict
+from stepwell.authoring.undo import Undos
+from stepwell.authoring.verdict import failure, stuck, undone, verdict
 from stepwell.authoring.wire import Wire, encode
 
 OPTION_BYTES = 1_048_576
@@ -66,6 +67,10 @@ class Turn:
         self._waits: dict[str, dict[str, StepFuture]] = {}
         self._kept_events: dict[str, collections.deque[tuple[int, Any]]] = {}
         self._cancelled = False
+        self._undo_asked = False  # by who cancelled
+        self._undos = Undos()
+        self._undoing: asyncio.Task[list[str]] | None = None
+        self._verdict: tuple[str, Any] | None = None  # the code is over; what is left is undoing
         self._finishing = False
         self._paused = False
         self._left: list[StepFuture] = []  # handed to a task that nobody awaited to its end
@@ -85,6 +90,8 @@ class Turn:
         left_over = past.left_over(self._steps, self.loop.timer_count)
         if left_over is not None:
             self._diverge(left_over, past.told(left_over), "run() has not asked it again")
+        if past.undoing and self._undoing is None:
+            self._diverge("undo", "the journal says that the run was being undone", "run() has not ended again")
         for key in past.backing_off:
             self._starts.pop(key, None)
         self._ask_timers()
@@ -102,8 +109,14 @@ class Turn:
         self.loop.now = max(self.loop.now, at)
         deliver(self, key, data)
         self.loop.drain()
-        if self._main is not None and self._main.done() and not self.ended:
+        if self.ended or self._main is None:
+            return
+        if self._verdict is not None:
+            self._close()
+        elif self._main.done():
             self._finish(self._main)
+        if self._verdict is None and not self._waiting and not self.loop.timers:
+            self._end_stuck(self._main)
 
     def flush(self) -> None:
         """After a drain: start functions, and send what the code asked in one write."""
@@ -116,10 +129,7 @@ class Turn:
         if self._paused:
             self.inline.tell_running(self.seq)
         elif not self.ended and not self.inline.running and not self.inline.unconfirmed:
-            if not self._waiting and not self.loop.timers:
-                self._end_stuck()
-            else:
-                self._wire.put(f'["idle",{self.seq}]')
+            self._wire.put(f'["idle",{self.seq}]')
         self._wire.flush()
 
     def _ask_timers(self) -> None:
@@ -143,12 +153,15 @@ class Turn:
             ok = bool(data["ok"])
             value = data.get("value") if ok else data.get("error") or {}
         step = self._waiting.pop(key, None)
+        asked = step or self._steps.get(key)
+        if asked is not None:
+            self._undos.note(self.seq, asked, ok, value)
         if step is not None:
             self._resolve(step, ok, value)
             if step.used:
                 self._steps[key] = None
         elif key not in self._steps:
-            self._early[key] = (ok, value)
+            self._early[key] = (self.seq, ok, value)
 
     def _fired(self, key: str, _data: Any) -> None:
         if self.loop.fire(key):
@@ -175,10 +188,22 @@ class Turn:
         else:
             self._kept_events.setdefault(data["type"], collections.deque()).append((self.seq, data.get("payload")))
 
-    def _cancel(self, _key: str, _data: Any) -> None:
-        if self._main is not None and not self._main.done():
+    def _cancel(self, _key: str, data: Any) -> None:
+        if self._main is not None and not self._main.done() and self._verdict is None:
             self._cancelled = True
+            self._undo_asked = bool(data.get("undo"))
             self._main.cancel()
+
+    def _overdue(self, _key: str, _data: Any) -> None:
+        """The code did not end in time after it was cancelled: leave it where it stands, and undo."""
+        if self._verdict is not None or self._main is None:
+            return
+        for step in list(self._waiting.values()):
+            self.step_dropped(step)
+        for timer in list(self.loop.timers.values()):
+            timer.cancel()
+        message = f"The code did not end within {self._head['grace']:g} s of the cancellation and was left."
+        self._judge("cancelled", failure("Cancelled", message))
 
     def _retried(self, key: str, _data: Any) -> None:
         if not self._replaying:
@@ -209,7 +234,9 @@ class Turn:
             self._ask([key, kind, name, fingerprint], options, due, step.where)
         self._steps[key] = step
         if key in self._early:
-            self._resolve(step, *self._early.pop(key))
+            seq, ok, value = self._early.pop(key)
+            self._undos.note(seq, step, ok, value)
+            self._resolve(step, ok, value)
         else:
             self._wait(step, options)
         return step
@@ -280,6 +307,8 @@ class Turn:
             self._waits.get(step.event_type, {}).pop(key, None)
         elif step.kind == "do":
             self.inline.drop(key)
+            if key in self.inline.unconfirmed or key in self._past.done:
+                self._undos.expect(step)
         self._drop(key)
 
     def _drop(self, key: str) -> None:
@@ -310,29 +339,40 @@ class Turn:
         for step in unused:
             step.cancel()
             step.used = False
-        self._end(*verdict(main, self._cancelled, self._left + unused))
+        self._judge(*verdict(main, self._cancelled, self._left + unused))
 
-    def _end(self, state: str, value: Any) -> None:
-        self.ended = True
+    def _judge(self, state: str, value: Any) -> None:
+        """The code is over: undo what has passed if that is wanted, then end the run."""
         self._prints.close_step("")
         if state == "passed":
             try:
-                text = encode_result(value, "What run() returned")
+                value = encode_result(value, "What run() returned")
             except ResultRefused as error:
-                state, text = "failed", encode(failure("ResultRefused", str(error)))
-        else:
-            text = encode(value)
-        self._wire.put(f'["end","{state}",{text}]')
+                state, value = "failed", failure("ResultRefused", str(error))
+        self._verdict = state, value
+        if self._undos.wanted and (state == "failed" or (state == "cancelled" and self._undo_asked)):
+            if not self._past.undoing:
+                self._wire.put('["undoing"]')
+            self._undoing = self.loop.create_task(self._undos.run(self.ask), name="undo")
+            self.loop.drain()
+        self._close()
 
-    def _end_stuck(self) -> None:
+    def _close(self) -> None:
+        assert self._verdict is not None
+        state, value = self._verdict
+        if self._undoing is not None:
+            if not self._undoing.done():
+                return
+            value = undone(value, self._undoing.result())
+        self.ended = True
+        self._wire.put(f'["end","{state}",{value if state == "passed" else encode(value)}]')
+
+    def _end_stuck(self, main: asyncio.Task[Any]) -> None:
         """Fail a run that awaits something which no step, timer or event can bring: it would wait for ever."""
-        main = self._main
-        if main is None:
-            return
         if main.done():
             self._conclude(main)
             return
-        self._end("failed", stuck(main, self._files.names, self._files.root))
+        self._judge("failed", stuck(main, self._files.names, self._files.root))
 
     def _diverge(self, key: str, *facts: str) -> None:
         """Report and leave at once, before the code sees anything of it."""
@@ -351,5 +391,5 @@ _TIMEOUTS = {
 }
 _DELIVERIES: dict[str, Callable[[Turn, str, Any], None]] = {
     "created": Turn._created, "done": Turn._done, "fired": Turn._fired, "event": Turn._event,
-    "cancel": Turn._cancel, "retry": Turn._retried,
+    "cancel": Turn._cancel, "overdue": Turn._overdue, "retry": Turn._retried,
 }  # fmt: skip

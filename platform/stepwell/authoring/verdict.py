@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable
 from typing import Any, Literal
 
 from stepwell.authoring import places
-from stepwell.authoring.failures import describe_error
+from stepwell.authoring.failures import MESSAGE_LENGTH, describe_error
 from stepwell.authoring.loop import StepFuture
 
 State = Literal["passed", "failed", "cancelled"]
@@ -31,6 +31,14 @@ def verdict(main: "asyncio.Task[Any]", cancel_asked: bool, unused: Iterable[Step
     for step in unused:
         return "failed", _not_awaited(step)
     return "passed", main.result()
+
+
+def undone(error: dict[str, str] | None, failed: list[str]) -> dict[str, str] | None:
+    """Add to a run's error what could not be undone."""
+    if not failed:
+        return error
+    said = f"Not everything was undone: {'; '.join(failed)}"[:MESSAGE_LENGTH]
+    return failure("UndoFailed", said) if error is None else {**error, "message": f"{error['message']}\n{said}"}
 
 
 def _not_awaited(step: StepFuture) -> dict[str, str]:

@@ -112,10 +112,10 @@ class Runs:
         cause = Cause(new_id(), summary.kind, actor.name, run.params, more=more)
         return self._history.find(actor, self._launcher.again(run, cause).id)
 
-    def cancel(self, actor: Actor, run_id: str, reason: str = "") -> None:
-        """Have a run cancelled; one that has ended stays as it is."""
+    def cancel(self, actor: Actor, run_id: str, reason: str = "", *, undo: bool = False) -> None:
+        """Have a run cancelled, and its passed steps undone if wanted; one that has ended stays as it is."""
         self._permitted(actor, run_id)
-        self._engine(self._thread.engine.cancel(run_id, actor.name, reason))
+        self._engine(self._thread.engine.cancel(run_id, actor.name, reason, undo))
 
     def send_event(self, actor: Actor, run_id: str, type: str, payload: Any, id: str | None = None) -> None:
         """Deliver an event to a run; once per `id`. Conflict when it has ended."""

@@ -112,6 +112,7 @@ def cancel(
     run: Run = None,
     repository: Repository = None,
     reason: Annotated[str, typer.Option(help="Why; everybody sees it.")] = "",
+    undo: Annotated[bool, typer.Option("--undo", help="Undo what has passed, where steps say how.")] = False,
     json: JsonFlag = False,
 ) -> None:
     """Cancel a run."""
@@ -119,7 +120,7 @@ def cancel(
         view = find_run(client, place, run, repository)
         if view["state"] in FINISHED:
             raise Conflict(f"Run #{view['number']} is {view['state']} already. There is nothing to cancel.")
-        client.post(f"/runs/{view['id']}/cancel", reason=reason)
+        client.post(f"/runs/{view['id']}/cancel", reason=reason, undo=undo)
         view = flat(client.get(f"/runs/{view['id']}"))
     if json:
         show_json({name: value for name, value in view.items() if name not in ("steps", "approvals")})

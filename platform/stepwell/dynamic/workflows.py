@@ -160,9 +160,9 @@ class Handle:
         """Decide on a step that waits for people; see Engine.decide."""
         return await self._engine.decide(self.id, key, decision, judge)
 
-    async def cancel(self, by: str, reason: str = "") -> None:
-        """Cancel it."""
-        await self._engine.cancel(self.id, by, reason)
+    async def cancel(self, by: str, reason: str = "", undo: bool = False) -> None:
+        """Cancel it; with `undo` its passed steps are undone."""
+        await self._engine.cancel(self.id, by, reason, undo)
 
     async def terminate(self, by: str, reason: str = "") -> None:
         """End it at once, without a word to its code."""

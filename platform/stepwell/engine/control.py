@@ -27,15 +27,15 @@ def draft_resumption(live: Live, parts: Parts, by: str) -> None:
     parts.commits.append(live, "resumed", "", {"by": by})
 
 
-def draft_cancel(live: Live, parts: Parts, by: str, reason: str) -> None:
-    """Cancel a run, once; one that never began ends at once."""
+def draft_cancel(live: Live, parts: Parts, by: str, reason: str, undo: bool) -> None:
+    """Cancel a run, once, and have it undone if wanted; one that never began ends at once."""
     state = live.state
     if state.finished or state.cancel is not None:
         return
     untouched = state.started_at is None and not (live.turn and live.turn.attached)
     if state.paused:
         parts.commits.append(live, "resumed", "", {"by": by})
-    parts.commits.append(live, "cancel", "", {"by": by, "reason": reason})
+    parts.commits.append(live, "cancel", "", {"by": by, "reason": reason, **({"undo": True} if undo else {})})
     if untouched:
         end_run(live, parts, "cancelled", None, None)
 

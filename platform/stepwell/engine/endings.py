@@ -32,7 +32,7 @@ def conclude(live: Live, ending: Ending, parts: Parts) -> float | None:
 
 
 def _postpone(live: Live, ending: Ending, parts: Parts) -> float | None:
-    if live.state.cancel:
+    if live.state.cancel and not live.state.cancel.get("undo"):
         end_run(live, parts, "cancelled", None, None)  # code that cannot be had has nothing to clean up with
         return None
     live.blocked_at = live.heard

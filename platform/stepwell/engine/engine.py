@@ -202,10 +202,13 @@ class Engine:
         finally:
             await self._settled(live)
 
-    async def cancel(self, run_id: str, by: str, reason: str = "") -> None:
-        """Have the code cancelled, and killed when its grace is over. A run that has ended stays as it is."""
+    async def cancel(self, run_id: str, by: str, reason: str = "", undo: bool = False) -> None:
+        """Have the code cancelled, and killed when its grace is over. A run that has ended stays as it is.
+
+        With `undo` its passed steps are undone afterwards; code whose grace is over is then left where it stands.
+        """
         live = self._find(run_id)
-        draft_cancel(live, self._parts, by, reason)
+        draft_cancel(live, self._parts, by, reason, undo)
         await self._settled(live)
 
     async def terminate(self, run_id: str, by: str, reason: str = "") -> None:

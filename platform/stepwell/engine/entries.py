@@ -18,8 +18,11 @@ event      ""    {type, payload, id}        arrival is delivery: the isolate giv
 took       step  {event: seq}               what the wait consumed
 done       step  {ok, value | error, seconds, layer: id|null, exit_code, inline: {kind, name, fingerprint} | absent}
 dropped    step  null                       cancelled by the code
-cancel     ""    {by, reason, now}          raised in the code as CancelledError at this place of the order; `now`, when
-                                            it is there and true: the run ends with it, its code is told nothing
+cancel     ""    {by, reason, now, undo}    raised in the code as CancelledError at this place of the order; `now`, when
+                                            it is there and true: the run ends with it, its code is told nothing;
+                                            `undo`, likewise: what its passed steps did is undone afterwards
+overdue    ""    null                       the code outlived the grace of a cancellation with undo: it is left, undone
+undoing    ""    null                       the code is over; what its passed steps gave to undo= begins to run
 paused     ""    {by, reason}               no turn and no attempt begins until `resumed`; what is under way may finish
 resumed    ""    {by}
 turn_failed ""   {reason, counted: bool}    three counted ones in a row without another entry fail the run; not counted:
@@ -34,7 +37,7 @@ from typing import Any, Literal
 
 EntryType = Literal[
     "created", "asked", "released", "started", "retry", "lost", "fired", "decision", "event", "took", "done",
-    "dropped", "cancel", "paused", "resumed", "turn_failed", "ended",
+    "dropped", "cancel", "overdue", "undoing", "paused", "resumed", "turn_failed", "ended",
 ]  # fmt: skip
 StepKind = Literal["do", "run", "read", "sleep", "event", "approval", "timer"]
 RunStatus = Literal["queued", "running", "waiting", "paused", "passed", "failed", "cancelled", "diverged"]

@@ -118,6 +118,8 @@ class RunState:
     layers: list[tuple[int, str]] = field(default_factory=list)  # (seq of the result, layer), oldest first
     cancel: Mapping[str, Any] | None = None
     paused: Mapping[str, Any] | None = None  # {by, reason, at} while it is
+    overdue: bool = False  # cancelled code was left where it stood
+    undoing: bool = False  # the code is over, its passed steps are being undone
     failed_turns: int = 0  # in a row
     final: RunStatus | None = None
     inflight: dict[str, Inflight] = field(default_factory=dict)
@@ -363,6 +365,14 @@ def _resumed(state: RunState, entry: Entry) -> None:
     state.paused = None
 
 
+def _overdue(state: RunState, entry: Entry) -> None:
+    state.overdue = True
+
+
+def _undoing(state: RunState, entry: Entry) -> None:
+    state.undoing = True
+
+
 def _turn_failed(state: RunState, entry: Entry) -> None:
     state.reason = entry.data["reason"]
     if entry.data.get("counted", True):
@@ -402,5 +412,6 @@ def _why(what: str, order: Mapping[str, Any]) -> str:
 _APPLY = {
     "created": _created, "asked": _asked, "released": _released, "started": _started, "retry": _retry, "lost": _lost,
     "fired": _fired, "decision": _decision, "event": _event, "took": _took, "done": _done, "dropped": _dropped,
-    "cancel": _cancel, "paused": _paused, "resumed": _resumed, "turn_failed": _turn_failed, "ended": _ended,
+    "cancel": _cancel, "overdue": _overdue, "undoing": _undoing, "paused": _paused, "resumed": _resumed,
+    "turn_failed": _turn_failed, "ended": _ended,
 }  # fmt: skip

@@ -27,6 +27,7 @@ class Hearing:
         self._logs: dict[str, Output] = {}
         self._handlers: dict[str, Callable[[list[Any]], None]] = {
             "do": self._do, "ask": self._ask, "retry": self._retry, "drop": self._drop, "took": self._took,
+            "undoing": self._undoing,
             "running": self._running, "log": self._log,
         }  # fmt: skip
 
@@ -69,6 +70,10 @@ class Hearing:
     def _took(self, command: list[Any]) -> None:
         key, data = commands.taken(self.live, command)
         self._parts.commits.append(self.live, "took", key, data)
+
+    def _undoing(self, command: list[Any]) -> None:
+        if not self.live.state.undoing:
+            self._parts.commits.append(self.live, "undoing", "", None)
 
     def _running(self, command: list[Any]) -> None:
         key, name, attempt, *rest = command[1:]

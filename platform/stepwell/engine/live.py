@@ -87,7 +87,7 @@ class Live:
         if entry.type in {"fired", "retry"}:
             step = self.state.steps.get(entry.key)
             return step is None or step.kind not in EXECUTED
-        return entry.type in {"created", "done", "event", "cancel", "resumed"}
+        return entry.type in {"created", "done", "event", "cancel", "overdue", "resumed"}
 
     def write(self) -> Write:
         """Give what the next transaction holds of this run."""

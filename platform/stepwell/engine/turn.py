@@ -32,7 +32,9 @@ from stepwell.errors import NotFound, StepwellError, TryLater, Unavailable
 
 _log = logging.getLogger(__name__)
 
-SEEN = frozenset({"created", "asked", "retry", "fired", "event", "took", "done", "dropped", "cancel"})
+SEEN = frozenset(
+    {"created", "asked", "retry", "fired", "event", "took", "done", "dropped", "cancel", "overdue", "undoing"}
+)
 """Types of entries that a replay needs."""
 _STALLED_IN = re.compile(r'File "(\.stepwell/[^"]+)", line (\d+)')
 _DUMP_BYTES = 65_536
@@ -292,8 +294,8 @@ class Turn:
         if self._idle < self._sent or live.draft or live.state.finished or self._over.done():
             return
         live.played = live.heard
-        if live.state.cancel:
-            return  # the grace period ends it
+        if _has_grace(live):
+            return  # its end ends the turn
         if not parts.turn_slots.waiting:
             earliest = min(live.state.timers.values(), default=float("inf"))
             if live.attempts:
@@ -324,12 +326,17 @@ class Turn:
             self._handles.pop("linger").cancel()
 
     def start_grace(self) -> None:
-        """Give cancelled code its time to clean up."""
-        if "grace" not in self._handles:
+        """Give cancelled code its time to clean up; undoing has as much time as it needs."""
+        if "grace" not in self._handles and _has_grace(self.live):
             until = self._parts.clock.now() + self._parts.limits.grace
             self._handles["grace"] = self._parts.clock.call_at(until, self._grace_over)
 
     def _grace_over(self) -> None:
+        if not _has_grace(self.live):
+            return
+        if self.live.state.cancel and self.live.state.cancel.get("undo"):
+            self._parts.commits.append(self.live, "overdue", "", None)
+            return
         message = f"The code did not end within {self._parts.limits.grace:g} s of the cancellation and was killed."
         self._end("cancelled", None, {"type": "Cancelled", "message": message, "traceback": ""})
 
@@ -340,6 +347,12 @@ class Turn:
             self._stalled("")
             return
         self._handles["watch"] = self._parts.clock.call_at(now + silence / 2, self._watch)
+
+
+def _has_grace(live: Live) -> bool:
+    """Say whether cancelled code is cleaning up. Undoing is what a cancellation may ask for, and what none may end."""
+    state = live.state
+    return state.cancel is not None and not (state.cancel.get("undo") and (state.undoing or state.overdue))
 
 
 def end_run(live: Live, parts: Parts, state: str, result: Any, error: dict[str, Any] | None) -> None:

@@ -35,6 +35,7 @@ class Cancel(BaseModel):
     """Why a run is cancelled."""
 
     reason: str = ""
+    undo: bool = Field(False, description="run the undo functions of the steps that have passed")
 
 
 class NewEvent(BaseModel):
@@ -118,7 +119,8 @@ def decide(caller: Caller, *, id: str, body: Decision) -> dict[str, Any]:
 @router.post("/runs/{id}/cancel", status_code=202)
 def cancel(caller: Caller, *, id: str, body: Cancel | None = None) -> dict[str, Any]:
     """Cancel a run; its code may finish what it must within the grace period."""
-    caller.services.runs.cancel(caller.actor, id, body.reason if body else "")
+    asked = body or Cancel()
+    caller.services.runs.cancel(caller.actor, id, asked.reason, undo=asked.undo)
     return answers.run_summary(caller.services.runs.summary(caller.actor, id))
 
 
