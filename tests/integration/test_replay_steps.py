@@ -53,6 +53,42 @@ def test_a_retry_goes_on_in_the_next_turn_with_the_next_attempt() -> None:
     assert run.last[:2] == ["end", "failed"]
 
 
+def test_a_function_decides_about_retries_with_the_attempt_and_the_error() -> None:
+    run = rehearse("""
+        def fail(): raise OSError("no luck")
+        def decide(attempt, error):
+            print(attempt, error)
+            return attempt * 60 if attempt < 3 else None
+        await step.do("x", fail, retries=decide)
+""")
+    error = run.play()[2]
+    assert error["message"] == "step 'x' failed: OSError: no luck"
+    assert [command[4:7:2] for command in commands(run, "retry")] == [[1, 60], [2, 120]]
+    assert run.printed("x#1") == "1 no luck\n2 no luck\n3 no luck\n"
+    assert run.replay(run.journal) == [run.last]
+
+
+def test_a_function_that_cannot_decide_fails_the_step_and_says_both() -> None:
+    run = rehearse("""
+        async def fail(): raise OSError("no luck")
+        await step.do("x", fail, retries=lambda attempt, error: 1 / 0)
+""")
+    assert run.play()[2]["message"] == (
+        "step 'x' failed: ZeroDivisionError: retries= could not decide about OSError: no luck; "
+        "it failed itself: division by zero"
+    )
+
+
+def test_a_random_delay_is_drawn_once() -> None:
+    run = rehearse("""
+        async def fail(): raise OSError("no luck")
+        await step.do("x", fail, retries=Retry(1, delay=100, jitter=1))
+""")
+    while not run.play(kill_at=len(run.journal) + 1):
+        pass
+    assert len(commands(run, "retry")) == 1
+
+
 @pytest.mark.parametrize(
     "error", ["TypeError", "NameError", "AttributeError", "ModuleNotFoundError", "AssertionError", "FinalError"]
 )

@@ -1,7 +1,7 @@
 import pytest
 
-from stepwell import Retry
-from stepwell.authoring.retries import FUNCTION_DEFAULT, retry_of
+from stepwell import FinalError, Retry
+from stepwell.authoring.retries import FUNCTION_DEFAULT, RetryFunction, RetryRefused, retries_of, retry_of
 
 
 def test_functions_are_retried_five_times_exponentially_from_ten_seconds() -> None:
@@ -29,3 +29,46 @@ def test_wrong_retries_are_quoted(value: object) -> None:
 def test_a_wrong_backoff_is_quoted() -> None:
     with pytest.raises(ValueError, match="backoff has value 'quadratic'"):
         Retry(1, backoff="quadratic")  # type: ignore[arg-type]
+
+
+def test_jitter_spreads_delays_around_what_was_asked() -> None:
+    delays = [Retry(9, 100, "constant", jitter=0.2).delay_after(1) for _ in range(200)]
+    assert 80 <= min(delays) < 90 and 110 < max(delays) <= 120
+    assert Retry(9, 100, "constant", cap=101, jitter=0.2).delay_after(1) <= 101
+
+
+@pytest.mark.parametrize("jitter", [-0.1, 1.5, True, "10 %"])
+def test_a_wrong_jitter_is_quoted(jitter: object) -> None:
+    with pytest.raises(ValueError, match="jitter has value"):
+        Retry(1, jitter=jitter)  # type: ignore[arg-type]
+
+
+def test_the_json_form_has_a_jitter_only_where_there_is_one() -> None:
+    assert Retry(1, 2, jitter=0.5).as_json()["jitter"] == 0.5
+    assert "jitter" not in Retry(1, 2).as_json()
+
+
+def test_final_errors_are_never_retried() -> None:
+    for retries in (Retry(5, never=()), RetryFunction(lambda attempt, error: 1)):
+        assert retries.after(1, FinalError("no")) is None
+        assert retries.after(1, TypeError("again")) is not None
+
+
+def test_a_function_decides_by_attempt_and_error() -> None:
+    retries = retries_of(lambda attempt, error: f"{attempt} minutes" if isinstance(error, OSError) else None)
+    assert [retries.after(n, OSError()) for n in (1, 3)] == [60, 180]
+    assert retries.after(1, ValueError()) is None
+    assert retries.after(1000, OSError()) is None
+    assert retries.after_death(1) == 10
+
+
+@pytest.mark.parametrize("delay", ["soon", -1, True, float("nan")])
+def test_a_function_that_gives_no_delay_is_told_so(delay: object) -> None:
+    with pytest.raises(RetryRefused, match="the delay that retries= gave has value"):
+        RetryFunction(lambda attempt, error: delay).after(1, OSError())  # type: ignore[arg-type,return-value]
+
+
+@pytest.mark.parametrize(("value", "said"), [(print, "for step.do only"), (Retry(never=()), "Leave it out")])
+def test_commands_take_no_function_and_no_exceptions(value: object, said: str) -> None:
+    with pytest.raises(TypeError, match=said):
+        retry_of(value)

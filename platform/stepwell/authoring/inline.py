@@ -15,11 +15,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from stepwell.authoring.failures import describe_error
+from stepwell.authoring.failures import MESSAGE_LENGTH, describe_error
 from stepwell.authoring.loop import StepFuture
 from stepwell.authoring.prints import CURRENT_STEP, Prints
 from stepwell.authoring.results import ResultRefused, decode, encode_result
-from stepwell.authoring.retries import Retry
+from stepwell.authoring.retries import Retries
 from stepwell.authoring.wire import Wire, encode
 
 ANNOUNCE_SECONDS = 0.05
@@ -37,7 +37,7 @@ class Work:
 
     function: Callable[..., Any]
     args: tuple[Any, ...]
-    retry: Retry
+    retry: Retries
     timeout: float | None
     undo: "Work | None" = None
 
@@ -157,19 +157,28 @@ class Inline:
         if attempt.timed_out:
             self._timed_out(attempt)
         else:
-            self._settle(attempt, describe_error(error), isinstance(error, attempt.work.retry.never))
+            self._settle(attempt, describe_error(error), error)
 
     def _timed_out(self, attempt: Attempt) -> None:
         message = f"took longer than its timeout of {attempt.work.timeout:g} s"
-        self._settle(attempt, {"type": "Timeout", "message": message, "traceback": ""}, False)
+        self._settle(attempt, {"type": "Timeout", "message": message, "traceback": ""}, TimeoutError(message))
 
-    def _settle(self, attempt: Attempt, error: _Error, final: bool) -> None:
-        retry, number, step = attempt.work.retry, attempt.number, attempt.step
-        if final or number > retry.max:
+    def _settle(self, attempt: Attempt, error: _Error, raised: BaseException) -> None:
+        if attempt.over:
+            return  # an author's function would be asked about what is not tried again
+        try:
+            delay = attempt.work.retry.after(attempt.number, raised)
+        except BaseException as wrong:  # the author's code
+            delay = None
+            said = f"retries= could not decide about {error['type']}: {error['message']}; it failed itself"
+            error = describe_error(wrong)
+            error["message"] = f"{said}: {error['message']}"[:MESSAGE_LENGTH]
+        if delay is None:
             self._end(attempt, False, error, encode(error))
-            return
-        command = ["retry", attempt.key, attempt.name, step.fingerprint, number, error, retry.delay_after(number)]
-        self._leave(attempt, encode(command), None)
+        else:
+            step = attempt.step
+            command = ["retry", attempt.key, attempt.name, step.fingerprint, attempt.number, error, delay]
+            self._leave(attempt, encode(command), None)
 
     def _end(self, attempt: Attempt, ok: bool, value: Any, text: str) -> None:
         seconds = _clock() - attempt.started
@@ -220,9 +229,8 @@ def _is_async(function: Callable[..., Any]) -> bool:
 
 def _running(attempt: Attempt) -> list[Any]:
     # The delay is for the host, should this attempt take the isolate down with it.
-    retry, number = attempt.work.retry, attempt.number
-    delay = retry.delay_after(number) if number <= retry.max else None
-    return ["running", attempt.key, attempt.name, number, attempt.step.fingerprint, delay]
+    delay = attempt.work.retry.after_death(attempt.number)
+    return ["running", attempt.key, attempt.name, attempt.number, attempt.step.fingerprint, delay]
 
 
 class Threads:

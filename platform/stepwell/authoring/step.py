@@ -12,7 +12,7 @@ from stepwell.authoring.failures import NotExecuted
 from stepwell.authoring.inline import Work
 from stepwell.authoring.options import approval_options, run_options
 from stepwell.authoring.results import Approval, Result, canonical
-from stepwell.authoring.retries import FUNCTION_DEFAULT, Retry, retry_of
+from stepwell.authoring.retries import FUNCTION_DEFAULT, Decide, Retries, Retry, retries_of
 from stepwell.authoring.undo import Undo
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class Step:
         self._random = random.Random(run)  # noqa: S311 - the same on every replay is the point
 
     def do(
-        self, name: str, function: Callable[..., Any], *args: Any, retries: int | Retry | None = None,
+        self, name: str, function: Callable[..., Any], *args: Any, retries: int | Retry | Decide | None = None,
         timeout: Duration | None = None, undo: Callable[[Any], Any] | Undo | None = None, **unknown: Any,
     ) -> Awaitable[Any]:  # fmt: skip
         """Run a function durably beside run(): async on a loop, sync in a thread. Its result must be JSON, ≤ 1 MiB.
@@ -124,8 +124,8 @@ def _name(name: object) -> str:
     )
 
 
-def _limits(retries: int | Retry | None, timeout: Duration | None) -> tuple[Retry, float | None]:
-    retry = FUNCTION_DEFAULT if retries is None else retry_of(retries)
+def _limits(retries: int | Retry | Decide | None, timeout: Duration | None) -> tuple[Retries, float | None]:
+    retry = FUNCTION_DEFAULT if retries is None else retries_of(retries)
     return retry, None if timeout is None else seconds_of(timeout, "timeout")
 
 

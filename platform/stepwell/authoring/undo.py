@@ -14,7 +14,7 @@ from stepwell.authoring.failures import StepFailed
 from stepwell.authoring.inline import Work
 from stepwell.authoring.loop import StepFuture
 from stepwell.authoring.results import decode, encode
-from stepwell.authoring.retries import Retry
+from stepwell.authoring.retries import Decide, Retry
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Undo:
     """An undo function with retries and a timeout of its own: `undo=Undo(release, retries=2)`."""
 
     function: Callable[[Any], Any]
-    retries: int | Retry | None = None
+    retries: int | Retry | Decide | None = None
     timeout: Duration | None = None
 
 

@@ -47,6 +47,10 @@ def _seconds(value: Any) -> bool:
     return _number(value) and value <= _MOST_SECONDS
 
 
+def _part(value: Any) -> bool:
+    return _number(value) and value <= 1
+
+
 def _few(value: Any) -> bool:
     return _whole(value) and value <= 1000
 
@@ -64,7 +68,7 @@ def _secrets(value: Any) -> bool:
 def _retries(value: Any) -> bool:
     if not isinstance(value, dict):
         return _few(value)
-    checks = {"max": _few, "delay": _seconds, "cap": _seconds, "backoff": _text}
+    checks = {"max": _few, "delay": _seconds, "cap": _seconds, "backoff": _text, "jitter": _part}
     return all(value.get(name) is None or check(value[name]) for name, check in checks.items())
 
 
