@@ -32,3 +32,23 @@ def test_a_jump_back_delays_and_a_jump_forward_makes_calls_late() -> None:
     assert (seen, clock.now()) == ([], 50)
     clock.jump(500)
     assert seen == [550]
+
+
+def test_delays_do_not_heed_the_wall_clock() -> None:
+    clock, seen = TestClock(1000), []
+    clock.call_later(10, lambda: seen.append(("delay", clock.now())))
+    clock.call_at(1005, lambda: seen.append(("wall", clock.now())))
+    clock.jump(-100)
+    assert (seen, clock.next_call()) == ([], 910)
+    clock.advance(10)
+    assert seen == [("delay", 910)]
+    clock.jump(1000)
+    assert seen == [("delay", 910), ("wall", 1910)] and clock.elapsed() == 10
+
+
+def test_what_falls_due_while_everything_stands_still_is_late() -> None:
+    clock, seen = TestClock(0), []
+    clock.call_later(10, lambda: seen.append(clock.elapsed()))
+    clock.call_at(20, lambda: seen.append(clock.elapsed()))
+    clock.stand_still(60)
+    assert seen == [60, 60]

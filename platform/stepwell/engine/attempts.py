@@ -110,7 +110,7 @@ class Attempts:
 
     async def _pause(self, seconds: float) -> None:
         over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        handle = self._parts.clock.call_at(self._parts.clock.now() + seconds, lambda: over.set_result(None))
+        handle = self._parts.clock.call_later(seconds, lambda: over.set_result(None))
         try:
             await over
         finally:
@@ -152,7 +152,7 @@ class Attempts:
             expired = True
             work.cancel()
 
-        handle = parts.clock.call_at(parts.clock.now() + float(seconds), expire) if seconds else None
+        handle = parts.clock.call_later(float(seconds), expire) if seconds else None
         try:
             outcome = await work
         except asyncio.CancelledError:
@@ -180,8 +180,8 @@ class Attempts:
             if delay is None:
                 append(live, "done", key, {"ok": False, "error": error, **_facts(outcome)}, number)
             else:
-                now = max(self._parts.clock.now(), live.state.updated_at)
-                append(live, "retry", key, {"error": error, "due": now + delay, **_facts(outcome)}, number)
+                due = self._parts.clock.now() + delay
+                append(live, "retry", key, {"error": error, "due": due, **_facts(outcome)}, number)
 
     def lose(self, live: Live, step: StepState, reason: str) -> None:
         """Note a lost attempt: another one follows, but not for ever."""

@@ -1,4 +1,9 @@
-"""Time, injected. Wall clock seconds since the epoch, since due times outlive the process that set them."""
+"""Time, injected: a wall clock for what outlives this process, and a clock that nobody sets for what does not.
+
+Due times in the journal are wall clock seconds since the epoch. When an operator or NTP sets the clock, they are met as
+the new time says; but an attempt has its hour, and cancelled code its grace, whatever is set meanwhile. Journal time
+never goes back: after the clock was set back, a run that had seen the later time counts its relative waits from that.
+"""
 
 import asyncio
 import heapq
@@ -18,21 +23,35 @@ class Handle(Protocol):
 
 
 class Clock(Protocol):
-    """Tells the time and calls back. `call_at` never calls before it returns, nor before `now()` has reached `when`."""
+    """Tells the time and calls back, never before `call_at` or `call_later` has returned.
+
+    `now` is the wall clock; `call_at` calls when it has reached `when`. `elapsed` counts seconds from no moment in
+    particular and is never set; `call_later` calls when so many of them are over.
+    """
 
     def now(self) -> float: ...
 
     def call_at(self, when: float, callback: Callable[[], object]) -> Handle: ...
 
+    def elapsed(self) -> float: ...
+
+    def call_later(self, seconds: float, callback: Callable[[], object]) -> Handle: ...
+
 
 class RealClock:
-    """The machine's wall clock, on the running event loop."""
+    """The machine's clocks, on the running event loop."""
 
     def now(self) -> float:
         return time.time()
 
     def call_at(self, when: float, callback: Callable[[], object]) -> Handle:
         return _RealHandle(when, callback)
+
+    def elapsed(self) -> float:
+        return time.monotonic()
+
+    def call_later(self, seconds: float, callback: Callable[[], object]) -> Handle:
+        return asyncio.get_running_loop().call_later(max(0.0, seconds), callback)
 
 
 class _RealHandle:
@@ -63,37 +82,61 @@ class TestClock:
     __test__ = False  # not a test case, whatever pytest thinks of the name
 
     def __init__(self, start: float = 1_000_000_000.0) -> None:
-        self._now = start
-        self._calls: list[tuple[float, int, _TestHandle]] = []
+        self._start = start  # what the wall clock said when `elapsed` was 0; moved by whoever sets the clock
+        self._elapsed = 0.0
+        self._calls: list[tuple[float, int, _TestHandle]] = []  # by wall clock
+        self._delayed: list[tuple[float, int, _TestHandle]] = []  # by elapsed time
         self._order = itertools.count()
 
     def now(self) -> float:
-        return self._now
+        return self._start + self._elapsed
 
     def call_at(self, when: float, callback: Callable[[], object]) -> Handle:
         handle = _TestHandle(callback)
         heapq.heappush(self._calls, (when, next(self._order), handle))
         return handle
 
+    def elapsed(self) -> float:
+        return self._elapsed
+
+    def call_later(self, seconds: float, callback: Callable[[], object]) -> Handle:
+        handle = _TestHandle(callback)
+        heapq.heappush(self._delayed, (self._elapsed + max(0.0, seconds), next(self._order), handle))
+        return handle
+
     def advance(self, seconds: float) -> None:
         """Let time pass, making each call that falls due at its own moment."""
-        end = self._now + seconds
-        while self._calls and self._calls[0][0] <= end:
-            when, _, handle = heapq.heappop(self._calls)
-            self._now = max(self._now, when)
+        end = self._elapsed + seconds
+        while (due := self._first()) is not None and due[0] <= end:
+            when, calls = due
+            _, _, handle = heapq.heappop(calls)
+            self._elapsed = max(self._elapsed, when)
             handle.run()
-        self._now = end
+        self._elapsed = end
 
     def jump(self, seconds: float) -> None:
-        """Set the clock forward or back, as an operator would; calls now overdue are made at the new time."""
-        self._now += seconds
+        """Set the wall clock forward or back, as an operator would; calls now overdue are made at the new time."""
+        self._start += seconds
+        self.advance(0)
+
+    def stand_still(self, seconds: float) -> None:
+        """Let time pass while the whole machine is frozen: what falls due is late."""
+        self._elapsed += seconds
         self.advance(0)
 
     def next_call(self) -> float | None:
-        """When the next call is due."""
-        while self._calls and self._calls[0][2].cancelled:
-            heapq.heappop(self._calls)
-        return self._calls[0][0] if self._calls else None
+        """When, by the wall clock, the next call is due."""
+        first = self._first()
+        return None if first is None else self._start + first[0]
+
+    def _first(self) -> tuple[float, list[tuple[float, int, "_TestHandle"]]] | None:
+        """The elapsed time of the next call, and the queue in which it stands."""
+        for calls in (self._calls, self._delayed):
+            while calls and calls[0][2].cancelled:
+                heapq.heappop(calls)
+        walls = [(self._calls[0][0] - self._start, self._calls)] if self._calls else []
+        others = [(self._delayed[0][0], self._delayed)] if self._delayed else []
+        return min(walls + others, key=lambda due: due[0], default=None)
 
 
 class _TestHandle:

@@ -59,7 +59,7 @@ def _lose(live: Live, inflight: list[Inflight], reason: str, parts: Parts) -> fl
 
 
 def _fail_attempt(live: Live, one: Inflight, reason: str, parts: Parts) -> None:
-    now = max(parts.clock.now(), live.state.updated_at)
+    now = parts.clock.now()
     inline = {"kind": "do", "name": one.name, "fingerprint": one.fingerprint}
     data = {"error": _error("IsolateDied", reason), "inline": inline, "seconds": round(max(0.0, now - one.since), 6)}
     if one.delay is None:

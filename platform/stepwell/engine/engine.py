@@ -371,7 +371,7 @@ class Engine:
                 live.blocked_at = -1
                 self._resume(live)
 
-        self._clock.call_at(self._clock.now() + seconds, again)
+        self._clock.call_later(seconds, again)
 
     def _fire(self, due: list[Due]) -> None:
         for timer in due:

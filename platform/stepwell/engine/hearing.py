@@ -60,7 +60,7 @@ class Hearing:
 
     def _retry(self, command: list[Any]) -> None:
         key, attempt, data, delay = commands.retry(self.live, command)
-        data["due"] = max(self._parts.clock.now(), self.live.state.updated_at) + delay
+        data["due"] = self._parts.clock.now() + delay
         self._close_log(key)
         self._parts.commits.append(self.live, "retry", key, data, attempt, ack=True)
 

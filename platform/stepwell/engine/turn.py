@@ -64,6 +64,8 @@ class Turn:
         self._sent = 0  # seq of the last entry the isolate was given
         self._idle = -1  # seq at which it said it was idle
         self._heard_at = 0.0  # when it last said something
+        self._watched_at = 0.0  # when `_watch` last looked
+        self._thawed_at = float("-inf")  # when this process went on after it had stood still
         self._owes = False  # it was sent something and has not answered
         self._dump = b""
         self._dying: asyncio.Future[None] | None = None
@@ -119,6 +121,7 @@ class Turn:
         self._mark_sent()
         if live.state.cancel:
             self.start_grace()
+        self._watched_at = self._parts.clock.elapsed()
         self._watch()
         self._parts.tell(Note(live.id, self._parts.clock.now(), "turn", text="begin"), live)
 
@@ -189,7 +192,7 @@ class Turn:
     def _mark_sent(self) -> None:
         self._idle = -1
         self._stay()
-        self._heard_at = self._parts.clock.now()
+        self._heard_at = self._parts.clock.elapsed()
         self._owes = True
 
     # -- from the isolate ---------------------------------------------------------------------------------------------
@@ -221,7 +224,7 @@ class Turn:
         if self._dump or line.startswith(b"Timeout ("):
             self._dump = (self._dump + line + b"\n")[:_DUMP_BYTES]
             return
-        self._heard_at, self._owes = self._parts.clock.now(), False
+        self._heard_at, self._owes = self._parts.clock.elapsed(), False
         try:
             for command in commands.parse(line, self._parts.limits):
                 self._obey(command)
@@ -274,6 +277,9 @@ class Turn:
         self._stalled(str(command[1])[:1024])
 
     def _stalled(self, where: str) -> None:
+        if self._stood_still():
+            self.finish(Ending("lost", "lost: the machine stood still"))
+            return
         seconds = self._parts.limits.stall
         at = f" at {where}" if where else ""
         message = f"run() did not yield for {seconds:g} s{at}. Do the work in await step.do(…) or step.run(…)."
@@ -313,7 +319,7 @@ class Turn:
     def _linger(self, seconds: float) -> None:
         if not self.lingering:
             self.lingering = True
-            self._handles["linger"] = self._parts.clock.call_at(self._parts.clock.now() + seconds, self._leave)
+            self._handles["linger"] = self._parts.clock.call_later(seconds, self._leave)
 
     def _leave(self) -> None:
         self.lingering = False
@@ -328,8 +334,7 @@ class Turn:
     def start_grace(self) -> None:
         """Give cancelled code its time to clean up; undoing has as much time as it needs."""
         if "grace" not in self._handles and _has_grace(self.live):
-            until = self._parts.clock.now() + self._parts.limits.grace
-            self._handles["grace"] = self._parts.clock.call_at(until, self._grace_over)
+            self._handles["grace"] = self._parts.clock.call_later(self._parts.limits.grace, self._grace_over)
 
     def _grace_over(self) -> None:
         if not _has_grace(self.live):
@@ -342,11 +347,24 @@ class Turn:
 
     def _watch(self) -> None:
         """Kill what owes an answer and gives none: its own watchdog may be the one that is broken."""
-        silence, now = self._parts.limits.silence, self._parts.clock.now()
-        if self._owes and now - self._heard_at >= silence and not self.live.state.inflight:
+        silence, now = self._parts.limits.silence, self._parts.clock.elapsed()
+        if self._late():
+            self._thawed_at = now
+        self._watched_at = now
+        if self._owes and now - max(self._heard_at, self._thawed_at) >= silence and not self.live.state.inflight:
             self._stalled("")
             return
-        self._handles["watch"] = self._parts.clock.call_at(now + silence / 2, self._watch)
+        self._handles["watch"] = self._parts.clock.call_later(silence / 2, self._watch)
+
+    def _stood_still(self) -> bool:
+        """Say whether this whole process was frozen just now: then so were its isolates, whose watchdogs cannot tell
+        that from code that does not yield.
+        """
+        return self._late() or self._parts.clock.elapsed() - self._thawed_at < self._parts.limits.stall
+
+    def _late(self) -> bool:
+        limits = self._parts.limits
+        return self._parts.clock.elapsed() - self._watched_at >= (limits.silence + limits.stall) / 2
 
 
 def _has_grace(live: Live) -> bool:
