@@ -31,7 +31,7 @@ _clock = time.perf_counter
 _Error = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: a replay makes one for each step, and freezing triples the price
 class Work:
     """What a `step.do` does, and what undoes it: that one is given the result as its only argument."""
 

@@ -54,9 +54,8 @@ def describe(head: dict[str, Any]) -> dict[str, Any]:
 
 
 def _turn(wire: Wire, head: dict[str, Any]) -> None:
-    entries = wire.read_line()
-    gc.freeze()
     gc.disable()  # a collection at a random moment would run the author's finalizers there
+    entries = wire.read_line()
     outer = asyncio.new_event_loop()
     outer.set_exception_handler(_fatal)
     prints = Prints(wire, outer)

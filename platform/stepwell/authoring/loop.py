@@ -19,9 +19,11 @@ import contextvars
 import sys
 from asyncio import events
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
+from stepwell.authoring import places
 from stepwell.authoring.failures import NotDurable
 
 
@@ -59,7 +61,7 @@ class Ready(asyncio.Handle):
 class LoopTimer(asyncio.TimerHandle):
     """A callback at a journaled time; `key` is empty when it was due at once."""
 
-    __slots__ = ("key", "where")
+    __slots__ = ("key", "mark")
 
     def __init__(
         self, when: float, callback: Callable[..., object], args: tuple[Any, ...], loop: "Loop", *,
@@ -67,7 +69,7 @@ class LoopTimer(asyncio.TimerHandle):
     ) -> None:  # fmt: skip
         super().__init__(when, callback, args, loop, context)
         self.key = key
-        self.where = ""
+        self.mark: places.Mark = None
 
     def cancel(self) -> None:
         if not self._cancelled:
@@ -114,13 +116,13 @@ class StepFuture(asyncio.Future[Any]):
     `used` is a claim about the author's code: it awaited, handed on or cancelled the step.
     """
 
-    def __init__(self, owner: Owner, loop: "Loop", *, key: str, name: str, kind: str, where: str) -> None:
+    def __init__(self, owner: Owner, loop: "Loop", *, key: str, name: str, kind: str, mark: places.Mark) -> None:
         self._number = loop.next_number()
         self.owner = owner
         self.key = key
         self.name = name
         self.kind = kind
-        self.where = where
+        self._mark = mark
         self.used = False
         self.fingerprint = ""
         self.work: Any = None
@@ -129,6 +131,11 @@ class StepFuture(asyncio.Future[Any]):
 
     def __hash__(self) -> int:
         return self._number
+
+    @property
+    def where(self) -> str:
+        """The author's line that asked it, as "file:line"."""
+        return places.shown(self._mark)
 
     def __await__(self) -> Generator[Any, None, Any]:
         self.used = True
@@ -157,6 +164,7 @@ class Loop(asyncio.AbstractEventLoop):
         self.owner = owner
         self.now = 0.0
         self.inside = False
+        self.running = False
         self.drains = 0
         self.alive: dict[LoopTask, None] = {}
         self.timers: dict[str, LoopTimer] = {}
@@ -245,21 +253,37 @@ class Loop(asyncio.AbstractEventLoop):
         ready = self._ready
         if not ready:
             return
-        self.inside = True
         self.drains += 1
-        outer = events._get_running_loop()
-        hooks = sys.get_asyncgen_hooks()
-        events._set_running_loop(self)
-        sys.set_asyncgen_hooks(None, self._close_generator)
+        if not self.running:
+            with self.as_running():
+                self._drain(ready)
+        else:
+            self._drain(ready)
+
+    def _drain(self, ready: deque[Any]) -> None:
+        self.inside = True
         try:
             while ready:
                 handle = ready.popleft()
                 if not handle._cancelled:
                     self._run(handle)
         finally:
+            self.inside = False
+
+    @contextmanager
+    def as_running(self) -> Iterator[None]:
+        """Be the running loop of this thread; a replay is so for all its deliveries at once."""
+        outer = events._get_running_loop()
+        hooks = sys.get_asyncgen_hooks()
+        events._set_running_loop(self)
+        sys.set_asyncgen_hooks(None, self._close_generator)
+        self.running = True
+        try:
+            yield
+        finally:
+            self.running = False
             sys.set_asyncgen_hooks(*hooks)
             events._set_running_loop(outer)
-            self.inside = False
 
     def _run(self, handle: Any) -> None:
         try:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from stepwell.authoring import ordered
+from stepwell.authoring import ordered, places
 from stepwell.authoring.code import Files
 from stepwell.authoring.guard import Guard
 from stepwell.authoring.inline import Work
@@ -145,7 +145,7 @@ class _StagedTurn(Turn):
         if self.closed:
             raise asyncio.CancelledError
         key = f"{name}#{self._uses.get(name, 0) + 1}"
-        where = self._where()
+        where = places.shown(self._mark())
         if self._known is not None and key not in self._known:
             self._uses[name] = self._uses.get(name, 0) + 1
             self._diverge(key, f"the first time, run() did not ask it; now it does, at {where}")

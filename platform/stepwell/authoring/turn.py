@@ -82,9 +82,10 @@ class Turn:
         self._past = past = Past(entries, int(self._head.get("played") or 0))
         self._attempts = past.attempts
         self._replaying = True
-        for entry in entries:
-            self._prints.quiet = entry[0] <= past.played
-            self.deliver(entry)
+        with self.loop.as_running():
+            for entry in entries:
+                self._prints.quiet = entry[0] <= past.played
+                self.deliver(entry)
         self._prints.quiet = False
         self._replaying = False
         left_over = past.left_over(self._steps, self.loop.timer_count)
@@ -135,7 +136,7 @@ class Turn:
     def _ask_timers(self) -> None:
         for timer in self._new_timers.values():
             if timer.key in self.loop.timers:
-                self._ask([timer.key, "timer", "", ""], {}, timer.when(), timer.where)
+                self._ask([timer.key, "timer", "", ""], {}, timer.when(), places.shown(timer.mark))
         self._new_timers.clear()
 
     def _created(self, _key: str, _data: Any) -> None:
@@ -223,7 +224,7 @@ class Turn:
             )
         number = self._uses[name] = self._uses.get(name, 0) + 1
         key = f"{name}#{number}"
-        step = StepFuture(self, self.loop, key=key, name=name, kind=kind, where=self._where())
+        step = StepFuture(self, self.loop, key=key, name=name, kind=kind, mark=self._mark())
         step.fingerprint = fingerprint
         known = self._past.asked.get(key)
         if known is not None and known != (kind, fingerprint):
@@ -285,13 +286,13 @@ class Turn:
         else:
             step.set_result(value)
 
-    def _where(self) -> str:
+    def _mark(self) -> places.Mark:
         return places.of_frame(sys._getframe(2), self._files.names)
 
     # What the loop tells
 
     def timer_made(self, timer: LoopTimer) -> None:
-        timer.where = self._where()
+        timer.mark = self._mark()
         self._new_timers[timer.key] = timer
 
     def timer_cancelled(self, timer: LoopTimer) -> None:

@@ -62,6 +62,6 @@ class Watchdog:
         return self.loop.drains if self.loop is not None and self.loop.inside else None
 
     def _where(self) -> str:
-        place = places.of_frame(sys._current_frames().get(self._ident), self._names)
+        place = places.shown(places.of_frame(sys._current_frames().get(self._ident), self._names))
         tasks = list(self.loop.alive) if self.loop is not None and not place else []
         return next(filter(None, [place, *(places.of_task(task, self._names) for task in tasks)]), "")

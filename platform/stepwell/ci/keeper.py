@@ -32,11 +32,14 @@ def give_back_memory() -> None:
 
 
 class Keeper:
-    """Calls `reconcile(older_than_seconds)` every minute and `finish()` after pushes, until it is stopped."""
+    """Calls `reconcile(older_than_seconds)` and `relax()` every minute and `finish()` after pushes, until stopped."""
 
-    def __init__(self, reconcile: Callable[[float], None], finish: Callable[[], None]) -> None:
+    def __init__(
+        self, reconcile: Callable[[float], None], finish: Callable[[], None], relax: Callable[[], None] = lambda: None
+    ) -> None:
         self._reconcile = reconcile
         self._finish = finish
+        self._relax = relax
         self._nudged = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="stepwell-keeper", daemon=True)
@@ -66,6 +69,7 @@ class Keeper:
                 self._safely(self._finish)
             if time.monotonic() >= due and not self._stopping.is_set():
                 self._safely(lambda: self._reconcile(PATIENCE_SECONDS))
+                self._safely(self._relax)
                 give_back_memory()
                 due = time.monotonic() + EVERY_SECONDS
 

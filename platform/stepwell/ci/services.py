@@ -127,7 +127,7 @@ class Services:
             catalog=Catalog(store, base.tenants, repositories, declarations, schedules),
             pushes=pushes,
             runs=Runs(history, starter, launcher, base.environments, base.logs),
-            keeper=Keeper(pushes.reconcile, pushes.finish),
+            keeper=Keeper(pushes.reconcile, pushes.finish, lambda: answer_of(thread, thread.engine.relax())),
         )
         services._connect(history)
         return services

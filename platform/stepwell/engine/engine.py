@@ -25,7 +25,7 @@ from stepwell.engine.endings import conclude
 from stepwell.engine.entries import Entry
 from stepwell.engine.fold import RunState, fold
 from stepwell.engine.hearing import holds
-from stepwell.engine.live import EXECUTED, Live, encode, load
+from stepwell.engine.live import EXECUTED, Live, collection_paused, encode, load
 from stepwell.engine.parts import Parts
 from stepwell.engine.seams import Executor, Gate, Isolates, Judge, Loader, LogSink, Preparer
 from stepwell.engine.slots import Slots
@@ -239,6 +239,11 @@ class Engine:
         self._regate(live)
         await self._settled(live)
 
+    async def relax(self) -> None:
+        """Give back memory that is kept only to be quick."""
+        if self._running:
+            self._journal.relax()
+
     def subscribe(self, callback: Subscriber) -> Callable[[], None]:
         """Have every committed entry and every note told, until the returned function is called."""
         subscribers = self._parts.subscribers
@@ -255,10 +260,11 @@ class Engine:
     def _load(self, run_id: str) -> Live | None:
         live = self._runs.get(run_id)
         if live is None:
-            loaded = self._journal.load(run_id)
-            if loaded is None:
-                return None
-            live = self._runs[run_id] = load(run_id, loaded)
+            with collection_paused():
+                loaded = self._journal.load(run_id)
+                if loaded is None:
+                    return None
+                live = self._runs[run_id] = load(run_id, loaded)
             self._regate(live)
         return live
 

@@ -1,7 +1,10 @@
 """A run in memory: there only while something goes on in it."""
 
 import asyncio
+import gc
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -111,6 +114,20 @@ class Live:
             state.state, plain(state.reason), state.started_at, state.ended_at, state.updated_at, state.seq,
             len(state.approvals), not state.finished and (unheard or busy > 0), self.played, text,
         )  # fmt: skip
+
+
+@contextmanager
+def collection_paused() -> Iterator[None]:
+    """Keep Python from looking for garbage while a long journal is read: there is none, and it would look at all of it
+    again and again, which takes as long as the reading.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def load(run: str, loaded: Loaded) -> Live:

@@ -137,6 +137,9 @@ class Journal(Protocol):
 
     def next_due(self) -> float | None: ...
 
+    def relax(self) -> None:
+        """Give back memory that is kept only to be quick; called now and then."""
+
     def layer_in_use(self, layer: str) -> bool:
         """Say whether a run that has not ended stands on this layer."""
         ...

@@ -166,7 +166,7 @@ class SqliteJournal:
         if row is None:
             return None
         rows = self._rows(run, 0)
-        entries = [entry_of(run, row) for row in rows]
+        entries = _entries(run, rows)
         return Loaded(row[0], row[1], entries, [_text_of(*pair) for pair in zip(entries, rows, strict=True)])
 
     def set_aside(self, run: str, reason: str) -> None:
@@ -178,7 +178,7 @@ class SqliteJournal:
         db.execute("COMMIT")
 
     def entries(self, run: str, after: int = 0) -> list[Entry]:
-        return [entry_of(run, row) for row in self._rows(run, after)]
+        return _entries(run, self._rows(run, after))
 
     def _rows(self, run: str, after: int) -> list[tuple[Any, ...]]:
         return self.db.execute(
@@ -202,6 +202,9 @@ class SqliteJournal:
         row = self.db.execute("SELECT MIN(due) FROM timers").fetchone()
         return None if row is None or row[0] is None else float(row[0])
 
+    def relax(self) -> None:
+        self.db.execute("PRAGMA shrink_memory")
+
     def layer_in_use(self, layer: str) -> bool:
         query = "SELECT 1 FROM run_layers JOIN runs ON runs.id = run_layers.run WHERE layer=? AND ended_at IS NULL"
         return self.db.execute(query, (layer,)).fetchone() is not None
@@ -223,6 +226,19 @@ def entry_of(run: str, row: tuple[Any, ...]) -> Entry:
         ) from error
     entry = Entry(run, seq, at, kind, key, attempt, turn, data, version)
     return entry if version == VERSION else read(entry)
+
+
+def _entries(run: str, rows: Sequence[tuple[Any, ...]]) -> list[Entry]:
+    """Read rows; their data are parsed as one text, which takes half as long as one by one."""
+    try:
+        parsed = json.loads(f"[{','.join(row[7] for row in rows)}]")
+    except (TypeError, ValueError):
+        return [entry_of(run, row) for row in rows]  # names the one that cannot be read
+    entries = [
+        Entry(run, seq, at, kind, key, attempt, turn, data, version)
+        for (seq, at, kind, key, attempt, turn, version, _), data in zip(rows, parsed, strict=True)
+    ]
+    return [entry if entry.version == VERSION else read(entry) for entry in entries]
 
 
 def _text_of(entry: Entry, row: tuple[Any, ...]) -> str:
