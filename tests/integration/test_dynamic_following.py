@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from pathlib import Path
 
 import pytest
 from engines import Workshop
@@ -23,13 +22,6 @@ class W(Pipeline):
         for n in range(20):
             await step.do("b", give, n)
 """
-
-
-@pytest.fixture
-async def shop(tmp_path: Path) -> AsyncIterator[Workshop]:
-    shop = Workshop(tmp_path)
-    yield shop
-    await shop.isolates.close()
 
 
 async def run_of(shop: Workshop) -> Handle:

@@ -1,11 +1,8 @@
 """Metadata is out of reach of the code that it routes: it cannot be read, and what code says does not change it."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
-import pytest
 from engines import Workshop
 
 from stepwell.dynamic import bind
@@ -40,13 +37,6 @@ class W(Pipeline):
         await step.wait_for_event("w", type="again")
         return first, [await step.do("again", search, halves) for halves in event.payload["halves"]]
 """
-
-
-@pytest.fixture
-async def shop(tmp_path: Path) -> AsyncIterator[Workshop]:
-    shop = Workshop(tmp_path)
-    yield shop
-    await shop.isolates.close()
 
 
 async def test_no_byte_of_metadata_is_in_the_memory_of_an_isolate(shop: Workshop) -> None:

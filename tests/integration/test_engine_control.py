@@ -2,7 +2,6 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Literal
 
@@ -17,13 +16,6 @@ from stepwell.engine.specs import Limits, Note
 from stepwell.errors import Conflict, NotFound
 
 LIMITS = Limits(linger=0.01, nap=0.5, grace=2)
-
-
-@pytest.fixture
-async def shop(tmp_path: Path) -> AsyncIterator[Workshop]:
-    shop = Workshop(tmp_path)
-    yield shop
-    await shop.isolates.close()
 
 
 async def at_rest(shop: Workshop) -> RunState:

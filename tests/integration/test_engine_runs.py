@@ -4,7 +4,7 @@ import asyncio
 import gc
 import sqlite3
 import tracemalloc
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,13 +21,6 @@ from stepwell.store.journal import Committed, NewRun, Write
 from stepwell.store.journal_sqlite import SqliteJournal
 
 QUICK = Limits(stall=0.3, silence=3, grace=0.3, linger=0.05, again=0.05, loading=1)
-
-
-@pytest.fixture
-async def shop(tmp_path: Path) -> AsyncIterator[Workshop]:
-    shop = Workshop(tmp_path)
-    yield shop
-    await shop.isolates.close()
 
 
 def yes(run: RunState, step: StepState) -> Literal["approved", "rejected"] | None:

@@ -1,8 +1,6 @@
 """Time is moved, set and stopped under the engine: what is due is met, and what takes its time is given it."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 from engines import FakeExecutor, Workshop, failed, passed
@@ -11,13 +9,6 @@ from stepwell.engine.clock import RealClock, TestClock
 from stepwell.engine.specs import Limits, Note
 
 HOUR = 3600.0
-
-
-@pytest.fixture
-async def shop(tmp_path: Path) -> AsyncIterator[Workshop]:
-    shop = Workshop(tmp_path)
-    yield shop
-    await shop.isolates.close()
 
 
 async def test_many_days_of_sleep_pass_in_a_moment(shop: Workshop) -> None:

@@ -1,9 +1,5 @@
 """Undoing in the engine: it has the time it needs, and nobody can use it to outlive a cancellation."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
-import pytest
 from engines import Workshop
 
 from stepwell.engine.clock import TestClock
@@ -20,13 +16,6 @@ def stubborn(value):
 class W(Pipeline):
     async def run(self, event, step):
 """
-
-
-@pytest.fixture
-async def shop(tmp_path: Path) -> AsyncIterator[Workshop]:
-    shop = Workshop(tmp_path)
-    yield shop
-    await shop.isolates.close()
 
 
 def states(state: RunState) -> dict[str, str]:

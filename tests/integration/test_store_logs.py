@@ -186,3 +186,14 @@ async def test_waiting_for_a_log_ends_when_the_disk_refuses_it(tmp_path: Path) -
     await asyncio.wait_for(writer.kept(), 10)
     assert not logs.log("run", "step#1", 1).path.exists()
     logs.close()
+
+
+async def test_a_log_that_cannot_be_written_holds_up_no_step_and_no_other_log(logs: LogStore) -> None:
+    broken, whole = logs.writer("run", "broken#1", 1), logs.writer("run", "whole#1", 1)
+    logs.log("run", "broken#1", 1).path.mkdir(parents=True)  # a directory where the file should be
+    for writer in (broken, whole):
+        writer.write(b"words\n")
+        writer.close()
+    await asyncio.wait_for(broken.kept(), 10)
+    await asyncio.wait_for(whole.kept(), 10)
+    assert logs.log("run", "whole#1", 1).read() == b"words\n"

@@ -7,7 +7,7 @@ import pytest
 
 from stepwell.authoring.version import REPLAY, REPLAYS
 from stepwell.engine.entries import VERSION, Entry
-from stepwell.engine.turn import other_python
+from stepwell.engine.loading import other_python
 from stepwell.engine.versions import READERS, read
 from stepwell.errors import Unavailable
 

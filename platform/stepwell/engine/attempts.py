@@ -12,9 +12,9 @@ from typing import Any
 from stepwell.engine.backoff import retry_delay
 from stepwell.engine.fold import StepState
 from stepwell.engine.live import EXECUTED, Live
+from stepwell.engine.loading import load_code
 from stepwell.engine.parts import Parts
 from stepwell.engine.seams import Attempt, Code, Outcome, Prepared
-from stepwell.engine.turn import load_code
 from stepwell.errors import StepwellError, TryLater
 
 _log = logging.getLogger(__name__)

@@ -217,13 +217,17 @@ def _new(at: float) -> Summary:
 
 def entry_of(run: str, row: tuple[Any, ...]) -> Entry:
     """Read a row of `journal`, whatever version it has. Raises Unavailable for one that cannot be read."""
-    seq, at, kind, key, attempt, turn, version, text = row
     try:
-        data = json.loads(text)
+        data = json.loads(row[7])
     except (TypeError, ValueError) as error:
         raise Unavailable(
-            f"Entry {seq} of run {run!r} cannot be read: {error}. Run: stepwell doctor --check-journal"
+            f"Entry {row[0]} of run {run!r} cannot be read: {error}. Run: stepwell doctor --check-journal"
         ) from error
+    return _entry(run, row, data)
+
+
+def _entry(run: str, row: tuple[Any, ...], data: Any) -> Entry:
+    seq, at, kind, key, attempt, turn, version, _ = row
     entry = Entry(run, seq, at, kind, key, attempt, turn, data, version)
     return entry if version == VERSION else read(entry)
 
@@ -234,11 +238,7 @@ def _entries(run: str, rows: Sequence[tuple[Any, ...]]) -> list[Entry]:
         parsed = json.loads(f"[{','.join(row[7] for row in rows)}]")
     except (TypeError, ValueError):
         return [entry_of(run, row) for row in rows]  # names the one that cannot be read
-    entries = [
-        Entry(run, seq, at, kind, key, attempt, turn, data, version)
-        for (seq, at, kind, key, attempt, turn, version, _), data in zip(rows, parsed, strict=True)
-    ]
-    return [entry if entry.version == VERSION else read(entry) for entry in entries]
+    return [_entry(run, row, data) for row, data in zip(rows, parsed, strict=True)]
 
 
 def _text_of(entry: Entry, row: tuple[Any, ...]) -> str:

@@ -128,14 +128,23 @@ class LogStore:
                 self._busy = True
                 followers = self._followers
             for writer in batch:
-                grown = writer.drain(self._now())
-                if grown is not None:
-                    _tell(followers, grown)
+                self._drain(writer, followers)
             with self._work:
                 self._busy = False
                 self._rounds += 1
                 self._work.notify_all()
                 self._work.wait_for(lambda: self._urgent or self._closing, PACE_SECONDS)
+
+    def _drain(self, writer: "LogWriter", followers: tuple[Follower, ...]) -> None:
+        """Take what one writer collected; a log that cannot be written must end no other, nor hold up its step."""
+        try:
+            grown = writer.drain(self._now())
+        except Exception:
+            _LOGGER.exception("The log %s cannot be written; what comes is dropped.", writer.path)
+            writer.give_up()
+            return
+        if grown is not None:
+            _tell(followers, grown)
 
 
 def _tell(followers: tuple[Follower, ...], grown: Grown) -> None:
@@ -154,11 +163,11 @@ class LogWriter:
         self._store = store
         self._name = name
         self._masker = Masker(masks)
-        self._path = store.path(name)
+        self.path = store.path(name)
         self._lock = threading.Lock()
         self._came: list[bytes | str] = []
         self._notes: list[bytes] = []
-        self._file = LogFile(self._path)
+        self._file = LogFile(self.path)
         self._closed = False
         self._ended = False
         self._waiting: list[Callable[[], None]] = []
@@ -213,10 +222,11 @@ class LogWriter:
             out += self._due_notes()
         self._file.append(out, now)
         if closed:
-            self._end()
+            self.give_up()
         return Grown(self._name.run, self._name.key, self._name.attempt, self._file.size, closed)
 
-    def _end(self) -> None:
+    def give_up(self) -> None:
+        """Write nothing more and let go whoever waits. Called by the store's thread only."""
         with self._lock:
             self._ended = True
             waiting, self._waiting = self._waiting, []
