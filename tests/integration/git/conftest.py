@@ -133,7 +133,9 @@ class Client:
             ["git", *arguments], cwd=self.folder, env=self.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
 
-    def commit(self, message: str = "a change", files: dict[str, str] | None = None) -> str:
+    def commit(
+        self, message: str = "a change", files: dict[str, str] | None = None, env: dict[str, str] | None = None
+    ) -> str:
         """Commit files and return the sha; the working copy is made at first use."""
         if not (self.folder / ".git").exists():
             self.run("init", "-q", "-b", "main")
@@ -142,7 +144,7 @@ class Client:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
         self.run("add", "-A")
-        self.run("commit", "-q", "--allow-empty", "-m", message)
+        self.run("commit", "-q", "--allow-empty", "-m", message, env=env)
         return self.run("rev-parse", "HEAD")
 
 

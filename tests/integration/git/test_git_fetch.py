@@ -40,8 +40,9 @@ def test_many_negotiation_lines_arrive_compressed(server: Any, client: Any, make
     client.run("push", server.url(), "main")
     other = make_client("other")
     other.run("clone", server.url(), ".")
-    for number in range(60):
-        other.commit(f"own {number}")
+    for number in range(60):  # dated after what both have: git then names all of them before it
+        date = f"2090-01-01T00:00:{number:02} +0000"
+        other.commit(f"own {number}", env={"GIT_COMMITTER_DATE": date})
     second = client.commit("second")
     client.run("push", server.url(), "main")
     trace = other.run("fetch", "origin", env={"GIT_TRACE_CURL": "1"})
