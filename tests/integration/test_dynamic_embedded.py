@@ -3,6 +3,14 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
+from unittest.mock import AsyncMock, Mock
+
+import pytest
+
+from stepwell.engine.fold import RunState
+from stepwell.engine.seams import BindingCall
+from stepwell.errors import Invalid
 
 ROOT = Path(__file__).resolve().parents[2]
 FOREIGN = "fastapi starlette uvicorn dulwich git docker sqlmodel sqlalchemy alembic typer jinja2 pydantic cryptography"
@@ -27,3 +35,17 @@ def test_documented_lines_run_with_one_file_and_nothing_else(tmp_path: Path) -> 
     rooms = ["stepwell.authoring", "stepwell.dynamic", "stepwell.engine", "stepwell.errors", "stepwell.store"]
     assert said[-1] == f"{rooms} []"
     assert {path.name.partition("-")[0] for path in tmp_path.iterdir()} == {"embedded.py", "runs.db"}
+
+
+async def test_documented_binding_is_one() -> None:
+    code = (ROOT / "docs" / "dynamic-workflows.md").read_text().split("```python\n", 2)[2].split("```", 1)[0]
+    names: dict[str, Any] = {"Invalid": Invalid, "engine": Mock(), "database": Mock(write=AsyncMock(return_value=7))}
+    exec(code, names)
+    name, notes = names["engine"].offer.call_args.args
+    run = RunState("r", tenant="acme")
+    assert (
+        name == "notes" and await notes.call(BindingCall(run, "notes.write hello#1", 5.0, "write", ("hello",), {})) == 7
+    )
+    names["database"].write.assert_called_once_with("acme", "hello", key=("r", "notes.write hello#1", 5.0))
+    with pytest.raises(Invalid):
+        await notes.call(BindingCall(run, "notes.drop#1", 5.0, "drop", (), {}))

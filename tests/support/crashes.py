@@ -18,9 +18,9 @@ from stepwell.engine.engine import Engine
 from stepwell.engine.entries import Entry
 from stepwell.engine.fold import RunState, StepState
 from stepwell.engine.rebuild import Rebuild
-from stepwell.engine.seams import Attempt, Code, Isolates, Outcome, Output, Prepared
+from stepwell.engine.seams import Attempt, BindingCall, Code, Isolates, Outcome, Output, Prepared
 from stepwell.engine.specs import Limits, Note, RunSpec
-from stepwell.errors import TryLater
+from stepwell.errors import Conflict, TryLater
 from stepwell.store.derived_sqlite import SqliteTables
 from stepwell.store.journal import Committed, NewRun, Write
 from stepwell.store.journal_sqlite import SqliteJournal
@@ -131,6 +131,21 @@ class Gatekeeper:
         return not step.decisions
 
 
+class Notebook:
+    """A binding that leaves the first argument of a call among the effects, and gives the second."""
+
+    def __init__(self, effects: Path) -> None:
+        self.effects = effects
+
+    async def call(self, call: BindingCall) -> Any:
+        with self.effects.open("a") as file:
+            file.write(f"{call.args[0]}\n")
+        await asyncio.sleep(0)
+        if call.name == "refuse":
+            raise Conflict("The notebook is full.")
+        return call.args[1]
+
+
 class KeptLog:
     """A LogSink in memory, which outlives the hosts; lines by step."""
 
@@ -182,6 +197,7 @@ class World:
             journal, self.isolates, self._load, logs=self.log, executor=executor, gate=Gatekeeper(), clock=self.clock,
             limits=Limits(nap=0, linger=0),
         )  # fmt: skip
+        engine.offer("notebook", Notebook(self.effects))
         engine.subscribe(self._hear)
         await engine.start()
         try:

@@ -86,6 +86,20 @@ class Workshop:
         finally:
             stop()
 
+    async def until_any(self, claim: Callable[[RunState], object], seconds: float = 20) -> RunState:
+        """Wait until the claim is true of a run that something happens to."""
+        found: asyncio.Future[RunState] = asyncio.get_running_loop().create_future()
+
+        def look(news: object, state: RunState | None) -> None:
+            if state is not None and not found.done() and claim(state):
+                found.set_result(state.snapshot())
+
+        stop = self.engine.subscribe(look)
+        try:
+            return await asyncio.wait_for(found, seconds)
+        finally:
+            stop()
+
     async def finished(self, run: str = "r", seconds: float = 20) -> RunState:
         return await self.until(lambda state: state.finished, run, seconds)
 

@@ -10,8 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from stepwell.ci.children import metadata_of_child
 from stepwell.ci.services import Foundation, Services
 from stepwell.ci.views import RunView
+from stepwell.dynamic import WorkflowsBinding
 from stepwell.engine.engine import Engine
 from stepwell.engine.local import ProcessIsolates
 from stepwell.engine.seams import Attempt, Outcome, Output, Prepared
@@ -75,6 +77,7 @@ class Place:
             SqliteJournal(self.settings.database, wal_bytes=4096), isolates, base.loader, logs=base.logs,
             executor=self.executor, preparer=base.preparer, gate=base.gate,
         )  # fmt: skip
+        engine.offer("workflows", WorkflowsBinding(engine, metadata_of_child))
         self.thread = EngineThread(engine, after=[isolates.close])
         self.thread.start()
         self.services = Services.build(base, self.thread, isolates)

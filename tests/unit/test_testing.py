@@ -212,6 +212,23 @@ def test_files_and_events_must_be_given() -> None:
     assert play(pipeline(run), results={"read VERSION": "1"}, events={"tested": ".0"}).result == "1.0"
 
 
+def test_calls_of_bindings_are_given_like_any_step() -> None:
+    class Family(Pipeline):
+        async def run(self, event: Event, step: Step) -> Any:
+            made = await self.env.workflows.create("child", {"n": 1}, pipeline="Child")
+            return await self.env.workflows.status(made["id"])
+
+    create = Mock(return_value={"id": "r7", "number": 7})
+    given = {"workflows.create child": create, "workflows.status *": {"state": "passed"}}
+    played = play(Family, results=given)
+    assert (played.result, played.steps) == (
+        {"state": "passed"}, ["workflows.create child", "workflows.status r7"],
+    )  # fmt: skip
+    create.assert_called_once_with("child", {"n": 1}, pipeline="Child")
+    with pytest.raises(NotPlayed, match=r"'workflows\.create child'"):
+        play(Family)
+
+
 def test_the_code_sees_the_journaled_form() -> None:
     async def run(self: Any, event: Event, step: Step) -> Any:
         try:

@@ -77,7 +77,7 @@ _SAYINGS: Mapping[str, Callable[[Entry, Mapping[str, Any]], str]] = {
 }
 _KINDS = {
     "do": "a function", "run": "a command", "read": "a file", "sleep": "a sleep", "event": "an event",
-    "approval": "an approval", "timer": "a timer",
+    "approval": "an approval", "timer": "a timer", "binding": "a call of the platform",
 }  # fmt: skip
 
 

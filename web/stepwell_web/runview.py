@@ -229,9 +229,10 @@ def _siblings(view: RunView, step: StepView) -> list[Shard]:
 def _facts(step: StepView, lines: int) -> list[tuple[str, str]]:
     network = "yes" if step.network else ""
     value = "" if step.value is None or step.kind in ("run", "approval", "read") else as_json(step.value)
+    given = as_json([step.options.get("args"), step.options.get("kwargs")]) if step.kind == "binding" else ""
     facts: list[tuple[str, Any]] = [
         ("Command", step.command), ("Image", step.image), ("Tools", ", ".join(step.tools)),
-        ("Environment", step.environment), ("Secrets", ", ".join(step.secrets)), ("Network", network),
+        ("Given", given), ("Environment", step.environment), ("Secrets", ", ".join(step.secrets)), ("Network", network),
         ("State", step.reason if step.state in _BUSY else ""),
         ("Decided", _decision(step)), ("Result", value), ("Called at", step.where),
     ]  # fmt: skip
@@ -250,6 +251,6 @@ def _decision(step: StepView) -> str:
 def _empty(step: StepView) -> str:
     if step.kind == "approval":
         return "An approval has no log."
-    if step.kind in ("sleep", "event", "read"):
+    if step.kind in ("sleep", "event", "read", "binding"):
         return f"A step of kind {step.kind} has no log."
     return "Its log begins when it starts." if step.state in _BUSY else "It wrote nothing."

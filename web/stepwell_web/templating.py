@@ -25,7 +25,7 @@ _WORDS = {
     "failed": "Failed",
     "cancelled": "Cancelled", "diverged": "Diverged", "retrying": "Retrying", "skipped": "Skipped",
 }  # fmt: skip
-_DEEDS = {"push": "pushed", "tag": "tagged", "cron": "by schedule", "manual": "started"}
+_DEEDS = {"push": "pushed", "tag": "tagged", "cron": "by schedule", "manual": "started", "workflow": "created by a run"}
 
 
 class Templates:

@@ -91,6 +91,8 @@ def _attempt(given: Any, kind: str, name: str, options: Mapping[str, Any]) -> di
 
 
 def _arguments(kind: str, options: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+    if kind == "binding":
+        return options["args"], options["kwargs"]
     first = {"run": "command", "read": "path"}.get(kind)
     return (
         [options[first]] if first else [],

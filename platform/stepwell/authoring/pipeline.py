@@ -4,6 +4,7 @@ import inspect
 from types import ModuleType
 from typing import Any, ClassVar
 
+from stepwell.authoring.env import Env
 from stepwell.authoring.event import Event
 from stepwell.authoring.options import check_defaults
 from stepwell.authoring.step import Step
@@ -16,6 +17,7 @@ class Pipeline:
     on: ClassVar[Any] = []
     concurrency: ClassVar[Group | None] = None
     defaults: ClassVar[dict[str, Any]] = {}
+    env: Env
 
     async def run(self, event: Event, step: Step) -> Any:
         """Override with the pipeline's steps."""

@@ -153,7 +153,7 @@ class Rehearsal:
         return sorted((due, key) for key, (_, _, _, due) in self._open.items() if due is not None)
 
     def _next(self, idle: bool) -> list[Entry]:
-        commands = [key for key, (kind, *_) in self._open.items() if kind in ("run", "read")] if idle else []
+        commands = [key for key, (kind, *_) in self._open.items() if kind in ("run", "read", "binding")] if idle else []
         if commands:
             key = self.choose.choice(commands)
             _, name, options, _ = self._open.pop(key)

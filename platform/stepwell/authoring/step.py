@@ -42,20 +42,20 @@ class Step:
         if not callable(function):
             raise TypeError(f"step.do({name!r}, …) was given {function!r}. Give it a function, not a result.")
         called = getattr(function, "__qualname__", type(function).__qualname__)
-        fingerprint = _fingerprint("do", f"{called}{canonical(args)}" if args else called)
+        fingerprint = fingerprint_of("do", f"{called}{canonical(args)}" if args else called)
         work = Work(function, args, *_limits(retries, timeout), _undoing(name, undo))
         return self._turn.ask("do", _name(name), fingerprint, work=work)
 
     def run(self, name: str, command: str | Sequence[str], **options: Any) -> Awaitable[Result]:
         """Run a shell command (text) or a program (list) in an isolate with the workspace, or in `image=`."""
         checked = run_options(command, options, self._defaults)
-        return self._turn.ask("run", _name(name), _fingerprint("run", canonical(checked)), checked)
+        return self._turn.ask("run", _name(name), fingerprint_of("run", canonical(checked)), checked)
 
     def read(self, path: str) -> Awaitable[str]:
         """Read a text file of the workspace as it is now."""
         if not isinstance(path, str) or not path or path.startswith("/") or ".." in path.split("/"):
             raise ValueError(f'step.read has path {path!r}. Write a path inside the workspace, like "VERSION".')
-        return self._turn.ask("read", f"read {path}"[:NAME_LENGTH], _fingerprint("read", path), {"path": path})
+        return self._turn.ask("read", f"read {path}"[:NAME_LENGTH], fingerprint_of("read", path), {"path": path})
 
     def sleep(self, name: str, duration: Duration) -> Awaitable[None]:
         """Sleep; the run hibernates."""
@@ -70,7 +70,7 @@ class Step:
         return self._sleep(name, max(0.0, due - self._turn.loop.now), due)
 
     def _sleep(self, name: str, seconds: float, due: float) -> Awaitable[None]:
-        fingerprint = _fingerprint("sleep", f"{seconds:.3f}")
+        fingerprint = fingerprint_of("sleep", f"{seconds:.3f}")
         return self._turn.ask("sleep", _name(name), fingerprint, {"seconds": seconds}, due=due)
 
     def wait_for_event(self, name: str, *, type: str, timeout: Duration | None = "24 hours") -> Awaitable[Any]:
@@ -80,14 +80,14 @@ class Step:
         seconds = None if timeout is None else seconds_of(timeout, "timeout")
         options = {"type": type, "timeout": seconds}
         due = None if seconds is None else self._turn.loop.now + seconds
-        return self._turn.ask("event", _name(name), _fingerprint("event", canonical(options)), options, due=due)
+        return self._turn.ask("event", _name(name), fingerprint_of("event", canonical(options)), options, due=due)
 
     def approval(self, name: str, **options: Any) -> Awaitable[Approval]:
         """Wait until people approve, or raise Rejected or ApprovalTimeout; the run hibernates."""
         checked = approval_options(_name(name), options)
         seconds = checked.get("timeout")
         due = None if seconds is None else self._turn.loop.now + seconds
-        return self._turn.ask("approval", name, _fingerprint("approval", canonical(checked)), checked, due=due)
+        return self._turn.ask("approval", name, fingerprint_of("approval", canonical(checked)), checked, due=due)
 
     def now(self) -> datetime.datetime:
         """Give the time of the last thing that happened in the run, in UTC; the same on every replay."""
@@ -138,7 +138,8 @@ def _undoing(name: str, undo: object) -> Work | None:
     return Work(one.function, (), *_limits(one.retries, one.timeout))
 
 
-def _fingerprint(kind: str, settings: str) -> str:
+def fingerprint_of(kind: str, settings: str) -> str:
+    """Give the short form in which a step's settings are compared on replay."""
     return f"{zlib.crc32(f'{kind} {settings}'.encode('utf-8', 'replace')):08x}"
 
 

@@ -19,6 +19,7 @@ from typing import Any
 
 from stepwell.authoring import places
 from stepwell.authoring.code import Files
+from stepwell.authoring.env import Env
 from stepwell.authoring.event import Event
 from stepwell.authoring.failures import NotDurable, failure_of
 from stepwell.authoring.inline import Inline, Work
@@ -145,7 +146,10 @@ class Turn:
         self._main = self.loop.create_task(self._run(event, step), name="run")
 
     async def _run(self, event: Event, step: Step) -> Any:
-        return await self.pipeline().run(event, step)
+        pipeline = self.pipeline()
+        if not hasattr(pipeline, "env"):  # a class may have an env of its own
+            pipeline.env = Env(self)
+        return await pipeline.run(event, step)
 
     def _done(self, key: str, data: Any) -> None:
         if data is None:

@@ -42,11 +42,13 @@ def undone(error: dict[str, str] | None, failed: list[str]) -> dict[str, str] | 
 
 
 def _not_awaited(step: StepFuture) -> dict[str, str]:
-    call = _CALLS.get(step.kind, step.kind)
+    call = f"step.{_CALLS.get(step.kind, step.kind)}"
+    if step.kind == "binding":
+        call = f"self.env.{step.name.partition(' ')[0]}"
     return failure(
         "NotAwaited",
         f"step {step.name!r} at {step.where} was never awaited. "
-        f"Write `await step.{call}(…)`, or keep what it returns and await that before run() returns.",
+        f"Write `await {call}(…)`, or keep what it returns and await that before run() returns.",
     )
 
 

@@ -124,7 +124,8 @@ class History:
     def changed_since_passed(self, repository: Repository, pipeline: str, branch: str, sha: str) -> dict[str, Any]:
         """Return the event's fields `before` and `changed` by comparing with the pipeline's last passed run."""
         wanted = Filter(state="passed", pipeline=pipeline, branch=branch)
-        query = _narrowed(select(RUNS).where(RUNS.c.scope == repository.full_name), wanted)
+        whole = func.json_extract(RUNS.c.metadata, "$.parent").is_(None)  # what a run created is but a part of it
+        query = _narrowed(select(RUNS).where(RUNS.c.scope == repository.full_name, whole), wanted)
         found = self._all(query.order_by(RUNS.c.number.desc()).limit(1))
         if not found:
             return {"before": None, "changed": None}

@@ -92,7 +92,9 @@ class Launcher:
         bound = {name: run.metadata[name] for name in _BOUND}
         more = {name: value for name, value in run.metadata.items() if name not in _BOUND}
         workflows = bind(self.thread.engine, bound)
-        creating = workflows.create(cause.event, id=cause.id, metadata={**more, **cause.more}, title=run.title)
+        creating = workflows.create(
+            cause.event, id=cause.id, metadata={**more, **cause.more}, title=run.title, entry=run.entry
+        )
         handle = answer_of(self.thread, creating)
         return RunRef(handle.id, handle.number, handle.created)
 

@@ -137,7 +137,9 @@ class Rooms:
 
     @classmethod
     def _start(cls, settings: Settings, kept: ExitStack, may_do_without_wall: bool) -> "Rooms":
+        from stepwell.ci.children import metadata_of_child
         from stepwell.ci.services import Foundation, Services
+        from stepwell.dynamic import WorkflowsBinding
         from stepwell.engine.engine import Engine
         from stepwell.engine.thread import EngineThread
         from stepwell.store.journal_sqlite import SqliteJournal
@@ -159,6 +161,7 @@ class Rooms:
             preparer=base.preparer, gate=base.gate,
             concurrent_turns=settings.concurrent_turns, concurrent_steps=settings.concurrent_steps,
         )  # fmt: skip
+        engine.offer("workflows", WorkflowsBinding(engine, metadata_of_child))
         wall = Wall(isolates, may_do_without=may_do_without_wall)
         thread = EngineThread(engine, before=[wall.start], after=[isolates.stop])
         thread.start()

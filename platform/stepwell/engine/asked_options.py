@@ -6,6 +6,7 @@ every known option has the shape that it promises. What is not known is let thro
 """
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -18,13 +19,17 @@ Check = Callable[[Any], bool]
 def refusal(kind: str, options: Mapping[str, Any]) -> str:
     """Name the option that has not the shape it must have; "" when all have."""
     checks = _CHECKS.get(kind, {})
-    if kind in _NEEDED and options.get(_NEEDED[kind]) is None:
-        return _NEEDED[kind]
-    return next((name for name in checks if options.get(name) is not None and not checks[name](options[name])), "")
+    missing = (name for name in _NEEDED.get(kind, ()) if options.get(name) is None)
+    wrong = (name for name in checks if options.get(name) is not None and not checks[name](options[name]))
+    return next(missing, "") or next(wrong, "")
 
 
 def _text(value: Any) -> bool:
     return isinstance(value, str) and "\0" not in value
+
+
+def _word(value: Any) -> bool:
+    return isinstance(value, str) and re.fullmatch(r"[a-z][a-z0-9_]{0,63}", value) is not None
 
 
 def _texts(value: Any) -> bool:
@@ -97,6 +102,10 @@ _CHECKS: Mapping[str, Mapping[str, Check]] = {
         "timeout": _seconds,
     },
     "event": {"type": _text, "timeout": _seconds},
+    "binding": {
+        "binding": _word, "call": _word, "args": lambda value: isinstance(value, list),
+        "kwargs": lambda value: isinstance(value, dict),
+    },
     "read": {"path": _text, "timeout": _seconds, "retries": _retries, "environment": _text, "secrets": _secrets},
 }  # fmt: skip
-_NEEDED = {"run": "command", "read": "path"}
+_NEEDED = {"run": ("command",), "read": ("path",), "binding": ("binding", "call")}

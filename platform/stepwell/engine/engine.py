@@ -17,6 +17,8 @@ from typing import Any, Literal
 
 from stepwell.authoring.version import REPLAY
 from stepwell.engine.attempts import Attempts
+from stepwell.engine.calls import KIND as BINDING
+from stepwell.engine.calls import Calls
 from stepwell.engine.clock import Clock, RealClock
 from stepwell.engine.commits import Commits
 from stepwell.engine.control import draft_cancel, draft_pause, draft_resumption, draft_termination
@@ -27,13 +29,13 @@ from stepwell.engine.fold import RunState, fold
 from stepwell.engine.hearing import holds
 from stepwell.engine.live import EXECUTED, Live, collection_paused, encode, load
 from stepwell.engine.parts import Parts
-from stepwell.engine.seams import Executor, Gate, Isolates, Judge, Loader, LogSink, Preparer
+from stepwell.engine.seams import Binding, Executor, Gate, Isolates, Judge, Loader, LogSink, Preparer
 from stepwell.engine.slots import Slots
 from stepwell.engine.specs import DEFAULT_LIMITS, Limits, Note, RunRef, RunSpec, Subscriber, check_json, check_text
 from stepwell.engine.timers import Timers
 from stepwell.engine.turn import Ending, Turn
 from stepwell.errors import Conflict, NotFound, StepwellError, Unavailable
-from stepwell.store.journal import Due, Journal, NewRun, Numbered
+from stepwell.store.journal import Due, Glance, Journal, NewRun, Numbered
 
 _log = logging.getLogger(__name__)
 
@@ -60,6 +62,7 @@ class Engine:
             Slots(concurrent_turns), Slots(concurrent_steps), [],
         )  # fmt: skip
         self._attempts = Attempts(self._parts)
+        self._calls = Calls(self._parts)
         self._timers = Timers(journal, clock, self._fire)
         self._runs: dict[str, Live] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -89,6 +92,10 @@ class Engine:
         """Say whether a run is in memory: something goes on in it."""
         return run_id in self._runs
 
+    def offer(self, name: str, binding: Binding) -> None:
+        """Give code `self.env.<name>`; before `start`, since runs go on at once."""
+        self._parts.bindings[name] = binding
+
     # -- start and stop -----------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
@@ -106,6 +113,7 @@ class Engine:
         self._timers.stop()
         self._commits.flush()
         await self._attempts.close()
+        await self._calls.close()
         for live in list(self._runs.values()):
             if live.turn is not None:
                 live.turn.finish(Ending("abandoned"))
@@ -135,6 +143,7 @@ class Engine:
             if step.kind in EXECUTED and step.state == "running" and step.key not in live.attempts:
                 self._attempts.lose(live, step, "the server stopped")
         self._attempts.start_queued(live)
+        self._calls.start_open(live)
         self._wake(live)
         self._forget_idle(live)
 
@@ -149,6 +158,8 @@ class Engine:
             "code": spec.code, "entry": spec.entry, "params": dict(spec.params),
             "replay": REPLAY, "python": platform.python_version(),
         }  # fmt: skip
+        if spec.parent is not None:
+            data["parent"] = dict(spec.parent)
         check_json("params and metadata", data)
         created = await self._commits.create(NewRun(spec.id, self._clock.now(), data))
         if created.entry is None:
@@ -173,6 +184,10 @@ class Engine:
     async def journal(self, run_id: str, after: int = 0) -> list[Entry]:
         """Everything on disk about a run, from the entry behind the number `after`; empty when there is none."""
         return self._journal.entries(run_id, after)
+
+    async def glance(self, run_id: str) -> Glance | None:
+        """What is on disk of a run's state, without reading its journal; None when there is no run."""
+        return self._journal.glance(run_id)
 
     async def numbered(self, scope: str, before: int | None, limit: int) -> list[Numbered]:
         """Runs of a scope, the newest first, below the number `before`."""
@@ -334,8 +349,11 @@ class Engine:
             live.blocked_at = -1
             if live.state.cancel is None:  # what the code drops when it is cancelled must not start before
                 self._attempts.start_queued(live)
+                self._calls.start_open(live)
         elif entry.type in {"dropped", "done"}:
             self._attempts.stop(live, entry.key)
+        elif step is not None and step.kind == BINDING and step.state == "running":
+            self._calls.start(live, entry.key)
         elif step is not None and step.kind in EXECUTED and step.state == "queued":
             self._attempts.start(live, entry.key)
 

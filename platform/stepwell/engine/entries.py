@@ -6,6 +6,7 @@ A run's whole state is a fold over its entries, so each type says everything tha
 type       key   data
 created    ""    {tenant, scope, number, title, metadata, code, entry, params, replay, python}     always seq 1
                  replay: version of the replay (authoring.version), python: "3.11.2"; absent in the oldest: 1, ""
+                 parent: {run, key, depth} for a run that another one's binding has created; else absent
 asked      step  {kind, name, fingerprint, options, base: [layer id], due: float|null, where: "file:line", held}
                  held: its environment wants people first
 released   step  {by}                       a held step (environment) may start
@@ -29,7 +30,8 @@ turn_failed ""   {reason, counted: bool}    three counted ones in a row without 
                                             the code was not to be had, the run is kept and says why
 ended      ""    {state, result | error}
 
-An `error` is {type, message, traceback}. Step kinds: do, run, read, sleep, event, approval, timer.
+An `error` is {type, message, traceback}. Step kinds: do, run, read, sleep, event, approval, timer, binding.
+Options of a binding: {binding, call, args, kwargs}; `asked` is written before the call is made, `done` after it.
 """
 
 from typing import Any, Literal, NamedTuple
@@ -38,7 +40,7 @@ EntryType = Literal[
     "created", "asked", "released", "started", "retry", "lost", "fired", "decision", "event", "took", "done",
     "dropped", "cancel", "overdue", "undoing", "paused", "resumed", "turn_failed", "ended",
 ]  # fmt: skip
-StepKind = Literal["do", "run", "read", "sleep", "event", "approval", "timer"]
+StepKind = Literal["do", "run", "read", "sleep", "event", "approval", "timer", "binding"]
 RunStatus = Literal["queued", "running", "waiting", "paused", "passed", "failed", "cancelled", "diverged"]
 StepStatus = Literal["queued", "running", "retrying", "waiting", "passed", "failed", "skipped", "cancelled"]
 

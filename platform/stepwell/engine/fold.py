@@ -101,6 +101,7 @@ class RunState:
     params: Mapping[str, Any] = field(default_factory=dict)
     replay: int = 1  # version of the replay it was begun with
     python: str = ""  # interpreter it was begun with, as "3.11.2"
+    parent: Mapping[str, Any] | None = None  # {run, key, depth} of the step that created it
     reason: str | None = None  # why it does not go on, or why it ended
     created_at: float = 0.0
     started_at: float | None = None
@@ -240,6 +241,7 @@ def _created(state: RunState, entry: Entry) -> None:
     state.title, state.metadata, state.params = data["title"], data["metadata"], data["params"]
     state.code, state.entry, state.created_at = data["code"], data["entry"], entry.at
     state.replay, state.python = data.get("replay", 1), data.get("python", "")
+    state.parent = data.get("parent")
 
 
 def _asked(state: RunState, entry: Entry) -> None:
@@ -251,12 +253,15 @@ def _asked(state: RunState, entry: Entry) -> None:
     if kind == "timer":
         return
     held = bool(data.get("held"))
-    status: StepStatus = "waiting" if held or kind not in {"run", "read"} else "queued"
+    status: StepStatus = "waiting" if held else _FIRST.get(kind, "waiting")
     step = StepState(entry.key, data["name"], kind, status, entry.at, data.get("fingerprint"), due=due, held=held)
     step.options, step.base, step.where = data["options"], tuple(data["base"]), data["where"]
     _add(state, step)
     if kind == "approval" or held:
         state.approvals[step.key] = None
+
+
+_FIRST: Mapping[str, StepStatus] = {"run": "queued", "read": "queued", "binding": "running"}
 
 
 def _released(state: RunState, entry: Entry) -> None:

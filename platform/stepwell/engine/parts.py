@@ -1,13 +1,13 @@
 """What turns and attempts are handed: the seams, and the engine's own parts."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from stepwell.engine.clock import Clock
 from stepwell.engine.commits import Commits
 from stepwell.engine.entries import Entry
 from stepwell.engine.live import Live
-from stepwell.engine.seams import Executor, Gate, Isolates, Loader, LogSink, Preparer
+from stepwell.engine.seams import Binding, Executor, Gate, Isolates, Loader, LogSink, Preparer
 from stepwell.engine.slots import Slots
 from stepwell.engine.specs import Limits, Note, Subscriber
 from stepwell.store.journal import Journal
@@ -32,6 +32,7 @@ class Parts:
     turn_slots: Slots
     step_slots: Slots
     subscribers: list[Subscriber]
+    bindings: dict[str, Binding] = field(default_factory=dict)
 
     def tell(self, news: Entry | Note, live: Live | None) -> None:
         """Tell subscribers; a mistake of theirs must not cost a run its commit."""

@@ -105,6 +105,33 @@ class Output(Protocol):
         """
 
 
+@dataclass(frozen=True)
+class BindingCall:
+    """One call of `self.env.<binding>.<name>(*args, **kwargs)`, by the step `key` of a run; the arguments are JSON.
+
+    The code is a stranger's and so is all of `name`, `args` and `kwargs`. The run is the host's word; it goes on
+    changing, and must neither be kept nor changed.
+    """
+
+    run: "RunState"
+    key: str
+    asked_at: float
+    name: str
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+
+
+class Binding(Protocol):
+    """A capability that the platform gives to code as `self.env.<name>`; each call is a durable step of the run.
+
+    `call` gives JSON of at most 1 MiB. It is awaited after the ask is on disk, and again with the same run, key and
+    `asked_at` when the server died before the result was: what it does must be the same when it is done twice.
+    StepwellError fails the step with its type and message; TryLater has it called again after that time.
+    """
+
+    async def call(self, call: BindingCall) -> Any: ...
+
+
 class LogSink(Protocol):
     """Opens the log of an attempt; key "" (attempt 0) is the run's own. Opening the same one again appends to it."""
 

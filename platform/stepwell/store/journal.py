@@ -88,6 +88,20 @@ class Numbered:
 
 
 @dataclass(frozen=True, slots=True)
+class Glance:
+    """What a run's row says."""
+
+    id: str
+    tenant: str
+    scope: str
+    number: int
+    title: str
+    state: str
+    reason: str | None
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
 class Due:
     """A timer."""
 
@@ -121,6 +135,10 @@ class Journal(Protocol):
 
     def entries(self, run: str, after: int = 0) -> list[Entry]:
         """Entries with a number above `after`, in order."""
+        ...
+
+    def glance(self, run: str) -> Glance | None:
+        """What is known of a run without reading its journal."""
         ...
 
     def numbered(self, scope: str, before: int | None, limit: int) -> list[Numbered]:

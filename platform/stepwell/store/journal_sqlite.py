@@ -21,7 +21,7 @@ from stepwell.engine.entries import VERSION, Entry
 from stepwell.engine.versions import read
 from stepwell.errors import Unavailable
 from stepwell.store.derived import COLUMNS, encode, row_of
-from stepwell.store.journal import Committed, Created, Due, Loaded, NewRun, Numbered, Summary, Write
+from stepwell.store.journal import Committed, Created, Due, Glance, Loaded, NewRun, Numbered, Summary, Write
 
 WAL_BYTES = 8 * 1024 * 1024
 BUSY_MS = 5_000
@@ -185,6 +185,11 @@ class SqliteJournal:
             "SELECT seq, at, type, key, attempt, turn, version, data FROM journal WHERE run=? AND seq>? ORDER BY seq",
             (run, after),
         ).fetchall()
+
+    def glance(self, run: str) -> Glance | None:
+        query = "SELECT id, tenant, scope, number, title, state, reason, seq FROM runs WHERE id=?"
+        row = self.db.execute(query, (run,)).fetchone()
+        return None if row is None else Glance(*row)
 
     def numbered(self, scope: str, before: int | None, limit: int) -> list[Numbered]:
         query = "SELECT id, number, tenant, metadata FROM runs WHERE scope=? AND number<? ORDER BY number DESC LIMIT ?"
