@@ -22,7 +22,8 @@ from stepwell.engine.rebuild import Rebuild
 from stepwell.engine.seams import Code
 from stepwell.errors import Unavailable
 from stepwell.store.derived_sqlite import SqliteTables
-from stepwell.store.journal_sqlite import SqliteJournal
+from stepwell.store.journal_sqlite import FORM, SqliteJournal
+from stepwell.store.packed import unpack
 
 JOURNALS = Path(__file__).resolve().parents[1] / "fixtures" / "journals"
 VERSIONS = range(1, VERSION + 1)
@@ -80,11 +81,10 @@ class Old:
 async def old(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Old]:
     shop = Workshop(tmp_path)
     lines = [json.loads(line) for line in (JOURNALS / f"version{request.param}.jsonl").read_text().splitlines()]
-    journal = shop.journal()
-    journal.open()
-    with closing(journal):
+    with closing(sqlite3.connect(shop.database, isolation_level=None)) as db:
+        db.executescript((JOURNALS / f"version{request.param}.sql").read_text())
         rows = [(*row[:-1], json.dumps(row[-1])) for row in lines]
-        journal.db.executemany("INSERT INTO journal VALUES(?,?,?,?,?,?,?,?,?)", rows)
+        db.executemany("INSERT INTO journal VALUES(?,?,?,?,?,?,?,?,?)", rows)
     yield Old(shop, request.param, TestClock(max(row[2] for row in lines) + 1))
     await shop.isolates.close()
 
@@ -131,9 +131,9 @@ async def test_old_runs_that_ended_end_alike_when_they_are_replayed(old: Old) ->
 async def test_a_file_written_by_a_newer_stepwell_is_not_opened(tmp_path: Path) -> None:
     journal = SqliteJournal(tmp_path / "s.db", wal_bytes=4096)
     journal.open()
-    journal.db.execute(f"PRAGMA user_version={VERSION + 1}")
+    journal.db.execute(f"PRAGMA user_version={FORM + 1}")
     journal.close()
-    with pytest.raises(Unavailable, match=rf"version {VERSION + 1}; .* Start the newer Stepwell"):
+    with pytest.raises(Unavailable, match=rf"form {FORM + 1}; .* Start the newer Stepwell"):
         journal.open()
 
 
@@ -142,6 +142,8 @@ async def test_a_file_written_by_a_newer_stepwell_is_not_opened(tmp_path: Path) 
     [
         (f"version = {VERSION + 1}", "Start the newer Stepwell"),
         ("data = '{'", "cannot be read"),
+        ("data = x'01'", "its end is missing"),
+        ("data = x'7F07'", "packed in a way that is not known here"),
         ("data = 'null'", "makes no sense"),
         ("type = 'flown'", "makes no sense"),
     ],
@@ -154,7 +156,7 @@ async def test_a_run_that_cannot_be_read_is_set_aside_and_mended_later(tmp_path:
             await shop.create(body, run)
             await shop.hibernating(run)
     with closing(sqlite3.connect(shop.database, isolation_level=None)) as db:
-        (good,) = db.execute("SELECT json_array(version, data, type) FROM journal WHERE run='broken' AND seq=2")
+        good = db.execute("SELECT version, data, type FROM journal WHERE run='broken' AND seq=2").fetchone()
         db.execute(f"UPDATE journal SET {damage} WHERE run = 'broken' AND seq = 2")
         async with shop.running(clock=clock):
             clock.advance(60)
@@ -166,7 +168,7 @@ async def test_a_run_that_cannot_be_read_is_set_aside_and_mended_later(tmp_path:
             with pytest.raises(Unavailable, match=why):
                 await shop.engine.cancel("broken", "ann")
         set_back = "UPDATE journal SET version=?, data=?, type=? WHERE run = 'broken' AND seq = 2"
-        db.execute(set_back, json.loads(good[0]))
+        db.execute(set_back, good)
     journal = shop.journal()
     journal.open()
     with closing(journal):
@@ -185,18 +187,22 @@ async def test_a_run_records_replay_and_python_and_stops_where_its_replay_is_unk
         await shop.create('return (await step.approval("ship")).by')
         state = await shop.hibernating()
         assert (state.replay, state.python.count(".")) == (1, 2)
-    with closing(sqlite3.connect(shop.database, isolation_level=None)) as db:
-        db.execute("UPDATE journal SET data = json_set(data, '$.replay', 99) WHERE seq = 1")
+    _set_replay(shop.database, 99)
     async with shop.running():
         await shop.engine.decide("r", "ship#1", {"by": "ann", "approve": True}, _approved)
         state = await shop.until(lambda state: state.reason is not None)
         assert state.reason is not None and "begun with version 99 of the replay; this Stepwell plays 1" in state.reason
         assert not state.finished
-    with closing(sqlite3.connect(shop.database, isolation_level=None)) as db:
-        db.execute("UPDATE journal SET data = json_set(data, '$.replay', 1) WHERE seq = 1")
+    _set_replay(shop.database, 1)
     async with shop.running():
         assert (await shop.finished()).result == "ann"
     await shop.isolates.close()
+
+
+def _set_replay(database: Path, replay: int) -> None:
+    with closing(sqlite3.connect(database, isolation_level=None)) as db:
+        (kept,) = db.execute("SELECT data FROM journal WHERE seq = 1").fetchone()
+        db.execute("UPDATE journal SET data = json_set(?, '$.replay', ?) WHERE seq = 1", (unpack(kept), replay))
 
 
 def _approved(run: RunState, step: StepState) -> Literal["approved"]:

@@ -1,5 +1,6 @@
 """What is kept beside the journals, lost or wrong: named, mended from the journals, and runs go on."""
 
+import json
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
@@ -9,13 +10,15 @@ from typing import Any, Literal
 import pytest
 from engines import FakeExecutor, Workshop, passed
 
+from stepwell.cli.doctor_entries import show_entries
 from stepwell.cli.doctor_journal import look_at_journal
 from stepwell.cli.lock import StateLock
 from stepwell.engine.fold import RunState, StepState
 from stepwell.engine.rebuild import Rebuild, Report
-from stepwell.errors import Conflict, Unavailable
+from stepwell.errors import Conflict, NotFound, Unavailable
 from stepwell.settings import Settings
 from stepwell.store.derived_sqlite import SqliteTables
+from stepwell.store.packed import unpack
 
 DERIVED = ("runs", "timers", "run_layers", "numbers")
 ASK = """
@@ -172,11 +175,11 @@ async def test_a_damaged_journal_is_named_and_left_alone(shop: Workshop, stateme
 
 
 async def test_two_journals_with_one_number_are_named_not_merged(shop: Workshop) -> None:
-    change(
-        shop,
-        "UPDATE journal SET data = replace(data, '\"number\":3', '\"number\":1') WHERE run = 'passed' AND seq = 1",
-        "DELETE FROM runs WHERE id = 'passed'",
-    )
+    change(shop, "DELETE FROM runs WHERE id = 'passed'")
+    with closing(sqlite3.connect(shop.database, isolation_level=None)) as db:
+        (kept,) = db.execute("SELECT data FROM journal WHERE run = 'passed' AND seq = 1").fetchone()
+        told = unpack(kept).replace('"number":3', '"number":1')
+        db.execute("UPDATE journal SET data = ? WHERE run = 'passed' AND seq = 1", (told,))
     report = look(shop, mend=True)
     assert [one.run for one in report.damaged] == ["passed"]
     assert "is that of run 'asks' as well" in report.damaged[0].why
@@ -199,6 +202,28 @@ async def test_the_command_ends_with_what_it_found(shop: Workshop, capsys: pytes
     assert look_at_journal(settings, mend=False, json=False) == 0
 
 
+async def test_a_journal_is_printed_from_the_file_an_entry_a_line(
+    shop: Workshop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = Settings(state=tmp_path)
+    shop.database.rename(settings.database)
+    assert show_entries(settings, "t/x#1", json=False) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["seq"] for line in lines] == list(range(1, len(lines) + 1))
+    (asked,) = [line for line in lines if (line["type"], line["key"]) == ("asked", "ship#1")]
+    assert asked["data"]["options"]["environment"] == "production", "packed on disk, but not here"
+    with closing(sqlite3.connect(settings.database, isolation_level=None)) as db:
+        db.execute("UPDATE journal SET data = x'7F07' WHERE run = 'asks' AND seq = 2")
+    assert show_entries(settings, "asks", json=True) == 1
+    shown = json.loads(capsys.readouterr().out)
+    assert shown[1]["data"] == "7f07" and "not known here" in shown[1]["unreadable"]
+    assert shown[0]["data"]["number"] == 1, "the others are shown all the same"
+    with pytest.raises(NotFound, match="t/x#99"):
+        show_entries(settings, "t/x#99", json=False)
+
+
 def test_without_a_database_it_says_where_it_looked(tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match="STEPWELL_STATE"):
         look_at_journal(Settings(state=tmp_path / "none"), mend=False, json=False)
+    with pytest.raises(Unavailable, match="STEPWELL_STATE"):
+        show_entries(Settings(state=tmp_path / "none"), "r", json=False)

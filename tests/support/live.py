@@ -4,6 +4,7 @@ Used by acceptance tests: they push, kill and approve as people and hosts do, ov
 What they assert about journals and logs they read from the state directory, not from the server's answers.
 """
 
+import json
 import os
 import signal
 import socket
@@ -22,6 +23,7 @@ import httpx
 import psutil
 
 from stepwell.store.logs import LogStore
+from stepwell.store.packed import unpack
 from stepwell.store.store import Store
 from stepwell.tenants import Tenants
 from stepwell.tenants.actors import ACTIONS
@@ -226,8 +228,8 @@ class LiveServer:
 
     def passed_steps(self, run: str) -> set[str]:
         """Keys of the steps that the journal shows as passed."""
-        passed = "SELECT key FROM journal WHERE run = ? AND type = 'done' AND json_extract(data, '$.ok')"
-        return {key for (key,) in self.query(passed, run)}
+        done = self.query("SELECT key, data FROM journal WHERE run = ? AND type = 'done'", run)
+        return {key for key, data in done if json.loads(unpack(data))["ok"]}
 
     def executions(self, run: str, marker: bytes = b"EXECUTED") -> Counter[str]:
         """How often each step really ran: each execution leaves a line of its own in a log on the host's disk."""

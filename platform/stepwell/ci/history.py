@@ -18,6 +18,7 @@ from stepwell.engine.fold import RunState
 from stepwell.engine.versions import read
 from stepwell.errors import Invalid, NotFound
 from stepwell.repos.repositories import Repositories
+from stepwell.store.packed import unpack
 from stepwell.store.store import Store
 from stepwell.store.tables import Repository
 from stepwell.tenants.actors import Actor
@@ -187,7 +188,7 @@ def _cursor(text: str) -> tuple[float, str]:
 def _entry(row: Any) -> Entry:
     return read(Entry(
         row["run"], row["seq"], row["at"], row["type"], row["key"], row["attempt"], row["turn"],
-        json.loads(row["data"]), row["version"],
+        json.loads(unpack(row["data"])), row["version"],
     ))  # fmt: skip
 
 

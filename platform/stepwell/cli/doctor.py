@@ -40,15 +40,23 @@ def doctor(
     rebuild: Annotated[
         bool, typer.Option("--rebuild", help="Check, and mend what differs. The server must be stopped.")
     ] = False,
+    journal: Annotated[
+        str, typer.Option("--journal", help="Print the journal of this run (its id, or acme/api#12), a line an entry.")
+    ] = "",
     json: JsonFlag = False,
 ) -> None:
     """Look at this host. Ends with 1 when something that Stepwell cannot do without is missing.
 
-    With --check-journal or --rebuild it looks at the database instead, and ends with 1 when something stays wrong.
+    With --check-journal, --rebuild or --journal it looks at the database instead, and ends with 1 when something there
+    is wrong and stays so.
     """
     from stepwell.settings import Settings
 
     settings = Settings()
+    if journal:
+        from stepwell.cli.doctor_entries import show_entries
+
+        raise typer.Exit(show_entries(settings, journal, json=json))
     if check_journal or rebuild:
         from stepwell.cli.doctor_journal import look_at_journal
 

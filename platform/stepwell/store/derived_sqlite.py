@@ -10,6 +10,7 @@ from stepwell.engine.entries import Entry
 from stepwell.errors import Conflict
 from stepwell.store.derived import COLUMNS, Derived, Kept
 from stepwell.store.journal_sqlite import SqliteJournal, entry_of
+from stepwell.store.packed import unpack
 
 _PUT = (
     f"INSERT INTO runs({','.join(COLUMNS)}) VALUES({','.join(f':{name}' for name in COLUMNS)}) "
@@ -95,7 +96,7 @@ class SqliteTables:
             return
         first = self._db.execute("SELECT data FROM journal WHERE run = ? AND seq = 1", other).fetchone()
         if first is not None:
-            data = json.loads(first[0])
+            data = json.loads(unpack(first[0]))
             if (data.get("scope"), data.get("number")) == place[:2]:
                 raise Conflict(f"its number {place[1]} in {place[0]!r} is that of run {other[0]!r} as well")
         self._db.execute("DELETE FROM runs WHERE id = ?", other)

@@ -7,6 +7,7 @@ Why the WAL is grown beforehand: a commit that makes the file longer has to writ
 systems nearly doubles the price of an fsync. SQLite deletes the WAL when the last connection closes, so it is grown at
 each open.
 The same file holds the product's tables, written by other connections: hence BEGIN IMMEDIATE and a busy timeout.
+The data of entries are packed (see packed.py); rows of older files, and texts too short to gain by it, are plain JSON.
 Text columns are plain ASCII or checked before they come here: an undecodable string of one run must not fail a
 transaction that it shares with others.
 """
@@ -22,7 +23,13 @@ from stepwell.engine.versions import read
 from stepwell.errors import Unavailable
 from stepwell.store.derived import COLUMNS, encode, row_of
 from stepwell.store.journal import Committed, Created, Due, Glance, Loaded, NewRun, Numbered, Summary, Write
+from stepwell.store.packed import pack, unpack
 
+FORM = 2
+"""What a program must know to read the file: raised with the version of entries, and when they are kept otherwise.
+
+1: plain JSON, entries of version 1; 2: data may be packed.
+"""
 WAL_BYTES = 8 * 1024 * 1024
 BUSY_MS = 5_000
 
@@ -32,11 +39,12 @@ CREATE TABLE IF NOT EXISTS journal(
     key TEXT NOT NULL, attempt INTEGER NOT NULL, turn INTEGER NOT NULL, data TEXT NOT NULL,
     PRIMARY KEY(run, seq)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS runs(
-    id TEXT PRIMARY KEY, tenant TEXT NOT NULL, scope TEXT NOT NULL, number INTEGER NOT NULL, title TEXT NOT NULL,
-    state TEXT NOT NULL, reason TEXT, created_at REAL NOT NULL, started_at REAL, ended_at REAL,
+    id TEXT PRIMARY KEY NOT NULL, tenant TEXT NOT NULL, scope TEXT NOT NULL, number INTEGER NOT NULL,
+    title TEXT NOT NULL, state TEXT NOT NULL, reason TEXT, created_at REAL NOT NULL, started_at REAL, ended_at REAL,
     updated_at REAL NOT NULL, seq INTEGER NOT NULL, lease INTEGER NOT NULL, approvals INTEGER NOT NULL,
-    awake INTEGER NOT NULL, played INTEGER NOT NULL, metadata TEXT NOT NULL, summary TEXT NOT NULL) WITHOUT ROWID;
-CREATE UNIQUE INDEX IF NOT EXISTS runs_by_scope ON runs(scope, number DESC);
+    awake INTEGER NOT NULL, played INTEGER NOT NULL, metadata TEXT NOT NULL, summary TEXT NOT NULL);
+DROP INDEX IF EXISTS runs_by_scope;
+CREATE UNIQUE INDEX IF NOT EXISTS runs_by_number ON runs(scope, number);
 CREATE INDEX IF NOT EXISTS runs_by_tenant ON runs(tenant, created_at);
 CREATE INDEX IF NOT EXISTS runs_needing_people ON runs(tenant) WHERE approvals > 0;
 CREATE INDEX IF NOT EXISTS runs_awake ON runs(created_at) WHERE awake = 1;
@@ -125,7 +133,7 @@ class SqliteJournal:
         number = int(db.execute(_NUMBER, (data["scope"],)).fetchone()[0])
         entry = Entry(run.id, 1, run.at, "created", "", 0, 0, {**data, "number": number})
         db.execute(_INSERT, row_of(entry, _new(run.at), 0))
-        db.execute(_APPEND, (run.id, 1, run.at, VERSION, "created", "", 0, 0, encode(entry.data)))
+        db.execute(_APPEND, (run.id, 1, run.at, VERSION, "created", "", 0, 0, pack(encode(entry.data))))
         return Created(run.id, number, entry)
 
     def _write(self, write: Write, kept: dict[str, tuple[Any, ...]]) -> bool:
@@ -133,7 +141,7 @@ class SqliteJournal:
         if not self._summarise(write, now, kept):
             return False
         rows = [
-            (run, entry.seq, entry.at, entry.version, entry.type, entry.key, entry.attempt, entry.turn, text)
+            (run, entry.seq, entry.at, entry.version, entry.type, entry.key, entry.attempt, entry.turn, pack(text))
             for entry, text in write.entries
         ]
         if len(rows) == 1:
@@ -181,10 +189,14 @@ class SqliteJournal:
         return _entries(run, self._rows(run, after))
 
     def _rows(self, run: str, after: int) -> list[tuple[Any, ...]]:
-        return self.db.execute(
+        rows = self.db.execute(
             "SELECT seq, at, type, key, attempt, turn, version, data FROM journal WHERE run=? AND seq>? ORDER BY seq",
             (run, after),
         ).fetchall()
+        try:
+            return [(*row[:7], unpack(row[7])) for row in rows]
+        except ValueError:
+            return rows  # left to entry_of, which names the one that cannot be read
 
     def glance(self, run: str) -> Glance | None:
         query = "SELECT id, tenant, scope, number, title, state, reason, seq FROM runs WHERE id=?"
@@ -223,7 +235,7 @@ def _new(at: float) -> Summary:
 def entry_of(run: str, row: tuple[Any, ...]) -> Entry:
     """Read a row of `journal`, whatever version it has. Raises Unavailable for one that cannot be read."""
     try:
-        data = json.loads(row[7])
+        data = json.loads(unpack(row[7]))
     except (TypeError, ValueError) as error:
         raise Unavailable(
             f"Entry {row[0]} of run {run!r} cannot be read: {error}. Run: stepwell doctor --check-journal"
@@ -252,15 +264,15 @@ def _text_of(entry: Entry, row: tuple[Any, ...]) -> str:
 
 
 def _check_version(db: sqlite3.Connection) -> None:
-    """Note the version of the entries in the file's head; refuse a file to which a newer Stepwell has written."""
+    """Note the form of the journals in the file's head; refuse a file to which a newer Stepwell has written."""
     (newest,) = db.execute("PRAGMA user_version").fetchone()
-    if newest > VERSION:
+    if newest > FORM:
         raise Unavailable(
-            f"Its journals have entries of version {newest}; this Stepwell reads versions up to {VERSION}. "
+            f"Its journals have form {newest}; this Stepwell reads forms up to {FORM}. "
             "Start the newer Stepwell again, or restore a backup made before it"
         )
-    if newest < VERSION:
-        db.execute(f"PRAGMA user_version={VERSION}")
+    if newest < FORM:
+        db.execute(f"PRAGMA user_version={FORM}")
 
 
 def _grow_wal(db: sqlite3.Connection, size: int) -> None:
