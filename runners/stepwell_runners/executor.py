@@ -9,7 +9,7 @@ refusals, which say that retrying cannot help, and a host that took the attempt 
 import asyncio
 import os
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -109,10 +109,18 @@ class LocalExecutor:
         await asyncio.to_thread(self._toolchains.recover)
 
     async def forget(self, run: str) -> None:
-        """Drop layers, fork and pin of a finished run; what was collected stays until retention."""
+        """Drop fork and pin of a finished run; its layers stay, and what was collected."""
         self._forks.stay(run)
-        await asyncio.to_thread(self._workspaces.forget, run)
         await asyncio.to_thread(self._forks.forget, run)
+
+    async def missing(self, layers: Sequence[str]) -> list[str]:
+        """Name the layers that are there no more."""
+        return await asyncio.to_thread(self._workspaces.missing, layers)
+
+    async def drop(self, layers: Sequence[str]) -> None:
+        """Remove layers on which no run stands."""
+        for layer in layers:
+            await asyncio.to_thread(self._workspaces.drop, layer)
 
     async def execute(self, attempt: Attempt, prepared: Prepared, output: Output) -> Outcome:
         """Run one attempt; see the contract of Executor."""
@@ -178,7 +186,7 @@ class LocalExecutor:
         git = None
         if attempt.code.tree is not None and not (in_container and form == "copy"):
             git = self._git(attempt.run, attempt.code.tree, branch_of(attempt.metadata), index_of(tree))
-        return self._workspaces.open(attempt.run, attempt.key, attempt.base, tree, form, git=git)
+        return self._workspaces.open(attempt.run, attempt.key, attempt.base, tree, form, git=git, beside=attempt.layers)
 
     def _git(self, run: str, reference: str, branch: str | None, index: Path) -> GitView:
         repository, commit = parse_reference(reference)

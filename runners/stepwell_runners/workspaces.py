@@ -16,6 +16,7 @@ On disk: layers/<run>/<n>/{files/, meta.json} and, for stacks in which a paralle
 on-<digest>/ made of hard links to files/. A directory that may be mounted is never changed again.
 """
 
+import contextlib
 import ctypes
 import errno
 import hashlib
@@ -86,6 +87,7 @@ class Workspace:
     place: Path
     mount: Mount
     git: GitView | None = None
+    beside: tuple[str, ...] = ()  # layers of its run when it was opened, also those adopted from another run
 
     @property
     def upper(self) -> Path:
@@ -138,6 +140,7 @@ class Workspaces:
         form: Form | None = None,
         *,
         git: GitView | None = None,
+        beside: Sequence[str] = (),
     ) -> Workspace:
         """Make a clean workspace. Nothing is mounted yet: who boots the isolate or container does that."""
         tree = tree or self.state / "trees" / "empty"
@@ -152,7 +155,7 @@ class Workspaces:
             mount = Overlay(shown, place / "upper", place / "work")
         else:
             disk.copy(disk.Stack(shown), place / "upper")
-        return Workspace(name, run, key, str(tree), tuple(base), lowers, place, mount, git)
+        return Workspace(name, run, key, str(tree), tuple(base), lowers, place, mount, git, tuple(beside))
 
     def lowers(self, base: tuple[str, ...], tree: Path) -> tuple[Path, ...]:
         """Return the directories that show `tree` under the layers of `base`, topmost first."""
@@ -170,7 +173,7 @@ class Workspaces:
         if layer.empty:
             self.discard(workspace)
             return Committed(None)
-        with self._locks.of(workspace.run):
+        with self._locks.of(_run_folder(workspace.run)):
             siblings = self._siblings(workspace, layer)
             self._check(workspace, layer, siblings)
             overlapping = _overlapping(layer, siblings)
@@ -182,8 +185,16 @@ class Workspaces:
         disk.remove(workspace.place)
 
     def drop(self, layer: str) -> None:
-        """Remove a layer whose step was not journaled."""
-        disk.remove(self._place(layer))
+        """Remove a layer that no journal names, or no longer."""
+        place = self._place(layer)
+        with self._locks.of(place.parent.name):
+            disk.remove(place)
+            with contextlib.suppress(OSError):  # others of the run are there, or none ever were
+                place.parent.rmdir()
+
+    def missing(self, layers: Iterable[str]) -> list[str]:
+        """Name the layers that are not there."""
+        return [layer for layer in layers if not (self._place(layer) / "meta.json").exists()]
 
     def recover(self, committed: Callable[[str], bool]) -> None:
         """Remove what a crash left: attempts, and layers that no journal entry names. Nothing is running yet."""
@@ -196,10 +207,6 @@ class Workspaces:
                 disk.remove(folder / name)
             if len(lost) == len(names):
                 folder.rmdir()
-
-    def forget(self, run: str) -> None:
-        """Remove all layers of a run."""
-        disk.remove(self.layers / _run_folder(run))
 
     def _place(self, layer: str) -> Path:
         folder, _, name = layer.partition("-")
@@ -220,7 +227,7 @@ class Workspaces:
         """Return the directory that shows the last layer of `base` on the others: as stored, or unpacked anew."""
         meta = self._meta(base[-1])
         place = self._place(meta.id)
-        if meta.base == base[:-1]:
+        if meta.base == base[:-1] and meta.tree == str(tree):
             return place / "files"
         layer = self._load(meta)
         wanted = unpack(layer, disk.Stack(self.lowers(base[:-1], tree)))
@@ -237,10 +244,9 @@ class Workspaces:
     def _siblings(self, workspace: Workspace, layer: Layer) -> list[tuple[Meta, Layer]]:
         """Return the run's layers that this attempt did not stand on."""
         folder = self.layers / _run_folder(workspace.run)
-        if not folder.exists():
-            return []
-        ids = [f"{folder.name}-{path.name}" for path in sorted(folder.iterdir())]
-        return [(self._meta(id), self._load(self._meta(id))) for id in ids if id not in workspace.base]
+        own = [f"{folder.name}-{path.name}" for path in sorted(folder.iterdir())] if folder.exists() else []
+        ids = [id for id in dict.fromkeys([*workspace.beside, *own]) if id not in workspace.base]
+        return [(self._meta(id), self._load(self._meta(id))) for id in ids]
 
     def _check(self, workspace: Workspace, layer: Layer, siblings: Iterable[tuple[Meta, Layer]]) -> None:
         tracked = disk.Stack([Path(workspace.tree)])

@@ -212,7 +212,7 @@ async def test_steps_stand_on_the_layers_the_code_had_seen(shop: Workshop) -> No
         assert bases["d#1"][0] == "layer-a"
 
 
-async def test_layers_are_in_use_until_their_run_ends(shop: Workshop) -> None:
+async def test_layers_are_in_use_as_long_as_their_run_is_kept(shop: Workshop) -> None:
     executor = FakeExecutor(a=passed("layer-a"))
     async with shop.running(executor=executor) as engine:
         await shop.create('await step.run("a", "a")\nawait step.wait_for_event("w", type="go")')
@@ -221,8 +221,12 @@ async def test_layers_are_in_use_until_their_run_ends(shop: Workshop) -> None:
         assert executor.in_use is not None and executor.in_use("layer-a") and not executor.in_use("layer-b")
         await engine.send_event("r", "go", None)
         await shop.finished()
-        assert not executor.in_use("layer-a")
+        assert executor.in_use("layer-a")
     assert executor.forgotten == ["r"]
+    journal = shop.journal()
+    journal.open()
+    assert journal.let_go(["r"]) == ["layer-a"] and not journal.layer_in_use("layer-a")
+    journal.close()
 
 
 async def test_no_more_steps_execute_than_there_are_slots(shop: Workshop) -> None:

@@ -266,6 +266,8 @@ async def test_recover_removes_what_a_crash_left(executor: LocalExecutor) -> Non
     assert left_over(executor) == []
     assert (await run(executor, attempt("cat a", (kept.layer,), "three#1"))).ok
     await executor.forget("run-1")
+    assert await executor.missing([kept.layer, lost.layer]) == [lost.layer]
+    await executor.drop([kept.layer])
     assert list((state_of(executor) / "layers").iterdir()) == []
 
 

@@ -177,10 +177,38 @@ def test_recover_keeps_committed_layers_only(workspaces: Workspaces, tree: Path)
     assert list(again.layers.iterdir()) == []
 
 
-def test_forgotten_runs_leave_nothing(workspaces: Workspaces, tree: Path) -> None:
-    assert step(workspaces, tree, [], "one", "echo 1 > a")
-    workspaces.forget("run")
+def test_dropped_layers_leave_nothing(workspaces: Workspaces, tree: Path) -> None:
+    one = step(workspaces, tree, [], "one", "echo 1 > a")
+    two = step(workspaces, tree, [], "two", "echo 1 > b")
+    assert one and two
+    workspaces.drop(one)
+    assert workspaces.missing([one, two]) == [one]
+    workspaces.drop(two)
     assert list(workspaces.layers.iterdir()) == []
+
+
+def test_an_adopted_layer_is_a_sibling_in_the_run_that_adopted_it(workspaces: Workspaces, tree: Path) -> None:
+    adopted = step(workspaces, tree, [], "one", "echo mine > src/f")
+    assert adopted
+    workspace = workspaces.open("another run", "two", [], tree, beside=[adopted])
+    with entered(workspace) as view:
+        (view / "src/f").write_text("theirs\n")
+    with pytest.raises(WorkspaceConflict, match="'one' changed the same tracked files differently: src/f"):
+        workspaces.commit(workspace, workspaces.change(workspace).layer)
+
+
+def test_a_layer_laid_over_another_tree_deletes_only_what_its_step_saw(
+    workspaces: Workspaces, tree: Path, tmp_path: Path
+) -> None:
+    layer = step(workspaces, tree, [], "one", "rm -r build; echo new > built")
+    assert layer
+    newer = tmp_path / "newer"
+    shutil.copytree(tree, newer, symlinks=True)
+    (newer / "build" / "added").write_text("by the newer commit\n")
+    found = seen(workspaces, newer, [layer])
+    assert found["built"][2] == b"new\n"
+    assert found["build/added"][2] == b"by the newer commit\n"
+    assert "build/old" not in found
 
 
 def test_odd_names_and_hard_links_survive(workspaces: Workspaces, tree: Path) -> None:

@@ -101,6 +101,11 @@ class WordExecutor:
 
     async def forget(self, run: str) -> None: ...
 
+    async def missing(self, layers: Sequence[str]) -> list[str]:
+        return []
+
+    async def drop(self, layers: Sequence[str]) -> None: ...
+
     async def execute(self, attempt: Attempt, prepared: Prepared, output: Output) -> Outcome:
         with self.effects.open("a") as file:
             file.write(attempt.key + "\n")

@@ -1,7 +1,7 @@
 """An engine over a real SQLite journal and real processes, for tests of what it does with them."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -116,6 +116,7 @@ class FakeExecutor:
         self.attempts: list[Attempt] = []
         self.killed: list[str] = []
         self.forgotten: list[str] = []
+        self.gone: set[str] = set()  # layers
         self.in_use: Callable[[str], bool] | None = None
         self.gate = asyncio.Event()  # the command "gate" ends when it is set
         self.most_at_once = 0
@@ -126,6 +127,12 @@ class FakeExecutor:
 
     async def forget(self, run: str) -> None:
         self.forgotten.append(run)
+
+    async def missing(self, layers: Sequence[str]) -> list[str]:
+        return [layer for layer in layers if layer in self.gone]
+
+    async def drop(self, layers: Sequence[str]) -> None:
+        self.gone.update(layers)
 
     async def execute(self, attempt: Attempt, prepared: Prepared, output: Output) -> Outcome:
         self.attempts.append(attempt)

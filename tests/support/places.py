@@ -49,6 +49,11 @@ class EchoExecutor:
 
     async def forget(self, run: str) -> None: ...
 
+    async def missing(self, layers: Sequence[str]) -> list[str]:
+        return []
+
+    async def drop(self, layers: Sequence[str]) -> None: ...
+
     async def execute(self, attempt: Attempt, prepared: Prepared, output: Output) -> Outcome:
         self.attempts.append(attempt)
         output.note(f"attempt {attempt.number}")

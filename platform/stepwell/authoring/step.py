@@ -60,18 +60,18 @@ class Step:
     def sleep(self, name: str, duration: Duration) -> Awaitable[None]:
         """Sleep; the run hibernates."""
         seconds = seconds_of(duration, "step.sleep duration")
-        return self._sleep(name, seconds, self._turn.loop.now + seconds)
+        return self._sleep(name, seconds, self._turn.loop.now + seconds, {})
 
     def sleep_until(self, name: str, when: datetime.datetime) -> Awaitable[None]:
         """Sleep until a moment; the run hibernates."""
         if not isinstance(when, datetime.datetime) or when.tzinfo is None:
             raise ValueError(f"step.sleep_until has time {when!r}. Write a datetime with a time zone.")
         due = when.timestamp()
-        return self._sleep(name, max(0.0, due - self._turn.loop.now), due)
+        return self._sleep(name, max(0.0, due - self._turn.loop.now), due, {"until": due})
 
-    def _sleep(self, name: str, seconds: float, due: float) -> Awaitable[None]:
+    def _sleep(self, name: str, seconds: float, due: float, more: dict[str, Any]) -> Awaitable[None]:
         fingerprint = fingerprint_of("sleep", f"{seconds:.3f}")
-        return self._turn.ask("sleep", _name(name), fingerprint, {"seconds": seconds}, due=due)
+        return self._turn.ask("sleep", _name(name), fingerprint, {"seconds": seconds, **more}, due=due)
 
     def wait_for_event(self, name: str, *, type: str, timeout: Duration | None = "24 hours") -> Awaitable[Any]:
         """Wait for an event sent to this run and return its payload, or raise EventTimeout; the run hibernates."""

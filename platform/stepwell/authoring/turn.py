@@ -142,7 +142,7 @@ class Turn:
 
     def _created(self, _key: str, _data: Any) -> None:
         event = Event({"number": self._head.get("number"), **(self._head.get("params") or {})})
-        step = Step(self, str(self._head["run"]), dict(self.pipeline.defaults))
+        step = Step(self, str(self._head.get("seed") or self._head["run"]), dict(self.pipeline.defaults))
         self._main = self.loop.create_task(self._run(event, step), name="run")
 
     async def _run(self, event: Event, step: Step) -> Any:

@@ -6,7 +6,7 @@ The isolates must have been started on the running loop.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -87,6 +87,12 @@ class _Gate:
 
     async def forget(self, run: str) -> None:
         """Nothing is kept."""
+
+    async def missing(self, layers: Sequence[str]) -> list[str]:
+        return []
+
+    async def drop(self, layers: Sequence[str]) -> None:
+        """There are none."""
 
     async def execute(self, attempt: Attempt, prepared: Prepared, output: Output) -> Outcome:
         await self.open.wait()

@@ -11,7 +11,7 @@ from stepwell.engine.engine import Engine
 from stepwell.engine.entries import Entry
 from stepwell.engine.fold import RunState
 from stepwell.engine.seams import Judge
-from stepwell.engine.specs import Note, RunSpec
+from stepwell.engine.specs import Note, Restart, RunSpec
 from stepwell.errors import Conflict, Invalid, NotFound
 
 PAGE = 100
@@ -58,6 +58,28 @@ class Workflows:
             id or uuid.uuid4().hex, self.tenant, self.scope, title or entry, merged, dict(params or {}), code, entry
         )
         ref = await self._engine.create(spec)
+        if not ref.created and not await self._owns(ref.id):
+            raise Conflict(f"The id {ref.id!r} is taken. Choose another one.")
+        return Handle(self._engine, ref.id, ref.number, ref.created)
+
+    async def restart(
+        self, run: str, step: str, *, id: str | None = None, metadata: Mapping[str, Any] | None = None, title: str = ""
+    ) -> "Handle":  # fmt: skip
+        """Create a run that adopts what an ended one did before it asked for a step (its key), and goes on from there.
+
+        `metadata` may lead to other code, never to another owner. What was adopted is not run again; with other code
+        people are asked again. `id` twice is one run. Raises NotFound, Conflict, TryLater.
+        """
+        state = await (await self.get(run)).status()
+        changed = self._merged({**state.metadata, **(metadata or {})})
+        loaded = await self._engine.loader(changed)
+        entry = state.entry if loaded.digest == state.code else loaded.entry
+        ref = await self._engine.create(
+            RunSpec(
+                id or uuid.uuid4().hex, self.tenant, self.scope, title or state.title, changed, state.params,
+                loaded.digest, entry, Restart(run, step),
+            )
+        )  # fmt: skip
         if not ref.created and not await self._owns(ref.id):
             raise Conflict(f"The id {ref.id!r} is taken. Choose another one.")
         return Handle(self._engine, ref.id, ref.number, ref.created)

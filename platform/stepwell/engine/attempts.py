@@ -124,6 +124,7 @@ class Attempts:
         attempt = Attempt(
             state.id, state.tenant, state.scope, state.metadata, code, step.key, step.name,
             "read" if step.kind == "read" else "run", step.attempt, step.options, step.base,
+            tuple(layer for _, layer in state.layers),
         )  # fmt: skip
         try:
             prepared = await parts.preparer.prepare(attempt) if parts.preparer else Prepared()

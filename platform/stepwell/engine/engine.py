@@ -29,6 +29,7 @@ from stepwell.engine.fold import RunState, fold
 from stepwell.engine.hearing import holds
 from stepwell.engine.live import EXECUTED, Live, collection_paused, encode, load
 from stepwell.engine.parts import Parts
+from stepwell.engine.restarts import successor
 from stepwell.engine.seams import Binding, Executor, Gate, Isolates, Judge, Loader, LogSink, Preparer
 from stepwell.engine.slots import Slots
 from stepwell.engine.specs import DEFAULT_LIMITS, Limits, Note, RunRef, RunSpec, Subscriber, check_json, check_text
@@ -150,7 +151,10 @@ class Engine:
     # -- what others ask ----------------------------------------------------------------------------------------------
 
     async def create(self, spec: RunSpec) -> RunRef:
-        """Create a run; the same id again gives the run that exists. Raises Invalid, TryLater."""
+        """Create a run; the same id again gives the run that exists. Raises Invalid, TryLater.
+
+        One that restarts another adopts its beginning, in the same transaction. Raises NotFound, Conflict.
+        """
         for name in ("id", "tenant", "scope", "title", "code", "entry"):
             check_text(name, getattr(spec, name))
         data = {
@@ -161,10 +165,17 @@ class Engine:
         if spec.parent is not None:
             data["parent"] = dict(spec.parent)
         check_json("params and metadata", data)
-        created = await self._commits.create(NewRun(spec.id, self._clock.now(), data))
+        new = NewRun(spec.id, self._clock.now(), data)
+        if spec.restart is not None and not self._journal.entries(spec.id):
+            new = await successor(new, spec.restart, self._parts)
+        created = await self._commits.create(new)
         if created.entry is None:
             return RunRef(created.id, created.number, created=False)
-        if spec.id not in self._runs:
+        if new.adopted is not None:
+            live = self._find(spec.id)
+            self._tell(created.entry, live)
+            self._resume(live)
+        elif spec.id not in self._runs:
             live = Live(RunState(spec.id), 0, 0)
             live.add(created.entry, ack=False)
             live.draft, live.history = [], [(created.entry, encode(created.entry.data))]

@@ -7,6 +7,7 @@ type       key   data
 created    ""    {tenant, scope, number, title, metadata, code, entry, params, replay, python}     always seq 1
                  replay: version of the replay (authoring.version), python: "3.11.2"; absent in the oldest: 1, ""
                  parent: {run, key, depth} for a run that another one's binding has created; else absent
+                 of a restarted run also `ancestry`: see ancestry.py; what it adopted follows, with the times it had
 asked      step  {kind, name, fingerprint, options, base: [layer id], due: float|null, where: "file:line", held}
                  held: its environment wants people first
 released   step  {by}                       a held step (environment) may start

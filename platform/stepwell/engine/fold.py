@@ -12,6 +12,7 @@ from copy import copy
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from stepwell.engine.ancestry import Ancestry
 from stepwell.engine.entries import FINISHED, Entry, RunStatus, StepKind, StepStatus
 from stepwell.errors import Bug
 
@@ -61,6 +62,7 @@ class StepState:
     failures: int = 0  # failed attempts
     losses: int = 0  # lost attempts in a row
     event: int | None = None  # seq of the event a wait took
+    origin: str = ""  # the run in which it ended, when this one has adopted it
 
 
 @dataclass(slots=True)
@@ -102,6 +104,7 @@ class RunState:
     replay: int = 1  # version of the replay it was begun with
     python: str = ""  # interpreter it was begun with, as "3.11.2"
     parent: Mapping[str, Any] | None = None  # {run, key, depth} of the step that created it
+    ancestry: Ancestry | None = None  # of a run that was restarted from a step of another
     reason: str | None = None  # why it does not go on, or why it ended
     created_at: float = 0.0
     started_at: float | None = None
@@ -140,6 +143,21 @@ class RunState:
         return "queued" if self.started_at is None else "running"
 
     @property
+    def seed(self) -> str:
+        """Of its random numbers."""
+        return self.ancestry.seed if self.ancestry else self.id
+
+    @property
+    def known_number(self) -> int:
+        """The number that its code knows it by."""
+        return self.ancestry.number if self.ancestry else self.number
+
+    @property
+    def adopting(self) -> bool:
+        """What was applied last is from another run."""
+        return self.ancestry is not None and self.seq <= self.ancestry.until
+
+    @property
     def finished(self) -> bool:
         return self.final is not None
 
@@ -174,12 +192,12 @@ def apply(state: RunState, entry: Entry) -> None:
     if entry.seq != state.seq + 1:
         raise Bug(f"Journal of run {state.id!r}: entry {entry.seq} follows {state.seq}.")
     state.seq = entry.seq
-    state.updated_at = entry.at
+    state.updated_at = max(entry.at, state.created_at)
     kind = entry.type
     if kind not in {"created", "turn_failed"}:
         state.failed_turns = 0
         state.reason = None
-        if state.started_at is None and kind not in {"paused", "resumed"}:
+        if state.started_at is None and kind not in {"paused", "resumed"} and not state.adopting:
             seconds = (entry.data or {}).get("seconds") or 0.0 if kind == "done" else 0.0
             state.started_at = max(state.created_at, entry.at - seconds)
     _APPLY[kind](state, entry)
@@ -219,6 +237,8 @@ def _close(state: RunState, step: StepState, to: StepStatus, at: float) -> None:
     state.timers.pop(step.key, None)
     state.approvals.pop(step.key, None)
     state.inflight.pop(step.key, None)
+    if state.ancestry is not None:
+        step.origin = state.ancestry.origin_of(state.seq)
 
 
 def _end_attempt(step: StepState, entry: Entry, to: Literal["passed", "failed", "lost", "cancelled"]) -> None:
@@ -242,6 +262,9 @@ def _created(state: RunState, entry: Entry) -> None:
     state.code, state.entry, state.created_at = data["code"], data["entry"], entry.at
     state.replay, state.python = data.get("replay", 1), data.get("python", "")
     state.parent = data.get("parent")
+    state.ancestry = ancestry = Ancestry.of_json(data.get("ancestry"))
+    if ancestry is not None:
+        state.created_at = state.updated_at = ancestry.at
 
 
 def _asked(state: RunState, entry: Entry) -> None:

@@ -74,6 +74,7 @@ class Attempt:
     number: int
     options: Mapping[str, Any]
     base: tuple[str, ...]
+    layers: tuple[str, ...] = ()  # all of the run so far, those of parallel steps too
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,9 @@ class Executor(Protocol):
     files and only then finishes. It never raises for what the command did: that is an Outcome. Attempts of one run
     may run side by side. `recover` is called once before the first attempt and removes what a crash left behind:
     processes, mounts, containers, layers for which `committed(layer)` is false.
-    `forget` drops everything kept for a finished run (layers, fork, logs stay until retention).
+    `forget` drops what only a run under way needs (its fork); layers stay, since a restarted run may stand on them.
+    `missing` names those of the given layers that are there no more. `drop` removes layers on which no run stands; what
+    a crash in between leaves is removed by `recover`.
     """
 
     async def recover(self, committed: Callable[[str], bool]) -> None: ...
@@ -153,6 +156,10 @@ class Executor(Protocol):
     async def execute(self, attempt: Attempt, prepared: Prepared, output: Output) -> Outcome: ...
 
     async def forget(self, run: str) -> None: ...
+
+    async def missing(self, layers: Sequence[str]) -> list[str]: ...
+
+    async def drop(self, layers: Sequence[str]) -> None: ...
 
 
 class Preparer(Protocol):

@@ -17,6 +17,14 @@ JSON_BYTES = 1_048_576
 
 
 @dataclass(frozen=True)
+class Restart:
+    """A run that has ended, and the key of a step: what came before its ask is adopted."""
+
+    run: str
+    step: str
+
+
+@dataclass(frozen=True)
 class RunSpec:
     """A run to create. `code` is the digest that every later turn must load; `metadata` routes turns to that code."""
 
@@ -29,6 +37,7 @@ class RunSpec:
     code: str
     entry: str = ""
     parent: Mapping[str, Any] | None = None  # {run, key, depth} of the step that creates it
+    restart: Restart | None = None
 
 
 @dataclass(frozen=True)

@@ -129,7 +129,8 @@ class Turn:
         head = {
             "mode": "turn", "root": code.root, "files": dict(code.files), "entry": state.entry or code.entry,
             "run": state.id, "params": state.params, "stall": limits.stall, "grace": limits.grace,
-            "number": state.number, "scope": state.scope, "tenant": state.tenant, "played": self.live.played,
+            "number": state.known_number, "seed": state.seed, "scope": state.scope, "tenant": state.tenant,
+            "played": self.live.played,
         }  # fmt: skip
         return encode(head).encode() + b"\n"
 

@@ -8,24 +8,6 @@ from stepwell.engine.entries import Entry
 
 
 @dataclass(frozen=True, slots=True)
-class NewRun:
-    """A run to create. `data` becomes its first entry, to which the journal adds the number."""
-
-    id: str
-    at: float
-    data: Mapping[str, Any]  # of the first entry, but for the number
-
-
-@dataclass(frozen=True, slots=True)
-class Created:
-    """What became of a NewRun: `entry` is its first entry, or None when the id existed before."""
-
-    id: str
-    number: int
-    entry: Entry | None
-
-
-@dataclass(frozen=True, slots=True)
 class Summary:
     """What lists of runs show, and what a starting engine must know; all of it follows from the journal.
 
@@ -57,6 +39,30 @@ class Write:
     timers: dict[str, float | None] = field(default_factory=dict)  # key → due; None: no longer
     layers: list[str] = field(default_factory=list)
     ended: bool = False  # every timer of the run goes
+
+
+@dataclass(frozen=True, slots=True)
+class NewRun:
+    """A run to create. `data` becomes its first entry, to which the journal adds the number.
+
+    `adopted` is what it takes over from another run, in the same transaction: entries from the second on. Its first
+    entry then has the time `began_at`, not later than any of theirs.
+    """
+
+    id: str
+    at: float
+    data: Mapping[str, Any]  # of the first entry, but for the number
+    adopted: Write | None = None
+    began_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """What became of a NewRun: `entry` is its first entry, or None when the id existed before."""
+
+    id: str
+    number: int
+    entry: Entry | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,5 +165,9 @@ class Journal(Protocol):
         """Give back memory that is kept only to be quick; called now and then."""
 
     def layer_in_use(self, layer: str) -> bool:
-        """Say whether a run that has not ended stands on this layer."""
+        """Say whether the journal of any run, ended or not, has a result with this layer."""
+        ...
+
+    def let_go(self, runs: Sequence[str]) -> list[str]:
+        """Forget that these runs stand on layers; give those on which no run stands any more: their files may go."""
         ...

@@ -52,7 +52,9 @@ CREATE TABLE IF NOT EXISTS timers(
     run TEXT NOT NULL, key TEXT NOT NULL, due REAL NOT NULL, PRIMARY KEY(run, key)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS timers_by_due ON timers(due);
 CREATE TABLE IF NOT EXISTS numbers(scope TEXT PRIMARY KEY, last INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS run_layers(layer TEXT PRIMARY KEY, run TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS run_layers(
+    layer TEXT NOT NULL, run TEXT NOT NULL, PRIMARY KEY(layer, run)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS run_layers_by_run ON run_layers(run);
 CREATE TABLE IF NOT EXISTS journal_padding(x);
 """
 
@@ -85,6 +87,7 @@ class SqliteJournal:
             db.execute("PRAGMA journal_mode=WAL")
             db.execute("PRAGMA synchronous=FULL")
             _check_version(db)
+            _widen_run_layers(db)
             db.executescript(_SCHEMA)
             _grow_wal(db, self._wal_bytes)
         except (sqlite3.Error, OSError, Unavailable) as error:
@@ -131,9 +134,12 @@ class SqliteJournal:
         if row is not None:
             return Created(run.id, row[0], None)
         number = int(db.execute(_NUMBER, (data["scope"],)).fetchone()[0])
-        entry = Entry(run.id, 1, run.at, "created", "", 0, 0, {**data, "number": number})
+        began_at = run.at if run.began_at is None else run.began_at
+        entry = Entry(run.id, 1, began_at, "created", "", 0, 0, {**data, "number": number})
         db.execute(_INSERT, row_of(entry, _new(run.at), 0))
-        db.execute(_APPEND, (run.id, 1, run.at, VERSION, "created", "", 0, 0, pack(encode(entry.data))))
+        db.execute(_APPEND, (run.id, 1, began_at, VERSION, "created", "", 0, 0, pack(encode(entry.data))))
+        if run.adopted is not None:
+            self._write(run.adopted, {})
         return Created(run.id, number, entry)
 
     def _write(self, write: Write, kept: dict[str, tuple[Any, ...]]) -> bool:
@@ -223,8 +229,23 @@ class SqliteJournal:
         self.db.execute("PRAGMA shrink_memory")
 
     def layer_in_use(self, layer: str) -> bool:
-        query = "SELECT 1 FROM run_layers JOIN runs ON runs.id = run_layers.run WHERE layer=? AND ended_at IS NULL"
-        return self.db.execute(query, (layer,)).fetchone() is not None
+        return self.db.execute("SELECT 1 FROM run_layers WHERE layer=?", (layer,)).fetchone() is not None
+
+    def let_go(self, runs: Sequence[str]) -> list[str]:
+        db = self.db
+        free: list[str] = []
+        db.execute("SAVEPOINT let_go")  # alone a transaction, else a part of the caller's
+        try:
+            for run in runs:
+                layers = [str(row[0]) for row in db.execute("SELECT layer FROM run_layers WHERE run=?", (run,))]
+                db.execute("DELETE FROM run_layers WHERE run=?", (run,))
+                free += [layer for layer in layers if not self.layer_in_use(layer)]
+        except BaseException:
+            db.execute("ROLLBACK TO let_go")
+            raise
+        finally:
+            db.execute("RELEASE let_go")
+        return free
 
 
 def _new(at: float) -> Summary:
@@ -273,6 +294,17 @@ def _check_version(db: sqlite3.Connection) -> None:
         )
     if newest < FORM:
         db.execute(f"PRAGMA user_version={FORM}")
+
+
+def _widen_run_layers(db: sqlite3.Connection) -> None:
+    """Let several runs stand on a layer, in a database in which only one could."""
+    old = db.execute("SELECT sql FROM sqlite_master WHERE name='run_layers'").fetchone()
+    if old is not None and "layer TEXT PRIMARY KEY" in old[0]:
+        db.executescript(
+            "BEGIN IMMEDIATE; ALTER TABLE run_layers RENAME TO run_layers_old;"
+            "CREATE TABLE run_layers(layer TEXT NOT NULL, run TEXT NOT NULL, PRIMARY KEY(layer, run)) WITHOUT ROWID;"
+            "INSERT INTO run_layers SELECT layer, run FROM run_layers_old; DROP TABLE run_layers_old; COMMIT;"
+        )
 
 
 def _grow_wal(db: sqlite3.Connection, size: int) -> None:

@@ -1,0 +1,77 @@
+"""A restarted run: what it adopts, with rows and due times, ready to be written in the transaction that creates it."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from stepwell.engine.adoption import adopt
+from stepwell.engine.entries import Entry
+from stepwell.engine.fold import RunState, StepState, fold
+from stepwell.engine.hearing import holds
+from stepwell.engine.live import Live
+from stepwell.engine.parts import Parts
+from stepwell.engine.specs import Restart
+from stepwell.errors import Conflict, NotFound
+from stepwell.store.journal import NewRun
+
+
+async def successor(new: NewRun, restart: Restart, parts: Parts) -> NewRun:
+    """Have a new run adopt another one's beginning. Raises NotFound, Conflict."""
+    entries = parts.journal.entries(restart.run)
+    if not entries:
+        raise NotFound(f"There is no run {restart.run!r}.")
+    source = fold(entries)
+    if not source.finished:
+        raise Conflict(
+            f"Run #{source.number} is {source.state}. Cancel or terminate it first: "
+            "steps that have run once must not run in two runs side by side."
+        )
+    same_code = new.data["code"] == source.code
+    adoption = adopt(entries, restart.step, run=new.id, now=new.at, same_code=same_code)
+    rules = {"replay": source.replay, "python": source.python}  # the prefix was lived through under these
+    data = {**new.data, **rules, "ancestry": adoption.ancestry.as_json()}
+    first = Entry(new.id, 1, entries[0].at, "created", "", 0, 0, {**data, "number": 0})
+    live = _held_anew(_draft([first, *adoption.entries]), parts)
+    await _require_layers(live.state, parts)
+    write = live.write()
+    write.entries = write.entries[1:]  # the first one gets its number from the journal
+    return replace(new, data=data, adopted=write, began_at=first.at)
+
+
+def _draft(entries: Iterable[Entry]) -> Live:
+    live: Live | None = None
+    for entry in entries:
+        if live is None:
+            live = Live(RunState(entry.run), 0, 0)
+        live.add(entry, ack=False)
+    assert live is not None
+    return live
+
+
+def _held_anew(live: Live, parts: Parts) -> Live:
+    """Ask the gate about steps that will run again: the rules of today count, and what was adopted of decisions."""
+    held = {step.key for step in live.state.steps.values() if _may_start(step) and holds(live, step, parts)}
+    if not held:
+        return live
+    entries = (entry for entry, _ in live.draft)
+    return _draft(_hold(entry) if entry.type == "asked" and entry.key in held else entry for entry in entries)
+
+
+def _may_start(step: StepState) -> bool:
+    return step.state == "queued" and bool(step.options.get("environment")) and step.released_by is None
+
+
+def _hold(entry: Entry) -> Entry:
+    return entry._replace(data={**entry.data, "held": True})
+
+
+async def _require_layers(state: RunState, parts: Parts) -> None:
+    layers = [layer for _, layer in state.layers]
+    if not layers or parts.executor is None:
+        return
+    missing = set(await parts.executor.missing(layers))
+    if missing:
+        names = [step.name for step in state.steps.values() if step.layer in missing]
+        raise Conflict(
+            f"The files that step {names[0]!r} left are not kept any more. "
+            "Restart from that step or one before it, or run everything again."
+        )

@@ -1,0 +1,268 @@
+"""Restart from a step: what is not run again, what is, and that the code cannot tell the difference."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from engines import FakeExecutor, Workshop, failed, passed
+
+from stepwell.dynamic import bind
+from stepwell.engine.clock import TestClock
+from stepwell.engine.fold import RunState, StepState
+from stepwell.engine.specs import Limits
+from stepwell.errors import Conflict, NotFound
+
+LIMITS = Limits(linger=0.01, nap=0.5)
+
+
+@pytest.fixture
+async def shop(tmp_path: Path) -> AsyncIterator[Workshop]:
+    shop = Workshop(tmp_path)
+    yield shop
+    await shop.isolates.close()
+
+
+def yes(run: RunState, step: StepState) -> Literal["approved"]:
+    return "approved"
+
+
+async def restart(shop: Workshop, step: str, id: str = "again", source: str = "r", code: str = "r") -> RunState:
+    """Restart a run, with the code of the same or another source, and wait for its end."""
+    handle = await bind(shop.engine, {}, tenant="t", scope="t/x").restart(
+        source, step, id=id, metadata={"source": code}
+    )
+    return await handle.finished()
+
+
+SEQUENCE = """
+def effect(path, key, value):
+    with open(path, "a") as file:
+        file.write(key + "\\n")
+    return value
+
+class W(Pipeline):
+    async def run(self, event, step):
+        path, number = event.payload, event.number
+        got = [await step.do("a", effect, path, "a#1", number)]
+        got.append(step.random())
+        await step.sleep("nap", 0.01)
+        got.append(step.now().timestamp())
+        await gather(step.run("build", "build"), step.run("lint", "ok"))
+        got.append(step.uuid())
+        got.append(await step.do("b", effect, path, "b#1", step.random()))
+        await step.run("test", "test")
+        got.append(step.now().timestamp() > 0)
+        await step.do("c", effect, path, "c#1", None)
+        return got
+"""
+
+
+async def test_a_run_restarted_from_any_step_runs_only_what_follows(shop: Workshop, tmp_path: Path) -> None:
+    executor = FakeExecutor(build=passed("layer-b"), test=passed("layer-t"))
+    effects = tmp_path / "effects"
+    async with shop.running(executor=executor, limits=LIMITS):
+        await shop.create_source(SEQUENCE, payload=str(effects))
+        first = await shop.finished()
+        assert first.state == "passed", first.error
+        entries = await shop.engine.journal("r")
+        order = list(dict.fromkeys(entry.key for entry in entries if entry.key))
+        for count, key in enumerate(order):
+            effects.write_text("")
+            executor.attempts.clear()
+            state = await restart(shop, key, f"again{count}")
+            assert (state.state, state.result[1]) == ("passed", first.result[1]), state.error
+            assert state.result[0] == 1, "its number is the one that it had"
+            assert state.known_number == 1 and state.number == count + 2
+            ran = {*effects.read_text().split(), *(attempt.key for attempt in executor.attempts)}
+            before = {entry.key for entry in entries[: next(n for n, e in enumerate(entries) if e.key == key)]}
+            finished = {k for k, step in state.steps.items() if step.origin}
+            assert finished <= before
+            assert not ran & finished
+            if "build#1" in finished and key != "build#1":
+                assert all(attempt.base == ("layer-b",) for attempt in executor.attempts if attempt.key == "test#1")
+        assert state.result == first.result
+        assert all("layer-b" in attempt.layers for attempt in executor.attempts if attempt.key == "test#1")
+
+
+async def test_the_restarted_run_says_what_it_adopted_and_the_old_one_stays_as_it_is(shop: Workshop) -> None:
+    executor = FakeExecutor(bad=[failed(), passed()])
+    async with shop.running(executor=executor, limits=LIMITS) as engine:
+        await shop.create('await step.run("a", "ok")\nawait step.run("b", "bad")\nreturn "shipped"')
+        before = await shop.finished()
+        journal = await engine.journal("r")
+        state = await restart(shop, "b#1")
+        assert (before.state, state.state, state.result) == ("failed", "passed", "shipped")
+        assert state.ancestry is not None
+        assert (state.ancestry.run, state.ancestry.step, state.ancestry.number) == ("r", "b#1", 1)
+        assert (state.steps["a#1"].origin, state.steps["b#1"].origin) == ("r", "")
+        assert state.started_at is not None and state.started_at >= state.created_at >= before.ended_at  # type: ignore[operator]
+        assert await engine.journal("r") == journal
+        assert Counter(attempt.key for attempt in executor.attempts) == {"a#1": 1, "b#1": 2}
+
+
+async def test_waits_that_were_open_wait_again_and_kept_events_come_along(shop: Workshop) -> None:
+    executor = FakeExecutor(bad=[failed(), passed()])
+    clock = TestClock()
+    async with shop.running(executor=executor, clock=clock, limits=LIMITS) as engine:
+        await shop.create(
+            """
+async def side():
+    await step.sleep("long", 1000)
+    return step.now().timestamp() - 1_000_000_000
+async def main():
+    first = await step.wait_for_event("first", type="go")
+    await step.run("b", "bad")
+    return first, await step.wait_for_event("second", type="go")
+return await gather(side(), main())
+"""
+        )
+        await engine.send_event("r", "go", 1)
+        await engine.send_event("r", "go", 2)
+        assert (await shop.finished()).state == "failed"
+        clock.advance(5000)
+        restarting = asyncio.ensure_future(restart(shop, "b#1"))
+        await shop.until(lambda state: state.state == "waiting" and not engine.holds("again"), "again")
+        clock.advance(1000)
+        assert (await restarting).result == [6000.0, [1, 2]]
+
+
+async def test_with_other_code_the_approval_is_asked_again(shop: Workshop) -> None:
+    executor = FakeExecutor(bad=failed())
+    async with shop.running(executor=executor, limits=LIMITS) as engine:
+        body = 'await step.run("build", "ok")\nawait step.approval("ship")\nawait step.run("deploy", "COMMAND")'
+        await shop.create(body.replace("COMMAND", "bad"))
+        await shop.hibernating()
+        await engine.decide("r", "ship#1", {"by": "ann", "approve": True}, yes)
+        await shop.finished()
+        same = await restart(shop, "deploy#1", "same")
+        assert (same.state, same.steps["ship#1"].origin) == ("failed", "r")
+        shop.sources["newer"] = shop.sources["r"].replace('"bad"', '"ok"')
+        newer = asyncio.ensure_future(restart(shop, "deploy#1", "newer", code="newer"))
+        state = await shop.until(lambda state: state.approvals, "newer")
+        assert state.ancestry is not None and state.ancestry.step == "ship#1"
+        await engine.decide("newer", "ship#1", {"by": "ann", "approve": True}, yes)
+        assert (await newer).state == "passed"
+        assert Counter(attempt.key for attempt in executor.attempts)["build#1"] == 1
+
+
+class Strict:
+    """A gate that holds every step of an environment until people decided."""
+
+    def holds(self, run: RunState, step: StepState) -> bool:
+        return not step.decisions
+
+
+async def test_rules_that_came_later_hold_a_step_that_runs_again(shop: Workshop) -> None:
+    executor = FakeExecutor()
+    async with shop.running(executor=executor, limits=LIMITS) as engine:
+        await shop.create('await gather(step.run("d", "forever", environment="prod"), step.run("x", "ok"))')
+        await shop.until(lambda state: state.counts.get("passed"))
+        await engine.terminate("r", "ann")
+        await shop.finished()
+    async with shop.running(executor=executor, limits=LIMITS, gate=Strict()) as engine:
+        executor.attempts.clear()
+        await bind(engine, {}, tenant="t").restart("r", "x#1", id="again")
+        state = await shop.until(lambda state: "x#1" in state.steps and state.steps["x#1"].state == "passed", "again")
+        assert (state.steps["d#1"].state, list(state.approvals)) == ("waiting", ["d#1"])
+        assert [attempt.key for attempt in executor.attempts] == ["x#1"]
+
+
+async def test_newer_code_that_asks_otherwise_in_the_adopted_part_diverges(shop: Workshop) -> None:
+    executor = FakeExecutor(bad=failed())
+    async with shop.running(executor=executor, limits=LIMITS):
+        await shop.create('await step.run("a", "ok")\nawait step.run("b", "bad")')
+        await shop.finished()
+        shop.sources["newer"] = shop.sources["r"].replace('"a", "ok"', '"a", "other"')
+        state = await restart(shop, "b#1", code="newer")
+        assert state.state == "diverged" and "'a#1'" in str(state.reason)
+        state = await restart(shop, "a#1", "once more", source="again", code="newer")
+        assert state.state == "failed" and state.steps["b#1"].state == "failed"
+
+
+async def test_the_same_id_is_one_run_and_refusals_leave_none(shop: Workshop) -> None:
+    executor = FakeExecutor(a=passed("layer-a"), gate=passed())
+    async with shop.running(executor=executor, limits=LIMITS) as engine:
+        await shop.create('await step.run("a", "a")\nawait step.run("b", "gate")')
+        workflows = bind(engine, {}, tenant="t", scope="t/x")
+        await shop.until(lambda state: "b#1" in state.steps)
+        with pytest.raises(Conflict, match=r"Run #1 is running\. Cancel or terminate it first"):
+            await workflows.restart("r", "b#1")
+        executor.gate.set()
+        await shop.finished()
+        with pytest.raises(NotFound, match="Its steps: 'a#1', 'b#1'"):
+            await workflows.restart("r", "b")
+        with pytest.raises(NotFound):
+            await bind(engine, {}, tenant="stranger").restart("r", "b#1")
+        refs = await asyncio.gather(*(workflows.restart("r", "b#1", id="one") for _ in range(3)))
+        assert [(ref.number, ref.created) for ref in refs] == [(2, True), (2, False), (2, False)]
+        await shop.finished("one")
+        executor.gone.add("layer-a")
+        with pytest.raises(Conflict, match="files that step 'a' left are not kept any more"):
+            await workflows.restart("r", "b#1", id="two")
+        assert await engine.get("two") is None
+        assert (await workflows.restart("r", "a#1", id="two")).number == 3
+        await shop.finished("two")
+
+
+async def test_adopted_layers_are_kept_as_long_as_one_run_stands_on_them(shop: Workshop) -> None:
+    executor = FakeExecutor(a=passed("layer-a"), b=passed("layer-b"))
+    async with shop.running(executor=executor, limits=LIMITS):
+        await shop.create('await step.run("a", "a")\nawait step.run("b", "b")')
+        await shop.finished()
+        await restart(shop, "b#1")
+    journal = shop.journal()
+    journal.open()
+    try:
+        assert journal.let_go(["r"]) == []
+        assert journal.let_go(["again"]) == ["layer-a", "layer-b"]
+    finally:
+        journal.close()
+
+
+@pytest.mark.parametrize("crash", ["before its first turn", "in its first turn"])
+async def test_a_restart_that_was_acknowledged_goes_on_after_a_crash(shop: Workshop, crash: str) -> None:
+    executor = FakeExecutor(bad=[failed(), passed()])
+    slow = asyncio.Event()
+
+    async def loader(metadata: Mapping[str, Any]) -> Any:
+        if slow.is_set() and crash == "before its first turn":
+            await asyncio.Event().wait()
+        return await shop.load(metadata)
+
+    async with shop.running(executor=executor, limits=LIMITS, loader=loader) as engine:
+        await shop.create('await step.run("a", "ok")\nawait step.run("b", "bad")\nreturn "done"')
+        await shop.finished()
+        workflows = bind(engine, {}, tenant="t", scope="t/x")
+        starting = asyncio.ensure_future(workflows.restart("r", "b#1", id="again"))
+        await asyncio.sleep(0)
+        slow.set()
+        await starting
+    async with shop.running(executor=executor, limits=LIMITS):
+        assert (await shop.finished("again")).result == "done"
+        assert Counter(attempt.key for attempt in executor.attempts)["a#1"] == 1
+
+
+async def test_the_rows_of_a_restarted_run_follow_from_its_journal(shop: Workshop) -> None:
+    from stepwell.engine.rebuild import Rebuild
+    from stepwell.store.derived_sqlite import SqliteTables
+
+    executor = FakeExecutor(a=passed("layer-a"))
+    async with shop.running(executor=executor, limits=LIMITS) as engine:
+        await shop.create(
+            'await step.run("a", "a")\nawait step.run("b", "b")\nawait step.wait_for_event("w", type="go")'
+        )
+        await shop.hibernating()
+        await engine.terminate("r", "ann")
+        await shop.finished()
+        await bind(engine, {}, tenant="t", scope="t/x").restart("r", "b#1", id="again")
+        await shop.hibernating("again")
+    journal = shop.journal()
+    journal.open()
+    try:
+        report = Rebuild(SqliteTables(journal), mend=False).run()
+        assert (report.runs, report.told, report.damaged) == (2, [], [])
+    finally:
+        journal.close()
