@@ -31,6 +31,9 @@ class Settings(BaseSettings):
     runtime: str | None = Field(None, description="container runtime, for example runsc")
     concurrent_steps: int = Field(8, ge=1, le=1000, description="steps of executors that run at the same time")
     concurrent_turns: int = Field(50, ge=1, le=1000, description="runs whose code is in an isolate at the same time")
+    keep_layers_days: float = Field(7, ge=0, le=36_500, description=(
+        "days for which the files of an ended run's steps are kept, so that it can be restarted from a step"
+    ))  # fmt: skip
 
     @property
     def database(self) -> Path:

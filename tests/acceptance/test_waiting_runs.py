@@ -1,5 +1,7 @@
 """Runs that wait for a person cost rows and layers, no process and no memory; a decision wakes one at once.
 
+The layers of runs that have passed are kept for a while as well, and are counted apart.
+
 Forty runs here; `make soak` parks a thousand and then also holds the server's memory to 2 kB a run. What waiting costs
 is told apart from what working costs: as many runs of the same work go before that do not wait, and leave the server's
 caches, threads and the C library's free lists as large as this work makes them.
@@ -95,10 +97,15 @@ def settled(server: LiveServer) -> int:
     return resident(server)
 
 
-def layers_on_disk(state: Path) -> int:
-    return sum(
-        file.stat().st_size for file in (state / "layers").rglob("*") if file.is_file() and not file.is_symlink()
-    )
+def layers_of(server: LiveServer, state: str) -> list[Path]:
+    """The layers on which runs in a state stand."""
+    rows = server.query("SELECT layer FROM run_layers JOIN runs ON runs.id = run_layers.run WHERE state = ?", state)
+    return [server.state / "layers" / Path(*layer.partition("-")[::2]) for (layer,) in rows]
+
+
+def bytes_of(layers: list[Path]) -> int:
+    files = [file for layer in layers for file in layer.rglob("*")]
+    return sum(file.stat().st_size for file in files if file.is_file() and not file.is_symlink())
 
 
 def wake_ms(server: LiveServer, run: str) -> float:
@@ -120,7 +127,10 @@ def test_waiting_runs_cost_rows_and_layers_only(server: LiveServer) -> None:
     wait_until(lambda: len(processes(server)) <= idle, 30, "end of the isolates")
     grown = (settled(server) - before) / RUNS
     rows = server.query("SELECT count(*) FROM journal")[0][0]
-    layers = layers_on_disk(server.state)
+    waiting, passed = layers_of(server, "waiting"), layers_of(server, "passed")
+    assert set(waiting + passed) == set((server.state / "layers").glob("*/*")), "layers on which no run stands"
+    assert (len(waiting), len(passed)) == (RUNS, RUNS)
+    layers = bytes_of(waiting)
     assert layers >= RUNS * WRITTEN, "a run's megabyte is not in its layer"
     assert layers < RUNS * (WRITTEN + 100_000), "layers hold more than what the step wrote"
     woken = [wake_ms(server, run) for run in runs[: 30 if SOAK else 5]]

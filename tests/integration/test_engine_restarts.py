@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,13 +16,6 @@ from stepwell.engine.specs import Limits
 from stepwell.errors import Conflict, NotFound
 
 LIMITS = Limits(linger=0.01, nap=0.5)
-
-
-@pytest.fixture
-async def shop(tmp_path: Path) -> AsyncIterator[Workshop]:
-    shop = Workshop(tmp_path)
-    yield shop
-    await shop.isolates.close()
 
 
 def yes(run: RunState, step: StepState) -> Literal["approved"]:
@@ -200,26 +193,39 @@ async def test_the_same_id_is_one_run_and_refusals_leave_none(shop: Workshop) ->
         assert [(ref.number, ref.created) for ref in refs] == [(2, True), (2, False), (2, False)]
         await shop.finished("one")
         executor.gone.add("layer-a")
-        with pytest.raises(Conflict, match="files that step 'a' left are not kept any more"):
+        with pytest.raises(
+            Conflict, match=r"files that step 'a' left are not kept any more.*STEPWELL_KEEP_LAYERS_DAYS"
+        ):
             await workflows.restart("r", "b#1", id="two")
         assert await engine.get("two") is None
         assert (await workflows.restart("r", "a#1", id="two")).number == 3
         await shop.finished("two")
 
 
-async def test_adopted_layers_are_kept_as_long_as_one_run_stands_on_them(shop: Workshop) -> None:
-    executor = FakeExecutor(a=passed("layer-a"), b=passed("layer-b"))
+UNDONE = """
+def release(value): return None
+
+class W(Pipeline):
+    async def run(self, event, step):
+        await step.do("look", give, 0)
+        await step.do("order", give, 1, undo=release)
+        await step.do("reserve", give, 2, undo=release)
+        await step.run("deploy", "bad")
+"""
+
+
+async def test_steps_that_were_undone_are_refused_by_name(shop: Workshop) -> None:
+    executor = FakeExecutor(bad=[failed(), passed()])
     async with shop.running(executor=executor, limits=LIMITS):
-        await shop.create('await step.run("a", "a")\nawait step.run("b", "b")')
-        await shop.finished()
-        await restart(shop, "b#1")
-    journal = shop.journal()
-    journal.open()
-    try:
-        assert journal.let_go(["r"]) == []
-        assert journal.let_go(["again"]) == ["layer-a", "layer-b"]
-    finally:
-        journal.close()
+        await shop.create_source(UNDONE)
+        assert (await shop.finished()).state == "failed"
+        refused = r"What the run did in 'order#1', 'reserve#1' has been undone.*Restart from 'order#1'"
+        with pytest.raises(Conflict, match=refused):
+            await restart(shop, "deploy#1")
+        with pytest.raises(Conflict, match=r"in 'order#1' has been undone"):
+            await restart(shop, "reserve#1")
+        state = await restart(shop, "order#1")
+        assert (state.state, state.steps["look#1"].origin, state.steps["order#1"].origin) == ("passed", "r", "")
 
 
 @pytest.mark.parametrize("crash", ["before its first turn", "in its first turn"])

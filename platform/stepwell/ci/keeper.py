@@ -1,6 +1,6 @@
 """The keeper: one thread that finishes pushes and, at start and every minute, deals with those a crash cut short.
 
-It also gives memory back to the host each minute.
+Each minute it also gives memory back to the host, and has files removed that are no longer kept.
 """
 
 import ctypes

@@ -34,6 +34,8 @@ from stepwell.store.store import Store
 from stepwell.store.tables import Repository
 from stepwell.tenants import Tenants
 
+DAY_SECONDS = 86_400.0
+
 
 @dataclass(frozen=True)
 class Foundation:
@@ -106,6 +108,11 @@ class Services:
         def ask(tenant: str, code: Code) -> dict[str, Any] | Problem:
             return answer_of(thread, describe(isolates, tenant, code))
 
+        def relax() -> None:
+            answer_of(thread, thread.engine.relax())
+            seconds = base.settings.keep_layers_days * DAY_SECONDS
+            thread.submit(thread.engine.let_go_of_layers(seconds))  # not waited for: these may be many files
+
         store, repositories = base.store, base.repositories
         declarations = DeclarationCache(store, repositories, base.code, ask)
         history = History(store, repositories)
@@ -127,7 +134,7 @@ class Services:
             catalog=Catalog(store, base.tenants, repositories, declarations, schedules),
             pushes=pushes,
             runs=Runs(history, starter, launcher, base.environments, base.logs),
-            keeper=Keeper(pushes.reconcile, pushes.finish, lambda: answer_of(thread, thread.engine.relax())),
+            keeper=Keeper(pushes.reconcile, pushes.finish, relax),
         )
         services._connect(history)
         return services

@@ -77,7 +77,7 @@ class Workflows:
         ref = await self._engine.create(
             RunSpec(
                 id or uuid.uuid4().hex, self.tenant, self.scope, title or state.title, changed, state.params,
-                loaded.digest, entry, Restart(run, step),
+                loaded.digest, entry, restart=Restart(run, step),
             )
         )  # fmt: skip
         if not ref.created and not await self._owns(ref.id):

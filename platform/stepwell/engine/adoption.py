@@ -8,6 +8,7 @@ The prefix up to the step's first mention, and what follows from it:
   events, later ones too             → come along unless the prefix, or something after it, took them
 An approval is a decision about certain code: with other code the prefix ends where the first one took effect, and
 people are asked again. A cancellation cannot be adopted, nor left out: the code went another way because of it.
+What has been undone cannot be adopted either: its result is there, but not what it stands for.
 
 Entries keep their time, because the code reads it, and get new numbers.
 """
@@ -19,6 +20,7 @@ from typing import Any
 from stepwell.engine.ancestry import Ancestry
 from stepwell.engine.entries import Entry
 from stepwell.engine.fold import OPEN, RunState, fold
+from stepwell.engine.undone import undone
 from stepwell.errors import Conflict, NotFound
 
 _OF_ATTEMPTS = frozenset({"started", "lost", "retry", "fired"})
@@ -42,6 +44,7 @@ def adopt(entries: Sequence[Entry], step: str, *, run: str, now: float, same_cod
         cut = _first_verdict(entries[:cut])
     prefix = entries[:cut]
     _check(prefix, step)
+    _check_undone(prefix, undone(entries))
     kept = [*_kept(prefix, now, same_code), *_untaken(entries, cut)]
     numbers = {entry.seq: number for number, entry in enumerate(kept, 2)}
     adopted = tuple(_renumbered(entry, run, numbers) for entry in kept)
@@ -75,6 +78,17 @@ def _check(prefix: Iterable[Entry], step: str) -> None:
             raise Conflict(
                 f"Step {step!r} was asked after the run {_TURNS_CODE[entry.type]}. Restart from a step before that."
             )
+
+
+def _check_undone(prefix: Sequence[Entry], undone: Sequence[str]) -> None:
+    adopted = {entry.key for entry in prefix if entry.type == "done"}
+    gone = [key for key in undone if key in adopted]
+    if gone:
+        named = ", ".join(repr(key) for key in gone[:5]) + (f" and {len(gone) - 5} more" if len(gone) > 5 else "")
+        raise Conflict(
+            f"What the run did in {named} has been undone, or may have been. "
+            f"Restart from {gone[0]!r} or a step before it, or run everything again."
+        )
 
 
 def _kept(prefix: Sequence[Entry], now: float, same_code: bool) -> Iterator[Entry]:

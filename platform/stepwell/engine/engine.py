@@ -27,6 +27,7 @@ from stepwell.engine.endings import conclude
 from stepwell.engine.entries import Entry
 from stepwell.engine.fold import RunState, fold
 from stepwell.engine.hearing import holds
+from stepwell.engine.kept_layers import KeptLayers
 from stepwell.engine.live import EXECUTED, Live, collection_paused, encode, load
 from stepwell.engine.parts import Parts
 from stepwell.engine.restarts import successor
@@ -65,6 +66,7 @@ class Engine:
         self._attempts = Attempts(self._parts)
         self._calls = Calls(self._parts)
         self._timers = Timers(journal, clock, self._fire)
+        self._kept_layers = KeptLayers(self._parts)
         self._runs: dict[str, Live] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._turn_over = asyncio.Event()
@@ -166,9 +168,13 @@ class Engine:
             data["parent"] = dict(spec.parent)
         check_json("params and metadata", data)
         new = NewRun(spec.id, self._clock.now(), data)
-        if spec.restart is not None and not self._journal.entries(spec.id):
-            new = await successor(new, spec.restart, self._parts)
-        created = await self._commits.create(new)
+        if spec.restart is None:
+            created = await self._commits.create(new)
+        else:
+            async with self._kept_layers.settled:
+                if not self._journal.entries(spec.id):
+                    new = await successor(new, spec.restart, self._parts)
+                created = await self._commits.create(new)
         if created.entry is None:
             return RunRef(created.id, created.number, created=False)
         if new.adopted is not None:
@@ -269,6 +275,11 @@ class Engine:
         """Give back memory that is kept only to be quick."""
         if self._running:
             self._journal.relax()
+
+    async def let_go_of_layers(self, older_than_seconds: float) -> None:
+        """Remove the layers of runs that ended longer ago, unless a younger one stands on them as well."""
+        if self._running:
+            await asyncio.shield(self._spawn(self._kept_layers.let_go(self._clock.now() - older_than_seconds)))
 
     def subscribe(self, callback: Subscriber) -> Callable[[], None]:
         """Have every committed entry and every note told, until the returned function is called."""
@@ -447,10 +458,11 @@ class Engine:
         self._forget_idle(live)
         self._parts.tell(Note(live.id, self._clock.now(), "turn", text="end"), live)
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
+        return task
 
     def _ended(self, task: "asyncio.Task[None]") -> None:
         self._tasks.discard(task)

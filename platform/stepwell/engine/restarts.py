@@ -68,10 +68,11 @@ async def _require_layers(state: RunState, parts: Parts) -> None:
     layers = [layer for _, layer in state.layers]
     if not layers or parts.executor is None:
         return
-    missing = set(await parts.executor.missing(layers))
+    missing = {layer for layer in layers if not parts.journal.layer_in_use(layer)}
+    missing.update(await parts.executor.missing(layers))
     if missing:
         names = [step.name for step in state.steps.values() if step.layer in missing]
         raise Conflict(
-            f"The files that step {names[0]!r} left are not kept any more. "
-            "Restart from that step or one before it, or run everything again."
+            f"The files that step {names[0]!r} left are not kept any more: those of ended runs go after "
+            "STEPWELL_KEEP_LAYERS_DAYS. Restart from that step or one before it, or run everything again."
         )

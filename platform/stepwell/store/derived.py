@@ -121,7 +121,8 @@ def differences(kept: Derived | None, told: Derived) -> list[Difference]:
     """Compare what is kept with what the journal tells.
 
     A row that says `running` of a run which a server was playing may be right: functions in an isolate are executed
-    before any entry tells of them. The next turn writes it anew.
+    before any entry tells of them. The next turn writes it anew. A run that has ended and stands on no layer
+    has let go of them all.
     """
     run = told.row["id"]
     if kept is None:
@@ -137,7 +138,8 @@ def differences(kept: Derived | None, told: Derived) -> list[Difference]:
         old, new = kept.timers.get(key), told.timers.get(key)
         if old != new:
             found.append(Difference(run, f"timer {key}", old, new))
-    for layer in sorted(kept.layers ^ told.layers):
+    let_go = told.row["ended_at"] is not None and not kept.layers
+    for layer in sorted(kept.layers ^ told.layers if not let_go else ()):
         old, new = (run if layer in of.layers else None for of in (kept, told))
         found.append(Difference(run, f"layer {layer}", old, new))
     return found

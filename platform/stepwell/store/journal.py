@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from stepwell.engine.entries import Entry
 
@@ -63,6 +63,14 @@ class Created:
     id: str
     number: int
     entry: Entry | None
+
+
+class Ended(NamedTuple):
+    """A run that has ended. `stands`: it is still noted that it stands on layers."""
+
+    at: float
+    id: str
+    stands: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +171,10 @@ class Journal(Protocol):
 
     def relax(self) -> None:
         """Give back memory that is kept only to be quick; called now and then."""
+
+    def ended(self, after: Ended | None, before: float, limit: int) -> list[Ended]:
+        """Runs that ended before a moment, the oldest end first, behind `after`."""
+        ...
 
     def layer_in_use(self, layer: str) -> bool:
         """Say whether the journal of any run, ended or not, has a result with this layer."""

@@ -22,7 +22,7 @@ from stepwell.engine.entries import VERSION, Entry
 from stepwell.engine.versions import read
 from stepwell.errors import Unavailable
 from stepwell.store.derived import COLUMNS, encode, row_of
-from stepwell.store.journal import Committed, Created, Due, Glance, Loaded, NewRun, Numbered, Summary, Write
+from stepwell.store.journal import Committed, Created, Due, Ended, Glance, Loaded, NewRun, Numbered, Summary, Write
 from stepwell.store.packed import pack, unpack
 
 FORM = 2
@@ -48,6 +48,7 @@ CREATE UNIQUE INDEX IF NOT EXISTS runs_by_number ON runs(scope, number);
 CREATE INDEX IF NOT EXISTS runs_by_tenant ON runs(tenant, created_at);
 CREATE INDEX IF NOT EXISTS runs_needing_people ON runs(tenant) WHERE approvals > 0;
 CREATE INDEX IF NOT EXISTS runs_awake ON runs(created_at) WHERE awake = 1;
+CREATE INDEX IF NOT EXISTS runs_by_end ON runs(ended_at, id) WHERE ended_at IS NOT NULL;
 CREATE TABLE IF NOT EXISTS timers(
     run TEXT NOT NULL, key TEXT NOT NULL, due REAL NOT NULL, PRIMARY KEY(run, key)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS timers_by_due ON timers(due);
@@ -67,6 +68,12 @@ _CHANGE = (
 )
 _NUMBER = (
     "INSERT INTO numbers VALUES(?, 1) ON CONFLICT(scope) DO UPDATE SET last = last + 1 RETURNING last"  # one statement
+)
+
+
+_ENDED = (
+    "SELECT ended_at, id, EXISTS (SELECT 1 FROM run_layers WHERE run = runs.id) FROM runs "
+    "WHERE ended_at IS NOT NULL AND (ended_at, id) > (?, ?) AND ended_at < ? ORDER BY ended_at, id LIMIT ?"
 )
 
 
@@ -228,23 +235,26 @@ class SqliteJournal:
     def relax(self) -> None:
         self.db.execute("PRAGMA shrink_memory")
 
+    def ended(self, after: Ended | None, before: float, limit: int) -> list[Ended]:
+        at, run = (after.at, after.id) if after is not None else (0.0, "")
+        return [Ended(at, run, bool(stands)) for at, run, stands in self.db.execute(_ENDED, (at, run, before, limit))]
+
     def layer_in_use(self, layer: str) -> bool:
         return self.db.execute("SELECT 1 FROM run_layers WHERE layer=?", (layer,)).fetchone() is not None
 
     def let_go(self, runs: Sequence[str]) -> list[str]:
-        db = self.db
+        if self.db.in_transaction:
+            return self._let_go(runs)
+        self.db.execute("BEGIN IMMEDIATE")
+        with self.db:
+            return self._let_go(runs)
+
+    def _let_go(self, runs: Sequence[str]) -> list[str]:
         free: list[str] = []
-        db.execute("SAVEPOINT let_go")  # alone a transaction, else a part of the caller's
-        try:
-            for run in runs:
-                layers = [str(row[0]) for row in db.execute("SELECT layer FROM run_layers WHERE run=?", (run,))]
-                db.execute("DELETE FROM run_layers WHERE run=?", (run,))
-                free += [layer for layer in layers if not self.layer_in_use(layer)]
-        except BaseException:
-            db.execute("ROLLBACK TO let_go")
-            raise
-        finally:
-            db.execute("RELEASE let_go")
+        for run in runs:
+            layers = [str(row[0]) for row in self.db.execute("SELECT layer FROM run_layers WHERE run=?", (run,))]
+            self.db.execute("DELETE FROM run_layers WHERE run=?", (run,))
+            free += [layer for layer in layers if not self.layer_in_use(layer)]
         return free
 
 
