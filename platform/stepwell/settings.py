@@ -34,6 +34,7 @@ class Settings(BaseSettings):
     keep_layers_days: float = Field(7, ge=0, le=36_500, description=(
         "days for which the files of an ended run's steps are kept, so that it can be restarted from a step"
     ))  # fmt: skip
+    blanks: int = Field(4, ge=0, le=64, description="isolates booted ahead, about 2 MB each; 0 boots each when asked")
 
     @property
     def database(self) -> Path:

@@ -7,7 +7,7 @@ freezing leave marks on it. The isolate is moved in after its fork and before it
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 _CONTROLLERS = ("memory", "pids")
@@ -26,7 +26,21 @@ class Cgroup:
 
     memory: Path
     pids: Path
-    bounds: int  # bytes
+    bounds: int = 0  # bytes
+    processes: int = 0
+
+    def bound(self, memory: int, processes: int) -> "Cgroup":
+        """Set its bounds; the same cgroup as it is then."""
+        limits = [self.memory / "memory.max"]
+        if self.memory != self.pids:
+            limits = [self.memory / "memory.limit_in_bytes"]
+            swap = self.memory / "memory.memsw.limit_in_bytes"
+            if swap.exists():
+                limits.insert(0 if memory > self.bounds > 0 else 1, swap)  # never below the other one
+        for limit in limits:
+            limit.write_text(str(memory))
+        (self.pids / "pids.max").write_text(str(processes))
+        return replace(self, bounds=memory, processes=processes)
 
     def attach(self, pid: int) -> None:
         """Move a process in; its children follow."""
@@ -91,20 +105,13 @@ class Cgroups:
         paths = {name: parent / self._name / f"i{number}" for name, parent in self.parents.items()}
         for path in set(paths.values()):
             path.mkdir()
-        group = Cgroup(paths["memory"], paths["pids"], memory)
-        if self.version == 1:
-            (group.memory / "memory.limit_in_bytes").write_text(str(memory))
-            swap = group.memory / "memory.memsw.limit_in_bytes"
-            if swap.exists():
-                swap.write_text(str(memory))
-        else:
-            (group.memory / "memory.max").write_text(str(memory))
+        group = Cgroup(paths["memory"], paths["pids"])
+        if self.version == 2:
             (group.memory / "memory.oom.group").write_text("1")
             swap = group.memory / "memory.swap.max"
             if swap.exists():
                 swap.write_text("0")
-        (group.pids / "pids.max").write_text(str(processes))
-        return group
+        return group.bound(memory, processes)
 
     def sweep(self) -> None:
         """Remove what servers that are gone have left."""

@@ -18,17 +18,27 @@ _GRACE_SECONDS = 2.0
 class Isolate:
     """Implements IsolateChannel. Belongs to one event loop."""
 
-    def __init__(self, sock: socket.socket, pid: int, pidfd: int, cgroup: Cgroup | None, gentle: bool) -> None:
+    def __init__(self, sock: socket.socket, pid: int, pidfd: int, cgroup: Cgroup | None) -> None:
         self.sock = sock
         self.pid = pid
         self.cgroup = cgroup
         self.killed = False
         self.memory_exceeded = False
         self._pidfd = pidfd
-        self._gentle = gentle  # without a pid namespace process 1 must end the others itself
+        self._gentle = False
         self._started = time.monotonic()
         self._exit: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
         self._closing: list[Callable[[], None]] = []
+
+    @property
+    def over(self) -> bool:
+        """All its processes are gone."""
+        return self._exit.done()
+
+    def begin(self, *, gentle: bool = False) -> None:
+        """Somebody has claimed it, and its time counts from now; `gentle`: process 1 must end the others itself."""
+        self._gentle = gentle
+        self._started = time.monotonic()
 
     def kill(self) -> None:
         """End every process of the isolate; idempotent, never raises."""

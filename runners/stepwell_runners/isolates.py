@@ -1,7 +1,7 @@
 """ZygoteIsolates: the engine's side of the zygote, its isolates and the wall around them.
 
-An isolate is made in one round trip to the mounter (only if it sees files) and one to the zygote; in between, its
-cgroup is made. It is in that cgroup and has said that its wall is up before anybody gets hold of it; only then code,
+An isolate is a blank, from the pool or made now, that is claimed with an order and with what the mounter has made of
+the files it sees. It is in its cgroup and has said that its wall is up before anybody gets hold of it; only then code,
 parameters and secrets go in, over its own socket. It is over when the zygote has reaped its process 1, for the kernel
 lets that happen only after every other process in it is gone; without a zygote its pidfd says the same.
 """
@@ -10,13 +10,9 @@ import asyncio
 import base64
 import errno
 import itertools
-import json
 import os
-import socket
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,17 +20,18 @@ from stepwell.engine.seams import IsolateSpec
 from stepwell.errors import Invalid, TryLater, Unavailable
 from stepwell_runners import house, probe, seccomp
 from stepwell_runners import syscalls as sys_
-from stepwell_runners.cgroups import Cgroup, Cgroups
+from stepwell_runners.blanks import Blanks
+from stepwell_runners.cgroups import Cgroups
 from stepwell_runners.command import CommandProcess, discard, order_of, without_wall
 from stepwell_runners.egress import EgressProxy, proxy_environment
 from stepwell_runners.isolate import Isolate
 from stepwell_runners.link import Gone, Refused
 from stepwell_runners.mounts import Mounts
 from stepwell_runners.options import IsolateOptions, base_environment, interpreter, prefixes
-from stepwell_runners.spec import CommandSpec, Directory, Egress, Finding, Limits, Mount
+from stepwell_runners.spec import CommandSpec, Directory, Egress, Finding, Limits, Mount, Overlay
 from stepwell_runners.uids import TenantIndexes
 from stepwell_runners.wall import Mode, Order
-from stepwell_runners.zygotes import Zygote, Zygotes, hear
+from stepwell_runners.zygotes import Zygotes
 
 _SCARCE = (errno.EAGAIN, errno.ENOMEM, errno.ENOSPC, errno.EMFILE, errno.ENFILE)
 _MOUNTS = 64  # per isolate
@@ -61,11 +58,10 @@ class ZygoteIsolates:
         self._index = index or TenantIndexes(state / "uids.json")
         self._egress = EgressProxy(self.options.exceptions, self.options.upstream)
         self._cgroups = Cgroups()
-        self._movers = ThreadPoolExecutor(2, "cgroup")  # of its own: boots must not queue behind long work
         self._ids = itertools.count(1)
         self._refusals: dict[str, Refused] = {}
         self._overlay: Refused | None = None
-        self._zygotes: Zygotes | None = None
+        self._blanks: Blanks | None = None
         self._mounts: Mounts | None = None
         self._problem = "isolates have not been started"
 
@@ -113,16 +109,20 @@ class ZygoteIsolates:
         zygotes = Zygotes(
             self._config(mode, program), self.options.isolates_per_zygote, self.options.seconds_per_zygote
         )
+        blanks = Blanks(zygotes, self._cgroups, self.options.blanks if mode != "none" else 0)
+        nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
         try:
-            isolate = await self._boot(zygotes, self._order(0, Limits(), command=True), [], None)
+            isolate = await self._boot(blanks, self._order(0, Limits(), command=True), [], nowhere)
         except (Refused, Gone, TimeoutError) as error:
             refused = error if isinstance(error, Refused) else Refused({"step": "start", "text": repr(error)})
             self._refusals[mode] = refused
-            await zygotes.stop()
+            await blanks.stop()
             return False
+        finally:
+            os.close(nowhere)
         isolate.sock.close()
         await isolate.exit()
-        self._zygotes = zygotes
+        self._blanks = blanks
         return True
 
     def _config(self, mode: Mode, program: bytes) -> dict[str, Any]:
@@ -142,16 +142,16 @@ class ZygoteIsolates:
 
     async def stop(self) -> None:
         """Kill all isolates, then zygote and mounter; returns when they are gone."""
-        if self._zygotes is not None:
-            await self._zygotes.stop()
+        if self._blanks is not None:
+            await self._blanks.stop()
         if self._mounts is not None:
             await self._mounts.stop()
         self._cgroups.close()
-        self.mode, self._zygotes, self._problem = None, None, "isolates have been stopped"
+        self.mode, self._blanks, self._problem = None, None, "isolates have been stopped"
 
     async def open(self, spec: IsolateSpec) -> Isolate:
         """Boot an isolate for code."""
-        zygotes = self._ready()
+        blanks = self._ready()
         mounts: dict[str, Mount] = {}
         if spec.code.tree is not None:
             mounts["workspace"] = Directory(
@@ -159,11 +159,11 @@ class ZygoteIsolates:
                 read_only=True,
             )
         order = self._order(self._index(spec.tenant), Limits(), mounts=mounts)
-        return await self._make(zygotes, order, mounts)
+        return await self._make(blanks, order, mounts)
 
     async def command(self, spec: CommandSpec) -> CommandProcess:
         """Boot an isolate and start a command in it. Raises Invalid, TryLater or Unavailable."""
-        zygotes = self._ready()
+        blanks = self._ready()
         environment = dict(self.environment)
         private = None
         if not self.walled:
@@ -182,7 +182,7 @@ class ZygoteIsolates:
         reading, writing = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(reading, False)
         try:
-            isolate = await self._make(zygotes, order, mounts, writing, network)
+            isolate = await self._make(blanks, order, mounts, writing, network)
         except BaseException:
             os.close(reading)
             if private:
@@ -196,16 +196,25 @@ class ZygoteIsolates:
 
     async def probe(self) -> list[Finding]:
         """Say what this host can give."""
-        return probe.findings(self.mode, self._refusals, self._cgroups, self._overlay)
+        return probe.findings(self.mode, self._refusals, self._cgroups, self._overlay, self.options.blanks)
+
+    async def filled(self) -> None:
+        """Wait until the pool of blanks is full, or nothing is being done about it."""
+        if self._blanks is not None:
+            await self._blanks.filled()
+
+    def standing(self) -> list[int]:
+        """Pids, as the host sees them, of the blanks that stand ready."""
+        return [blank.pid for blank in self._blanks.standing] if self._blanks is not None else []
 
     def _owner(self, index: int) -> int:
         """The host's uid of the tenant with this index."""
         return os.geteuid() if self.mode == "user" else house.host_id(index)
 
-    def _ready(self) -> Zygotes:
-        if self._zygotes is None:
+    def _ready(self) -> Blanks:
+        if self._blanks is None:
             raise Unavailable(self._problem)
-        return self._zygotes
+        return self._blanks
 
     def _order(
         self,
@@ -217,7 +226,6 @@ class ZygoteIsolates:
     ) -> Order:
         workspace = (mounts or {}).get("workspace")
         return Order(
-            id=next(self._ids),
             index=index,
             command=command,
             proxy=network is not None,
@@ -234,100 +242,55 @@ class ZygoteIsolates:
 
     async def _make(
         self,
-        zygotes: Zygotes,
+        blanks: Blanks,
         order: Order,
         mounts: dict[str, Mount],
         output: int | None = None,
         network: Egress | None = None,
     ) -> Isolate:
-        """Mount what it sees, boot it, and say what went wrong in the words of the caller."""
+        """Boot it, and say what went wrong in the words of the caller."""
         if len(mounts) > _MOUNTS:
             raise Invalid(f"An isolate takes {_MOUNTS} directories, not {len(mounts)}.")
-        descriptors = [] if output is None else [output]
-        with ExitStack() as stack:
+        seen = list(mounts.values()) if order.mounts else []
+        try:
             try:
-                if order.mounts and self._mounts is not None:
-                    trees = await self._mounts.make(order.id, self._owner(order.index), list(mounts.values()))
-                    for tree in trees:
-                        stack.callback(os.close, tree)
-                    descriptors += trees
-                try:
-                    return await self._boot(zygotes, order, descriptors, network)
-                except Gone:  # the zygote was killed meanwhile; the next one may do it
-                    if order.mounts:  # but what the dead one has attached is spent
-                        raise
-                    again = replace(order, id=next(self._ids))
-                    return await self._boot(zygotes, again, descriptors, network)
-            except Refused as refused:
-                if refused.number in _SCARCE:
-                    raise TryLater(f"This host has no room for another isolate: {refused}.", 1.0) from refused
-                raise Unavailable(f"The isolate could not be made: {refused}. {probe.remedy(refused)}") from refused
-            except (Gone, TimeoutError) as gone:
-                raise TryLater(f"An isolate could not be made: its process did not answer ({gone!r}).", 0.1) from gone
+                return await self._boot(blanks, order, seen, output, network)
+            except Gone:  # the zygote was killed meanwhile, or the blank; the next one may do it
+                if any(isinstance(mount, Overlay) for mount in seen):
+                    raise  # a volatile overlay mounts once
+                return await self._boot(blanks, order, seen, output, network)
+        except Refused as refused:
+            if refused.number in _SCARCE:
+                raise TryLater(f"This host has no room for another isolate: {refused}.", 1.0) from refused
+            raise Unavailable(f"The isolate could not be made: {refused}. {probe.remedy(refused)}") from refused
+        except (Gone, TimeoutError) as gone:
+            raise TryLater(f"An isolate could not be made: its process did not answer ({gone!r}).", 0.1) from gone
 
     async def _boot(
-        self, zygotes: Zygotes, order: Order, descriptors: Sequence[int], network: Egress | None
+        self,
+        blanks: Blanks,
+        order: Order,
+        mounts: Sequence[Mount],
+        output: int | None = None,
+        network: Egress | None = None,
     ) -> Isolate:
-        zygote = await zygotes.current()
-        ours, theirs = socket.socketpair()
-        ours.setblocking(False)
-        if order.command and not descriptors:
-            descriptors = [theirs.fileno()]  # a trial: its output goes nowhere
-        isolate: Isolate | None = None
+        """Claim a blank with what it shall see. A new one is forked while the mounts are made."""
+        blank = await blanks.take()
         try:
-            with theirs, zygote.reserved():  # chosen on this very turn of the loop
-                isolate = await self._fork(zygote, order, ours, [theirs.fileno(), *descriptors])
-            await self._settle(isolate, network)
-            return isolate
+            with ExitStack() as stack:
+                trees = []
+                if mounts and self._mounts is not None:
+                    trees = await self._mounts.make(next(self._ids), self._owner(order.index), mounts)
+                    for tree in trees:
+                        stack.callback(os.close, tree)
+                isolate, received = await blank.claim(order, trees if output is None else [output, *trees])
         except BaseException:
-            ours.close()
-            if isolate is not None:
-                isolate.kill()
+            blank.discard()
             raise
-
-    async def _fork(self, zygote: Zygote, order: Order, sock: socket.socket, descriptors: Sequence[int]) -> Isolate:
-        group: Cgroup | None = None
-        forking = asyncio.ensure_future(zygote.boot(order, descriptors))
-        try:
-            await asyncio.sleep(0)  # the order goes out, and while the zygote forks we make the cgroup
-            if self.options.wall == "full":
-                group = self._cgroups.make(order.id, order.memory, order.processes)
-            pid, pidfd = await forking
-        except BaseException as error:
-            forking.cancel()
-            if group is not None:
-                group.remove()
-            if isinstance(error, OSError):
-                raise Refused({"step": "cgroup", "errno": error.errno, "text": str(error)}) from error
-            raise
-        isolate = Isolate(sock, pid, pidfd, group, gentle=self.options.wall == "none" and order.command)
-        zygote.adopt(order.id, isolate)
-        return isolate
-
-    async def _settle(self, isolate: Isolate, network: Egress | None) -> None:
-        """Wait until its wall is up and it is in its cgroup.
-
-        Moving it there takes 0.2 ms or, when the kernel first waits for all its processors, 10: never on this loop.
-        """
-        loop, group = asyncio.get_running_loop(), isolate.cgroup
-        moving = None if group is None else loop.run_in_executor(self._movers, group.attach, isolate.pid)
-        try:
-            line, received = await hear(isolate.sock)
-        finally:
-            if moving is not None:
-                moved = (await asyncio.gather(moving, return_exceptions=True))[0]
-        try:
-            report = json.loads(line)
-            if "failed" in report:
-                raise Refused(report["failed"])
-            if moving is not None and isinstance(moved, OSError):
-                raise Refused({"step": "cgroup", "errno": moved.errno, "text": str(moved)}) from moved
-        except Refused:
-            for descriptor in received:
-                os.close(descriptor)
-            raise
+        isolate.begin(gentle=self.options.wall == "none" and order.command)
         if network is not None:
             isolate.on_end(self._egress.serve(received[0], network))
+        return isolate
 
 
 def _check_name(name: str) -> None:

@@ -73,20 +73,28 @@ class Link:
             start_new_session=True,
         )
 
-    async def request(self, identity: int, message: Mapping[str, Any], descriptors: Sequence[int] = ()) -> Reply:
-        """Send and wait for the reply with this identity. `descriptors` stay the caller's."""
-        if not self.alive:
-            raise Gone(self.module)
-        answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        self._waiting[identity] = answer
+    async def request(self, identity: int, message: Mapping[str, Any]) -> Reply:
+        """Send and wait for the reply with this identity. Raises Refused or Gone."""
+        reply = self.ask(identity, message)
         try:
-            self._send(json.dumps(message).encode(), [os.dup(d) for d in descriptors])
-            reply, received = await answer
-        finally:
-            self._waiting.pop(identity, None)
-        if "failed" in reply:
-            raise Refused(reply["failed"])
-        return reply, received
+            return await reply
+        except asyncio.CancelledError:
+            if not reply.cancelled() and reply.exception() is None:  # it came, and nobody will take what it brought
+                _close_all(reply.result()[1])
+            raise
+
+    def ask(
+        self, identity: int, message: Mapping[str, Any], descriptors: Sequence[int] = ()
+    ) -> "asyncio.Future[Reply]":
+        """Send now; the reply is to be awaited. `descriptors` stay the caller's."""
+        reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        if not self.alive:
+            reply.set_exception(Gone(self.module))
+            return reply
+        self._waiting[identity] = reply
+        reply.add_done_callback(lambda _: self._waiting.pop(identity, None))
+        self._send(json.dumps(message).encode(), [os.dup(d) for d in descriptors])
+        return reply
 
     def close(self) -> None:
         """Close the socket; the process ends itself and what depends on it."""
@@ -142,7 +150,10 @@ class Link:
             return
         answer = None if "status" in reply else self._waiting.get(reply["id"])
         if answer is not None and not answer.done():
-            answer.set_result((reply, descriptors))
+            if "failed" in reply:
+                answer.set_exception(Refused(reply["failed"]))
+            else:
+                answer.set_result((reply, descriptors))
             return
         _close_all(descriptors)
         self.told(reply)
@@ -157,6 +168,8 @@ class Link:
         loop.remove_reader(sock)
         loop.remove_writer(sock)
         sock.close()
+        if self.process is not None:
+            loop.run_in_executor(None, _end, self.process)  # reaped, or killed when it does not go
         for _, descriptors in self._backlog:
             _close_all(descriptors)
         self._backlog.clear()

@@ -36,6 +36,7 @@ class IsolateOptions:
     )  # http://host:port of a proxy that the proxy itself must use
     entry: str = "stepwell.authoring.isolate:serve"
     library: Mapping[str, Path] = field(default_factory=_library)  # name below /opt/stepwell/lib → file or directory
+    blanks: int = 4  # kept ready, 2 MB each
     isolates_per_zygote: int = 1_000
     seconds_per_zygote: float = 3_600.0
 

@@ -54,7 +54,7 @@ def _flag(path: str) -> str:
 
 
 def findings(
-    mode: Mode | None, refusals: Mapping[str, Refused], cgroups: Cgroups, overlay: Refused | None
+    mode: Mode | None, refusals: Mapping[str, Refused], cgroups: Cgroups, overlay: Refused | None, blanks: int
 ) -> list[Finding]:
     """Everything about the wall that an operator should know."""
     found = [_wall(mode, refusals)]
@@ -76,6 +76,8 @@ def findings(
         found.append(Finding("layers of workspaces", True, "overlay"))
     else:
         found.append(Finding("layers of workspaces", False, f"{overlay} (errno {overlay.number})", remedy(overlay)))
+    ahead = f"{blanks} booted ahead, about {2 * blanks} MB" if blanks else "none is booted ahead (STEPWELL_BLANKS=0)"
+    found.append(Finding("blank isolates", True, ahead))
     return found
 
 

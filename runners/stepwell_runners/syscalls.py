@@ -131,13 +131,12 @@ def set_hostname(name: bytes) -> None:
 
 def drop_capabilities() -> None:
     """Empty the bounding, ambient, effective, permitted and inheritable sets."""
-    for capability in range(64):
-        try:
-            prctl(PR_CAPBSET_DROP, capability)
-        except OSError as error:
-            if error.errno == 22:  # EINVAL: the kernel has no more of them
+    drop, none = _libc.prctl, ctypes.c_ulong(0)
+    for capability in range(64):  # 41 calls: not through prctl() above, which takes 4 µs
+        if drop(PR_CAPBSET_DROP, ctypes.c_ulong(capability), none, none, none) < 0:
+            if ctypes.get_errno() == 22:  # EINVAL: the kernel has no more of them
                 break
-            raise
+            _check(-1, "prctl capability")
     prctl(PR_CAP_AMBIENT, 4)  # PR_CAP_AMBIENT_CLEAR_ALL
     set_capabilities(())
 

@@ -1,11 +1,12 @@
 # ruff: noqa: PTH101, PTH102, S103, S108
 """What a freshly forked isolate does to itself before anybody's code runs in it.
 
-The order is the design. Mounts, network and the tenant's uid need the zygote's power, so they come first; the user
-namespace after setuid, for it counts processes per uid; capabilities after the last thing that needs one; Landlock
-when everything is mounted, for it does not see what is mounted later; the death signal after setuid, which clears it;
-seccomp at the very end, so that the allow-list need not know any of the above. A function here is a step, and its
-name appears in the report when the host refuses it.
+In two parts: `begin`, the same for everybody, makes a blank; `seal`, when its order has come, closes it around one
+tenant. The order of the steps is the design. Mounts, network and the tenant's uid need the zygote's power, so they come
+first; the user namespace after setuid, for it counts processes per uid; capabilities after the last thing that needs
+one; Landlock when everything is mounted, for it does not see what is mounted later; the death signal after setuid,
+which clears it; seccomp at the very end, so that the allow-list need not know any of the above. A function here is a
+step, and its name appears in the report when the host refuses it.
 
 Rejected: namespaces by `unshare` one after the other (each costs, and a pid namespace needs a second fork), pivot_root
 per isolate, bubblewrap (91 ms with an interpreter and asyncio).
@@ -30,6 +31,8 @@ Mode = Literal["house", "root", "user", "none"]
 
 NAMESPACES = sys_.NEWNS | sys_.NEWPID | sys_.NEWNET | sys_.NEWIPC | sys_.NEWUTS | sys_.NEWCGROUP
 
+SOCKET = 3  # an isolate's own, from its first moment on
+
 _TENANT_PROCESSES = 8_192  # all isolates of one uid together
 _SCHEDULE_LAST = b"1000"  # oom_score_adj: the host's own processes are spared
 _READ, _WRITE_FILE, _EVERYTHING = 1 | 4 | 8, 2 | 1 << 14 | 1 << 15, (1 << 16) - 1
@@ -52,9 +55,8 @@ class Plan:
 
 @dataclass(frozen=True)
 class Order:
-    """One isolate as the zygote is asked for it: numbers, short names and descriptors."""
+    """What a blank is told when it is claimed: numbers and short names; descriptors come along."""
 
-    id: int
     index: int  # of the tenant
     command: bool
     proxy: bool
@@ -69,38 +71,42 @@ class Order:
     directory: str = ""  # without the wall only: where to start
 
 
-def build(plan: Plan, order: Order, sock: int, output: int | None, mounts: Sequence[int]) -> None:
-    """Shut this process in. Afterwards 0, 1, 2 are /dev/null, 3 is the socket, 4 the output; nothing else is open."""
+def begin(plan: Plan) -> int | None:
+    """Do what is the same for every isolate; return a proc that `seal` needs."""
     os.setsid()
+    sys_.prctl(sys_.PR_SET_PDEATHSIG, signal.SIGKILL)
     if plan.mode == "none":
+        return None
+    sys_.set_hostname(b"isolate")
+    raise_loopback()
+    return mount_proc()
+
+
+def seal(plan: Plan, order: Order, proc: int | None, output: int | None, mounts: Sequence[int]) -> None:
+    """Shut this process in. Afterwards 0, 1, 2 are /dev/null, 3 is the socket, 4 the output; nothing else is open."""
+    if proc is not None:
+        enclose(plan, order, proc, mounts)
+    else:
         bound_resources(order)
         if order.directory:
             os.chdir(order.directory)
-    else:
-        enclose(plan, order, sock, mounts)
-    keep_descriptors([sock] if output is None else [sock, output])
+    keep_descriptors([SOCKET] if output is None else [SOCKET, output])
     sys_.prctl(sys_.PR_SET_NO_NEW_PRIVS, 1)
-    sys_.prctl(sys_.PR_SET_PDEATHSIG, signal.SIGKILL)
+    sys_.prctl(sys_.PR_SET_PDEATHSIG, signal.SIGKILL)  # again: taking another uid has cleared it
     if plan.mode != "none":
         sys_.load_seccomp(plan.seccomp)
 
 
-def enclose(plan: Plan, order: Order, sock: int, mounts: Sequence[int]) -> None:
-    """Everything that needs namespaces."""
-    sys_.set_hostname(b"isolate")
-    proc = mount_proc()
-    try:
-        mount_memory(order)
-        mount_trees(order, mounts)
-        raise_loopback()
-        if order.proxy:
-            offer_proxy(sock)
-        bound_resources(order)
-        become_tenant(plan.mode, order.index)
-        enter_user_namespace(plan.mode, order.index, proc)
-        bound_processes(order)
-    finally:
-        os.close(proc)
+def enclose(plan: Plan, order: Order, proc: int, mounts: Sequence[int]) -> None:
+    """Everything that needs the zygote's power; it ends here."""
+    mount_memory(order)
+    mount_trees(order, mounts)
+    if order.proxy:
+        offer_proxy()
+    bound_resources(order)
+    become_tenant(plan.mode, order.index)
+    enter_user_namespace(plan.mode, order.index, proc)
+    bound_processes(order)
     sys_.prctl(sys_.PR_SET_NO_NEW_PRIVS, 1)
     sys_.drop_capabilities()
     sys_.prctl(sys_.PR_SET_DUMPABLE, 0)  # nobody inside attaches to process 1
@@ -153,13 +159,13 @@ def raise_loopback() -> None:
         fcntl.ioctl(anything, 0x8914, struct.pack("16sh22x", b"lo", 0x49))  # SIOCSIFFLAGS: UP, LOOPBACK, RUNNING
 
 
-def offer_proxy(sock: int) -> None:
+def offer_proxy() -> None:
     """Listen where programs look for their proxy and hand the listener out: the runner accepts, this network cannot."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
         listener.bind(("127.0.0.1", PROXY_PORT))
         listener.listen(64)
         rights = struct.pack("i", listener.fileno())
-        with socket.socket(fileno=os.dup(sock)) as channel:
+        with socket.socket(fileno=os.dup(SOCKET)) as channel:
             channel.sendmsg([b" "], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
 
 
@@ -214,11 +220,11 @@ def bound_processes(order: Order) -> None:
 
 
 def keep_descriptors(kept: Sequence[int]) -> None:
-    """Renumber `kept` from 3 on and close everything else."""
+    """Renumber `kept` from SOCKET on and close everything else."""
     safe = [fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 128) for descriptor in kept]
-    for number, descriptor in enumerate(safe, start=3):
+    for number, descriptor in enumerate(safe, start=SOCKET):
         os.dup2(descriptor, number, inheritable=False)
-    sys_.close_from(3 + len(kept))
+    sys_.close_from(SOCKET + len(kept))
 
 
 def _bound(limit: int, value: int) -> None:

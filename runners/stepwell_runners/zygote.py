@@ -4,9 +4,13 @@ Exec'ed fresh and single-threaded, so that no lock, connection, key or tenant's 
 the isolates' read-only root and, where the host allows, in a user namespace in which real root does not exist. What
 makes a boot fast is what is already done here: the imports, the root, the seccomp program, a frozen heap.
 
-Control socket (SEQPACKET, JSON): first the configuration, answered by {"up": true} or {"failed": …}; then orders with
-descriptors, each answered by {"id", "pid"} and a pidfd or {"id", "failed"}; and {"id", "status"} whenever an isolate
-and all its processes are gone. End of file ends the zygote, and its death ends every isolate.
+Control socket (SEQPACKET, JSON): first the configuration, answered by {"up": true} or {"failed": …}; then {"id"} with
+the isolate's socket, answered by {"id", "pid"} and a pidfd or {"id", "failed"}; and {"id", "status"} whenever an
+isolate and all its processes are gone. End of file ends the zygote, and its death ends every isolate.
+
+An isolate's own socket: it says {"blank": true}, is claimed by an order in one line with descriptors (the output of a
+command, then mounts), and says {"ready": true} when the wall is up, or at any time {"failed": …}. Only then it is told
+what to run.
 `-I` would also ignore PYTHONHASHSEED, which the replay needs; `-S` keeps site-packages out.
 """
 
@@ -20,7 +24,7 @@ import signal
 import socket
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from stepwell_runners import house, init, root, wall
@@ -136,67 +140,77 @@ class Zygote:
 
     def take_order(self) -> bool:
         """Fork one isolate. False at end of file."""
-        message, descriptors, _, _ = socket.recv_fds(self.control, 1 << 16, 253)
+        message, descriptors, _, _ = socket.recv_fds(self.control, 1 << 16, 1)
         if not message:
             return False
-        order = wall.Order(**json.loads(message))
+        identity = json.loads(message)["id"]
         try:
             pid, pidfd = self.fork()
         except OSError as error:
-            self.control.send(json.dumps({"id": order.id, "failed": describe(error)}).encode())
+            self.control.send(json.dumps({"id": identity, "failed": describe(error)}).encode())
         else:
             if pid == 0:
-                self.become_isolate(order, descriptors)
-            self.isolates[pid] = order.id
-            socket.send_fds(self.control, [json.dumps({"id": order.id, "pid": pid}).encode()], [pidfd])
+                self.become_isolate(descriptors[0])
+            self.isolates[pid] = identity
+            socket.send_fds(self.control, [json.dumps({"id": identity, "pid": pid}).encode()], [pidfd])
             os.close(pidfd)
-        for descriptor in descriptors:
-            os.close(descriptor)
+        os.close(descriptors[0])
         return True
 
     def fork(self) -> tuple[int, int]:
         """Fork, into namespaces of its own where there is a wall."""
         return sys_.fork_into(0 if self.plan.mode == "none" else wall.NAMESPACES)
 
-    def become_isolate(self, order: wall.Order, descriptors: Sequence[int]) -> None:
-        """Never returns: raise the wall, say so, serve, end."""
+    def become_isolate(self, sock: int) -> None:
+        """Never returns: be a blank, raise the wall, say so, serve, end."""
         status = 70
         try:
             signal.set_wakeup_fd(-1)
             for number in (signal.SIGCHLD, signal.SIGINT):
                 signal.signal(number, signal.SIG_DFL)
-            sock = self.seal(order, list(descriptors))
-            if order.command:
-                init.serve(sock, walled=self.plan.mode != "none")
+            command = self.shut_in(sock)
+            if command:
+                init.serve(socket.socket(fileno=wall.SOCKET), walled=self.plan.mode != "none")
             else:
                 gc.enable()
-                self.entry(sock)
+                self.entry(socket.socket(fileno=wall.SOCKET))
             status = 0
         except SystemExit as end:
             status = end.code if isinstance(end.code, int) else 1
         finally:
             os._exit(status & 0xFF)
 
-    def seal(self, order: wall.Order, descriptors: list[int]) -> socket.socket:
-        """Build the wall around this process and tell the host how that went."""
-        sock = descriptors.pop(0)
-        output = descriptors.pop(0) if order.command else None
+    def shut_in(self, sock: int) -> bool:
+        """Wait for an order and build the wall around this process; whether the order is for a command."""
         nothing = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
         for number in (0, 1, 2):
             os.dup2(nothing, number)
-        copy = os.dup(sock)
+        wall.keep_descriptors([sock])  # a blank must not hold the zygote's end of the control socket
         try:
-            wall.build(self.plan, order, sock, output, descriptors)
+            proc = wall.begin(self.plan)
+            os.write(wall.SOCKET, b'{"blank": true}\n')
+            order, descriptors = _receive()
+            output = descriptors.pop(0) if order.command else None
+            wall.seal(self.plan, order, proc, output, descriptors)
         except Exception as error:
-            for number in (copy, 3):
-                try:
-                    os.write(number, json.dumps({"failed": describe(error)}).encode() + b"\n")
-                    break
-                except OSError:
-                    continue  # closed already by the wall; the next number is the same socket
+            os.write(wall.SOCKET, json.dumps({"failed": describe(error)}).encode() + b"\n")
             os._exit(71)
-        os.write(3, b'{"ready": true}\n')
-        return socket.socket(fileno=3)
+        os.write(wall.SOCKET, b'{"ready": true}\n')
+        return order.command
+
+
+def _receive() -> tuple[wall.Order, list[int]]:
+    """Wait, perhaps for long, until somebody claims this isolate."""
+    line, descriptors = b"", []
+    channel = socket.socket(fileno=wall.SOCKET)
+    while not line.endswith(b"\n"):
+        chunk, received, _, _ = socket.recv_fds(channel, 1 << 16, 253, socket.MSG_CMSG_CLOEXEC)
+        if not chunk:
+            os._exit(0)  # nobody ever will
+        line += chunk
+        descriptors += received
+    channel.detach()
+    return wall.Order(**json.loads(line)), descriptors
 
 
 if __name__ == "__main__":

@@ -5,16 +5,14 @@ The old one lives on until its last isolate is gone. One that dies takes its iso
 """
 
 import asyncio
-import socket
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict
+from collections import deque
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from stepwell_runners.blank import Blank
 from stepwell_runners.isolate import Isolate
-from stepwell_runners.link import Gone, Link
-from stepwell_runners.wall import Order
+from stepwell_runners.link import Link, Reply
 
 _ENDING_SECONDS = 5.0
 
@@ -25,6 +23,7 @@ class Zygote:
     def __init__(self) -> None:
         self.link = Link("stepwell_runners.zygote", self._told, self._died)
         self.isolates: dict[int, Isolate] = {}
+        self.blanks: deque[Blank] = deque()  # those that stand ready; they are in `isolates` too
         self.booted = 0
         self.pending = 0
         self.retired = False
@@ -39,22 +38,17 @@ class Zygote:
             self.link.close()
             raise
 
-    async def boot(self, order: Order, descriptors: Sequence[int]) -> tuple[int, int]:
-        """Fork an isolate: (pid, pidfd)."""
+    def fork(self, identity: int, sock: int) -> "asyncio.Future[Reply]":
+        """Order an isolate with this socket; the reply is {"pid"} and its pidfd. `adopt` it or `release` the zygote."""
         self.booted += 1
-        reply, received = await self.link.request(order.id, asdict(order), descriptors)
-        return reply["pid"], received[0]
+        self.pending += 1  # alive, retired or not, until its isolate is registered
+        return self.link.ask(identity, {"id": identity}, [sock])
 
-    @contextmanager
-    def reserved(self) -> Iterator[None]:
-        """Keep it alive, retired or not, from the moment it was chosen until its isolate is registered."""
-        self.pending += 1
-        try:
-            yield
-        finally:
-            self.pending -= 1
-            if self.retired:
-                self.retire()
+    def release(self) -> None:
+        """What was ordered is registered, or will never be."""
+        self.pending -= 1
+        if self.retired:
+            self.retire()
 
     def adopt(self, identity: int, isolate: Isolate) -> None:
         """Tell this isolate when it ends."""
@@ -65,10 +59,16 @@ class Zygote:
             self._died()
 
     def retire(self) -> None:
-        """End the process as soon as no isolate needs it."""
+        """End the process as soon as no isolate needs it; blanks do not."""
         self.retired = True
+        self.drop_blanks()
         if not self.isolates and not self.pending:
             self.link.close()
+
+    def drop_blanks(self) -> None:
+        """Throw away what stands ready."""
+        while self.blanks:
+            self.blanks.pop().discard()
 
     def _told(self, message: dict[str, Any]) -> None:
         if "status" not in message:
@@ -82,6 +82,7 @@ class Zygote:
             self.retire()
 
     def _died(self) -> None:
+        self.drop_blanks()
         isolates, self.isolates = self.isolates, {}
         for isolate in isolates.values():
             isolate.orphan()
@@ -93,13 +94,18 @@ class Zygotes:
     def __init__(self, config: Mapping[str, Any], isolates: int, seconds: float) -> None:
         self._config = config
         self._isolates, self._seconds = isolates, seconds
-        self._current: Zygote | None = None
+        self.in_use: Zygote | None = None
         self._old: list[Zygote] = []
         self._starting: asyncio.Task[Zygote] | None = None
+        self._replaced: Callable[[], None] = lambda: None
+
+    def on_replace(self, callback: Callable[[], None]) -> None:
+        """Call this when another zygote has come into use."""
+        self._replaced = callback
 
     async def current(self) -> Zygote:
         """The zygote in use; a new one when it died. A worn one is replaced behind our back."""
-        zygote = self._current
+        zygote = self.in_use
         if zygote is None or not zygote.link.alive:
             return await asyncio.shield(self._successor())
         if zygote.booted >= self._isolates or time.monotonic() - zygote.started > self._seconds:
@@ -115,19 +121,22 @@ class Zygotes:
     async def _replace(self) -> Zygote:
         new = Zygote()
         await new.start(self._config)
-        old, self._current = self._current, new
+        old, self.in_use = self.in_use, new
         self._old = [zygote for zygote in self._old if zygote.link.alive]
         if old is not None:
             self._old.append(old)
             old.retire()
+        self._replaced()
         return new
 
     async def stop(self) -> None:
         """End all zygotes, and with them all isolates."""
         if self._starting is not None:
             self._starting.cancel()
-        zygotes = [*self._old, *([self._current] if self._current else [])]
+        zygotes = [*self._old, *([self.in_use] if self.in_use else [])]
         isolates = [isolate for zygote in zygotes for isolate in zygote.isolates.values()]
+        for zygote in zygotes:
+            zygote.drop_blanks()
         for isolate in isolates:
             isolate.kill()
         if isolates:  # one that hangs in the kernel does not hold up the end
@@ -135,34 +144,3 @@ class Zygotes:
         for zygote in zygotes:
             zygote.link.close()
             await zygote.link.join()
-
-
-async def hear(sock: socket.socket) -> tuple[bytes, list[int]]:
-    """The line in which an isolate says that its wall is up or why not, and descriptors that came along."""
-    loop = asyncio.get_running_loop()
-    line, descriptors = b"", []
-    while not line.endswith(b"\n"):
-        try:
-            chunk, received, _, _ = socket.recv_fds(sock, 4096, 4, socket.MSG_CMSG_CLOEXEC)
-        except BlockingIOError:
-            await _readable(loop, sock)
-            continue
-        descriptors += received
-        line += chunk
-        if not chunk:
-            raise Gone("the isolate ended before its wall was up")
-    return line, descriptors
-
-
-async def _readable(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
-    ready: asyncio.Future[None] = loop.create_future()
-    loop.add_reader(sock, _set, ready)
-    try:
-        await ready
-    finally:
-        loop.remove_reader(sock)
-
-
-def _set(ready: asyncio.Future[None]) -> None:
-    if not ready.done():
-        ready.set_result(None)

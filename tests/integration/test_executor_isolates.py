@@ -15,14 +15,15 @@ from logged import Log, attempt
 
 from stepwell.engine.seams import Attempt, Code, Outcome, Prepared
 from stepwell.repos.process import environment
+from stepwell_runners.blank import Blank
 from stepwell_runners.collected import folder_of
 from stepwell_runners.executor import LocalExecutor
+from stepwell_runners.isolate import Isolate
 from stepwell_runners.isolates import ZygoteIsolates
 from stepwell_runners.link import Gone
 from stepwell_runners.options import IsolateOptions
 from stepwell_runners.trees import Trees
 from stepwell_runners.wall import Order
-from stepwell_runners.zygotes import Zygote
 
 
 @pytest.fixture(params=["full", "none"])
@@ -276,23 +277,19 @@ async def test_a_zygote_that_dies_with_the_workspace_attached_costs_a_new_worksp
     executor: LocalExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What it has attached is spent, and a volatile overlay mounts once: neither can serve again."""
-    boot = Zygote.boot
+    claim = Blank.claim
     killed: list[int] = []
 
-    async def boot_and_die(self: Zygote, order: Order, descriptors: Sequence[int]) -> tuple[int, int]:
-        pid, pidfd = await boot(self, order, descriptors)
+    async def claim_and_die(self: Blank, order: Order, descriptors: Sequence[int]) -> tuple[Isolate, list[int]]:
+        isolate, received = await claim(self, order, descriptors)
         if not killed:
-            mounts = Path(f"/proc/{pid}/mountinfo")
-            while " /workspace " not in mounts.read_text():
-                await asyncio.sleep(0)
-            assert self.link.process is not None
-            killed.append(self.link.process.pid)
-            os.kill(self.link.process.pid, signal.SIGKILL)
-            os.close(pidfd)
+            assert " /workspace " in Path(f"/proc/{isolate.pid}/mountinfo").read_text()
+            killed.append(int(Path(f"/proc/{isolate.pid}/stat").read_text().rsplit(")", 1)[1].split()[1]))
+            os.kill(killed[0], signal.SIGKILL)
             raise Gone("zygote")
-        return pid, pidfd
+        return isolate, received
 
-    monkeypatch.setattr(Zygote, "boot", boot_and_die)
+    monkeypatch.setattr(Blank, "claim", claim_and_die)
     log = Log()
     outcome = await run(executor, attempt("echo here > made && ls"), log)
     assert outcome.ok and outcome.layer and killed, outcome

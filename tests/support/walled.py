@@ -78,10 +78,10 @@ async def python(where: ZygoteIsolates, code: str, **spec: Any) -> Ended:
     return Ended(await read_all(process), await process.wait())
 
 
-async def execute(where: ZygoteIsolates, code: str, tree: Path | None = None) -> str:
+async def execute(where: ZygoteIsolates, code: str, tree: Path | None = None, tenant: str = "acme") -> str:
     """Execute code in a turn's isolate; what it printed."""
     isolate = await where.open(
-        IsolateSpec("acme", "turn", Code("digest", {}, "p.py:P", tree=str(tree) if tree else None))
+        IsolateSpec(tenant, "turn", Code("digest", {}, "p.py:P", tree=str(tree) if tree else None))
     )
     loop = asyncio.get_running_loop()
     await loop.sock_sendall(isolate.sock, json.dumps(code).encode() + b"\n")
@@ -95,3 +95,11 @@ async def execute(where: ZygoteIsolates, code: str, tree: Path | None = None) ->
     isolate.kill()
     await isolate.ended()
     return str(json.loads(answer)) if answer else ""
+
+
+async def until_full(where: ZygoteIsolates, size: int) -> set[int]:
+    """Wait until so many blanks stand; their pids as the host sees them."""
+    async with asyncio.timeout(10):
+        while len(where.standing()) < size:
+            await asyncio.sleep(0.01)
+    return set(where.standing())

@@ -86,7 +86,7 @@ async def _containers(state: Path, samples: int) -> list[float]:
     from stepwell_runners.isolates import ZygoteIsolates
 
     executor = LocalExecutor.at(state, ZygoteIsolates(state, lambda _: state))
-    image = _image()
+    image = an_image()
     found = [await _first_output(executor, image, number) for number in range(samples + 1)]
     return found[1:]
 
@@ -123,7 +123,7 @@ class _Stopwatch:
         return
 
 
-def _image() -> str:
+def an_image() -> str:
     """Return a small image of this host's engine."""
     import docker
     import docker.errors

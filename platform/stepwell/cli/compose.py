@@ -149,7 +149,7 @@ class Rooms:
         from stepwell_runners.trees import Trees
 
         trees = Trees(settings.state)
-        options = IsolateOptions(wall="none" if settings.trust_all_code else "full")
+        options = IsolateOptions(wall="none" if settings.trust_all_code else "full", blanks=settings.blanks)
         isolates = ZygoteIsolates(settings.state, trees.resolve, options)
         executor = LocalExecutor.at(
             settings.state, isolates, trees, docker_host=settings.docker_host, runtime=settings.runtime

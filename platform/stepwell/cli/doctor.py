@@ -7,7 +7,7 @@ import sys
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.text import Text
@@ -135,9 +135,8 @@ def _isolates(settings: "Settings") -> list[Diagnosis]:
 
     async def probe() -> list[Diagnosis]:
         with tempfile.TemporaryDirectory(prefix=".stepwell-doctor-", dir=place) as moment:
-            isolates = ZygoteIsolates(
-                Path(moment), Path, IsolateOptions(wall="none" if settings.trust_all_code else "full")
-            )
+            wall: Literal["none", "full"] = "none" if settings.trust_all_code else "full"
+            isolates = ZygoteIsolates(Path(moment), Path, IsolateOptions(wall, blanks=settings.blanks))
             await isolates.start()
             try:
                 return [

@@ -1,0 +1,219 @@
+"""Blanks: isolates made ahead. Each serves one tenant, once; until then it knows nothing, afterwards it is gone."""
+
+import asyncio
+import ctypes
+import os
+import secrets
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from walled import execute, isolates, run, until_full
+
+from stepwell.engine.seams import Code, IsolateSpec
+from stepwell_runners.isolate import Isolate
+from stepwell_runners.isolates import ZygoteIsolates
+from stepwell_runners.spec import CommandSpec, Limits
+
+pytestmark = [pytest.mark.root, pytest.mark.asyncio(loop_scope="module")]
+SIZE = 3
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def where(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ZygoteIsolates]:
+    started = isolates(tmp_path_factory.mktemp("isolates"), blanks=SIZE)
+    await started.start()
+    yield started
+    await started.stop()
+
+
+def _spec(tenant: str) -> IsolateSpec:
+    return IsolateSpec(tenant, "turn", Code("digest", {}, "pipeline.py:P"))
+
+
+async def _close(isolate: Isolate) -> None:
+    isolate.kill()
+    await isolate.ended()
+    isolate.sock.close()
+
+
+async def test_blank_serves_one_tenant_once_and_another_takes_its_place(where: ZygoteIsolates) -> None:
+    seen: set[int] = set()
+    uids = set()
+    for tenant in ("acme", "other", "acme", "other"):
+        standing = await until_full(where, SIZE)
+        assert not standing & seen
+        isolate = await where.open(_spec(tenant))
+        assert isolate.pid in standing
+        seen.add(isolate.pid)
+        uids.add((tenant, Path(f"/proc/{isolate.pid}").stat().st_uid))
+        await _close(isolate)
+    assert len(seen) == 4
+    assert len(uids) == 2
+
+
+async def test_burst_beyond_the_pool_gets_isolates_of_their_own(where: ZygoteIsolates) -> None:
+    standing = await until_full(where, SIZE)
+    burst = await asyncio.gather(*(where.open(_spec("acme")) for _ in range(3 * SIZE)))
+    pids = {isolate.pid for isolate in burst}
+    assert len(pids) == 3 * SIZE
+    assert standing < pids
+    await asyncio.gather(*map(_close, burst))
+
+
+async def test_nothing_of_a_tenant_is_in_the_blank_that_another_gets(where: ZygoteIsolates) -> None:
+    secret = secrets.token_hex(16)
+    leave = """
+        echo $KEY > /tmp/left; echo $KEY > /dev/shm/left; ipcmk -M 64
+        python -c 'import socket; s = socket.socket(socket.AF_UNIX); s.bind("\\0left"); s.listen(); s.accept()' &
+        echo $KEY > /run/files/left; sleep 1000"""
+    await until_full(where, SIZE)
+    command = await where.command(CommandSpec("victim", ("sh", "-c", leave), {"KEY": secret}, "/tmp"))
+    code = "import os; print(os.listdir('/tmp'), os.listdir('/dev/shm'), os.listdir('/run'), len(os.environ))"
+    look = f"{code}; print(open('/proc/net/unix').read().count('left'), open('/proc/sysvipc/shm').read().count('\\n'))"
+    standing = await until_full(where, SIZE)
+    isolate = await where.open(_spec("attacker"))
+    assert isolate.pid in standing
+    namespaces = {name: _namespaces(pid) for name, pid in (("victim", command.pid), ("attacker", isolate.pid))}
+    assert not namespaces["victim"] & namespaces["attacker"]
+    await _close(isolate)
+    await until_full(where, SIZE)
+    text = await execute(where, look)
+    assert text == f"[] [] [] {len(where.environment)}\n0 1\n"  # one line of headings
+    for pid in {*await until_full(where, SIZE), _zygote(where)}:
+        assert not _holds(pid, secret.encode())
+    assert _holds(os.getpid(), secret.encode())  # or the search would find nothing anywhere
+    command.kill()
+    await command.wait()
+    os.close(command.output)
+
+
+async def test_blank_holds_its_socket_and_nothing_of_the_zygotes(where: ZygoteIsolates) -> None:
+    for pid in await until_full(where, SIZE):
+        held = [str(path.readlink()) for path in Path(f"/proc/{pid}/fd").iterdir()]
+        assert sorted(name.split(":")[0] for name in held) == ["/", *["/dev/null"] * 3, "socket"]  # "/" is its proc
+
+
+async def test_dead_blank_is_thrown_away(where: ZygoteIsolates) -> None:
+    standing = await until_full(where, SIZE)
+    for pid in standing:
+        os.kill(pid, signal.SIGKILL)
+    isolate = await where.open(_spec("acme"))
+    assert isolate.pid not in standing
+    await _close(isolate)
+    assert not await until_full(where, SIZE) & standing
+
+
+async def test_blank_that_spoke_unasked_is_thrown_away(where: ZygoteIsolates) -> None:
+    standing = await until_full(where, SIZE)
+    for pid in standing:
+        end = _socket_of(pid)
+        os.write(end, b'{"ready": true}\n')
+        os.close(end)
+    isolate = await where.open(_spec("acme"))
+    assert isolate.pid not in standing
+    await _close(isolate)
+    for _ in range(500):
+        if not any(Path(f"/proc/{pid}").exists() for pid in standing):
+            break
+        await asyncio.sleep(0.01)
+    assert not any(Path(f"/proc/{pid}").exists() for pid in standing)
+
+
+async def test_bounds_other_than_the_usual_hold_in_a_blank_too(where: ZygoteIsolates) -> None:
+    standing = await until_full(where, SIZE)
+    for memory in (64 << 20, 4 << 30):
+        limits = Limits(memory=memory, processes=7)
+        process = await where.command(CommandSpec("acme", ("sleep", "1000"), cwd="/tmp", limits=limits))
+        assert process.pid in standing
+        group = process.isolate.cgroup
+        if group is not None:
+            assert str(process.pid) in (group.memory / "cgroup.procs").read_text()
+            name = "memory.max" if group.memory == group.pids else "memory.limit_in_bytes"
+            assert (group.memory / name).read_text() == f"{memory}\n"
+            assert (group.pids / "pids.max").read_text() == "7\n"
+        process.kill()
+        await process.wait()
+        os.close(process.output)
+
+
+async def test_pool_of_a_dead_zygote_is_made_anew(where: ZygoteIsolates) -> None:
+    standing = await until_full(where, SIZE)
+    os.kill(_zygote(where), signal.SIGKILL)
+    assert await execute(where, "print('again')") == "again\n"
+    assert not await until_full(where, SIZE) & standing
+
+
+async def test_blanks_do_not_keep_a_worn_zygote(tmp_path: Path) -> None:
+    where = isolates(tmp_path, blanks=SIZE, isolates_per_zygote=SIZE + 2)
+    await where.start()
+    standing = await until_full(where, SIZE)
+    first = _zygote(where)
+    for n in range(3):
+        assert await execute(where, f"print({n})") == f"{n}\n"
+    for _ in range(500):
+        if not Path(f"/proc/{first}").exists():
+            break
+        await asyncio.sleep(0.01)
+    assert not Path(f"/proc/{first}").exists()
+    assert not await until_full(where, SIZE) & standing
+    await where.stop()
+
+
+async def test_no_blank_stands_where_none_is_wanted_and_none_outlives_stop(tmp_path: Path) -> None:
+    where = isolates(tmp_path, blanks=0)
+    await where.start()
+    assert await execute(where, "print(1)") == "1\n"
+    await asyncio.sleep(0.1)  # longer than a pool waits before it is filled
+    zygote = _zygote(where)
+    assert Path(f"/proc/{zygote}/task/{zygote}/children").read_text() == ""
+    await where.stop()
+    where.options = type(where.options)(**vars(where.options) | {"blanks": SIZE})
+    await where.start()
+    standing = await until_full(where, SIZE)
+    assert (await run(where, "echo 1")).text == "1\n"
+    await where.stop()
+    assert not any(Path(f"/proc/{pid}").exists() for pid in standing)
+
+
+def _zygote(where: ZygoteIsolates) -> int:
+    assert where._blanks is not None
+    zygote = where._blanks._zygotes.in_use
+    assert zygote is not None
+    assert zygote.link.process is not None
+    return zygote.link.process.pid
+
+
+def _namespaces(pid: int) -> set[str]:
+    return {
+        str(Path(f"/proc/{pid}/ns/{name}").readlink()) for name in ("mnt", "pid", "net", "ipc", "uts", "cgroup", "user")
+    }
+
+
+def _holds(pid: int, text: bytes) -> bool:
+    """Whether this is anywhere in the writable memory of a process."""
+    process = Path(f"/proc/{pid}")
+    with (process / "maps").open() as maps, (process / "mem").open("rb", buffering=0) as memory:
+        for line in maps:
+            span, mode, *_ = line.split()
+            if mode.startswith("rw") and "[v" not in line:
+                start, end = (int(word, 16) for word in span.split("-"))
+                memory.seek(start)
+                try:
+                    if text in memory.read(end - start):
+                        return True
+                except OSError:
+                    continue  # a hole
+    return False
+
+
+def _socket_of(pid: int) -> int:
+    """A descriptor of a blank's own end of its socket."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    pidfd = os.pidfd_open(pid)
+    end = int(libc.syscall(ctypes.c_long(438), pidfd, 3, 0))  # pidfd_getfd
+    os.close(pidfd)
+    assert end >= 0, os.strerror(ctypes.get_errno())
+    return end
