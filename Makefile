@@ -30,9 +30,9 @@ bench: .venv/.development ## measure and print the figures, for example ARGS="ev
 	@.ci/host-packages demo
 	@$(BIN)/stepwell bench $(ARGS)
 
-soak: .venv/.development ## the crash story at length: kill -9 in every place, a thousand waiting runs
+soak: .venv/.development ## at length: kill -9 in every place, a thousand waiting runs, 500 isolates a minute
 	@.ci/host-packages test
-	@STEPWELL_SOAK=1 $(BIN)/python -m pytest -rs tests/acceptance $(ARGS)
+	@STEPWELL_SOAK=1 $(BIN)/python -m pytest -rs tests/acceptance tests/integration/test_isolates_churn.py $(ARGS)
 
 # Two stamps, so that the demo does not wait for browsers' drivers and type checkers.
 .venv/.runtime: pyproject.toml constraints.txt | .venv/bin/pip

@@ -109,7 +109,8 @@ async def _a_moment_later(where: ZygoteIsolates, place: Path) -> Traces:
 
 def _traces(where: ZygoteIsolates, place: Path) -> Traces:
     processes = [os.getpid(), *_helpers(where)]
-    folders = [path for parent in where._cgroups.parents.values() for path in parent.glob("stepwell-*/i*")]
+    name = where._cgroups._name  # other servers may run here
+    folders = [path for parent in where._cgroups.parents.values() for path in parent.glob(f"{name}/i*")]
     return Traces(
         descriptors=sum(len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in processes),
         mounts=sum(len(Path(f"/proc/{pid}/mountinfo").read_text().splitlines()) for pid in processes),

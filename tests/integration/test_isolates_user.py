@@ -83,6 +83,7 @@ def test_ordinary_user_gets_the_wall_too(place: Path) -> None:
     found = json.loads(ended.stdout)
     assert found["mode"] == "user"
     assert found["findings"]["wall"]
+    assert found["claimed"]
     assert found["command"] == "base1000\n"
     assert (found["upper"], found["lower"]) == ("basemore\n", "base")
     assert found["turn"] == "1 1000\n"

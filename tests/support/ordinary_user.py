@@ -8,6 +8,7 @@ from pathlib import Path
 from attempts import ATTEMPTS, attack
 from walled import execute, isolates, python, run
 
+from stepwell.engine.seams import Code, IsolateSpec
 from stepwell_runners.isolates import ZygoteIsolates
 from stepwell_runners.mounts import remove_work
 from stepwell_runners.spec import Overlay
@@ -31,7 +32,13 @@ async def main() -> None:
         (directory / name).mkdir()
     (directory / "lower" / "f").write_text("base")
     command = await run(where, "cat f; echo more >> f; rm -f g; id -u", cwd="/workspace", workspace=overlay)
+    await where.filled()
+    standing = where.standing()
+    isolate = await where.open(IsolateSpec("acme", "turn", Code("digest", {}, "p.py:P", tree=str(directory / "lower"))))
+    isolate.kill()
+    isolate.sock.close()
     found = {
+        "claimed": isolate.pid in standing,
         "mode": where.mode,
         "findings": {finding.name: finding.ok for finding in await where.probe()},
         "command": command.text,
