@@ -2,7 +2,8 @@
 
 What a fork and its namespaces take, and the up to 10 ms for which a kernel with cgroups version 1 may hold up a process
 on its way into one, is over before anybody asks. Refilling waits until no isolate has been asked for a moment, so a
-burst that empties the pool goes on with isolates made from nothing, and no fork of ours gets into its way.
+burst that empties the pool goes on with isolates made from nothing, and no fork of ours gets into its way. When nobody
+has asked for long, the pool is given back: an idle server holds no isolate.
 
 Rejected: blanks sealed for one tenant ahead (docs/decisions/blanks.md).
 """
@@ -25,12 +26,17 @@ _USUAL = Limits()  # others are set when a blank is claimed
 
 
 class Blanks:
-    """Gives blanks, from the pool of `size` or new ones. Belongs to one event loop."""
+    """Gives blanks, from the pool of `size` or new ones. Belongs to one event loop.
 
-    def __init__(self, zygotes: Zygotes, cgroups: Cgroups, size: int) -> None:
+    Nobody having asked for `idle_seconds`, the pool is given back until somebody does.
+    """
+
+    def __init__(self, zygotes: Zygotes, cgroups: Cgroups, size: int, idle_seconds: float) -> None:
         self._zygotes = zygotes
         self._cgroups = cgroups
         self._size = size
+        self._idle_seconds = idle_seconds
+        self._idle: asyncio.TimerHandle | None = None
         self._ids = itertools.count(1)
         self._movers = ThreadPoolExecutor(2, "cgroup")  # of its own: boots must not queue behind long work
         self._asked = time.monotonic()  # when a blank was last asked for
@@ -43,9 +49,14 @@ class Blanks:
         zygote = self._zygotes.in_use
         return tuple(zygote.blanks) if zygote else ()
 
-    async def take(self) -> Blank:
-        """Give a blank of the zygote in use, whether it stands already or not. Raises Refused or Gone."""
+    async def take(self, *, new: bool = False) -> Blank:
+        """Give a blank of the zygote in use, whether it stands already or not. Raises Refused or Gone.
+
+        `new`: one of the pool has just been found dead, which its neighbours may be too; throw them away and fork.
+        """
         zygote = await self._zygotes.current()
+        if new:
+            zygote.drop_blanks()
         self.refill()
         while zygote.blanks:
             blank = zygote.blanks.popleft()
@@ -59,14 +70,29 @@ class Blanks:
         self._asked = time.monotonic()
         if self._size and (self._filling is None or self._filling.done()):
             self._filling = asyncio.create_task(self._fill())
+        if self._size and self._idle is None:
+            self._idle = asyncio.get_running_loop().call_later(self._idle_seconds, self._give_back)
 
     async def filled(self) -> None:
         """Wait for the end of the filling that is under way."""
         if self._filling is not None:
             await asyncio.wait({self._filling})
 
+    def _give_back(self) -> None:
+        """Empty the pool when nobody has asked for long; look again when that is due otherwise."""
+        self._idle = None
+        left = self._asked + self._idle_seconds - time.monotonic()
+        if self._filling is not None and not self._filling.done():
+            left = self._idle_seconds
+        if left > 0:
+            self._idle = asyncio.get_running_loop().call_later(left, self._give_back)
+        elif self._zygotes.in_use is not None:
+            self._zygotes.in_use.drop_blanks()
+
     async def stop(self) -> None:
         """End all blanks with their zygotes, and all isolates."""
+        if self._idle is not None:
+            self._idle.cancel()
         if self._filling is not None:
             self._filling.cancel()
             await asyncio.wait({self._filling})

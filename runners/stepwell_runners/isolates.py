@@ -109,7 +109,8 @@ class ZygoteIsolates:
         zygotes = Zygotes(
             self._config(mode, program), self.options.isolates_per_zygote, self.options.seconds_per_zygote
         )
-        blanks = Blanks(zygotes, self._cgroups, self.options.blanks if mode != "none" else 0)
+        size = self.options.blanks if mode != "none" else 0
+        blanks = Blanks(zygotes, self._cgroups, size, self.options.blanks_idle_seconds)
         nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
         try:
             isolate = await self._boot(blanks, self._order(0, Limits(), command=True), [], nowhere)
@@ -258,7 +259,7 @@ class ZygoteIsolates:
             except Gone:  # the zygote was killed meanwhile, or the blank; the next one may do it
                 if any(isinstance(mount, Overlay) for mount in seen):
                     raise  # a volatile overlay mounts once
-                return await self._boot(blanks, order, seen, output, network)
+                return await self._boot(blanks, order, seen, output, network, new=True)
         except Refused as refused:
             if refused.number in _SCARCE:
                 raise TryLater(f"This host has no room for another isolate: {refused}.", 1.0) from refused
@@ -273,9 +274,11 @@ class ZygoteIsolates:
         mounts: Sequence[Mount],
         output: int | None = None,
         network: Egress | None = None,
+        *,
+        new: bool = False,
     ) -> Isolate:
         """Claim a blank with what it shall see. A new one is forked while the mounts are made."""
-        blank = await blanks.take()
+        blank = await blanks.take(new=new)
         try:
             with ExitStack() as stack:
                 trees = []

@@ -37,6 +37,7 @@ class IsolateOptions:
     entry: str = "stepwell.authoring.isolate:serve"
     library: Mapping[str, Path] = field(default_factory=_library)  # name below /opt/stepwell/lib → file or directory
     blanks: int = 4  # kept ready, 2 MB each
+    blanks_idle_seconds: float = 600.0  # then they are given back
     isolates_per_zygote: int = 1_000
     seconds_per_zygote: float = 3_600.0
 

@@ -142,6 +142,9 @@ async def test_bounds_other_than_the_usual_hold_in_a_blank_too(where: ZygoteIsol
 async def test_pool_of_a_dead_zygote_is_made_anew(where: ZygoteIsolates) -> None:
     standing = await until_full(where, SIZE)
     os.kill(_zygote(where), signal.SIGKILL)
+    async with asyncio.timeout(10):
+        while where.standing():
+            await asyncio.sleep(0.01)
     assert await execute(where, "print('again')") == "again\n"
     assert not await until_full(where, SIZE) & standing
 
@@ -159,6 +162,22 @@ async def test_blanks_do_not_keep_a_worn_zygote(tmp_path: Path) -> None:
         await asyncio.sleep(0.01)
     assert not Path(f"/proc/{first}").exists()
     assert not await until_full(where, SIZE) & standing
+    await where.stop()
+
+
+async def test_pool_that_nobody_asks_is_given_back_until_somebody_does(tmp_path: Path) -> None:
+    where = isolates(tmp_path, blanks=SIZE, blanks_idle_seconds=0.2)
+    await where.start()
+    standing = await until_full(where, SIZE)
+    parents = [parent / where._cgroups._name for parent in where._cgroups.parents.values()]
+    async with asyncio.timeout(10):
+        while where.standing() or any(any(parent.glob("i*")) for parent in parents):
+            await asyncio.sleep(0.01)
+    assert not any(Path(f"/proc/{pid}").exists() for pid in standing)
+    zygote = _zygote(where)
+    assert Path(f"/proc/{zygote}/task/{zygote}/children").read_text() == ""
+    assert await execute(where, "print('again')") == "again\n"
+    assert len(await until_full(where, SIZE)) == SIZE
     await where.stop()
 
 
