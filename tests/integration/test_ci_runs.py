@@ -206,6 +206,35 @@ def test_a_cancelled_run_ends(clone: Clone) -> None:
     place.services.runs.cancel(place.admin(), run)
 
 
+CALLS = """
+from stepwell import Pipeline, group, push
+
+class Part(Pipeline):
+    async def run(self, event, step):
+        return [event.branch, event.payload]
+
+class Whole(Pipeline):
+    on = [push("main")]
+    concurrency = group("whole", "cancel")
+    async def run(self, event, step):
+        return await step.call("part", Part, 3)
+"""
+
+
+def test_a_called_pipeline_is_a_run_of_its_own_outside_of_its_callers_group(clone: Clone) -> None:
+    place, run = clone.place, pushed(clone, CALLS)
+    view = place.finished(run)
+    assert (view.summary.state, view.result) == ("passed", ["main", 3])
+    (step,) = view.steps
+    assert step.child is not None and step.child["number"] == 2
+    called = place.services.runs.get(place.admin(), step.child["run"])
+    assert (called.summary.pipeline, called.summary.number, called.summary.sha) == ("Part", 2, view.summary.sha)
+    assert called.parent is not None and (called.parent["run"], called.parent["key"]) == (run, "part#1")
+    again = place.services.runs.rerun(place.admin(), step.child["run"])
+    repeated = place.finished(again.id)
+    assert (repeated.summary.pipeline, repeated.result, repeated.parent) == ("Part", ["main", 3], None)
+
+
 def test_a_newer_run_of_a_cancelling_group_ends_the_older_ones_of_its_branch(clone: Clone) -> None:
     place = clone.place
     source = SHIP.replace("    on =", '    concurrency = group("ship-{branch}", "cancel")\n    on =').replace(

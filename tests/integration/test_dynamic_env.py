@@ -9,12 +9,11 @@ import pytest
 from engines import Workshop
 
 from stepwell.dynamic import Handle, WorkflowsBinding, bind
-from stepwell.dynamic import binding as workflows_binding
 from stepwell.dynamic.binding import id_of
 from stepwell.engine.engine import Engine
 from stepwell.engine.fold import RunState
 from stepwell.engine.seams import BindingCall
-from stepwell.engine.specs import RunSpec
+from stepwell.engine.specs import Limits, RunSpec
 from stepwell.errors import StepwellError
 
 FAMILY = """
@@ -82,7 +81,10 @@ async def test_a_run_and_the_runs_it_creates_talk_with_each_other(shop: Workshop
             assert (child.tenant, child.scope, child.metadata, child.code, child.entry) == (
                 "t", "t", state.metadata, state.code, "pipeline.py:Child",
             )  # fmt: skip
-            assert child.parent == {"run": handle.id, "key": f"workflows.create {child.title}#1", "depth": 1}
+            assert child.parent == {
+                "run": handle.id, "number": 1, "key": f"workflows.create {child.title}#1", "root": handle.id,
+                "depth": 1, "waits": False,
+            }  # fmt: skip
 
 
 OTHERS = """
@@ -200,22 +202,25 @@ class W(Pipeline):
 """
 
 
-async def test_lines_and_numbers_of_children_are_bounded(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workflows_binding, "CHILDREN", 5)
-    async with shop.running() as engine:
+async def test_lines_and_numbers_of_children_are_bounded(shop: Workshop) -> None:
+    async with shop.running(limits=Limits(children=8)) as engine:
         offer(engine)
         await begin(shop, LINE)
         workflows = bind(engine, {"tenant": "t"})
         last = await shop.until_any(lambda state: state.result)
-        assert last.result == [8, "This run is number 8 in a line of runs that create runs; no more are allowed."]
+        assert last.result[0] == 8
+        assert last.result[1].startswith("This run is 8 deep below one that nobody made; at most 8 are allowed.")
         assert len(await workflows.runs()) == 9
         body = """
-children = (self.env.workflows.create(f"child {n}", {"depth": 100}) for n in range(7))
+children = (self.env.workflows.create(f"child {n}", {"depth": 100}) for n in range(10))
 made = await gather(*children, return_exceptions=True)
 return [one.message if isinstance(one, StepFailed) else "made" for one in made]
 """
         state = await ended(await begin(shop, body, "u"))
-        assert state.result == ["made"] * 5 + ["This run has created 5 runs; no more are allowed."] * 2
+        assert state.result[:8] == ["made"] * 8
+        assert [said.partition(";")[0] for said in state.result[8:]] == [
+            "There are 8 runs below the first one already"
+        ] * 2
 
 
 async def test_code_learns_nothing_of_metadata_from_the_platform(shop: Workshop) -> None:

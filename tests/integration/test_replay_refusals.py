@@ -99,7 +99,7 @@ def test_functions_of_steps_are_free_and_logging_has_journal_time() -> None:
         ("        await step.run('x', 'true', services={})\n", "NotExecuted", "option 'services' is not executed by this version"),
         ("        await step.run('x', 'true', tols=[])\n", "TypeError", "step.run has no option 'tols'. Known are: artifacts"),
         ("        await step.run('x', 'true', undo=give)\n", "NotExecuted", "option 'undo' is not executed"),
-        ("        await step.call('x')\n", "NotExecuted", "step.call is not executed by this version"),
+        ("        await step.image('x')\n", "NotExecuted", "step.image is not executed by this version"),
         ("        await step.do('x', give(1))\n", "TypeError", "Give it a function"),
         ("        await step.do('', give, 1)\n", "ValueError", "A step has the name ''"),
         ("        await step.do('x', lambda: step.do('y', give, 1), retries=0)\n", "StepFailed", "was called outside of run()"),

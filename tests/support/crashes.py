@@ -48,7 +48,7 @@ class Program:
         self.log: list[str] | None = values.get("LOG")  # what it prints, when its file says so
         self.outside: Mapping[str, list[Action]] = values.get("OUTSIDE", {})
         files = {"pipeline.py": source, "effects.py": (PROGRAMS / "effects.py").read_text()}
-        self.code = Code(f"digest of {name}", files, "pipeline.py")
+        self.code = Code(f"digest of {name}", files, values.get("ENTRY", "pipeline.py"))
 
     @staticmethod
     def names() -> list[str]:
@@ -107,8 +107,9 @@ class WordExecutor:
     async def drop(self, layers: Sequence[str]) -> None: ...
 
     async def execute(self, attempt: Attempt, prepared: Prepared, output: Output) -> Outcome:
+        label = attempt.key if attempt.run == RUN else f"{attempt.key} of {attempt.run}"
         with self.effects.open("a") as file:
-            file.write(attempt.key + "\n")
+            file.write(label + "\n")
         if attempt.kind == "read":
             return Outcome(True, f"text of {attempt.options['path']}")
         command = attempt.options["command"]
@@ -120,13 +121,13 @@ class WordExecutor:
             finally:
                 self.stuck.discard(attempt.key)
         await asyncio.sleep(0)
-        again = self.effects.read_text().splitlines().count(attempt.key) > 1
+        again = self.effects.read_text().splitlines().count(label) > 1
         if word == "fail" or (word == "flaky" and not again):
             error = {"type": "CommandFailed", "message": "exit code 1", "traceback": ""}
             return Outcome(False, error=error, exit_code=1)
         code = int(rest[0]) if word == "exit" else 0
         value = {"exit_code": code, "seconds": 0.0, "outputs": {}}
-        return Outcome(True, value, exit_code=code, layer=f"layer of {attempt.key}")
+        return Outcome(True, value, exit_code=code, layer=f"layer of {label}")
 
 
 class Gatekeeper:
@@ -218,13 +219,13 @@ class World:
         journal.open()
         with closing(journal):
             report = Rebuild(SqliteTables(journal), mend=False).run()
-        assert (report.told, report.damaged) == ([], [])
+        assert (report.told, report.damaged) == ([], []), [*map(str, report.told), *map(str, report.damaged)]
 
     async def _load(self, metadata: object) -> Code:
         return self.program.code
 
     def _hear(self, news: Entry | Note, state: RunState | None) -> None:
-        if isinstance(news, Entry):
+        if isinstance(news, Entry) and news.run == RUN:
             self.told[news.seq] = news.type
 
     async def _live(self, engine: Engine, journal: CrashingJournal, executor: WordExecutor) -> RunState | None:
@@ -236,7 +237,7 @@ class World:
                 if at_rest(engine, executor):
                     state = await engine.get(RUN)
                     assert state is not None
-                    if state.finished:
+                    if state.finished and await _all_finished(engine):
                         return state
                     await self._go_on(engine, state)
                 await asyncio.sleep(0.0003)
@@ -256,7 +257,7 @@ class World:
             if left and (key in waits or len(left) < len(actions)):
                 await asyncio.gather(*(self._act(engine, action) for action in left))
                 return
-        due = min(state.timers.values(), default=None)
+        due = engine._journal.next_due()  # of called runs, too
         assert due is not None, f"nothing can happen any more: {shape(state)}"
         self.clock.advance(due - self.clock.now())
 
@@ -281,6 +282,11 @@ class World:
         on_disk = {entry.seq: entry.type for entry in entries}
         gone: list[Any] = [seq for seq, kind in self.told.items() if on_disk.get(seq) != kind]
         return gone + [action for action in self.accepted if not _taken(entries, action)]
+
+
+async def _all_finished(engine: Engine) -> bool:
+    states = [await engine.get(run.id) for run in await engine.numbered("t/x", None, 100)]
+    return all(state is not None and state.finished for state in states)
 
 
 def at_rest(engine: Engine, executor: WordExecutor) -> bool:

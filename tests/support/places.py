@@ -80,9 +80,9 @@ class Place:
         isolates = ProcessIsolates()
         engine = Engine(
             SqliteJournal(self.settings.database, wal_bytes=4096), isolates, base.loader, logs=base.logs,
-            executor=self.executor, preparer=base.preparer, gate=base.gate,
+            executor=self.executor, preparer=base.preparer, gate=base.gate, heritage=metadata_of_child,
         )  # fmt: skip
-        engine.offer("workflows", WorkflowsBinding(engine, metadata_of_child))
+        engine.offer("workflows", WorkflowsBinding(engine))
         self.thread = EngineThread(engine, after=[isolates.close])
         self.thread.start()
         self.services = Services.build(base, self.thread, isolates)

@@ -1,5 +1,10 @@
+from dataclasses import replace
+from pathlib import Path
+
 from fixture_services import NOW, busy_run, failed_run, passed_run, step
 
+from stepwell.ci.runs import StepLog
+from stepwell.store.log_files import Log
 from stepwell_web import runview
 
 
@@ -25,6 +30,15 @@ def test_a_step_is_found_by_address_and_by_key() -> None:
         assert chosen is not None
         assert chosen.key == "unit 3.12#1"
     assert runview.choose(view, "nonsense") is None
+
+
+def test_a_call_links_to_the_run_that_it_made() -> None:
+    call = step("deploy", "waiting", 0, None, kind="call", command="", child={"run": "c0ffee", "number": 43})
+    view = replace(busy_run(), steps=(call,))
+    panel = runview.panel(view, call, StepLog(Log(Path("none")), 0, False), 0, None)
+    summary = view.summary
+    assert panel.child == ("#43", f"/{summary.tenant}/{summary.repository}/runs/43")
+    assert panel.empty == "Its log is in the run that it called."
 
 
 def test_bars_lie_on_the_runs_time_axis() -> None:

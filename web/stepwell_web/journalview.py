@@ -57,6 +57,7 @@ def _ended(_: Entry, data: Mapping[str, Any]) -> str:
 _SAYINGS: Mapping[str, Callable[[Entry, Mapping[str, Any]], str]] = {
     "created": lambda _, data: f"Run created from {data.get('entry') or 'its code'}",
     "asked": _asked,
+    "called": lambda _, data: f"It is run #{data.get('number')}",
     "released": lambda _, data: f"Released by {data.get('by') or 'its environment'}",
     "started": lambda entry, _: f"Attempt {entry.attempt} started",
     "retry": lambda entry, data: f"Attempt {entry.attempt} failed: {_message(data)}; tried again",
@@ -76,8 +77,9 @@ _SAYINGS: Mapping[str, Callable[[Entry, Mapping[str, Any]], str]] = {
     "ended": _ended,
 }
 _KINDS = {
-    "do": "a function", "run": "a command", "read": "a file", "sleep": "a sleep", "event": "an event",
-    "approval": "an approval", "timer": "a timer", "binding": "a call of the platform",
+    "do": "a function", "run": "a command", "read": "a file", "call": "another pipeline",
+    "sleep": "a sleep", "event": "an event", "approval": "an approval", "timer": "a timer",
+    "binding": "a call of the platform",
 }  # fmt: skip
 
 

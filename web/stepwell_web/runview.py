@@ -71,6 +71,7 @@ class Panel:
     where: str
     facts: Sequence[tuple[str, str]]
     empty: str
+    child: tuple[str, str] | None = None  # the run that a call made: its name and its address
 
 
 def slugs(steps: Sequence[StepView]) -> dict[str, str]:
@@ -181,7 +182,7 @@ def panel(view: RunView, step: StepView, log: StepLog, attempt: int, line: int |
         url=view.summary.url, href=address, raw=_raw(view, step.key, attempt), about=_about(step),
         first_error=error_line, chunks=logview.chunks(log, slug, count, [line] if line else [], error_line),
         shards=shards, shards_label="Attempts" if len(step.attempts) > 1 else "Siblings", error=error, where=step.where,
-        facts=_facts(step, count), empty=_empty(step),
+        facts=_facts(step, count), empty=_empty(step), child=_child(view, step),
     )  # fmt: skip
 
 
@@ -248,9 +249,18 @@ def _decision(step: StepView) -> str:
     return f"approved by {', '.join(by) if isinstance(by, list) else by}{comment}"
 
 
+def _child(view: RunView, step: StepView) -> tuple[str, str] | None:
+    if step.child is None:
+        return None
+    number = step.child["number"]
+    return f"#{number}", f"/{view.summary.tenant}/{view.summary.repository}/runs/{number}"
+
+
 def _empty(step: StepView) -> str:
     if step.kind == "approval":
         return "An approval has no log."
+    if step.kind == "call":
+        return "Its log is in the run that it called." if step.child else "It called no run."
     if step.kind in ("sleep", "event", "read", "binding"):
         return f"A step of kind {step.kind} has no log."
     return "Its log begins when it starts." if step.state in _BUSY else "It wrote nothing."

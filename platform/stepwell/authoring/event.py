@@ -1,9 +1,12 @@
 """What started the run, as the author sees it."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 from stepwell.authoring.globs import glob_pattern
+
+FIELDS = ("kind", "sha", "before", "branch", "tag", "actor", "message", "inputs", "payload")
+"""What an event says of itself; `number` is the run's, and what changed follows from the commits."""
 
 
 class Event:
@@ -36,6 +39,17 @@ class Event:
             return bool(self._changed)
         patterns = [glob_pattern(glob) for glob in globs]
         return any(pattern.fullmatch(path) for path in self._changed for pattern in patterns)
+
+    def replace(self, **fields: Any) -> Self:
+        """Give a like event with other fields, for step.call: `event.replace(inputs={"target": "eu"})`."""
+        wrong = next((name for name in fields if name not in FIELDS), None)
+        if wrong is not None:
+            raise TypeError(f"An event has no field {wrong!r} to replace. Known are: {', '.join(FIELDS)}.")
+        return type(self)({**self.as_params(), **fields})
+
+    def as_params(self) -> dict[str, Any]:
+        """Give the fields as data, without the run's number."""
+        return {**{name: getattr(self, name) for name in FIELDS}, "changed": self._changed}
 
     def __repr__(self) -> str:
         return f"Event(kind={self.kind!r}, sha={self.sha!r}, branch={self.branch!r}, tag={self.tag!r})"

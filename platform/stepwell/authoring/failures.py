@@ -56,7 +56,10 @@ class NotExecuted(NotImplementedError):
     """An option or call that this version of Stepwell does not execute; nothing is ignored silently."""
 
 
-QUIET_TYPES = frozenset({"CommandFailed", "Rejected", "ApprovalTimeout", "EventTimeout", "Timeout", "ResultRefused"})
+QUIET_TYPES = frozenset({
+    "CallFailed", "CallRefused", "CommandFailed", "Rejected", "ApprovalTimeout", "EventTimeout", "Timeout",
+    "ResultRefused",
+})  # fmt: skip
 """Types that Stepwell gives itself: their message already says everything."""
 
 _BY_KIND: dict[str, dict[str, type[StepFailed]]] = {

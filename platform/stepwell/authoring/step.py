@@ -7,15 +7,18 @@ import zlib
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from stepwell.authoring.calling import call_options
 from stepwell.authoring.durations import Duration, seconds_of
+from stepwell.authoring.event import Event
 from stepwell.authoring.failures import NotExecuted
 from stepwell.authoring.inline import Work
 from stepwell.authoring.options import approval_options, run_options
-from stepwell.authoring.results import Approval, Result, canonical
+from stepwell.authoring.results import Approval, Result, canonical, decode
 from stepwell.authoring.retries import FUNCTION_DEFAULT, Decide, Retries, Retry, retries_of
 from stepwell.authoring.undo import Undo
 
 if TYPE_CHECKING:
+    from stepwell.authoring.pipeline import Pipeline
     from stepwell.authoring.turn import Turn
 
 NAME_LENGTH = 200
@@ -24,8 +27,9 @@ NAME_LENGTH = 200
 class Step:
     """What `run(self, event, step)` receives. Names repeat freely: the n-th use of a name is a step of its own."""
 
-    def __init__(self, turn: "Turn", run: str, defaults: dict[str, Any]) -> None:
+    def __init__(self, turn: "Turn", run: str, defaults: dict[str, Any], params: str) -> None:
         self._turn = turn
+        self._params = params
         self._defaults = defaults
         self._random = random.Random(run)  # noqa: S311 - the same on every replay is the point
 
@@ -56,6 +60,15 @@ class Step:
         if not isinstance(path, str) or not path or path.startswith("/") or ".." in path.split("/"):
             raise ValueError(f'step.read has path {path!r}. Write a path inside the workspace, like "VERSION".')
         return self._turn.ask("read", f"read {path}"[:NAME_LENGTH], fingerprint_of("read", path), {"path": path})
+
+    def call(self, name: str, pipeline: "type[Pipeline]", event: Any = None) -> Awaitable[Any]:
+        """Run another pipeline of this code as a run of its own and return what its run() returned.
+
+        `event` is an Event, like `event` itself or `event.replace(…)`, or the payload of one. When the run does not
+        pass, StepFailed names it. It is cancelled when this run ends or gives the step up.
+        """
+        options = call_options(_name(name), pipeline, event, Event(decode(self._params)))
+        return self._turn.ask("call", name, fingerprint_of("call", canonical(options)), options)
 
     def sleep(self, name: str, duration: Duration) -> Awaitable[None]:
         """Sleep; the run hibernates."""
@@ -110,7 +123,6 @@ class Step:
 _CALLS = tuple(name for name in vars(Step) if not name.startswith("_"))
 _UNEXECUTED = {
     "image": 'Build the image with step.run(name, "…", image=…) on a builder that you trust.',
-    "call": "Start the other pipeline by a push, or call its steps from a function that both share.",
     "promote": 'Push from a step: step.run(name, "git push …", secrets=[…], network=True).',
     "continue_as": "Let a cron trigger start the next run instead of looping for ever.",
 }

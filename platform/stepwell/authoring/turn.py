@@ -12,6 +12,7 @@ after its JSON round trip, failures as StepFailed.
 
 import asyncio
 import collections
+import json
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -33,7 +34,8 @@ from stepwell.authoring.undo import Undos
 from stepwell.authoring.verdict import failure, stuck, undone, verdict
 from stepwell.authoring.wire import Wire, encode
 
-OPTION_BYTES = 1_048_576
+OPTION_BYTES = 262_144
+"""Of a step's settings in ASCII, as the host takes them."""
 
 Entry = Sequence[Any]  # [seq, at, type, key, attempt, data]
 
@@ -142,7 +144,8 @@ class Turn:
 
     def _created(self, _key: str, _data: Any) -> None:
         event = Event({"number": self._head.get("number"), **(self._head.get("params") or {})})
-        step = Step(self, str(self._head.get("seed") or self._head["run"]), dict(self.pipeline.defaults))
+        own = encode(self._head.get("params") or {})  # as text: the code may change the event that it was given
+        step = Step(self, str(self._head.get("seed") or self._head["run"]), dict(self.pipeline.defaults), own)
         self._main = self.loop.create_task(self._run(event, step), name="run")
 
     async def _run(self, event: Event, step: Step) -> Any:
@@ -272,8 +275,9 @@ class Turn:
         if key in self._past.asked:
             return
         text = encode(options)
-        if len(text) > OPTION_BYTES:
-            raise ValueError(f"The settings of step {name!r} are {len(text):,} bytes; at most 1 MiB. Use a file.")
+        size = len(text) if text.isascii() else len(json.dumps(options, separators=(",", ":")))
+        if size > OPTION_BYTES:
+            raise ValueError(f"The settings of step {name!r} are {size:,} bytes; at most 256 KiB. Use a file.")
         head = encode(asked)[1:-1]
         self._wire.put(f'["ask",{head},{text},{"null" if due is None else repr(due)},{encode(where)},{self.seq}]')
 

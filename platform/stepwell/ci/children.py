@@ -1,4 +1,4 @@
-"""Runs that a pipeline creates by `self.env.workflows`: what CI says of them beside what they have of their creator."""
+"""Runs that a pipeline makes by `step.call` or `self.env.workflows`: in what they differ from their parent for CI."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from stepwell.engine.fold import RunState
 
 
-def metadata_of_child(caller: RunState, entry: str) -> Mapping[str, Any]:
-    """Return what differs: a child has its own pipeline, and stands in no concurrency group of its creator."""
-    pipeline = entry.partition(":")[2] or str(caller.metadata.get("pipeline") or "")
-    return {"parent": caller.id, "kind": "workflow", "pipeline": pipeline, "group": ""}
+def metadata_of_child(parent: RunState, entry: str) -> Mapping[str, Any]:
+    """Return what differs: a child has its own pipeline, repeats nothing and stands in no concurrency group."""
+    pipeline = entry.partition(":")[2] or str(parent.metadata.get("pipeline") or "")
+    return {"parent": parent.id, "kind": "workflow", "pipeline": pipeline, "group": "", "rerun_of": ""}

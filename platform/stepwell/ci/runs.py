@@ -203,6 +203,7 @@ class Runs:
             approvals=tuple(self._approvals(actor, summary, run)),
             may_write=actor.may("write", summary.tenant, summary.repository),
             log_size=self._logs.log(run.id, "", 0).size,
+            parent=run.parent,
         )
 
     def _approvals(self, actor: Actor, summary: RunSummary, run: RunState) -> Approvals:

@@ -86,6 +86,7 @@ def _view(run: RunState, step: StepState, needs: tuple[str, ...], log_size: LogS
         error=step.error,
         needs=needs,
         log_size=attempts[-1].log_size if attempts else 0,
+        child=step.child,
     )
 
 
@@ -118,4 +119,6 @@ def _reason(step: StepState, rules_of: RulesOf) -> str:
         return f"{given} of {asked.count} approved{place}"
     if step.state == "waiting" and step.kind == "event":
         return f"waits for the event {step.options.get('type')!r}"
+    if step.state == "waiting" and step.child is not None:
+        return f"waits for run #{step.child['number']}"
     return str(step.error["message"]) if step.state == "failed" and isinstance(step.error, Mapping) else ""

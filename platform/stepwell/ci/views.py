@@ -123,6 +123,7 @@ class StepView:
     error: Mapping[str, str] | None  # type, message, traceback
     needs: tuple[str, ...]  # keys of the steps that had just passed when the code asked for this one
     log_size: int  # bytes of the last attempt's log
+    child: Mapping[str, Any] | None = None  # the run that a call made: {run, number}
 
     @property
     def seconds(self) -> float | None:
@@ -166,6 +167,7 @@ class RunView:
     approvals: tuple[ApprovalView, ...]  # open ones
     may_write: bool  # the actor may cancel, re-run, send events
     log_size: int  # bytes of the run's own log (prints outside steps), key ""
+    parent: Mapping[str, Any] | None = None  # the run that made this one: {run, number, key, root, depth, waits}
 
 
 @dataclass(frozen=True)

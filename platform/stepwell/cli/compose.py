@@ -160,8 +160,9 @@ class Rooms:
             SqliteJournal(settings.database), isolates, base.loader, logs=base.logs, executor=executor,
             preparer=base.preparer, gate=base.gate,
             concurrent_turns=settings.concurrent_turns, concurrent_steps=settings.concurrent_steps,
+            heritage=metadata_of_child,
         )  # fmt: skip
-        engine.offer("workflows", WorkflowsBinding(engine, metadata_of_child))
+        engine.offer("workflows", WorkflowsBinding(engine))
         wall = Wall(isolates, may_do_without=may_do_without_wall)
         thread = EngineThread(engine, before=[wall.start], after=[isolates.stop])
         thread.start()

@@ -100,7 +100,7 @@ class _Local:
         self, pipeline: str, inputs: dict[str, str], secrets: dict[str, str], *, yes: bool, quiet: bool
     ) -> dict[str, Any]:
         """Start the run and follow it to its end, asking the person what it asks."""
-        from stepwell.cli.follow import Follower
+        from stepwell.cli.follow import FINISHED, Follower
 
         repository = self._repository()
         for name, value in secrets.items():
@@ -108,11 +108,18 @@ class _Local:
         self.run = self._start(repository, pipeline, inputs)
         follower = Follower(self, err if quiet else out)
         while True:
-            view = follower.until(lambda seen: bool(seen["approvals"]))
-            if not view["approvals"]:
+            view = follower.until(lambda seen: bool(seen["state"] == "waiting" and self._questions()))
+            questions = self._questions()
+            if view["state"] in FINISHED or not questions:
                 return view
-            for waiting in view["approvals"]:
+            for waiting in questions:
                 self._answer(waiting, yes=yes)
+
+    def _questions(self) -> list[dict[str, Any]]:
+        """Give what this run asks people, and the runs that it has called."""
+        from stepwell_web.api import answers
+
+        return [answers.approval(one) for one in self.services.runs.inbox(self.actor)]
 
     def view(self) -> dict[str, Any]:
         from stepwell.cli.follow import flat
@@ -145,4 +152,6 @@ class _Local:
                 "yellow",
             )
         approved = yes or (sys.stdin.isatty() and typer.confirm(f"Approve {waiting['name']!r}?", err=True))
-        self.services.runs.decide(self.actor, self.run, waiting["key"], approve=approved, comment="stepwell run")
+        self.services.runs.decide(
+            self.actor, waiting["run"]["id"], waiting["key"], approve=approved, comment="stepwell run"
+        )

@@ -8,38 +8,25 @@ that is made again after a crash finds the run it has created, and no other run 
 import hashlib
 import inspect
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
+from stepwell.engine.children import Child
 from stepwell.engine.engine import Engine
-from stepwell.engine.fold import RunState
 from stepwell.engine.seams import BindingCall
-from stepwell.engine.specs import RunSpec
 from stepwell.errors import Conflict, Invalid, NotFound
 
 if TYPE_CHECKING:
     from stepwell.store.journal import Glance
 
-DEPTH = 8
-"""How many generations of runs code may create."""
-CHILDREN = 1_000
-"""How many runs one run may create."""
 NAME_CHARACTERS = 200
-
-Metadata = Callable[[RunState, str], Mapping[str, Any]]
-"""(caller, entry of the child) → what the embedder says about the child beside the caller's metadata."""
-
-
-def _nothing(caller: RunState, entry: str) -> Mapping[str, Any]:
-    return {}
 
 
 class WorkflowsBinding:
     """A Binding, to be offered to the engine as `workflows`."""
 
-    def __init__(self, engine: Engine, added: Metadata = _nothing) -> None:
+    def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._added = added
         self._calls: dict[str, Callable[..., Awaitable[Any]]] = {
             "create": self._create, "get": self._get, "status": self._status, "send_event": self._send_event,
         }  # fmt: skip
@@ -57,28 +44,10 @@ class WorkflowsBinding:
         return await handler(*bound.args, **bound.kwargs)
 
     async def _create(self, call: BindingCall, /, name: Any, params: Any = None, *, pipeline: Any = None) -> Any:
-        caller = call.run
-        depth = int((caller.parent or {}).get("depth", 0)) + 1
-        if depth > DEPTH:
-            raise Invalid(f"This run is number {DEPTH} in a line of runs that create runs; no more are allowed.")
-        if _created_before(caller, call.key) >= CHILDREN:
-            raise Invalid(f"This run has created {CHILDREN:,} runs; no more are allowed.")
-        entry = _entry(caller.entry, pipeline)
-        parent = {"run": caller.id, "key": call.key, "depth": depth}
-        params = {**caller.params, "kind": "workflow", "payload": params}
-        metadata = {**caller.metadata, **self._added(caller, entry)}
-        spec = RunSpec(
-            id_of(call), caller.tenant, caller.scope, _name(name), metadata, params, caller.code, entry, parent
-        )
-        ref = await self._engine.create(spec)
-        if not ref.created:
-            await self._require_ours(ref.id, spec)
+        entry = _entry(call.run.entry, pipeline)
+        params = {**call.run.params, "kind": "workflow", "payload": params}
+        ref = await self._engine.create_child(call.run, Child(id_of(call), call.key, entry, params, _name(name)))
         return {"id": ref.id, "number": ref.number}
-
-    async def _require_ours(self, id: str, spec: RunSpec) -> None:
-        known = await self._engine.get(id)
-        if known is None or known.tenant != spec.tenant or known.parent != spec.parent:
-            raise Conflict(f"The id {id!r} is taken. This cannot happen by itself; please report it.")
 
     async def _get(self, call: BindingCall, /, id: Any = None) -> Any:
         """Say who a run is; without an id, this very run."""
@@ -119,16 +88,6 @@ def id_of(call: BindingCall) -> str:
     """
     cause = "\0".join(("self.env", call.run.id, call.key, repr(call.asked_at)))
     return hashlib.sha256(cause.encode("utf-8", "replace")).hexdigest()[:32]
-
-
-def _created_before(caller: RunState, key: str) -> int:
-    """Count the creations that were asked before this one, which is the same whenever it is looked at."""
-    count = 0
-    for step in caller.steps.values():
-        if step.key == key:
-            break
-        count += step.options.get("call") == "create" and step.options.get("binding") == "workflows"
-    return count
 
 
 def _name(name: Any) -> str:

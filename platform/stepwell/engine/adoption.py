@@ -2,7 +2,7 @@
 
 The prefix up to the step's first mention, and what follows from it:
   a step that ended in it            → all its entries: it never runs again
-  a step that did not                → what the code said of it; its attempts are forgotten, it runs again
+  a step that did not                → what the code said of it; attempts and called runs are forgotten, it runs again
   a wait that was still open         → its time begins anew
   pauses, failed turns               → nothing
   events, later ones too             → come along unless the prefix, or something after it, took them
@@ -23,7 +23,7 @@ from stepwell.engine.fold import OPEN, RunState, fold
 from stepwell.engine.undone import undone
 from stepwell.errors import Conflict, NotFound
 
-_OF_ATTEMPTS = frozenset({"started", "lost", "retry", "fired"})
+_OF_ATTEMPTS = frozenset({"started", "lost", "retry", "fired", "called"})
 _NEVER = frozenset({"created", "paused", "resumed", "turn_failed"})
 _TURNS_CODE = {"cancel": "was cancelled", "overdue": "was cancelled", "undoing": "had begun to undo its steps"}
 

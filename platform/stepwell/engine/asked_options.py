@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 OPTIONS_BYTES = 262_144
+ENTRY_CHARACTERS = 512
 _MOST_SECONDS = 10 * 366 * 86_400.0
 
 Check = Callable[[Any], bool]
@@ -34,6 +35,10 @@ def _word(value: Any) -> bool:
 
 def _texts(value: Any) -> bool:
     return isinstance(value, list) and all(_text(item) for item in value)
+
+
+def _dict(value: Any) -> bool:
+    return isinstance(value, dict)
 
 
 def _flag(value: Any) -> bool:
@@ -102,10 +107,10 @@ _CHECKS: Mapping[str, Mapping[str, Check]] = {
         "timeout": _seconds,
     },
     "event": {"type": _text, "timeout": _seconds},
+    "call": {"entry": lambda value: _text(value) and len(value) <= ENTRY_CHARACTERS, "event": _dict},
     "binding": {
-        "binding": _word, "call": _word, "args": lambda value: isinstance(value, list),
-        "kwargs": lambda value: isinstance(value, dict),
+        "binding": _word, "call": _word, "args": lambda value: isinstance(value, list), "kwargs": _dict,
     },
     "read": {"path": _text, "timeout": _seconds, "retries": _retries, "environment": _text, "secrets": _secrets},
 }  # fmt: skip
-_NEEDED = {"run": ("command",), "read": ("path",), "binding": ("binding", "call")}
+_NEEDED = {"run": ("command",), "read": ("path",), "call": ("entry",), "binding": ("binding", "call")}

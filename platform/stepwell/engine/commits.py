@@ -14,6 +14,8 @@ from stepwell.store.journal import Created, Journal, NewRun
 _log = logging.getLogger(__name__)
 
 OnCommitted = Callable[[Live, list[tuple[Entry, str]]], None]
+OnDrafted = Callable[[Live, Entry], None]
+"""May draft entries of other runs, which then are in the same transaction."""
 OnRefused = Callable[[Live, str | None], None]
 """The run's drafts were not kept; the text says why the disk refused, None that the lease is another's."""
 
@@ -21,12 +23,15 @@ OnRefused = Callable[[Live, str | None], None]
 class Commits:
     """Collects drafts and writes them together. Nobody is told of an entry before its transaction is on disk."""
 
-    def __init__(self, journal: Journal, clock: Clock, on_committed: OnCommitted, on_refused: OnRefused) -> None:
+    def __init__(
+        self, journal: Journal, clock: Clock, on_committed: OnCommitted, on_refused: OnRefused, on_drafted: OnDrafted
+    ) -> None:
         self.trouble = ""  # why the last transaction failed
         self._journal = journal
         self._clock = clock
         self._on_committed = on_committed
         self._on_refused = on_refused
+        self._on_drafted = on_drafted
         self._dirty: dict[Live, None] = {}
         self._new: list[tuple[NewRun, asyncio.Future[Created]]] = []
         self._planned = False
@@ -39,6 +44,7 @@ class Commits:
         entry = Entry(live.id, state.seq + 1, at, kind, key, attempt, turn, data)
         live.add(entry, ack)
         self.touch(live)
+        self._on_drafted(live, entry)
         return entry
 
     def touch(self, live: Live) -> None:

@@ -6,6 +6,7 @@ them can be derived again from the journal, which is what `start` does after a c
   heard > played             → a turn
   a step queued or running   → an attempt (a running one was lost)
   a due time                 → `fired`
+  a step queued for a call   → a run of its own
 """
 
 import asyncio
@@ -19,6 +20,7 @@ from stepwell.authoring.version import REPLAY
 from stepwell.engine.attempts import Attempts
 from stepwell.engine.calls import KIND as BINDING
 from stepwell.engine.calls import Calls
+from stepwell.engine.children import Acts, Child, Children, Heritage, all_metadata
 from stepwell.engine.clock import Clock, RealClock
 from stepwell.engine.commits import Commits
 from stepwell.engine.control import draft_cancel, draft_pause, draft_resumption, draft_termination
@@ -54,17 +56,19 @@ class Engine:
         self, journal: Journal, isolates: Isolates, loader: Loader, *, logs: LogSink, executor: Executor | None = None,
         preparer: Preparer | None = None, gate: Gate | None = None, clock: Clock | None = None,
         concurrent_turns: int = 50, concurrent_steps: int = 8, limits: Limits = DEFAULT_LIMITS,
+        heritage: Heritage = all_metadata,
     ) -> None:  # fmt: skip
         clock = clock or RealClock()
         self._journal = journal
         self._clock = clock
-        self._commits = Commits(journal, clock, self._on_committed, self._on_refused)
+        self._commits = Commits(journal, clock, self._on_committed, self._on_refused, self._on_drafted)
         self._parts = Parts(
             journal, isolates, loader, executor, preparer, gate, logs, clock, limits, self._commits,
             Slots(concurrent_turns), Slots(concurrent_steps), [],
         )  # fmt: skip
         self._attempts = Attempts(self._parts)
         self._calls = Calls(self._parts)
+        self._children = Children(self._parts, heritage, Acts(self._take_up, self._forget_idle, self.create))
         self._timers = Timers(journal, clock, self._fire)
         self._kept_layers = KeptLayers(self._parts)
         self._runs: dict[str, Live] = {}
@@ -147,6 +151,8 @@ class Engine:
                 self._attempts.lose(live, step, "the server stopped")
         self._attempts.start_queued(live)
         self._calls.start_open(live)
+        self._children.check(live)
+        self._begin_children(live)
         self._wake(live)
         self._forget_idle(live)
 
@@ -189,6 +195,12 @@ class Engine:
             self._tell(created.entry, live)
             self._wake(live)
         return RunRef(created.id, created.number, created=True)
+
+    async def create_child(self, parent: RunState, child: Child) -> RunRef:
+        """Create a run that belongs to another one; the same again gives the one there is. Raises Invalid, Conflict,
+        TryLater.
+        """
+        return await self._children.make(parent, child)
 
     async def get(self, run_id: str) -> RunState | None:
         """State of a run, a copy that never changes; None when there is none."""
@@ -346,6 +358,10 @@ class Engine:
 
     # -- what follows a commit ----------------------------------------------------------------------------------------
 
+    def _on_drafted(self, live: Live, entry: Entry) -> None:
+        if entry.type in {"dropped", "ended"}:
+            self._children.heed(live, entry)
+
     def _on_committed(self, live: Live, entries: list[tuple[Entry, str]]) -> None:
         for entry, _ in entries:
             self._tell(entry, live)
@@ -372,12 +388,19 @@ class Engine:
             if live.state.cancel is None:  # what the code drops when it is cancelled must not start before
                 self._attempts.start_queued(live)
                 self._calls.start_open(live)
+                self._begin_children(live)
         elif entry.type in {"dropped", "done"}:
             self._attempts.stop(live, entry.key)
         elif step is not None and step.kind == BINDING and step.state == "running":
             self._calls.start(live, entry.key)
         elif step is not None and step.kind in EXECUTED and step.state == "queued":
             self._attempts.start(live, entry.key)
+        elif step is not None and step.kind == "call" and step.state == "queued":
+            self._begin_children(live)
+
+    def _begin_children(self, live: Live) -> None:
+        for key in self._children.queued(live):
+            self._spawn(self._children.begin(live.id, key))
 
     def _hold(self, live: Live) -> None:
         self._attempts.stop_queued(live)

@@ -4,12 +4,14 @@ A run's whole state is a fold over its entries, so each type says everything tha
 `key` is a step's identity, `name#n` (the n-th use of the name in the run), a loop timer's `~n`, or "" for the run.
 
 type       key   data
-created    ""    {tenant, scope, number, title, metadata, code, entry, params, replay, python}     always seq 1
+created    ""    {tenant, scope, number, title, metadata, code, entry, params, replay, python, parent}  always seq 1
                  replay: version of the replay (authoring.version), python: "3.11.2"; absent in the oldest: 1, ""
-                 parent: {run, key, depth} for a run that another one's binding has created; else absent
+                 parent, only if another run made it: {run, number, key, root, depth, waits}; root: the first of all
+                 those that made the next, waits: true if the step of the parent waits for its end
                  of a restarted run also `ancestry`: see ancestry.py; what it adopted follows, with the times it had
 asked      step  {kind, name, fingerprint, options, base: [layer id], due: float|null, where: "file:line", held}
                  held: its environment wants people first
+called     step  {run, number}              the run that a call has asked for is there
 released   step  {by}                       a held step (environment) may start
 started    step  {runner}                   an attempt of an executor's step begins; `attempt` column counts from 1
 retry      step  {error, due, inline}       the attempt failed, the next one starts at `due`; inline as in `done`
@@ -31,17 +33,17 @@ turn_failed ""   {reason, counted: bool}    three counted ones in a row without 
                                             the code was not to be had, the run is kept and says why
 ended      ""    {state, result | error}
 
-An `error` is {type, message, traceback}. Step kinds: do, run, read, sleep, event, approval, timer, binding.
+An `error` is {type, message, traceback}. Step kinds: do, run, read, call, sleep, event, approval, timer, binding.
 Options of a binding: {binding, call, args, kwargs}; `asked` is written before the call is made, `done` after it.
 """
 
 from typing import Any, Literal, NamedTuple
 
 EntryType = Literal[
-    "created", "asked", "released", "started", "retry", "lost", "fired", "decision", "event", "took", "done",
+    "created", "asked", "called", "released", "started", "retry", "lost", "fired", "decision", "event", "took", "done",
     "dropped", "cancel", "overdue", "undoing", "paused", "resumed", "turn_failed", "ended",
 ]  # fmt: skip
-StepKind = Literal["do", "run", "read", "sleep", "event", "approval", "timer", "binding"]
+StepKind = Literal["do", "run", "read", "call", "sleep", "event", "approval", "timer", "binding"]
 RunStatus = Literal["queued", "running", "waiting", "paused", "passed", "failed", "cancelled", "diverged"]
 StepStatus = Literal["queued", "running", "retrying", "waiting", "passed", "failed", "skipped", "cancelled"]
 

@@ -18,6 +18,8 @@ from stepwell.errors import Bug
 
 OPEN: frozenset[str] = frozenset({"queued", "running", "retrying", "waiting"})
 """States of a step that can still change."""
+TO_START: frozenset[str] = frozenset({"run", "read", "call"})
+"""Kinds of steps that begin somewhere else, some time after they were asked."""
 
 
 @dataclass(slots=True)
@@ -63,6 +65,7 @@ class StepState:
     losses: int = 0  # lost attempts in a row
     event: int | None = None  # seq of the event a wait took
     origin: str = ""  # the run in which it ended, when this one has adopted it
+    child: Mapping[str, Any] | None = None  # the run that a call made: {run, number}
 
 
 @dataclass(slots=True)
@@ -103,7 +106,7 @@ class RunState:
     params: Mapping[str, Any] = field(default_factory=dict)
     replay: int = 1  # version of the replay it was begun with
     python: str = ""  # interpreter it was begun with, as "3.11.2"
-    parent: Mapping[str, Any] | None = None  # {run, key, depth} of the step that created it
+    parent: Mapping[str, Any] | None = None  # the run that made this one: {run, number, key, root, depth, waits}
     ancestry: Ancestry | None = None  # of a run that was restarted from a step of another
     reason: str | None = None  # why it does not go on, or why it ended
     created_at: float = 0.0
@@ -260,8 +263,8 @@ def _created(state: RunState, entry: Entry) -> None:
     state.tenant, state.scope, state.number = data["tenant"], data["scope"], data["number"]
     state.title, state.metadata, state.params = data["title"], data["metadata"], data["params"]
     state.code, state.entry, state.created_at = data["code"], data["entry"], entry.at
-    state.replay, state.python = data.get("replay", 1), data.get("python", "")
     state.parent = data.get("parent")
+    state.replay, state.python = data.get("replay", 1), data.get("python", "")
     state.ancestry = ancestry = Ancestry.of_json(data.get("ancestry"))
     if ancestry is not None:
         state.created_at = state.updated_at = ancestry.at
@@ -284,7 +287,13 @@ def _asked(state: RunState, entry: Entry) -> None:
         state.approvals[step.key] = None
 
 
-_FIRST: Mapping[str, StepStatus] = {"run": "queued", "read": "queued", "binding": "running"}
+_FIRST: Mapping[str, StepStatus] = {"run": "queued", "read": "queued", "call": "queued", "binding": "running"}
+
+
+def _called(state: RunState, entry: Entry) -> None:
+    step = state.steps[entry.key]
+    step.child = entry.data
+    _move(state, step, "waiting")
 
 
 def _released(state: RunState, entry: Entry) -> None:
@@ -418,9 +427,8 @@ def _ended(state: RunState, entry: Entry) -> None:
     for step in state.steps.values():
         if step.state in OPEN:
             _end_attempt(step, entry, "cancelled")
-            _close(
-                state, step, "cancelled" if step.attempts or step.kind not in {"run", "read"} else "skipped", entry.at
-            )
+            began = step.attempts or step.child or step.kind not in TO_START
+            _close(state, step, "cancelled" if began else "skipped", entry.at)
     state.timers.clear()
     state.approvals.clear()
     state.inflight.clear()
@@ -438,8 +446,8 @@ def _why(what: str, order: Mapping[str, Any]) -> str:
 
 
 _APPLY = {
-    "created": _created, "asked": _asked, "released": _released, "started": _started, "retry": _retry, "lost": _lost,
-    "fired": _fired, "decision": _decision, "event": _event, "took": _took, "done": _done, "dropped": _dropped,
-    "cancel": _cancel, "overdue": _overdue, "undoing": _undoing, "paused": _paused, "resumed": _resumed,
-    "turn_failed": _turn_failed, "ended": _ended,
+    "created": _created, "asked": _asked, "called": _called, "released": _released, "started": _started,
+    "retry": _retry, "lost": _lost, "fired": _fired, "decision": _decision, "event": _event, "took": _took,
+    "done": _done, "dropped": _dropped, "cancel": _cancel, "overdue": _overdue, "undoing": _undoing, "paused": _paused,
+    "resumed": _resumed, "turn_failed": _turn_failed, "ended": _ended,
 }  # fmt: skip

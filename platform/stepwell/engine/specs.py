@@ -36,7 +36,7 @@ class RunSpec:
     params: Mapping[str, Any]
     code: str
     entry: str = ""
-    parent: Mapping[str, Any] | None = None  # {run, key, depth} of the step that creates it
+    parent: Mapping[str, Any] | None = None  # the run that makes it; see entries.py
     restart: Restart | None = None
 
 
@@ -87,6 +87,8 @@ class Limits:
     line_bytes: int = 16 * 1024 * 1024
     commands: int = 20_000  # in one line
     entries: int = 50_000  # in one run
+    children: int = 1_000  # runs below one that no other made
+    child_depth: int = 8  # of runs that make runs
     journal_bytes: int = 128 * 1024 * 1024  # in one run
     printed_bytes: int = 64 * 1024 * 1024  # by a run's code, while the run is in memory
     outgoing_bytes: int = 64 * 1024 * 1024  # unread by the isolate

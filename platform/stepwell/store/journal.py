@@ -159,6 +159,10 @@ class Journal(Protocol):
         """Runs of a scope with a number below `before` (None: all), the highest first."""
         ...
 
+    def descendants(self, root: str) -> int:
+        """How many runs were ever created below this one: by it, and by those that it created."""
+        ...
+
     def awake(self) -> list[tuple[str, str]]:
         """(id, tenant) of runs that need attention after a restart, oldest first."""
         ...

@@ -141,6 +141,8 @@ class SqliteJournal:
         if row is not None:
             return Created(run.id, row[0], None)
         number = int(db.execute(_NUMBER, (data["scope"],)).fetchone()[0])
+        if data.get("parent"):
+            db.execute(_NUMBER, (_below(data["parent"]["root"]),)).fetchone()
         began_at = run.at if run.began_at is None else run.began_at
         entry = Entry(run.id, 1, began_at, "created", "", 0, 0, {**data, "number": number})
         db.execute(_INSERT, row_of(entry, _new(run.at), 0))
@@ -221,6 +223,10 @@ class SqliteJournal:
         rows = self.db.execute(query, (scope, 2**62 if before is None else before, limit))
         return [Numbered(run, number, tenant, json.loads(text)) for run, number, tenant, text in rows]
 
+    def descendants(self, root: str) -> int:
+        row = self.db.execute("SELECT last FROM numbers WHERE scope=?", (_below(root),)).fetchone()
+        return 0 if row is None else int(row[0])
+
     def awake(self) -> list[tuple[str, str]]:
         return self.db.execute("SELECT id, tenant FROM runs WHERE awake = 1 ORDER BY created_at").fetchall()
 
@@ -256,6 +262,11 @@ class SqliteJournal:
             self.db.execute("DELETE FROM run_layers WHERE run=?", (run,))
             free += [layer for layer in layers if not self.layer_in_use(layer)]
         return free
+
+
+def _below(root: str) -> str:
+    """Where the runs below one are counted, among the numbers of scopes: no scope looks like this."""
+    return f"/below/{root}"
 
 
 def _new(at: float) -> Summary:

@@ -20,7 +20,7 @@ def run(view: RunView) -> Json:
         "summary": run_summary(view.summary), "event": dict(view.event), "entry": view.entry, "code": view.code,
         "result": view.result,
         "error": view.error, "steps": [step(s) for s in view.steps], "approvals": [approval(a) for a in view.approvals],
-        "may_write": view.may_write, "log_size": view.log_size,
+        "may_write": view.may_write, "log_size": view.log_size, "parent": view.parent,
     }  # fmt: skip
 
 
