@@ -229,6 +229,29 @@ def test_calls_of_bindings_are_given_like_any_step() -> None:
         play(Family)
 
 
+class Part(Pipeline):
+    async def run(self, event: Event, step: Step) -> Any:
+        return event.payload
+
+
+def test_called_pipelines_are_given_their_results() -> None:
+    async def run(self: Any, event: Event, step: Step) -> Any:
+        return [await step.call("one", Part, 1), await step.call("two", Part, event)]
+
+    class PartFailed(Exception):
+        pass
+
+    one = Mock(return_value="first")
+    played = play(pipeline(run), PUSH, results={"one": one, "two": PartFailed("no")})
+    failure = played.step("two").error
+    assert played.state == "failed" and failure is not None and failure.message == "no"
+    assert one.call_args.kwargs["event"] == {"kind": "call", "payload": 1}
+    assert one.call_args.kwargs["entry"].endswith("test_testing.py:Part")
+    assert play(pipeline(run), PUSH, results={"one": 1, "two": 2}).result == [1, 2]
+    with pytest.raises(NotPlayed, match="Step 'one'"):
+        play(pipeline(run), PUSH)
+
+
 def test_the_code_sees_the_journaled_form() -> None:
     async def run(self: Any, event: Event, step: Step) -> Any:
         try:
