@@ -236,7 +236,6 @@ HOSTILE = [
     {"binding": "desk", "call": "take", "kwargs": [["a", 1]]},
     {"binding": "desk", "call": 7},
     {"binding": "d" * 65, "call": "take"},
-    {"binding": "desk", "call": "take", "args": ["x" * 300_000]},
 ]
 
 
