@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+import time
 from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
@@ -14,13 +15,14 @@ from stepwell.cli.doctor_entries import show_entries
 from stepwell.cli.doctor_journal import look_at_journal
 from stepwell.cli.lock import StateLock
 from stepwell.engine.fold import RunState, StepState
+from stepwell.engine.order import Order
 from stepwell.engine.rebuild import Rebuild, Report
 from stepwell.errors import Conflict, NotFound, Unavailable
 from stepwell.settings import Settings
 from stepwell.store.derived_sqlite import SqliteTables
 from stepwell.store.packed import unpack
 
-DERIVED = ("runs", "timers", "run_layers", "numbers")
+DERIVED = ("runs", "timers", "run_layers", "numbers", "queues")
 ASK = """
 built = await step.run("build", "built")
 said = await step.approval("ship", environment="production")
@@ -123,6 +125,42 @@ async def test_wrong_timers_and_layers_are_named_and_mended(shop: Workshop) -> N
     ]  # fmt: skip
     after = dump(shop)
     assert (after["timers"], after["run_layers"]) == (before["timers"], before["run_layers"])
+
+
+async def test_queues_of_groups_come_back_in_their_order(shop: Workshop) -> None:
+    async with shop.running(executor=FakeExecutor()):
+        for run in "abc":
+            await shop.create('return await step.wait_for_event("w", type="go")', run, order=Order("ship"))
+        await shop.create("return 1", "later", order=Order("ship", start_at=time.time() + 3600))
+        await shop.hibernating("a")
+        await shop.until(lambda state: not shop.engine.holds("c"), "c")
+    assert look(shop).told == []
+    before = dump(shop)["queues"]
+    change(shop, *(f"DELETE FROM {table}" for table in DERIVED))
+    report = look(shop, mend=True)
+    assert any("queue" in str(one) for one in report.told)
+    assert dump(shop)["queues"] == before
+    assert look(shop).told == []
+    async with shop.running(executor=FakeExecutor()) as engine:
+        for before_it, run in ("ab", "bc"):
+            await engine.send_event(before_it, "go", 1)
+            await shop.hibernating(run)
+        assert (await shop.until(lambda state: True, "later")).state == "queued"
+
+
+async def test_a_held_run_that_nobody_would_look_at_is_found_and_let_go(shop: Workshop) -> None:
+    async with shop.running(executor=FakeExecutor()):
+        await shop.create('return await step.wait_for_event("w", type="go")', "a", order=Order("ship"))
+        await shop.create("return 1", "b", order=Order("ship"))
+        await shop.hibernating("a")
+        created_at = (await shop.until(lambda state: not shop.engine.holds("b"), "b")).created_at
+    change(shop, "DELETE FROM queues WHERE run = 'a'")
+    said = [str(one) for one in look(shop, mend=True).told]
+    assert said == [
+        """queue ["group", "t", "t/x", "ship"] is ['b'], the journal says ['a', 'b']""",
+        f"run b: timer admit is None, the journal says {created_at}",
+    ]
+    assert look(shop).told == []
 
 
 async def test_rows_without_a_journal_are_removed(shop: Workshop) -> None:

@@ -10,6 +10,7 @@ from stepwell.dynamic import route
 from stepwell.engine.engine import Engine
 from stepwell.engine.fold import RunState
 from stepwell.engine.local import NoLogs, ProcessIsolates
+from stepwell.engine.order import Order
 from stepwell.engine.seams import Attempt, Code, Outcome, Output, Prepared
 from stepwell.engine.specs import RunSpec
 from stepwell.store.journal_sqlite import SqliteJournal
@@ -26,9 +27,9 @@ def give(value=None): return value
 class Workshop:
     """One database, one supply of isolates, one engine at a time."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, isolates: ProcessIsolates | None = None) -> None:
         self.database = path / "s.db"
-        self.isolates = ProcessIsolates()
+        self.isolates = isolates or ProcessIsolates()
         self.sources: dict[str, str] = {}
         self.engine: Engine
 
@@ -54,19 +55,23 @@ class Workshop:
         source = self.sources[metadata["source"]]
         return Code(f"digest of {hash(source)}", {"pipeline.py": HEAD + source}, "pipeline.py:W")
 
-    async def create(self, body: str, run: str = "r", tenant: str = "t", payload: Any = None) -> None:
+    async def create(
+        self, body: str, run: str = "r", tenant: str = "t", payload: Any = None, order: Order | None = None
+    ) -> None:
         """Create a run whose `run` method has this body."""
         lines = "".join(f"        {line}\n" for line in body.strip().splitlines())
         await self.create_source(
-            f"class W(Pipeline):\n    async def run(self, event, step):\n{lines}", run, tenant, payload
+            f"class W(Pipeline):\n    async def run(self, event, step):\n{lines}", run, tenant, payload, order
         )
 
-    async def create_source(self, source: str, run: str = "r", tenant: str = "t", payload: Any = None) -> None:
+    async def create_source(
+        self, source: str, run: str = "r", tenant: str = "t", payload: Any = None, order: Order | None = None
+    ) -> None:
         self.sources[run] = source
         metadata = {"source": run}
         code = await self.load(metadata)
         params = {"kind": "manual", "payload": payload}
-        await self.engine.create(RunSpec(run, tenant, f"{tenant}/x", "W", metadata, params, code.digest))
+        await self.engine.create(RunSpec(run, tenant, f"{tenant}/x", "W", metadata, params, code.digest, order=order))
 
     async def until(self, claim: Callable[[RunState], object], run: str = "r", seconds: float = 20) -> RunState:
         """Wait until the claim about a run is true, looking at it whenever something happens."""

@@ -56,6 +56,7 @@ def _ended(_: Entry, data: Mapping[str, Any]) -> str:
 
 _SAYINGS: Mapping[str, Callable[[Entry, Mapping[str, Any]], str]] = {
     "created": lambda _, data: f"Run created from {data.get('entry') or 'its code'}",
+    "admitted": lambda *_: "Nothing is in its way any more: it may begin",
     "asked": _asked,
     "called": lambda _, data: f"It is run #{data.get('number')}",
     "released": lambda _, data: f"Released by {data.get('by') or 'its environment'}",

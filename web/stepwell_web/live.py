@@ -24,7 +24,7 @@ from stepwell_web.logview import StepLog
 RING = 512
 """Entries of a run kept for its viewers; who is further behind reads the journal."""
 BATCH_LINES = 2_000
-LATEST = frozenset({"created", "ended", "decision", "released", "cancel", "paused", "resumed"})
+LATEST = frozenset({"created", "admitted", "ended", "decision", "released", "cancel", "paused", "resumed"})
 """Entries that change what lists of runs and the inbox show."""
 
 

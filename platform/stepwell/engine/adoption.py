@@ -4,7 +4,7 @@ The prefix up to the step's first mention, and what follows from it:
   a step that ended in it            → all its entries: it never runs again
   a step that did not                → what the code said of it; attempts and called runs are forgotten, it runs again
   a wait that was still open         → its time begins anew
-  pauses, failed turns               → nothing
+  pauses, failed turns, admissions   → nothing
   events, later ones too             → come along unless the prefix, or something after it, took them
 An approval is a decision about certain code: with other code the prefix ends where the first one took effect, and
 people are asked again. A cancellation cannot be adopted, nor left out: the code went another way because of it.
@@ -24,7 +24,7 @@ from stepwell.engine.undone import undone
 from stepwell.errors import Conflict, NotFound
 
 _OF_ATTEMPTS = frozenset({"started", "lost", "retry", "fired", "called"})
-_NEVER = frozenset({"created", "paused", "resumed", "turn_failed"})
+_NEVER = frozenset({"created", "admitted", "paused", "resumed", "turn_failed"})
 _TURNS_CODE = {"cancel": "was cancelled", "overdue": "was cancelled", "undoing": "had begun to undo its steps"}
 
 

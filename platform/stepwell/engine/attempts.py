@@ -34,7 +34,7 @@ class Attempts:
 
     def start(self, live: Live, key: str) -> None:
         """Make the next attempt of a queued step."""
-        if key in live.attempts or live.gone or live.state.finished or live.state.paused:
+        if key in live.attempts or live.gone or live.state.finished or live.state.paused or live.state.held:
             return
         task = asyncio.get_running_loop().create_task(self._attempt(live, key))
         live.attempts[key] = task

@@ -33,7 +33,7 @@ class Calls:
 
     def start(self, live: Live, key: str) -> None:
         """Make the call of an open step, unless it is under way or the run is at a standstill."""
-        if key in live.attempts or live.gone or live.state.finished or live.state.paused:
+        if key in live.attempts or live.gone or live.state.finished or live.state.paused or live.state.held:
             return
         task = asyncio.get_running_loop().create_task(self._call(live, key))
         live.attempts[key] = task

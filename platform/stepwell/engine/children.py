@@ -119,7 +119,11 @@ class Children:
         """Give the keys of calls that nobody has begun to make."""
         steps = live.state.steps.values()
         keys = [step.key for step in steps if step.kind == "call" and step.state == "queued"]
-        return [] if live.state.paused else [key for key in keys if (live.id, key) not in self._beginning]
+        return (
+            []
+            if live.state.paused or live.state.held
+            else [key for key in keys if (live.id, key) not in self._beginning]
+        )
 
     async def begin(self, run: str, key: str) -> None:
         """Make the run that a queued step asks for."""

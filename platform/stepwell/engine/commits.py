@@ -20,18 +20,24 @@ OnRefused = Callable[[Live, str | None], None]
 """The run's drafts were not kept; the text says why the disk refused, None that the lease is another's."""
 
 
+OnReleased = Callable[[str], None]
+"""This run, which is held, is now the first of a queue."""
+
+
 class Commits:
     """Collects drafts and writes them together. Nobody is told of an entry before its transaction is on disk."""
 
     def __init__(
-        self, journal: Journal, clock: Clock, on_committed: OnCommitted, on_refused: OnRefused, on_drafted: OnDrafted
-    ) -> None:
+        self, journal: Journal, clock: Clock, on_committed: OnCommitted, on_refused: OnRefused, on_drafted: OnDrafted,
+        *, on_released: OnReleased,
+    ) -> None:  # fmt: skip
         self.trouble = ""  # why the last transaction failed
         self._journal = journal
         self._clock = clock
         self._on_committed = on_committed
         self._on_refused = on_refused
         self._on_drafted = on_drafted
+        self._on_released = on_released
         self._dirty: dict[Live, None] = {}
         self._new: list[tuple[NewRun, asyncio.Future[Created]]] = []
         self._planned = False
@@ -50,6 +56,7 @@ class Commits:
     def touch(self, live: Live) -> None:
         """Have the run's row written, with or without entries."""
         self._dirty[live] = None
+        live.touched = True
         self._plan()
 
     def create(self, run: NewRun) -> asyncio.Future[Created]:
@@ -96,6 +103,8 @@ class Commits:
                 entries = live.written()
                 self._settle(live, None)
                 self._on_committed(live, entries)
+        for run in committed.released:
+            self._on_released(run)
 
     def _refuse(self, batch: list[Live], new: list[tuple[NewRun, asyncio.Future[Created]]], error: Exception) -> None:
         _log.error("The journal refused a transaction: %s", error)

@@ -17,6 +17,8 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Literal
 
 from stepwell.authoring.version import REPLAY
+from stepwell.engine import admission
+from stepwell.engine.admission import Admission, arrival_of
 from stepwell.engine.attempts import Attempts
 from stepwell.engine.calls import KIND as BINDING
 from stepwell.engine.calls import Calls
@@ -31,6 +33,7 @@ from stepwell.engine.fold import RunState, fold
 from stepwell.engine.hearing import holds
 from stepwell.engine.kept_layers import KeptLayers
 from stepwell.engine.live import EXECUTED, Live, collection_paused, encode, load
+from stepwell.engine.order import NO_ORDER
 from stepwell.engine.parts import Parts
 from stepwell.engine.restarts import successor
 from stepwell.engine.seams import Binding, Executor, Gate, Isolates, Judge, Loader, LogSink, Preparer
@@ -39,7 +42,8 @@ from stepwell.engine.specs import DEFAULT_LIMITS, Limits, Note, RunRef, RunSpec,
 from stepwell.engine.timers import Timers
 from stepwell.engine.turn import Ending, Turn
 from stepwell.errors import Conflict, NotFound, StepwellError, Unavailable
-from stepwell.store.journal import Due, Glance, Journal, NewRun, Numbered
+from stepwell.store.journal import Created, Due, Glance, Journal, NewRun, Numbered
+from stepwell.store.queues import REMINDER
 
 _log = logging.getLogger(__name__)
 
@@ -61,7 +65,9 @@ class Engine:
         clock = clock or RealClock()
         self._journal = journal
         self._clock = clock
-        self._commits = Commits(journal, clock, self._on_committed, self._on_refused, self._on_drafted)
+        self._commits = Commits(
+            journal, clock, self._on_committed, self._on_refused, self._on_drafted, on_released=self._on_released
+        )
         self._parts = Parts(
             journal, isolates, loader, executor, preparer, gate, logs, clock, limits, self._commits,
             Slots(concurrent_turns), Slots(concurrent_steps), [],
@@ -71,6 +77,8 @@ class Engine:
         self._children = Children(self._parts, heritage, Acts(self._take_up, self._forget_idle, self.create))
         self._timers = Timers(journal, clock, self._fire)
         self._kept_layers = KeptLayers(self._parts)
+        acts = admission.Acts(self._take_up, self._supersede, self._timers.arm)
+        self._admission = Admission(journal, clock, self._commits, acts)
         self._runs: dict[str, Live] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._turn_over = asyncio.Event()
@@ -153,6 +161,7 @@ class Engine:
         self._calls.start_open(live)
         self._children.check(live)
         self._begin_children(live)
+        self._admission.consider(live)
         self._wake(live)
         self._forget_idle(live)
 
@@ -165,36 +174,45 @@ class Engine:
         """
         for name in ("id", "tenant", "scope", "title", "code", "entry"):
             check_text(name, getattr(spec, name))
+        now = self._clock.now()
+        order = spec.order.checked(now) if spec.order is not None else NO_ORDER
         data = {
             "tenant": spec.tenant, "scope": spec.scope, "title": spec.title, "metadata": dict(spec.metadata),
             "code": spec.code, "entry": spec.entry, "params": dict(spec.params),
             "replay": REPLAY, "python": platform.python_version(),
+            **({"order": told} if (told := order.as_json()) else {}),
         }  # fmt: skip
         if spec.parent is not None:
             data["parent"] = dict(spec.parent)
         check_json("params and metadata", data)
-        new = NewRun(spec.id, self._clock.now(), data)
+        new = NewRun(spec.id, now, data, arrival_of(order, spec.tenant, spec.scope, now))
         if spec.restart is None:
-            created = await self._commits.create(new)
+            return await self._made(new)
+        async with self._kept_layers.settled:
+            if not self._journal.entries(spec.id):
+                new = await successor(new, spec.restart, self._parts)
+            return await self._made(new)
+
+    async def _made(self, new: NewRun) -> RunRef:
+        made = self._commits.create(new)
+        made.add_done_callback(self._on_created)
+        created = await asyncio.shield(made)  # who asked may leave; the run is there and begins all the same
+        return RunRef(created.id, created.number, created.entry is not None)
+
+    def _on_created(self, made: "asyncio.Future[Created]") -> None:
+        if made.exception() is not None or (entry := made.result().entry) is None or not self._running:
+            return
+        if "ancestry" in entry.data:
+            live = self._find(entry.run)
+        elif (known := self._runs.get(entry.run)) is not None:
+            live = known
         else:
-            async with self._kept_layers.settled:
-                if not self._journal.entries(spec.id):
-                    new = await successor(new, spec.restart, self._parts)
-                created = await self._commits.create(new)
-        if created.entry is None:
-            return RunRef(created.id, created.number, created=False)
-        if new.adopted is not None:
-            live = self._find(spec.id)
-            self._tell(created.entry, live)
-            self._resume(live)
-        elif spec.id not in self._runs:
-            live = Live(RunState(spec.id), 0, 0)
-            live.add(created.entry, ack=False)
-            live.draft, live.history = [], [(created.entry, encode(created.entry.data))]
-            self._runs[spec.id] = live
-            self._tell(created.entry, live)
-            self._wake(live)
-        return RunRef(created.id, created.number, created=True)
+            live = self._runs[entry.run] = Live(RunState(entry.run), 0, 0)
+            live.add(entry, ack=False)
+            live.draft, live.history = [], [(entry, encode(entry.data))]
+        self._tell(entry, live)
+        self._admission.created(live)
+        self._resume(live)
 
     async def create_child(self, parent: RunState, child: Child) -> RunRef:
         """Create a run that belongs to another one; the same again gives the one there is. Raises Invalid, Conflict,
@@ -206,9 +224,14 @@ class Engine:
         """State of a run, a copy that never changes; None when there is none."""
         live = self._runs.get(run_id)
         if live is not None:
-            return live.state.snapshot()
-        entries = self._journal.entries(run_id)
-        return fold(entries) if entries else None
+            state = live.state.snapshot()
+        elif entries := self._journal.entries(run_id):
+            state = fold(entries)
+        else:
+            return None
+        if state.held and not state.finished and not state.paused:
+            state.reason = self._admission.reason(state)
+        return state
 
     async def journal(self, run_id: str, after: int = 0) -> list[Entry]:
         """Everything on disk about a run, from the entry behind the number `after`; empty when there is none."""
@@ -372,6 +395,7 @@ class Engine:
             live.turn.deliver(entries)
         elif live.history is not None:
             live.history.extend(entries)
+        self._admission.consider(live)
         self._wake(live)
         self._forget_idle(live)
 
@@ -383,7 +407,7 @@ class Engine:
             live.turn.start_grace()
         elif entry.type == "paused":
             self._hold(live)
-        elif entry.type == "resumed":
+        elif entry.type in {"admitted", "resumed"}:
             live.blocked_at = -1
             if live.state.cancel is None:  # what the code drops when it is cancelled must not start before
                 self._attempts.start_queued(live)
@@ -442,10 +466,20 @@ class Engine:
 
         self._clock.call_later(seconds, again)
 
+    def _on_released(self, run_id: str) -> None:
+        live = self._take_up(run_id) if self._running else None
+        if live is not None:
+            self._admission.remind(live, 0.0)
+
+    def _supersede(self, live: Live, by: str, reason: str) -> None:
+        draft_cancel(live, self._parts, by, reason, undo=False)
+
     def _fire(self, due: list[Due]) -> None:
         for timer in due:
             live = self._take_up(timer.run)
-            if live is not None and timer.key in live.state.timers and not live.state.finished:
+            if live is not None and timer.key == REMINDER:
+                self._admission.remind(live, timer.due)
+            elif live is not None and timer.key in live.state.timers and not live.state.finished:
                 self._commits.append(live, "fired", timer.key, None)
         self._commits.flush()
 

@@ -4,11 +4,15 @@ A run's whole state is a fold over its entries, so each type says everything tha
 `key` is a step's identity, `name#n` (the n-th use of the name in the run), a loop timer's `~n`, or "" for the run.
 
 type       key   data
-created    ""    {tenant, scope, number, title, metadata, code, entry, params, replay, python, parent}  always seq 1
-                 replay: version of the replay (authoring.version), python: "3.11.2"; absent in the oldest: 1, ""
+created    ""    {tenant, scope, number, title, metadata, code, entry, params, replay, python, parent, order, held}
+                 always seq 1; replay: version of the replay (authoring.version), python: "3.11.2"; absent in the
+                 oldest: 1, ""
                  parent, only if another run made it: {run, number, key, root, depth, waits}; root: the first of all
                  those that made the next, waits: true if the step of the parent waits for its end
+                 order: {group: {name, policy}, rate: {key, runs, seconds}, start_at, priority}, each only if given;
+                 held: true when it may not begin before `admitted`
                  of a restarted run also `ancestry`: see ancestry.py; what it adopted follows, with the times it had
+admitted   ""    null                       nothing is in its way any more: its code may begin; counts in its rate
 asked      step  {kind, name, fingerprint, options, base: [layer id], due: float|null, where: "file:line", held}
                  held: its environment wants people first
 called     step  {run, number}              the run that a call has asked for is there
@@ -40,8 +44,8 @@ Options of a binding: {binding, call, args, kwargs}; `asked` is written before t
 from typing import Any, Literal, NamedTuple
 
 EntryType = Literal[
-    "created", "asked", "called", "released", "started", "retry", "lost", "fired", "decision", "event", "took", "done",
-    "dropped", "cancel", "overdue", "undoing", "paused", "resumed", "turn_failed", "ended",
+    "created", "admitted", "asked", "called", "released", "started", "retry", "lost", "fired", "decision", "event",
+    "took", "done", "dropped", "cancel", "overdue", "undoing", "paused", "resumed", "turn_failed", "ended",
 ]  # fmt: skip
 StepKind = Literal["do", "run", "read", "call", "sleep", "event", "approval", "timer", "binding"]
 RunStatus = Literal["queued", "running", "waiting", "paused", "passed", "failed", "cancelled", "diverged"]

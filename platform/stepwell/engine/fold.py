@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from stepwell.engine.ancestry import Ancestry
 from stepwell.engine.entries import FINISHED, Entry, RunStatus, StepKind, StepStatus
+from stepwell.engine.order import NO_ORDER, Order
 from stepwell.errors import Bug
 
 OPEN: frozenset[str] = frozenset({"queued", "running", "retrying", "waiting"})
@@ -108,6 +109,8 @@ class RunState:
     python: str = ""  # interpreter it was begun with, as "3.11.2"
     parent: Mapping[str, Any] | None = None  # the run that made this one: {run, number, key, root, depth, waits}
     ancestry: Ancestry | None = None  # of a run that was restarted from a step of another
+    order: Order = NO_ORDER
+    held: bool = False  # its group, its rate or its start does not let it begin
     reason: str | None = None  # why it does not go on, or why it ended
     created_at: float = 0.0
     started_at: float | None = None
@@ -138,6 +141,8 @@ class RunState:
             return self.final
         if self.paused is not None:
             return "paused"
+        if self.held:
+            return "queued"
         counts = self.counts
         if self.inflight or counts.get("running") or counts.get("queued") or counts.get("retrying"):
             return "running"
@@ -200,7 +205,8 @@ def apply(state: RunState, entry: Entry) -> None:
     if kind not in {"created", "turn_failed"}:
         state.failed_turns = 0
         state.reason = None
-        if state.started_at is None and kind not in {"paused", "resumed"} and not state.adopting:
+        begins = not (state.held or state.adopting) and kind not in {"admitted", "paused", "resumed"}
+        if state.started_at is None and begins:
             seconds = (entry.data or {}).get("seconds") or 0.0 if kind == "done" else 0.0
             state.started_at = max(state.created_at, entry.at - seconds)
     _APPLY[kind](state, entry)
@@ -268,6 +274,11 @@ def _created(state: RunState, entry: Entry) -> None:
     state.ancestry = ancestry = Ancestry.of_json(data.get("ancestry"))
     if ancestry is not None:
         state.created_at = state.updated_at = ancestry.at
+    state.order, state.held = Order.of_json(data.get("order")), bool(data.get("held"))
+
+
+def _admitted(state: RunState, entry: Entry) -> None:
+    state.held = False
 
 
 def _asked(state: RunState, entry: Entry) -> None:
@@ -446,8 +457,8 @@ def _why(what: str, order: Mapping[str, Any]) -> str:
 
 
 _APPLY = {
-    "created": _created, "asked": _asked, "called": _called, "released": _released, "started": _started,
-    "retry": _retry, "lost": _lost, "fired": _fired, "decision": _decision, "event": _event, "took": _took,
-    "done": _done, "dropped": _dropped, "cancel": _cancel, "overdue": _overdue, "undoing": _undoing, "paused": _paused,
-    "resumed": _resumed, "turn_failed": _turn_failed, "ended": _ended,
+    "created": _created, "admitted": _admitted, "asked": _asked, "called": _called, "released": _released,
+    "started": _started, "retry": _retry, "lost": _lost, "fired": _fired, "decision": _decision, "event": _event,
+    "took": _took, "done": _done, "dropped": _dropped, "cancel": _cancel, "overdue": _overdue, "undoing": _undoing,
+    "paused": _paused, "resumed": _resumed, "turn_failed": _turn_failed, "ended": _ended,
 }  # fmt: skip

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from stepwell.engine.entries import Entry
 from stepwell.engine.fold import RunState, apply
+from stepwell.engine.order import rate_queue
 from stepwell.engine.seams import Code
 from stepwell.errors import Unavailable
 from stepwell.store.journal import Loaded, Summary, Write
+from stepwell.store.queues import Moves
 
 if TYPE_CHECKING:
     from stepwell.engine.turn import Turn
@@ -44,6 +46,9 @@ class Live:
     acks: set[int] = field(default_factory=set)  # drafted entries whose data the isolate has itself
     timers: dict[str, float | None] = field(default_factory=dict)
     layers: list[str] = field(default_factory=list)
+    joins: list[str] = field(default_factory=list)  # queues of runs
+    reminder: float | None = -1.0  # when the engine looks again at a held run, as far as known (-1: it is not)
+    touched: bool = False  # its row is to be written
     history: list[tuple[Entry, str]] | None = None  # committed entries, kept from loading until the turn begins
     waiters: list[asyncio.Future[None]] = field(default_factory=list)
     size: int = 0  # of the journal, in characters of its data
@@ -59,11 +64,12 @@ class Live:
     @property
     def idle(self) -> bool:
         """Nothing goes on: may be forgotten."""
-        return self.turn is None and not self.attempts and not self.draft and not self.waiters
+        return not (self.turn or self.attempts or self.draft or self.waiters or self.touched)
 
     @property
     def wants_turn(self) -> bool:
-        if self.turn is not None or self.state.finished or self.state.paused or self.gone:
+        state = self.state
+        if self.turn is not None or state.finished or state.paused or state.held or self.gone:
             return False
         return self.heard > self.played and self.heard != self.blocked_at
 
@@ -97,11 +103,25 @@ class Live:
         write = Write(self.id, self.lease, self.next_lease, self.summary())
         write.entries, write.timers, write.layers = self.draft, self.timers, self.layers
         write.ended = self.state.finished
+        if self.state.order.group or self.state.order.rate:
+            write.number, write.moves = self.state.number, self._moves()
         return write
+
+    def _moves(self) -> Moves:
+        state, order = self.state, self.state.order
+        moves = Moves(self.joins, ends=state.finished)
+        for entry, _ in self.draft:
+            if entry.type == "admitted":
+                moves.begins = True
+                if order.rate is not None:
+                    moves.leaves = rate_queue(state.tenant, state.scope, order)
+                    moves.uses = (moves.leaves, entry.at, entry.at + order.rate.seconds)
+        return moves
 
     def written(self) -> list[tuple[Entry, str]]:
         """The transaction is on disk: give its entries."""
         entries, self.draft, self.timers, self.layers = self.draft, [], {}, []
+        self.joins, self.touched = [], False
         self.lease = self.next_lease
         return entries
 
@@ -112,7 +132,7 @@ class Live:
         text = encode({"counts": {name: n for name, n in counts.items() if n}, "approvals": _approvals(state)})
         return Summary(
             state.state, plain(state.reason), state.started_at, state.ended_at, state.updated_at, state.seq,
-            len(state.approvals), not state.finished and (unheard or busy > 0), self.played, text,
+            len(state.approvals), not (state.finished or state.held) and (unheard or busy > 0), self.played, text,
         )  # fmt: skip
 
 

@@ -4,14 +4,18 @@ A run whose journal cannot be read whole is named and left alone; nothing is gue
 ended is played anew from its first entry: that costs one turn, and no wake-up can be lost by it.
 """
 
+import contextlib
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from stepwell.engine.derive import derive
 from stepwell.engine.entries import Entry
 from stepwell.engine.live import encode
+from stepwell.engine.rebuild_queues import ToldQueues
 from stepwell.errors import Conflict, StepwellError
 from stepwell.store.derived import Derived, Difference, Kept, Tables, differences
+from stepwell.store.queues import Rows
 
 RUNS_AT_ONCE = 100
 DIFFERENCES_TOLD = 1000
@@ -53,6 +57,7 @@ class Rebuild:
         self._mend = mend
         self._progress = progress
         self._numbers: dict[str, int] = {}  # scope → highest number of a journal
+        self._told = ToldQueues()
         self.report = Report(mended=mend)
 
     def run(self) -> Report:
@@ -69,6 +74,7 @@ class Rebuild:
             self._progress(self.report)
         self._rows_without_journal()
         self._last_numbers()
+        self._queues()
         return self.report
 
     def _look_at(self, kept: Kept) -> None:
@@ -77,6 +83,7 @@ class Rebuild:
         try:
             entries = _whole([self._tables.read(kept.run, row) for row in kept.entries])
             told = _told(entries, kept.derived)
+            self._told.add(entries)
         except StepwellError as error:
             self.report.damaged.append(Damaged(kept.run, str(error).partition(" Run: ")[0]))
             return
@@ -110,6 +117,26 @@ class Rebuild:
                     self.report.add([Difference("", f"last number of {scope}", kept.get(scope), number)])
                     if self._mend:
                         self._tables.put_last_number(scope, number)
+
+    def _queues(self) -> None:
+        now = time.time()
+        with self._tables.moment(write=self._mend):
+            kept = self._tables.queues()
+            found = self._told.differences(kept, now)
+            if found and not self._mend:  # a server may have gone on since: once more, all of it in this moment
+                found = self._told_now(kept).differences(kept, now)
+            for difference in found:
+                self.report.add([difference])
+            if found and self._mend:
+                self._tables.put_queues(self._told.rows(kept, now))
+
+    def _told_now(self, kept: Rows) -> ToldQueues:
+        told = ToldQueues(uses=self._told.uses)
+        for run in sorted({place.run for place in kept.places} | self._told.runs()):
+            rows = self._tables.kept(run).entries
+            with contextlib.suppress(Exception):  # a damaged journal, named before
+                told.add(_whole([self._tables.read(run, row) for row in rows]))
+        return told
 
 
 def _whole(entries: list[Entry]) -> list[Entry]:

@@ -10,6 +10,7 @@ from stepwell.errors import Invalid
 
 if TYPE_CHECKING:
     from stepwell.engine.fold import RunState
+    from stepwell.engine.order import Order
 
 
 TEXT_CHARACTERS = 512
@@ -38,6 +39,7 @@ class RunSpec:
     entry: str = ""
     parent: Mapping[str, Any] | None = None  # the run that makes it; see entries.py
     restart: Restart | None = None
+    order: "Order | None" = None  # its place among other runs
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from stepwell.engine.entries import Entry
 from stepwell.store.journal import Summary
+from stepwell.store.queues import Rows
 
 COLUMNS = (
     "id", "tenant", "scope", "number", "title", "state", "reason", "created_at", "started_at", "ended_at",
@@ -28,7 +29,7 @@ class Derived:
     """A run as its journal or as the tables tell it. `row` maps COLUMNS to values."""
 
     row: Mapping[str, Any]
-    timers: Mapping[str, float]  # key → due
+    timers: Mapping[str, float]  # key → due; not when the engine looks again at a held run, see queues.py
     layers: frozenset[str]
 
 
@@ -82,6 +83,13 @@ class Tables(Protocol):
 
     def put_last_number(self, scope: str, last: int) -> None:
         """Have the next run of the scope numbered above `last`."""
+
+    def queues(self) -> Rows:
+        """What is kept about queues of runs."""
+        ...
+
+    def put_queues(self, rows: Rows) -> None:
+        """Write all queues of runs anew."""
 
 
 @dataclass(frozen=True, slots=True)

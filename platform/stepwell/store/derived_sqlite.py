@@ -11,6 +11,7 @@ from stepwell.errors import Conflict
 from stepwell.store.derived import COLUMNS, Derived, Kept
 from stepwell.store.journal_sqlite import SqliteJournal, entry_of
 from stepwell.store.packed import unpack
+from stepwell.store.queues import REMINDER, Rows
 
 _PUT = (
     f"INSERT INTO runs({','.join(COLUMNS)}) VALUES({','.join(f':{name}' for name in COLUMNS)}) "
@@ -21,7 +22,7 @@ _WITHOUT_JOURNAL = (
     "SELECT DISTINCT {column} FROM {table} "
     "WHERE NOT EXISTS (SELECT 1 FROM journal WHERE journal.run = {table}.{column})"
 )
-_TABLES = (("runs", "id"), ("timers", "run"), ("run_layers", "run"))
+_TABLES = (("runs", "id"), ("timers", "run"), ("run_layers", "run"), ("queues", "run"))
 
 
 class SqliteTables:
@@ -29,6 +30,7 @@ class SqliteTables:
 
     def __init__(self, journal: SqliteJournal) -> None:
         self._db = journal.db
+        self._queues = journal.queues
 
     @contextmanager
     def moment(self, *, write: bool) -> Iterator[None]:
@@ -64,7 +66,8 @@ class SqliteTables:
         row = self._db.execute(_ROW, (run,)).fetchone()
         derived = None
         if row is not None:
-            timers = {str(key): float(due) for key, due in self._all("SELECT key, due FROM timers WHERE run = ?", run)}
+            rows = self._all("SELECT key, due FROM timers WHERE run = ?", run)
+            timers = {str(key): float(due) for key, due in rows if key != REMINDER}
             layers = frozenset(str(one[0]) for one in self._all("SELECT layer FROM run_layers WHERE run = ?", run))
             derived = Derived(dict(zip(COLUMNS, row, strict=True)), timers, layers)
         return Kept(run, self._all(query, run), derived)
@@ -81,7 +84,7 @@ class SqliteTables:
         run = told.row["id"]
         self._make_way(told)
         self._db.execute(_PUT, told.row)
-        self._db.execute("DELETE FROM timers WHERE run = ?", (run,))
+        self._db.execute("DELETE FROM timers WHERE run = ? AND key <> ?", (run, REMINDER))
         self._db.executemany("INSERT INTO timers VALUES(?,?,?)", [(run, key, due) for key, due in told.timers.items()])
         self._db.execute("DELETE FROM run_layers WHERE run = ?", (run,))
         self._db.executemany(
@@ -123,3 +126,11 @@ class SqliteTables:
         self._db.execute(
             "INSERT INTO numbers VALUES(?,?) ON CONFLICT(scope) DO UPDATE SET last = excluded.last", (scope, last)
         )
+
+    def queues(self) -> Rows:
+        """What is kept about queues of runs."""
+        return self._queues.rows()
+
+    def put_queues(self, rows: Rows) -> None:
+        """Write all queues of runs anew."""
+        self._queues.put(rows)

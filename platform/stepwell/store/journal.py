@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 from stepwell.engine.entries import Entry
+from stepwell.store.queues import Arrival, Moves, Queues
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +40,13 @@ class Write:
     timers: dict[str, float | None] = field(default_factory=dict)  # key → due; None: no longer
     layers: list[str] = field(default_factory=list)
     ended: bool = False  # every timer of the run goes
+    number: int = 0  # the run's, for queues
+    moves: Moves | None = None  # what it does in queues of runs
 
 
 @dataclass(frozen=True, slots=True)
 class NewRun:
-    """A run to create. `data` becomes its first entry, to which the journal adds the number.
+    """A run to create. `data` becomes its first entry, to which the journal adds the number, and `held` if it is.
 
     `adopted` is what it takes over from another run, in the same transaction: entries from the second on. Its first
     entry then has the time `began_at`, not later than any of theirs.
@@ -52,6 +55,7 @@ class NewRun:
     id: str
     at: float
     data: Mapping[str, Any]  # of the first entry, but for the number
+    arrival: Arrival | None = None  # what it does in queues of runs
     adopted: Write | None = None
     began_at: float | None = None
 
@@ -75,10 +79,14 @@ class Ended(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """What a transaction did. `stale` are runs whose lease another holder has taken: nothing of theirs was written."""
+    """What a transaction did. `stale` are runs whose lease another holder has taken: nothing of theirs was written.
+
+    `released` are held runs that have become the first of a queue; their reminder is due.
+    """
 
     created: tuple[Created, ...]
     stale: frozenset[str]
+    released: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +140,9 @@ class Journal(Protocol):
     well under a millisecond or lets the engine have a thread of its own. Creating an id again is no error.
     Sequence numbers are the engine's: a second entry with a number that exists must fail the transaction.
     """
+
+    @property
+    def queues(self) -> Queues: ...
 
     def open(self) -> None:
         """Make ready; raises Unavailable with the remedy."""

@@ -15,15 +15,18 @@ transaction that it shares with others.
 import json
 import sqlite3
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from stepwell.engine.entries import VERSION, Entry
 from stepwell.engine.versions import read
 from stepwell.errors import Unavailable
+from stepwell.store import queues_sqlite
 from stepwell.store.derived import COLUMNS, encode, row_of
 from stepwell.store.journal import Committed, Created, Due, Ended, Glance, Loaded, NewRun, Numbered, Summary, Write
 from stepwell.store.packed import pack, unpack
+from stepwell.store.queues_sqlite import SqliteQueues
 
 FORM = 2
 """What a program must know to read the file: raised with the version of entries, and when they are kept otherwise.
@@ -95,7 +98,7 @@ class SqliteJournal:
             db.execute("PRAGMA synchronous=FULL")
             _check_version(db)
             _widen_run_layers(db)
-            db.executescript(_SCHEMA)
+            db.executescript(_SCHEMA + queues_sqlite.SCHEMA)
             _grow_wal(db, self._wal_bytes)
         except (sqlite3.Error, OSError, Unavailable) as error:
             raise Unavailable(f"The database {str(self.path)!r} cannot be opened: {error}.") from error
@@ -112,13 +115,19 @@ class SqliteJournal:
         assert self._db is not None, "open() comes first"
         return self._db
 
+    @property
+    def queues(self) -> SqliteQueues:
+        return SqliteQueues(self.db)
+
     def commit(self, writes: Sequence[Write], new: Sequence[NewRun] = ()) -> Committed:
         db = self.db
         kept: dict[str, tuple[Any, ...]] = {}
+        left: list[str] = []
         db.execute("BEGIN IMMEDIATE")
         try:
             created = tuple(self._create(run) for run in new)
-            stale = frozenset(write.run for write in writes if not self._write(write, kept))
+            stale = frozenset(write.run for write in writes if not self._write(write, kept, left))
+            released = self.queues.release(left) if left else ()
             self._before_commit()
             db.execute("COMMIT")
         except BaseException:
@@ -130,7 +139,7 @@ class SqliteJournal:
         for write in writes:
             if write.ended or write.run in stale or not write.summary.awake:
                 self._kept.pop(write.run, None)
-        return Committed(created, stale)
+        return Committed(created, stale, released)
 
     def _before_commit(self) -> None:
         """The last moment at which a crash leaves nothing; tests stop the world here and after."""
@@ -143,15 +152,17 @@ class SqliteJournal:
         number = int(db.execute(_NUMBER, (data["scope"],)).fetchone()[0])
         if data.get("parent"):
             db.execute(_NUMBER, (_below(data["parent"]["root"]),)).fetchone()
+        held = run.arrival is not None and self.queues.arrive(run.id, number, run.at, run.arrival)
+        data = {**data, "number": number, **({"held": True} if held else {})}
         began_at = run.at if run.began_at is None else run.began_at
-        entry = Entry(run.id, 1, began_at, "created", "", 0, 0, {**data, "number": number})
-        db.execute(_INSERT, row_of(entry, _new(run.at), 0))
+        entry = Entry(run.id, 1, began_at, "created", "", 0, 0, data)
+        db.execute(_INSERT, row_of(entry, _new(run.at, awake=not held), 0))
         db.execute(_APPEND, (run.id, 1, began_at, VERSION, "created", "", 0, 0, pack(encode(entry.data))))
         if run.adopted is not None:
-            self._write(run.adopted, {})
+            self._write(_held(run.adopted) if held else run.adopted, {}, [])
         return Created(run.id, number, entry)
 
-    def _write(self, write: Write, kept: dict[str, tuple[Any, ...]]) -> bool:
+    def _write(self, write: Write, kept: dict[str, tuple[Any, ...]], left: list[str]) -> bool:
         db, now, run = self.db, write.summary, write.run
         if not self._summarise(write, now, kept):
             return False
@@ -173,6 +184,8 @@ class SqliteJournal:
                     db.execute("INSERT OR REPLACE INTO timers VALUES(?,?,?)", (run, key, due))
         for layer in write.layers:
             db.execute("INSERT OR REPLACE INTO run_layers VALUES(?,?)", (layer, run))
+        if write.moves is not None:
+            left += self.queues.move(run, write.number, write.moves)
         return True
 
     def _summarise(self, write: Write, now: Summary, kept: dict[str, tuple[Any, ...]]) -> bool:
@@ -269,9 +282,14 @@ def _below(root: str) -> str:
     return f"/below/{root}"
 
 
-def _new(at: float) -> Summary:
+def _new(at: float, *, awake: bool) -> Summary:
     """What is to be said of a run that nobody has looked at yet."""
-    return Summary("queued", None, None, None, at, 1, 0, True, 0, '{"counts":{},"approvals":[]}')
+    return Summary("queued", None, None, None, at, 1, 0, awake, 0, '{"counts":{},"approvals":[]}')
+
+
+def _held(adopted: Write) -> Write:
+    """What a run has adopted that may not begin yet."""
+    return replace(adopted, summary=replace(adopted.summary, state="queued", awake=False))
 
 
 def entry_of(run: str, row: tuple[Any, ...]) -> Entry:
