@@ -253,9 +253,52 @@ def test_a_newer_run_of_a_cancelling_group_ends_the_older_ones_of_its_branch(clo
     assert place.waiting(clone.runs()[0].id).summary.number == 3
 
 
-def test_a_policy_that_is_not_executed_is_refused_not_ignored(clone: Clone) -> None:
-    clone.pipeline(SHIP.replace("    on =", '    concurrency = group("ship", "queue")\n    on ='))
-    assert "the policy 'queue', which is not executed by this version" in clone.push()[0]
+def grouped(policy: str) -> str:
+    return SHIP.replace("    on =", f'    concurrency = group("ship-{{branch}}", "{policy}")\n    on =')
+
+
+def pushed_again(clone: Clone, times: int) -> list[str]:
+    """Push so many further commits; give the ids of their runs."""
+    found = []
+    for n in range(times):
+        clone.commit_files({"again": f"{n}"})
+        clone.push()
+        found.append(str(clone.runs()[0].id))
+    return found
+
+
+def test_a_run_of_a_queueing_group_waits_for_the_one_before_it(clone: Clone) -> None:
+    place, first = clone.place, pushed(clone, grouped("queue"))
+    (ask,) = place.waiting(first).approvals
+    (second,) = pushed_again(clone, 1)
+    view = place.until(second, lambda view: view.summary.state == "queued")
+    assert view.summary.reason == "waits for run #1 in group ship-main"
+    assert view.steps == ()
+    place.services.runs.decide(place.admin(), first, ask.key, approve=False)
+    assert place.finished(first).summary.state == "failed"
+    assert place.waiting(second).summary.state == "waiting"
+
+
+def test_of_the_runs_that_wait_in_a_newest_group_the_last_one_stays(clone: Clone) -> None:
+    place, first = clone.place, pushed(clone, grouped("newest"))
+    place.waiting(first)
+    second, third = pushed_again(clone, 2)
+    view = place.finished(second)
+    assert (view.summary.state, view.steps) == ("cancelled", ())
+    assert view.summary.reason == "cancelled by stepwell: superseded by run #3"
+    assert place.until(third, lambda view: view.summary.state == "queued").summary.reason.startswith("waits for run #1")
+
+
+def test_a_run_that_waits_for_its_group_is_cancelled_and_repeated_like_any_other(clone: Clone) -> None:
+    place, first = clone.place, pushed(clone, grouped("queue"))
+    place.waiting(first)
+    (second,) = pushed_again(clone, 1)
+    place.services.runs.cancel(place.admin(), second)
+    assert place.finished(second).summary.state == "cancelled"
+    again = place.services.runs.rerun(place.admin(), second)
+    assert place.until(again.id, lambda view: view.summary.state == "queued").summary.reason.startswith(
+        "waits for run #1"
+    )
 
 
 def test_an_event_reaches_the_run(clone: Clone) -> None:

@@ -1,5 +1,6 @@
 """The documented lines, as written: one SQLite file, and nothing of the product around it is imported."""
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -7,7 +8,9 @@ from typing import Any
 from unittest.mock import AsyncMock, Mock
 
 import pytest
+from engines import Workshop
 
+from stepwell.dynamic import Rate, bind
 from stepwell.engine.fold import RunState
 from stepwell.engine.seams import BindingCall
 from stepwell.errors import Invalid
@@ -22,8 +25,15 @@ print(sorted(rooms - {{"stepwell"}}), [name for name in {FOREIGN.split()} if nam
 """
 
 
+def documented(word: str) -> str:
+    """Give the example of the page that has this word."""
+    examples = (ROOT / "docs" / "dynamic-workflows.md").read_text().split("```python\n")[1:]
+    (found,) = (code for example in examples if word in (code := example.split("```", 1)[0]))
+    return found
+
+
 def test_documented_lines_run_with_one_file_and_nothing_else(tmp_path: Path) -> None:
-    code = (ROOT / "docs" / "dynamic-workflows.md").read_text().split("```python\n", 1)[1].split("```", 1)[0]
+    code = documented("import asyncio")
     (tmp_path / "embedded.py").write_text(code + CHECK)
     done = subprocess.run(
         [sys.executable, "embedded.py"], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
@@ -38,7 +48,7 @@ def test_documented_lines_run_with_one_file_and_nothing_else(tmp_path: Path) -> 
 
 
 async def test_documented_binding_is_one() -> None:
-    code = (ROOT / "docs" / "dynamic-workflows.md").read_text().split("```python\n", 2)[2].split("```", 1)[0]
+    code = documented("engine.offer")
     names: dict[str, Any] = {"Invalid": Invalid, "engine": Mock(), "database": Mock(write=AsyncMock(return_value=7))}
     exec(code, names)
     name, notes = names["engine"].offer.call_args.args
@@ -49,3 +59,15 @@ async def test_documented_binding_is_one() -> None:
     names["database"].write.assert_called_once_with("acme", "hello", key=("r", "notes.write hello#1", 5.0))
     with pytest.raises(Invalid):
         await notes.call(BindingCall(run, "notes.drop#1", 5.0, "drop", (), {}))
+
+
+async def test_documented_orders_are_accepted(shop: Workshop) -> None:
+    async with shop.running() as engine:
+        shop.sources["s"] = "class W(Pipeline):\n    async def run(self, event, step): pass"
+        names: dict[str, Any] = {"workflows": bind(engine, {"tenant": "acme", "source": "s"})}
+        await eval(compile(documented("Order("), "documented", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT), names)
+        orders = [(await run.status()).order for run in await names["workflows"].runs()]
+        limited, later, grouped = orders
+        assert limited.rate == Rate("mails", 100, 60) and later.start_at and (grouped.group, grouped.policy) == (
+            "deploy", "newest"
+        )  # fmt: skip

@@ -14,7 +14,7 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from stepwell.ci import groups, triggers
+from stepwell.ci import triggers
 from stepwell.ci.code import ENTRY, ROOT, RepositoryCode
 from stepwell.ci.views import InputView, PipelineView, Problem
 from stepwell.engine.seams import Code
@@ -112,11 +112,7 @@ class DeclarationCache:
 def _declared(tree: str, answer: dict[str, Any]) -> Declarations:
     if problem := answer.get("problem"):
         return Declarations(tree, problem=Problem(**problem))
-    pipelines = tuple(triggers.Declared.of(told) for told in answer["pipelines"])
-    for pipeline in pipelines:
-        if why := groups.refusal(pipeline.name, pipeline.concurrency):
-            return Declarations(tree, problem=Problem("error", why, f"{ROOT}/{ENTRY}", pipeline.line))
-    return Declarations(tree, pipelines)
+    return Declarations(tree, tuple(triggers.Declared.of(told) for told in answer["pipelines"]))
 
 
 @cache

@@ -1,30 +1,27 @@
-"""Concurrency groups: `group("ship-{branch}", "cancel")` has a new run cancel the older ones of its group.
+"""Concurrency groups of pipelines: `group("ship-{branch}", "cancel")` becomes the place of a run among others.
 
-The other policies would hold a run back before it begins, which this version does not do: a pipeline that asks for one
-is refused, rather than run beside the runs it wanted to wait for.
+A group is its repository's own: two pipelines that name the same one share it. The engine keeps the order (see
+engine/admission.py); a run that another one calls has no group, or it would wait for its caller.
 """
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-EXECUTED = frozenset({"cancel"})
+from stepwell.engine.order import NO_ORDER, Order
+
+LONGEST_NAME = 200
+"""Longer names end in a hash: branches may be as long as their people like."""
 
 
-def group_of(declared: Mapping[str, Any] | None, cause: Mapping[str, Any]) -> str:
-    """Return the name of a run's group, "" without one; `cause` fills in branch, tag, kind and sha."""
+def order_of(declared: Mapping[str, Any] | None, cause: Mapping[str, Any]) -> Order:
+    """Return the place of a run that a declared group asks for; `cause` fills in branch, tag, kind and sha."""
     if declared is None:
-        return ""
+        return NO_ORDER
     name = str(declared["group"])
     for field in ("branch", "tag", "kind", "sha"):
         name = name.replace(f"{{{field}}}", str(cause.get(field) or ""))
-    return name
-
-
-def refusal(pipeline: str, declared: Mapping[str, Any] | None) -> str:
-    """Say why the declared policy is not executed; "" when it is."""
-    if declared is None or declared["policy"] in EXECUTED:
-        return ""
-    return (
-        f"{pipeline}.concurrency has the policy {declared['policy']!r}, which is not executed by this version of "
-        'Stepwell. Use "cancel", or leave concurrency out.'
-    )
+    name = name.encode(errors="backslashreplace").decode()
+    if len(name) > LONGEST_NAME:
+        name = f"{name[: LONGEST_NAME - 17]}~{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+    return Order(name, declared["policy"])

@@ -109,13 +109,6 @@ class History:
         with self._store.read() as session:
             return list(session.execute(select(RUNS.c.id).where(RUNS.c.approvals > 0, of_repository)).scalars())
 
-    def older_of_group(self, scope: str, group: str, number: int) -> list[str]:
-        """Return the ids of a group's runs that go on and began before number `number`. For the server's own use."""
-        same = func.json_extract(RUNS.c.metadata, "$.group") == group
-        older = and_(RUNS.c.scope == scope, RUNS.c.number < number, RUNS.c.ended_at.is_(None))
-        with self._store.read() as session:
-            return list(session.execute(select(RUNS.c.id).where(older, same)).scalars())
-
     def entries(self, run: str, after: int = 0, limit: int | None = None) -> list[Entry]:
         """Return a run's journal. The caller has checked that the run may be seen."""
         query = select(JOURNAL).where(JOURNAL.c.run == run, JOURNAL.c.seq > after).order_by(JOURNAL.c.seq)

@@ -12,12 +12,12 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from stepwell.ci.answers import answer_of
-from stepwell.ci.groups import group_of
-from stepwell.ci.history import History
+from stepwell.ci.groups import order_of
 from stepwell.ci.triggers import Declared
 from stepwell.ci.views import Problem
 from stepwell.dynamic import bind
 from stepwell.engine.fold import RunState
+from stepwell.engine.order import NO_ORDER, Order
 from stepwell.engine.specs import RunRef
 from stepwell.engine.thread import EngineThread
 from stepwell.repos.objects import CommitInfo
@@ -70,17 +70,13 @@ class Program:
 class Launcher:
     """Creates runs of a repository's pipelines. Blocks; call from any thread but the engine's."""
 
-    def __init__(self, thread: EngineThread, history: History) -> None:
+    def __init__(self, thread: EngineThread) -> None:
         self.thread = thread
-        self._history = history
 
     def start(self, program: Program, cause: Cause) -> RunRef:
-        """Start a pipeline; the same cause again gives the run that exists. Older runs of its group are cancelled."""
-        group = group_of(program.concurrency, {**cause.event, "kind": cause.kind})
-        what = {"pipeline": program.pipeline, "entry": program.entry, "group": group}
-        ref = self._create(program, cause, what)
-        self._supersede(program.repository, group, ref)
-        return ref
+        """Start a pipeline; the same cause again gives the run that exists. It begins when its group lets it."""
+        order = order_of(program.concurrency, {**cause.event, "kind": cause.kind})
+        return self._create(program, cause, {"pipeline": program.pipeline, "entry": program.entry}, order)
 
     def fail(self, program: Program, problem: Problem, cause: Cause) -> RunRef:
         """Create a run that fails at once with the problem, so that people find it where they look for runs."""
@@ -88,21 +84,22 @@ class Launcher:
         return self._create(program, cause, {"pipeline": program.pipeline, "problem": shown})
 
     def again(self, run: RunState, cause: Cause) -> RunRef:
-        """Repeat a run: same code, same event, new id."""
+        """Repeat a run: same code, same event, same group, new id."""
         bound = {name: run.metadata[name] for name in _BOUND}
         more = {name: value for name, value in run.metadata.items() if name not in _BOUND}
         workflows = bind(self.thread.engine, bound)
         creating = workflows.create(
-            cause.event, id=cause.id, metadata={**more, **cause.more}, title=run.title, entry=run.entry
+            cause.event,
+            id=cause.id,
+            metadata={**more, **cause.more},
+            title=run.title,
+            entry=run.entry,
+            order=run.order.again(),
         )
         handle = answer_of(self.thread, creating)
         return RunRef(handle.id, handle.number, handle.created)
 
-    def _supersede(self, repository: Repository, group: str, ref: RunRef) -> None:
-        for run in self._history.older_of_group(repository.full_name, group, ref.number) if group else ():
-            answer_of(self.thread, self.thread.engine.cancel(run, "stepwell", f"superseded by run #{ref.number}"))
-
-    def _create(self, program: Program, cause: Cause, what: Mapping[str, Any]) -> RunRef:
+    def _create(self, program: Program, cause: Cause, what: Mapping[str, Any], order: Order = NO_ORDER) -> RunRef:
         repository, commit = program.repository, program.commit
         bound = {"tenant": repository.tenant, "repository": repository.id, "name": repository.full_name}
         metadata = {
@@ -119,6 +116,6 @@ class Launcher:
         }
         title = (commit.subject or f"{cause.kind} at {commit.sha[:7]}")[:LONGEST_TITLE]
         workflows = bind(self.thread.engine, bound)
-        creating = workflows.create(cause.event, id=cause.id, metadata=metadata, title=title)
+        creating = workflows.create(cause.event, id=cause.id, metadata=metadata, title=title, order=order)
         handle = answer_of(self.thread, creating)
         return RunRef(handle.id, handle.number, handle.created)

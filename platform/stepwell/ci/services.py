@@ -116,7 +116,7 @@ class Services:
         store, repositories = base.store, base.repositories
         declarations = DeclarationCache(store, repositories, base.code, ask)
         history = History(store, repositories)
-        launcher = Launcher(thread, history)
+        launcher = Launcher(thread)
         schedules = Schedules(store, repositories, declarations, launcher)
         starter = Starter(base.tenants.scope, repositories, declarations, launcher, history)
         pushes = Pushes(store, repositories, declarations, launcher, base.settings.base_url)

@@ -14,6 +14,9 @@ docs/dynamic-workflows.md says more.
 from stepwell.dynamic.binding import WorkflowsBinding
 from stepwell.dynamic.loading import pin, route
 from stepwell.dynamic.workflows import Handle, Start, Status, Workflows, bind
+from stepwell.engine.order import Order, Rate
 from stepwell.engine.seams import Code
 
-__all__ = ["Code", "Handle", "Start", "Status", "Workflows", "WorkflowsBinding", "bind", "pin", "route"]
+__all__ = [
+    "Code", "Handle", "Order", "Rate", "Start", "Status", "Workflows", "WorkflowsBinding", "bind", "pin", "route",
+]  # fmt: skip

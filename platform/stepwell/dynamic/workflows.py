@@ -10,6 +10,7 @@ from stepwell.dynamic.following import follow
 from stepwell.engine.engine import Engine
 from stepwell.engine.entries import Entry
 from stepwell.engine.fold import RunState
+from stepwell.engine.order import Order
 from stepwell.engine.seams import Judge
 from stepwell.engine.specs import Note, Restart, RunSpec
 from stepwell.errors import Conflict, Invalid, NotFound
@@ -30,6 +31,7 @@ class Start:
     title: str = ""
     code: str | None = None
     entry: str = ""
+    order: Order | None = None
 
 
 class Workflows:
@@ -44,19 +46,22 @@ class Workflows:
     async def create(
         self, params: Mapping[str, Any] | None = None, *, id: str | None = None,
         metadata: Mapping[str, Any] | None = None, title: str = "", code: str | None = None, entry: str = "",
+        order: Order | None = None,
     ) -> "Handle":  # fmt: skip
         """Create a run and have it start.
 
         `id` twice is one run. `metadata` adds to the bound one and cannot change it. `code` is the digest to pin; by
-        default the loader is asked now. Raises Conflict (the id is another's), Invalid, TryLater.
+        default the loader is asked now. `order` says when it may begin: its group, rate, start and priority. Raises
+        Conflict (the id is another's), Invalid, TryLater.
         """
         merged = self._merged(metadata or {})
         if code is None:
             loaded = await self._engine.loader(merged)
             code, entry = loaded.digest, entry or loaded.entry
         spec = RunSpec(
-            id or uuid.uuid4().hex, self.tenant, self.scope, title or entry, merged, dict(params or {}), code, entry
-        )
+            id or uuid.uuid4().hex, self.tenant, self.scope, title or entry, merged, dict(params or {}), code, entry,
+            order=order,
+        )  # fmt: skip
         ref = await self._engine.create(spec)
         if not ref.created and not await self._owns(ref.id):
             raise Conflict(f"The id {ref.id!r} is taken. Choose another one.")
@@ -86,11 +91,13 @@ class Workflows:
 
     async def create_batch(self, starts: Iterable[Start]) -> list["Handle"]:
         """Create many runs; they share transactions. Fails with the first that fails, others may exist then."""
-        made = (
-            self.create(one.params, id=one.id, metadata=one.metadata, title=one.title, code=one.code, entry=one.entry)
-            for one in starts
-        )
-        return list(await asyncio.gather(*made))
+        return list(await asyncio.gather(*(self._start(one) for one in starts)))
+
+    async def _start(self, one: Start) -> "Handle":
+        return await self.create(
+            one.params, id=one.id, metadata=one.metadata, title=one.title, code=one.code, entry=one.entry,
+            order=one.order,
+        )  # fmt: skip
 
     async def get(self, id: str) -> "Handle":
         """Find a run. Raises NotFound for one that is not there and for one of others alike."""
