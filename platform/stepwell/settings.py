@@ -35,6 +35,10 @@ class Settings(BaseSettings):
         "days for which the files of an ended run's steps are kept, so that it can be restarted from a step"
     ))  # fmt: skip
     blanks: int = Field(4, ge=0, le=64, description="isolates booted ahead, about 2 MB each; 0 boots each when asked")
+    runs_per_tenant: int | None = Field(None, ge=1, description="runs of one tenant that go on at the same time")
+    runs_per_repository: int | None = Field(
+        None, ge=1, description="runs of one repository that go on at the same time"
+    )
 
     @property
     def database(self) -> Path:

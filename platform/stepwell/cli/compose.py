@@ -141,6 +141,7 @@ class Rooms:
         from stepwell.ci.services import Foundation, Services
         from stepwell.dynamic import WorkflowsBinding
         from stepwell.engine.engine import Engine
+        from stepwell.engine.room import Caps
         from stepwell.engine.thread import EngineThread
         from stepwell.store.journal_sqlite import SqliteJournal
         from stepwell_runners.executor import LocalExecutor
@@ -156,11 +157,13 @@ class Rooms:
         )
         base = Foundation.open(settings)
         kept.callback(base.close)
+        caps = Caps(settings.runs_per_tenant, settings.runs_per_repository)
         engine = Engine(
             SqliteJournal(settings.database), isolates, base.loader, logs=base.logs, executor=executor,
             preparer=base.preparer, gate=base.gate,
             concurrent_turns=settings.concurrent_turns, concurrent_steps=settings.concurrent_steps,
             heritage=metadata_of_child,
+            caps=lambda *_: caps,
         )  # fmt: skip
         engine.offer("workflows", WorkflowsBinding(engine))
         wall = Wall(isolates, may_do_without=may_do_without_wall)

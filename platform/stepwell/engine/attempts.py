@@ -33,8 +33,10 @@ class Attempts:
         return len(self._tasks)
 
     def start(self, live: Live, key: str) -> None:
-        """Make the next attempt of a queued step."""
+        """Make the next attempt of a queued step, now or when there is room for the run."""
         if key in live.attempts or live.gone or live.state.finished or live.state.paused or live.state.held:
+            return
+        if not self._parts.room.ask(live.wish(turn=False)):
             return
         task = asyncio.get_running_loop().create_task(self._attempt(live, key))
         live.attempts[key] = task
@@ -81,7 +83,7 @@ class Attempts:
         parts = self._parts
         try:
             code = await self._code(live)
-            await parts.step_slots.acquire(live.state.tenant)
+            await parts.step_slots.acquire(live.state.tenant, live.rank)
             try:
                 if not self._speaks(live, key) or live.state.paused:
                     return

@@ -36,19 +36,18 @@ from stepwell.engine.live import EXECUTED, Live, collection_paused, encode, load
 from stepwell.engine.order import NO_ORDER
 from stepwell.engine.parts import Parts
 from stepwell.engine.restarts import successor
+from stepwell.engine.room import CapsOf, Room, Wish, no_caps, rank_of
 from stepwell.engine.seams import Binding, Executor, Gate, Isolates, Judge, Loader, LogSink, Preparer
 from stepwell.engine.slots import Slots
 from stepwell.engine.specs import DEFAULT_LIMITS, Limits, Note, RunRef, RunSpec, Subscriber, check_json, check_text
 from stepwell.engine.timers import Timers
 from stepwell.engine.turn import Ending, Turn
 from stepwell.errors import Conflict, NotFound, StepwellError, Unavailable
-from stepwell.store.journal import Created, Due, Glance, Journal, NewRun, Numbered
+from stepwell.store.journal import Awake, Created, Due, Glance, Journal, NewRun, Numbered
 from stepwell.store.queues import REMINDER
 
 _log = logging.getLogger(__name__)
 
-REVIVED_AT_ONCE = 100
-"""Runs taken into memory after a restart before the first of them have had their turns."""
 TROUBLE_SECONDS = 5.0
 """Pause before runs whose transaction the disk refused are tried again."""
 
@@ -60,7 +59,7 @@ class Engine:
         self, journal: Journal, isolates: Isolates, loader: Loader, *, logs: LogSink, executor: Executor | None = None,
         preparer: Preparer | None = None, gate: Gate | None = None, clock: Clock | None = None,
         concurrent_turns: int = 50, concurrent_steps: int = 8, limits: Limits = DEFAULT_LIMITS,
-        heritage: Heritage = all_metadata,
+        heritage: Heritage = all_metadata, caps: CapsOf = no_caps,
     ) -> None:  # fmt: skip
         clock = clock or RealClock()
         self._journal = journal
@@ -70,7 +69,7 @@ class Engine:
         )
         self._parts = Parts(
             journal, isolates, loader, executor, preparer, gate, logs, clock, limits, self._commits,
-            Slots(concurrent_turns), Slots(concurrent_steps), [],
+            Room(concurrent_turns, self._on_room, caps), Slots(concurrent_steps), [],
         )  # fmt: skip
         self._attempts = Attempts(self._parts)
         self._calls = Calls(self._parts)
@@ -81,7 +80,6 @@ class Engine:
         self._admission = Admission(journal, clock, self._commits, acts)
         self._runs: dict[str, Live] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._turn_over = asyncio.Event()
         self._running = False
 
     @property
@@ -140,17 +138,25 @@ class Engine:
         self._runs.clear()
         self._journal.close()
 
-    async def _revive(self, runs: list[tuple[str, str]]) -> None:
-        for run, _ in runs:
-            while self._running and self._parts.turn_slots.waiting > REVIVED_AT_ONCE:
-                self._turn_over.clear()
-                await self._turn_over.wait()
+    async def _revive(self, runs: list[Awake]) -> None:
+        """Have every run that was under way wait for its turn, without reading its journal before that."""
+        for one in runs:
+            rank = rank_of(one.priority, one.begun)
+            if self._parts.room.ask(Wish(one.run, one.tenant, one.scope, rank, turn=True)):
+                self._on_room(one.run)
+            await asyncio.sleep(0)
             if not self._running:
                 return
-            live = self._take_up(run)
-            if live is not None:
-                self._resume(live)
-            await asyncio.sleep(0)
+
+    def _on_room(self, run_id: str) -> None:
+        """Go on with a run that has waited for room."""
+        live = self._take_up(run_id) if self._running else None
+        if live is None:
+            self._parts.room.leave(run_id)
+            return
+        self._resume(live)
+        if live.turn is None:
+            self._parts.room.turn_over(run_id)
 
     def _resume(self, live: Live) -> None:
         """Take up what the journal says is under way."""
@@ -231,6 +237,8 @@ class Engine:
             return None
         if state.held and not state.finished and not state.paused:
             state.reason = self._admission.reason(state)
+        elif state.reason is None:
+            state.reason = self._parts.room.reason(run_id)
         return state
 
     async def journal(self, run_id: str, after: int = 0) -> list[Entry]:
@@ -369,9 +377,14 @@ class Engine:
             self._forget_idle(live)
 
     def _forget_idle(self, live: Live) -> None:
-        """Drop a run from memory when nothing goes on in it."""
-        if live.idle and not live.wants_turn and self._runs.get(live.id) is live:
+        """Drop a run from memory when nothing goes on in it; one that waits for room is loaded again when it has it."""
+        if not live.idle or self._runs.get(live.id) is not live:
+            return
+        waits = self._parts.room.waits(live.id) and live.wants_room
+        if waits or not live.wants_turn:
             del self._runs[live.id]
+        if not waits and not live.wants_turn:
+            self._parts.room.leave(live.id)
 
     def _regate(self, live: Live) -> None:
         for key in list(live.state.approvals):
@@ -448,6 +461,7 @@ class Engine:
     def _on_refused(self, live: Live, why: str | None) -> None:
         """Forget what the disk did not take; the run is loaded again from what it did."""
         live.gone = True
+        self._parts.room.leave(live.id)
         if self._runs.get(live.id) is live:
             del self._runs[live.id]
         if live.turn is not None:
@@ -486,22 +500,27 @@ class Engine:
     # -- turns --------------------------------------------------------------------------------------------------------
 
     def _wake(self, live: Live) -> None:
-        if live.wants_turn and self._running:
+        if not (live.wants_turn and self._running):
+            return
+        if self._parts.room.ask(live.wish(turn=True)):
             live.turn = Turn(live, self._parts)
             self._spawn(self._play(live, live.turn))
+        elif self._parts.room.crowded:
             self._make_room()
 
     def _make_room(self) -> None:
-        """Send idle isolates away when others wait for their place."""
-        if self._parts.turn_slots.free == 0:
-            for live in self._runs.values():
-                if live.turn is not None and live.turn.lingering:
-                    live.turn.hibernate()
-                    return
+        """Send an idle isolate away, since others wait for their turn."""
+        for live in self._runs.values():
+            if live.turn is not None and live.turn.lingering:
+                live.turn.hibernate()
+                return
 
     async def _play(self, live: Live, turn: Turn) -> None:
-        ending = await turn.run()
-        self._turn_over.set()
+        try:
+            ending = await turn.run()
+        finally:
+            if not live.gone:  # then it has given back everything
+                self._parts.room.turn_over(live.id)
         if live.gone or not self._running:
             return
         after = None if live.state.finished else conclude(live, ending, self._parts)

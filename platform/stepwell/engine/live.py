@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from stepwell.engine.entries import Entry
 from stepwell.engine.fold import RunState, apply
 from stepwell.engine.order import rate_queue
+from stepwell.engine.room import Rank, Wish, rank_of
 from stepwell.engine.seams import Code
 from stepwell.errors import Unavailable
 from stepwell.store.journal import Loaded, Summary, Write
@@ -73,6 +74,25 @@ class Live:
             return False
         return self.heard > self.played and self.heard != self.blocked_at
 
+    @property
+    def wants_room(self) -> bool:
+        """Something of it would begin if there were room: its code, or a command that it has asked for."""
+        state = self.state
+        if self.wants_turn:
+            return True
+        if state.finished or state.paused or state.held or self.gone or not state.counts.get("queued"):
+            return False
+        return any(step.kind in EXECUTED and step.state == "queued" for step in state.steps.values())
+
+    @property
+    def rank(self) -> Rank:
+        state = self.state
+        return rank_of(state.order.priority, state.started_at is not None, state.cancel is not None)
+
+    def wish(self, *, turn: bool) -> Wish:
+        """Say what it needs to go on."""
+        return Wish(self.id, self.state.tenant, self.state.scope, self.rank, turn)
+
     def add(self, entry: Entry, ack: bool) -> None:
         """Take an entry into the state and the next transaction."""
         state, key = self.state, entry.key
@@ -129,7 +149,8 @@ class Live:
         state, counts = self.state, self.state.counts
         busy = counts.get("running", 0) + (0 if state.paused else counts.get("queued", 0))
         unheard = self.heard > self.played and not state.paused
-        text = encode({"counts": {name: n for name, n in counts.items() if n}, "approvals": _approvals(state)})
+        told = {"counts": {name: n for name, n in counts.items() if n}, "approvals": _approvals(state)}
+        text = encode(told if not state.order.priority else {**told, "priority": state.order.priority})
         return Summary(
             state.state, plain(state.reason), state.started_at, state.ended_at, state.updated_at, state.seq,
             len(state.approvals), not (state.finished or state.held) and (unheard or busy > 0), self.played, text,

@@ -7,6 +7,7 @@ from stepwell.engine.clock import Clock
 from stepwell.engine.commits import Commits
 from stepwell.engine.entries import Entry
 from stepwell.engine.live import Live
+from stepwell.engine.room import Room
 from stepwell.engine.seams import Binding, Executor, Gate, Isolates, Loader, LogSink, Preparer
 from stepwell.engine.slots import Slots
 from stepwell.engine.specs import Limits, Note, Subscriber
@@ -29,7 +30,7 @@ class Parts:
     clock: Clock
     limits: Limits
     commits: Commits
-    turn_slots: Slots
+    room: Room
     step_slots: Slots
     subscribers: list[Subscriber]
     bindings: dict[str, Binding] = field(default_factory=dict)

@@ -1,7 +1,13 @@
-"""Places of which there are only so many, given out in turn: first come first served, round robin between tenants."""
+"""Places for attempts, of which there are only so many: tenants take turns; a tenant's go by rank, then first come."""
 
 import asyncio
-from collections import OrderedDict, deque
+import itertools
+from collections import OrderedDict
+from heapq import heapify, heappop, heappush
+
+from stepwell.engine.room import Rank
+
+Waiting = tuple[Rank, int, asyncio.Future[None]]
 
 
 class Slots:
@@ -9,7 +15,8 @@ class Slots:
 
     def __init__(self, limit: int) -> None:
         self._free = limit
-        self._queues: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
+        self._numbers = itertools.count()
+        self._queues: OrderedDict[str, list[Waiting]] = OrderedDict()
 
     @property
     def waiting(self) -> int:
@@ -20,13 +27,13 @@ class Slots:
     def free(self) -> int:
         return self._free
 
-    async def acquire(self, tenant: str) -> None:
+    async def acquire(self, tenant: str, rank: Rank = (0, 0, 0)) -> None:
         """Wait for a place."""
         if self._free > 0 and not self._queues:
             self._free -= 1
             return
         place = asyncio.get_running_loop().create_future()
-        self._queues.setdefault(tenant, deque()).append(place)
+        heappush(self._queues.setdefault(tenant, []), (rank, next(self._numbers), place))
         try:
             await place
         except asyncio.CancelledError:
@@ -37,10 +44,10 @@ class Slots:
             raise
 
     def release(self) -> None:
-        """Give a place back; the longest waiting of the next tenant gets it."""
+        """Give a place back; the most urgent of the next tenant gets it."""
         while self._queues:
             tenant, queue = next(iter(self._queues.items()))
-            place = queue.popleft()
+            _, _, place = heappop(queue)
             if queue:
                 self._queues.move_to_end(tenant)
             else:
@@ -51,8 +58,9 @@ class Slots:
         self._free += 1
 
     def _forget(self, tenant: str, place: asyncio.Future[None]) -> None:
-        queue = self._queues.get(tenant)
-        if queue is not None and place in queue:
-            queue.remove(place)
-            if not queue:
-                del self._queues[tenant]
+        queue = [waiting for waiting in self._queues.get(tenant, ()) if waiting[-1] is not place]
+        if queue:
+            heapify(queue)
+            self._queues[tenant] = queue
+        else:
+            self._queues.pop(tenant, None)

@@ -83,15 +83,12 @@ class Turn:
 
     async def run(self) -> Ending:
         """Play the turn."""
-        parts, tenant = self._parts, self.live.state.tenant
-        await parts.turn_slots.acquire(tenant)
         try:
             if not self._over.done():
                 await self._begin()
             ending = await self._over
         finally:
             await self._close()
-            parts.turn_slots.release()
         return ending
 
     async def _begin(self) -> None:
@@ -302,7 +299,7 @@ class Turn:
         live.played = live.heard
         if _has_grace(live):
             return  # its end ends the turn
-        if not parts.turn_slots.waiting:
+        if not parts.room.crowded:
             earliest = min(live.state.timers.values(), default=float("inf"))
             if live.attempts:
                 self._linger(parts.limits.linger)

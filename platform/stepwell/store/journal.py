@@ -124,6 +124,17 @@ class Glance:
 
 
 @dataclass(frozen=True, slots=True)
+class Awake:
+    """A run that needs attention after a restart."""
+
+    run: str
+    tenant: str
+    scope: str
+    begun: bool
+    priority: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Due:
     """A timer."""
 
@@ -174,8 +185,8 @@ class Journal(Protocol):
         """How many runs were ever created below this one: by it, and by those that it created."""
         ...
 
-    def awake(self) -> list[tuple[str, str]]:
-        """(id, tenant) of runs that need attention after a restart, oldest first."""
+    def awake(self) -> list[Awake]:
+        """Give the runs that need attention after a restart, oldest first."""
         ...
 
     def due(self, now: float, limit: int) -> list[Due]:

@@ -14,7 +14,7 @@ transaction that it shares with others.
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,19 @@ from stepwell.engine.versions import read
 from stepwell.errors import Unavailable
 from stepwell.store import queues_sqlite
 from stepwell.store.derived import COLUMNS, encode, row_of
-from stepwell.store.journal import Committed, Created, Due, Ended, Glance, Loaded, NewRun, Numbered, Summary, Write
+from stepwell.store.journal import (
+    Awake,
+    Committed,
+    Created,
+    Due,
+    Ended,
+    Glance,
+    Loaded,
+    NewRun,
+    Numbered,
+    Summary,
+    Write,
+)
 from stepwell.store.packed import pack, unpack
 from stepwell.store.queues_sqlite import SqliteQueues
 
@@ -68,6 +80,11 @@ _GO_ON = "UPDATE runs SET seq=?, updated_at=?, played=?, summary=? WHERE id=? AN
 _CHANGE = (
     "UPDATE runs SET seq=?, updated_at=?, played=?, summary=?, state=?, reason=?, started_at=?, ended_at=?, "
     "approvals=?, awake=?, lease=? WHERE id=? AND lease=?"
+)
+_AWAKE = (
+    "SELECT id, tenant, scope, started_at IS NOT NULL, "
+    "CASE WHEN json_valid(summary) THEN json_extract(summary, '$.priority') END "
+    "FROM runs WHERE awake = 1 ORDER BY created_at"
 )
 _NUMBER = (
     "INSERT INTO numbers VALUES(?, 1) ON CONFLICT(scope) DO UPDATE SET last = last + 1 RETURNING last"  # one statement
@@ -156,7 +173,7 @@ class SqliteJournal:
         data = {**data, "number": number, **({"held": True} if held else {})}
         began_at = run.at if run.began_at is None else run.began_at
         entry = Entry(run.id, 1, began_at, "created", "", 0, 0, data)
-        db.execute(_INSERT, row_of(entry, _new(run.at, awake=not held), 0))
+        db.execute(_INSERT, row_of(entry, _new(run.at, data.get("order") or {}, awake=not held), 0))
         db.execute(_APPEND, (run.id, 1, began_at, VERSION, "created", "", 0, 0, pack(encode(entry.data))))
         if run.adopted is not None:
             self._write(_held(run.adopted) if held else run.adopted, {}, [])
@@ -240,8 +257,11 @@ class SqliteJournal:
         row = self.db.execute("SELECT last FROM numbers WHERE scope=?", (_below(root),)).fetchone()
         return 0 if row is None else int(row[0])
 
-    def awake(self) -> list[tuple[str, str]]:
-        return self.db.execute("SELECT id, tenant FROM runs WHERE awake = 1 ORDER BY created_at").fetchall()
+    def awake(self) -> list[Awake]:
+        return [
+            Awake(run, tenant, scope, bool(begun), int(priority or 0))
+            for run, tenant, scope, begun, priority in self.db.execute(_AWAKE)
+        ]
 
     def due(self, now: float, limit: int) -> list[Due]:
         rows = self.db.execute("SELECT run, key, due FROM timers WHERE due<=? ORDER BY due LIMIT ?", (now, limit))
@@ -282,9 +302,10 @@ def _below(root: str) -> str:
     return f"/below/{root}"
 
 
-def _new(at: float, *, awake: bool) -> Summary:
+def _new(at: float, order: Mapping[str, Any], *, awake: bool) -> Summary:
     """What is to be said of a run that nobody has looked at yet."""
-    return Summary("queued", None, None, None, at, 1, 0, awake, 0, '{"counts":{},"approvals":[]}')
+    priority = f',"priority":{order["priority"]}' if order.get("priority") else ""
+    return Summary("queued", None, None, None, at, 1, 0, awake, 0, f'{{"counts":{{}},"approvals":[]{priority}}}')
 
 
 def _held(adopted: Write) -> Write:
