@@ -1,26 +1,21 @@
 """Concurrency groups: one run of a group at a time, in the order in which they came, whatever becomes of each."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
-from engines import FakeExecutor, Workshop
+from engines import FakeExecutor, Workshop, failed
 
+from stepwell.dynamic import bind
 from stepwell.engine.fold import RunState
 from stepwell.engine.order import Order, Policy
+from stepwell.engine.rebuild import Rebuild
 from stepwell.engine.seams import Code
 from stepwell.errors import Invalid
+from stepwell.store.derived_sqlite import SqliteTables
 
 WAITS = 'return await step.wait_for_event("w", type="go")'
-
-
-@pytest.fixture
-async def shop(tmp_path: Path) -> AsyncIterator[Workshop]:
-    shop = Workshop(tmp_path)
-    yield shop
-    await shop.isolates.close()
 
 
 async def members(shop: Workshop, policy: Policy, *runs: str, body: str = WAITS) -> None:
@@ -219,3 +214,46 @@ async def test_an_order_that_makes_no_sense_is_refused(shop: Workshop, order: Or
 def test_a_run_that_is_held_is_queued_whatever_arrives(shop: Workshop) -> None:
     state = RunState("r", held=True, seq=4, reason="?")
     assert state.state == "queued"
+
+
+async def test_a_restarted_run_stands_in_the_group_of_the_first_and_begins_nothing_before_its_turn(
+    shop: Workshop,
+) -> None:
+    body = 'await step.do("one", give, 1)\nawait gather(step.run("two", "two"), step.run("three", "three"))'
+    executor = FakeExecutor(two=failed())
+    async with shop.running(executor=executor) as engine:
+        await shop.create(body, "a", order=Order("ship"))
+        assert (await shop.finished("a")).state == "failed"
+        await shop.create(WAITS, "b", order=Order("ship"))
+        await shop.hibernating("b")
+        executor.outcomes, executor.attempts = {}, []
+        await bind(engine, {}, tenant="t", scope="t/x").restart("a", "three#1", id="c")
+        assert await queued(shop, "c") == "waits for run #2 in group ship"
+    async with shop.running(executor=executor) as engine:
+        assert await states(shop, "c") == ["queued"]
+        assert executor.attempts == []
+        await engine.send_event("b", "go", None)
+        c = await shop.finished("c")
+        assert (c.state, c.steps["one#1"].origin) == ("passed", "a")
+        assert sorted(attempt.key for attempt in executor.attempts) == ["three#1", "two#1"]
+
+
+async def test_a_run_restarted_from_one_that_had_waited_is_not_admitted_by_what_it_adopts(shop: Workshop) -> None:
+    async with shop.running() as engine:
+        await members(shop, "queue", "a", "b", body='await step.do("one", give, 1)\n' + WAITS)
+        await engine.send_event("a", "go", None)
+        await shop.hibernating("b")
+        await engine.cancel("b", "ann")
+        await shop.finished("b")
+        await shop.create(WAITS, "x", order=Order("ship"))
+        await shop.hibernating("x")
+        await bind(engine, {}, tenant="t", scope="t/x").restart("b", "w#1", id="c")
+        assert await queued(shop, "c") == "waits for run #3 in group ship"
+        await engine.send_event("x", "go", None)
+        await engine.send_event("c", "go", 7)
+        assert (await shop.finished("c")).result == 7
+    journal = shop.journal()
+    journal.open()
+    report = Rebuild(SqliteTables(journal), mend=False).run()
+    journal.close()
+    assert (report.told, report.damaged) == ([], [])

@@ -73,7 +73,7 @@ class Workflows:
         """Create a run that adopts what an ended one did before it asked for a step (its key), and goes on from there.
 
         `metadata` may lead to other code, never to another owner. What was adopted is not run again; with other code
-        people are asked again. `id` twice is one run. Raises NotFound, Conflict, TryLater.
+        people are asked again. It stands in the same group. `id` twice is one run. Raises NotFound, Conflict, TryLater.
         """
         state = await (await self.get(run)).status()
         changed = self._merged({**state.metadata, **(metadata or {})})
@@ -82,7 +82,7 @@ class Workflows:
         ref = await self._engine.create(
             RunSpec(
                 id or uuid.uuid4().hex, self.tenant, self.scope, title or state.title, changed, state.params,
-                loaded.digest, entry, restart=Restart(run, step),
+                loaded.digest, entry, restart=Restart(run, step), order=state.order.again(),
             )
         )  # fmt: skip
         if not ref.created and not await self._owns(ref.id):
