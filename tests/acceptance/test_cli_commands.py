@@ -105,6 +105,16 @@ def test_secrets_are_listed_by_name_and_deleted(person: Terminal, project: Path)
     assert (empty.returncode, "No value for OTHER" in empty.stderr) == (2, True)
 
 
+def test_quotas_are_shown_set_and_taken_away(person: Terminal, project: Path) -> None:
+    (repository,) = (item["full_name"] for item in person.json("repo", "list"))
+    assert person.json("quota", repository, "--runs", "3") == [{"repository": "shop", "runs": 3}]
+    assert f"{repository}  3" in person.stepwell("quota", repository).stdout
+    assert person.json("quota", repository, "--runs", "none") == []
+    assert "the server's settings count" in person.stepwell("quota", repository).stderr
+    done = person.stepwell("quota", repository, "--runs", "many")
+    assert (done.returncode, "--runs has value 'many'" in done.stderr) == (2, True)
+
+
 def test_token_signs_another_machine_in_until_it_is_revoked(person: Terminal, project: Path, tmp_path: Path) -> None:
     made = person.json("token", "create", "laptop", "--scope", "read", cwd=project)
     url = json.loads((person.home / ".config/stepwell/servers.json").read_text())["default"]

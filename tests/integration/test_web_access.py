@@ -88,6 +88,7 @@ async def test_a_stranger_finds_nothing_on_any_route(app: FastAPI, web: httpx.As
         "value": "v",
         "tenant": "acme",
         "name": "new",
+        "runs": 1,
     }
     for method, path in addresses(app):
         if path in OPEN or ".git" in path or path.endswith("/info/refs") or (path in OWN and method == "GET"):

@@ -238,7 +238,7 @@ class _Tenants:
     """Sign-in, sessions, tokens and secrets of the two people."""
 
     def __init__(self, services: FixtureServices) -> None:
-        self.links = self.sessions = self.people = self.tokens = self.secrets = self
+        self.links = self.sessions = self.people = self.tokens = self.secrets = self.quotas = self
         self.services = services
         self.codes = {"code-1"}
         self.open_sessions = {"admin-session": ADMIN, "stranger-session": STRANGER}

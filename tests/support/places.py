@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from stepwell.ci.caps import RunCaps
 from stepwell.ci.children import metadata_of_child
 from stepwell.ci.services import Foundation, Services
 from stepwell.ci.views import RunView
@@ -81,6 +82,7 @@ class Place:
         engine = Engine(
             SqliteJournal(self.settings.database, wal_bytes=4096), isolates, base.loader, logs=base.logs,
             executor=self.executor, preparer=base.preparer, gate=base.gate, heritage=metadata_of_child,
+            caps=RunCaps(base.tenants.quotas, None, None),
         )  # fmt: skip
         engine.offer("workflows", WorkflowsBinding(engine))
         self.thread = EngineThread(engine, after=[isolates.close])

@@ -149,7 +149,11 @@ class Services:
         def sync(repository: Repository, commit: str) -> None:
             self.schedules.sync(repository, commit)
 
+        def more_room() -> None:
+            self.thread.submit(self.engine.caps_changed())
+
         self.environments.changed = recheck
+        self.tenants.quotas.changed = more_room
         self.pushes.default_branch_moved = sync
         self.pushes.dealt_with = self.keeper.nudge
 

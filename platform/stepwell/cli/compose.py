@@ -137,11 +137,11 @@ class Rooms:
 
     @classmethod
     def _start(cls, settings: Settings, kept: ExitStack, may_do_without_wall: bool) -> "Rooms":
+        from stepwell.ci.caps import RunCaps
         from stepwell.ci.children import metadata_of_child
         from stepwell.ci.services import Foundation, Services
         from stepwell.dynamic import WorkflowsBinding
         from stepwell.engine.engine import Engine
-        from stepwell.engine.room import Caps
         from stepwell.engine.thread import EngineThread
         from stepwell.store.journal_sqlite import SqliteJournal
         from stepwell_runners.executor import LocalExecutor
@@ -157,13 +157,12 @@ class Rooms:
         )
         base = Foundation.open(settings)
         kept.callback(base.close)
-        caps = Caps(settings.runs_per_tenant, settings.runs_per_repository)
+        caps = RunCaps(base.tenants.quotas, settings.runs_per_tenant, settings.runs_per_repository)
         engine = Engine(
             SqliteJournal(settings.database), isolates, base.loader, logs=base.logs, executor=executor,
             preparer=base.preparer, gate=base.gate,
             concurrent_turns=settings.concurrent_turns, concurrent_steps=settings.concurrent_steps,
-            heritage=metadata_of_child,
-            caps=lambda *_: caps,
+            heritage=metadata_of_child, caps=caps,
         )  # fmt: skip
         engine.offer("workflows", WorkflowsBinding(engine))
         wall = Wall(isolates, may_do_without=may_do_without_wall)

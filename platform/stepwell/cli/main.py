@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from stepwell.cli import bench, check, decide, demo, doctor, init, local, login, repo, runs, secret, token, up
+from stepwell.cli import bench, check, decide, demo, doctor, init, local, login, quota, repo, runs, secret, token, up
 from stepwell.cli.screen import COMMAND_FAILED, show_error
 from stepwell.errors import StepwellError
 
@@ -44,6 +44,7 @@ app.command("run")(local.run)
 app.add_typer(repo.app, name="repo")
 app.add_typer(secret.app, name="secret")
 app.add_typer(token.app, name="token")
+app.command("quota")(quota.quota)
 app.command("runs")(runs.runs)
 app.command("logs")(runs.logs)
 app.command("approve")(decide.approve)

@@ -314,6 +314,10 @@ class Engine:
         self._regate(live)
         await self._settled(live)
 
+    async def caps_changed(self) -> None:
+        """Ask the caps again about runs that wait for room."""
+        self._parts.room.caps_changed()
+
     async def relax(self) -> None:
         """Give back memory that is kept only to be quick."""
         if self._running:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from stepwell.errors import Invalid
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest revision in `migrations/versions`; a test compares the two."""
 MIGRATIONS = Path(__file__).parent / "migrations"
 

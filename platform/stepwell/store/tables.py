@@ -113,6 +113,17 @@ class Repository(SQLModel, table=True):
         return f"{self.tenant}/{self.name}"
 
 
+class Quota(SQLModel, table=True):
+    """How many runs of a tenant (repository ""), or of one repository by name, may go on at the same time."""
+
+    __tablename__ = "quotas"
+
+    tenant: str = Field(primary_key=True, foreign_key="tenants.name")
+    repository: str = Field("", primary_key=True)
+    runs: int
+    updated_at: float
+
+
 class Secret(SQLModel, table=True):
     """A sealed value of a tenant, of one repository, or of one environment of a repository."""
 

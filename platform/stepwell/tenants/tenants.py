@@ -16,6 +16,7 @@ from stepwell.tenants.keys import Key
 from stepwell.tenants.members import Members
 from stepwell.tenants.names import check_name
 from stepwell.tenants.people import People
+from stepwell.tenants.quotas import Quotas
 from stepwell.tenants.scope import Scope
 from stepwell.tenants.secrets import Secrets
 from stepwell.tenants.sessions import Sessions, SigninLinks
@@ -33,7 +34,7 @@ class TenantView:
 
 
 class Tenants:
-    """Opens tenants; `people`, `members`, `tokens`, `sessions`, `links`, `secrets`, `audit`, `scope` do the rest."""
+    """Opens tenants; its parts, `people`, `members`, `tokens` and the others, do the rest."""
 
     def __init__(self, store: Store, key: Path, now: Callable[[], float] = time.time) -> None:
         self._store = store
@@ -45,6 +46,7 @@ class Tenants:
         self.tokens = Tokens(store, self.scope, self.audit, now)
         self.sessions = Sessions(store, now)
         self.links = SigninLinks(store, now)
+        self.quotas = Quotas(store, self.audit, self.scope, now)
         self.secrets = Secrets(store, self.scope, self.audit, Key.load(key), now)
 
     def bootstrap(self, tenant: str = "home", person: str = "admin") -> Person:
