@@ -86,6 +86,32 @@ class W(Pipeline):
         assert state.result == "tried twice", state.reason
 
 
+async def test_waits_asked_after_the_clock_was_set_back_count_from_then(shop: Workshop) -> None:
+    clock = TestClock()
+    async with shop.running(clock=clock, limits=Limits(nap=0)) as engine:
+        await shop.create(
+            "import datetime\n"
+            "minute = datetime.timedelta(minutes=1)\n"
+            "begun = step.now()\n"
+            'await step.wait_for_event("a", type="go")\n'
+            "await gather(\n"
+            '    asyncio.sleep(60), step.sleep("s", 60), step.sleep_until("u", begun + minute),\n'
+            '    step.wait_for_event("e", type="never", timeout=60), step.approval("p", timeout=60),\n'
+            "    return_exceptions=True)\n"
+            'return "all over"'
+        )
+        await shop.hibernating()
+        clock.jump(-HOUR)
+        await engine.send_event("r", "go", None)
+        state = await shop.until(lambda state: "s#1" in state.timers and not engine.holds("r"))
+        waits = {key: due - clock.now() for key, due in state.timers.items()}
+        assert waits == {"~1": 60, "s#1": 60, "e#1": 60, "p#1": 60, "u#1": HOUR + 60}
+        clock.advance(60)
+        state = await shop.until(lambda state: set(state.timers) == {"u#1"} and not engine.holds("r"))
+        clock.advance(HOUR)
+        assert (await shop.finished()).result == "all over"
+
+
 @pytest.mark.parametrize("jump", [-HOUR, 2 * HOUR])
 async def test_an_attempt_has_its_time_whatever_the_clock_is_set_to(shop: Workshop, jump: float) -> None:
     clock, executor = TestClock(), FakeExecutor()

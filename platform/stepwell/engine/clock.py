@@ -2,7 +2,8 @@
 
 Due times in the journal are wall clock seconds since the epoch. When an operator or NTP sets the clock, they are met as
 the new time says; but an attempt has its hour, and cancelled code its grace, whatever is set meanwhile. Journal time
-never goes back: after the clock was set back, a run that had seen the later time counts its relative waits from that.
+never goes back: for a run that had seen a later time it stands still until the wall clock has caught up, while its new
+waits count from the wall clock.
 """
 
 import asyncio

@@ -52,6 +52,9 @@ class Hearing:
 
     def _ask(self, command: list[Any]) -> None:
         key, data = commands.asked(self.live, command)
+        if data["due"] is not None and "until" not in data["options"]:
+            # The code counts from journal time, which may be ahead of a clock that was set back.
+            data["due"] -= max(0.0, self.live.state.updated_at - self._parts.clock.now())
         if data["kind"] == "run" and data["options"].get("environment"):
             step = StepState(key, data["name"], "run", "queued", self._parts.clock.now(), options=data["options"])
             step.base, step.where = tuple(data["base"]), data["where"]
