@@ -8,10 +8,10 @@ the same way in every life.
 import ast
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from stepwell.engine.clock import TestClock
 from stepwell.engine.engine import Engine
@@ -259,7 +259,7 @@ class World:
                 return
         due = engine._journal.next_due()  # of called runs, too
         assert due is not None, f"nothing can happen any more: {shape(state)}"
-        self.clock.advance(due - self.clock.now())
+        self.clock.advance(max(0.0, due - self.clock.now()))
 
     async def _act(self, engine: Engine, action: Action) -> None:
         await act(engine, action)
@@ -289,7 +289,14 @@ async def _all_finished(engine: Engine) -> bool:
     return all(state is not None and state.finished for state in states)
 
 
-def at_rest(engine: Engine, executor: WordExecutor) -> bool:
+class Busy(Protocol):
+    """An executor that knows which of its attempts end only when a test says so."""
+
+    @property
+    def stuck(self) -> Collection[str]: ...
+
+
+def at_rest(engine: Engine, executor: Busy) -> bool:
     """Say whether everything has been played that can be: only people, programs outside or time can go on."""
     for live in engine._runs.values():
         turn = live.turn

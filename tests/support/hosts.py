@@ -1,0 +1,77 @@
+"""Hosts whose steps end, and whose disk refuses, when a test says so."""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from stepwell.engine.clock import TestClock
+from stepwell.engine.engine import Engine
+from stepwell.engine.local import NoLogs
+from stepwell.engine.seams import Attempt, Isolates, Loader, Outcome, Output, Prepared
+from stepwell.engine.specs import Limits
+from stepwell.store.journal import Committed, NewRun, Write
+from stepwell.store.journal_sqlite import SqliteJournal
+
+
+class HeldExecutor:
+    """Lets a test say when each attempt ends, and how."""
+
+    def __init__(self, effects: Path) -> None:
+        self.effects = effects
+        self.held: dict[tuple[str, str], asyncio.Future[Outcome]] = {}
+
+    @property
+    def stuck(self) -> set[str]:
+        return {key for _, key in self.held}
+
+    async def recover(self, committed: Callable[[str], bool]) -> None: ...
+
+    async def forget(self, run: str) -> None: ...
+
+    async def missing(self, layers: Sequence[str]) -> list[str]:
+        return []
+
+    async def drop(self, layers: Sequence[str]) -> None: ...
+
+    async def execute(self, attempt: Attempt, prepared: Prepared, output: Output) -> Outcome:
+        with self.effects.open("a") as file:
+            file.write(f"{attempt.run} {attempt.key}\n")
+        place = (attempt.run, attempt.key)
+        self.held[place] = asyncio.get_running_loop().create_future()
+        try:
+            return await self.held[place]
+        finally:
+            del self.held[place]
+
+
+class FailingDisk(SqliteJournal):
+    """Refuses so many commits."""
+
+    refusals = 0
+
+    def commit(self, writes: Sequence[Write], new: Sequence[NewRun] = ()) -> Committed:
+        if self.refusals > 0:
+            self.refusals -= 1
+            raise sqlite3.OperationalError("database or disk is full")
+        return super().commit(writes, new)
+
+
+class Host:
+    """An engine with its journal and executor."""
+
+    def __init__(self, path: Path, isolates: Isolates, loader: Loader, clock: TestClock) -> None:
+        self.journal = FailingDisk(path / "s.db", wal_bytes=4096)
+        self.executor = HeldExecutor(path / "commands")
+        self.engine = Engine(
+            self.journal, isolates, loader, logs=NoLogs(), executor=self.executor, clock=clock,
+            limits=Limits(nap=0, linger=0),
+        )  # fmt: skip
+
+
+def outcome(how: str) -> Outcome:
+    """Make the end of an attempt that passes, fails or is lost."""
+    error = {"type": "CommandFailed", "message": how, "traceback": ""}
+    if how == "passes":
+        return Outcome(True, {"exit_code": 0, "seconds": 0.0, "outputs": {}}, exit_code=0)
+    return Outcome(False, error=error, exit_code=1, lost=how == "is lost")
