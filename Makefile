@@ -17,7 +17,7 @@ demo: .venv/.runtime ## start Stepwell, push an example with git, follow it to t
 	@.ci/host-packages demo
 	@$(BIN)/stepwell demo $(ARGS)
 
-test: .venv/.development ## run all tests; installs Docker and Chromium for them on Debian and Ubuntu
+test: .venv/.development ## run all tests; installs Docker, Chromium and strace for them on Debian and Ubuntu
 	@.ci/host-packages test
 	@$(BIN)/python -m pytest -rs $(ARGS)
 

@@ -3,6 +3,7 @@
 import functools
 import os
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -39,10 +40,19 @@ def _missing_root() -> str | None:
     return None if os.geteuid() == 0 else "not root: run the tests as root"
 
 
+@functools.cache
+def _missing_strace() -> str | None:
+    if shutil.which("strace") is None:
+        return "no strace on PATH: install the package strace"
+    tried = subprocess.run(["strace", "-o", os.devnull, "true"], check=False, capture_output=True, text=True)
+    return None if tried.returncode == 0 else f"strace may not trace here: {tried.stderr.strip()}"
+
+
 NEEDS: dict[str, Callable[[], str | None]] = {
     "docker": _missing_docker,
     "chromium": _missing_chromium,
     "root": _missing_root,
+    "strace": _missing_strace,
 }
 
 
