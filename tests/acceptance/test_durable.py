@@ -55,7 +55,7 @@ class Traced:
 @pytest.fixture(scope="module")
 def run(server: LiveServer, tmp_path_factory: pytest.TempPathFactory) -> Traced:
     trace = tmp_path_factory.mktemp("trace") / "trace"
-    with traced(server._pid, trace):
+    with traced(server.pid, trace):
         id = start(server, "mark-of-creation")
         server.api("POST", f"/runs/{id}/events", json={"type": "go", "payload": "mark-of-event"})
         server.wait_for_approval(id)
@@ -110,7 +110,7 @@ def test_a_sync_that_fails_is_not_acknowledged_and_leaves_nothing(server: LiveSe
     id = start(server, "")
     wait_until(lambda: server.state_of(id) == "waiting", 60, "a run that waits for an event")
     event = {"type": "go", "payload": "refused", "id": "once"}
-    with traced(server._pid, tmp_path / "trace", "-e", "inject=fdatasync:error=EIO"):
+    with traced(server.pid, tmp_path / "trace", "-e", "inject=fdatasync:error=EIO"):
         answer = httpx.post(
             f"{server.url}/api/v1/runs/{id}/events", json=event, timeout=30,
             headers={"Authorization": f"Bearer {server.token}"},

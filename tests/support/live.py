@@ -124,7 +124,7 @@ class LiveServer:
         """Stop every thread of the server where it is, so that a test can look before it acts."""
         assert self.process is not None
         self.process.send_signal(signal.SIGSTOP)
-        wait_until(lambda: psutil.Process(self._pid).status() == psutil.STATUS_STOPPED, 10, "a frozen server")
+        wait_until(lambda: psutil.Process(self.pid).status() == psutil.STATUS_STOPPED, 10, "a frozen server")
 
     def thaw(self) -> None:
         """Let a frozen server go on."""
@@ -132,7 +132,7 @@ class LiveServer:
         self.process.send_signal(signal.SIGCONT)
 
     @property
-    def _pid(self) -> int:
+    def pid(self) -> int:
         assert self.process is not None
         return self.process.pid
 
