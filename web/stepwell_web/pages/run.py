@@ -202,4 +202,5 @@ async def _news(visit: Visit, run_id: str, page: _Follower) -> AsyncGenerator[by
                 return
             await asyncio.sleep(PACE_SECONDS)
             if not await subscription.wait(KEEP_ALIVE_SECONDS):
-                yield KEEP_ALIVE
+                # What a queued run waits for changes without a word in its own journal.
+                yield event("run", str(seq), f"{seq}:{line}") if summary.state == "queued" else KEEP_ALIVE
