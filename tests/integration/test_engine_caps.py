@@ -90,6 +90,22 @@ async def test_a_run_that_waits_for_people_or_events_takes_no_room(shop: Worksho
             assert (await shop.finished(run)).state == "passed"
 
 
+async def test_a_run_that_waits_for_one_it_called_leaves_it_the_room(shop: Workshop) -> None:
+    source = """
+class Child(Pipeline):
+    async def run(self, event, step):
+        return await step.run("one", "true")
+
+class W(Pipeline):
+    async def run(self, event, step):
+        await gather(step.call("c", Child), step.call("d", Child), step.run("two", "true"))
+"""
+    async with shop.running(caps=capped(scope=1), concurrent_turns=1, executor=FakeExecutor()):
+        for run in "ab":
+            await shop.create_source(source, run)
+        assert [(await shop.finished(run)).state for run in "ab"] == ["passed", "passed"]
+
+
 async def test_commands_tried_again_wait_for_room_as_code_does(shop: Workshop) -> None:
     clock, executor = TestClock(), FakeExecutor(later=[failed(), passed()])
     async with shop.running(executor=executor, caps=capped(tenant=1), clock=clock):

@@ -8,8 +8,9 @@ import pytest
 from engines import FakeExecutor, Workshop, failed
 
 from stepwell.dynamic import bind
+from stepwell.engine.children import child_id
 from stepwell.engine.fold import RunState
-from stepwell.engine.order import Order, Policy
+from stepwell.engine.order import NO_ORDER, Order, Policy
 from stepwell.engine.rebuild import Rebuild
 from stepwell.engine.seams import Code
 from stepwell.errors import Invalid
@@ -156,6 +157,28 @@ async def test_a_member_paused_while_it_waits_keeps_its_place_and_does_not_begin
         await shop.hibernating("b")
         await shop.create(WAITS, "d", order=Order("ship", "cancel"))
         await shop.hibernating("d")
+
+
+CALLS = """
+class Child(Pipeline):
+    async def run(self, event, step):
+        return await step.do("one", give, 1)
+
+class W(Pipeline):
+    async def run(self, event, step):
+        return await step.call("c", Child)
+"""
+
+
+async def test_a_called_run_is_exempt_from_its_callers_group(shop: Workshop) -> None:
+    async with shop.running():
+        for run in "ab":
+            await shop.create_source(CALLS, run, order=Order("ship"))
+        a, b = await shop.finished("a"), await shop.finished("b")
+        assert (a.result, b.result) == (1, 1)
+        child = await shop.engine.get(child_id("a", "c#1"))
+        assert child is not None and child.order == NO_ORDER
+        assert a.ended_at is not None and b.started_at is not None and a.ended_at <= b.started_at
 
 
 async def test_groups_of_other_tenants_and_repositories_are_others(shop: Workshop) -> None:

@@ -117,13 +117,10 @@ class Children:
 
     def queued(self, live: Live) -> list[str]:
         """Give the keys of calls that nobody has begun to make."""
-        steps = live.state.steps.values()
-        keys = [step.key for step in steps if step.kind == "call" and step.state == "queued"]
-        return (
-            []
-            if live.state.paused or live.state.held
-            else [key for key in keys if (live.id, key) not in self._beginning]
-        )
+        if live.state.paused or live.state.held:
+            return []
+        keys = [step.key for step in live.state.steps.values() if step.kind == "call" and step.state == "queued"]
+        return [key for key in keys if (live.id, key) not in self._beginning]
 
     async def begin(self, run: str, key: str) -> None:
         """Make the run that a queued step asks for."""
