@@ -50,7 +50,7 @@ def test_pushes_of_a_queueing_group_run_one_after_the_other(
     third, second, first = (run["id"] for run in server.runs("shop"))
     server.wait_for_state(first, {"waiting"})
     page = browser.get("/acme/shop/runs/3").text
-    assert "waits for run #1 in group ship-main" in page
+    assert 'waits for run <a href="/acme/shop/runs/1">#1</a> in group ship-main' in page
     assert 'action="/acme/shop/runs/3/cancel"' in page
 
     server.kill()

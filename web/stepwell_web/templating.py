@@ -5,6 +5,7 @@ Everything is escaped unless the code that made it says it is HTML (`Markup`): g
 
 import hashlib
 import json
+import re
 import time
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from stepwell.ci.views import RunSummary
 from stepwell_web import times
@@ -43,7 +44,7 @@ class Templates:
         self._env.globals.update(icon=icon, state_icon=state_icon, static=static, moment=self.moment)
         self._env.filters.update(
             initials=initials, word=word, tone=tone, deed=lambda kind: _DEEDS.get(kind, kind), title=title,
-            took=self.took, size=times.size,
+            took=self.took, size=times.size, why=why,
         )  # fmt: skip
 
     def render(self, template: str, values: Mapping[str, Any]) -> str:
@@ -78,6 +79,16 @@ def state_word(state: str) -> str:
 def title(run: RunSummary) -> str:
     """Say what a run is about: the commit's message where there is one."""
     return run.title or run.message or run.pipeline
+
+
+def why(run: RunSummary) -> Markup:
+    """Write a run's reason; other runs of its repository that it names are links."""
+    link = Markup('run <a href="/{}/{}/runs/{}">#{}</a>')
+    parts = re.split(r"\brun #(\d+)\b", run.reason)
+    words = (
+        link.format(run.tenant, run.repository, part, part) if n % 2 else escape(part) for n, part in enumerate(parts)
+    )
+    return Markup("").join(words)
 
 
 def initials(name: str) -> str:
