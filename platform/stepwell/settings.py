@@ -26,6 +26,10 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(7700, ge=1, le=65535, description="port to listen on; the next free one is taken when busy")
     url: str | None = Field(None, description="address that people use, when a proxy stands in front")
+    keep_runs_days: float = Field(90, gt=0, le=36_500, description=(
+        "days for which a run is kept after its end; then it goes, with its journal, logs and files"
+    ))  # fmt: skip
+    keep_runs: int = Field(100, ge=1, description="newest runs of each repository, which are kept however old they are")
     trust_all_code: bool = Field(False, description="run code without the wall; only where every author is trusted")
     docker_host: str | None = Field(None, description="Docker engine for container steps; the local socket by default")
     runtime: str | None = Field(None, description="container runtime, for example runsc")

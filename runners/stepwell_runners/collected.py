@@ -3,6 +3,7 @@
 So three parallel steps that each write junit.xml neither conflict nor see each other's.
 """
 
+import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ from stepwell_runners.layers import File, Folder, Layer, join, parent, parents
 from stepwell_runners.reduce import Stack, copy_file, remove
 from stepwell_runners.workspaces import sync_file_system, sync_folder
 
+_PLAIN = re.compile(r"[A-Za-z0-9_-]{1,100}")
 MOST_FILES = 10_000
 MOST_BYTES = 1 << 30
 
@@ -28,7 +30,14 @@ class Collected:
 
 def folder_of(state: Path, run: str, key: str) -> Path:
     """Return where the collected files of a step are kept."""
-    return state / "artifacts" / quote(run, safe="") / quote(key, safe="")
+    return folder_of_run(state, run) / quote(key, safe="")
+
+
+def folder_of_run(state: Path, run: str) -> Path:
+    """Return where the collected files of all steps of a run are kept, and nothing else."""
+    # Ids are callers' own: ".." would lead elsewhere, and this directory is removed with the run.
+    name = run if _PLAIN.fullmatch(run) else f"run-{hashlib.sha256(run.encode()).hexdigest()[:20]}"
+    return state / "artifacts" / name
 
 
 def find(patterns: Sequence[str], layer: Layer, base: Stack) -> Collected:

@@ -22,7 +22,7 @@ from stepwell_runners.containers import Containers
 from stepwell_runners.layers import Layer
 from stepwell_runners.options import base_environment
 from stepwell_runners.reading import read_text
-from stepwell_runners.reduce import Stack
+from stepwell_runners.reduce import Stack, remove
 from stepwell_runners.run_forks import GIT_ENVIRONMENT, OBJECTS, GitView, RunForks, branch_of
 from stepwell_runners.spec import FILES, CommandSpec, Exit, Limits, ToolDir
 from stepwell_runners.streaming import Process, Stuck, watch
@@ -121,6 +121,13 @@ class LocalExecutor:
         """Remove layers on which no run stands."""
         for layer in layers:
             await asyncio.to_thread(self._workspaces.drop, layer)
+
+    async def erase(self, runs: Sequence[str], layers: Sequence[str]) -> None:
+        """Remove what is left of runs: forks and pins, collected files, these layers."""
+        for run in runs:
+            await asyncio.to_thread(self._forks.forget, run)
+            await asyncio.to_thread(remove, collected.folder_of_run(self._workspaces.state, run))
+        await self.drop(layers)
 
     async def execute(self, attempt: Attempt, prepared: Prepared, output: Output) -> Outcome:
         """Run one attempt; see the contract of Executor."""

@@ -272,3 +272,21 @@ async def test_the_rows_of_a_restarted_run_follow_from_its_journal(shop: Worksho
         assert (report.runs, report.told, report.damaged) == (2, [], [])
     finally:
         journal.close()
+
+
+async def test_removing_a_run_leaves_the_layers_on_which_another_stands(shop: Workshop) -> None:
+    executor = FakeExecutor(a=passed("layer-a"), b=[passed("layer-b"), passed("layer-c")])
+    async with shop.running(executor=executor, limits=LIMITS) as engine:
+        await shop.create('await step.run("a", "a")\nawait step.run("b", "b")\nawait step.approval("ok")')
+        await shop.hibernating()
+        assert await engine.remove(["r"]) == [] and executor.erased == [], "it has not ended"
+        await engine.terminate("r", "ann")
+        await shop.finished()
+        await bind(engine, {}, tenant="t", scope="t/x").restart("r", "b#1", id="again")
+        await shop.hibernating("again")
+        assert await engine.remove(["r", "again"]) == ["r"]
+        assert executor.gone == {"layer-b"}, "the other one stands on layer-a"
+        assert await engine.get("r") is None
+        state = await engine.get("again")
+        assert state is not None and state.state == "waiting"
+        assert await engine.journal("again") != []

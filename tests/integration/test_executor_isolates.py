@@ -169,6 +169,20 @@ async def test_reports_of_failed_steps_are_kept_too(executor: LocalExecutor) -> 
     assert (folder_of(state_of(executor), "run-1", "step#1") / "junit.xml").read_text() == "x\n"
 
 
+async def test_erasing_runs_removes_their_files_and_no_others(executor: LocalExecutor) -> None:
+    kept = await run(executor, attempt("echo x > junit.xml; echo y > file", junit=["junit.xml"]))
+    other = dataclasses.replace(attempt("echo x > junit.xml", junit=["junit.xml"]), run="..")
+    assert kept.layer and (await run(executor, other)).ok
+    await executor.erase(["run-1"], [kept.layer])
+    await executor.erase(["run-1"], [kept.layer])  # as after a crash in the middle of it
+    state = state_of(executor)
+    assert not folder_of(state, "run-1", "step#1").parent.exists()
+    assert [path for path in (state / "layers").rglob("files") if path.is_dir()] == []
+    assert (folder_of(state, "..", "step#1") / "junit.xml").exists() and (state / "layers").exists()
+    await executor.erase([".."], [])
+    assert list((state / "artifacts").iterdir()) == []
+
+
 async def test_parallel_changes_of_tracked_files_conflict(executor: LocalExecutor, tmp_path: Path) -> None:
     commit = make_repository(state_of(executor) / "repos" / "r1.git", {"src/f": "old\n"})
     code = Code("digest", {}, "pipeline.py:Ship", tree=f"r1:{commit}")

@@ -106,6 +106,8 @@ class WordExecutor:
 
     async def drop(self, layers: Sequence[str]) -> None: ...
 
+    async def erase(self, runs: Sequence[str], layers: Sequence[str]) -> None: ...
+
     async def execute(self, attempt: Attempt, prepared: Prepared, output: Output) -> Outcome:
         label = attempt.key if attempt.run == RUN else f"{attempt.key} of {attempt.run}"
         with self.effects.open("a") as file:

@@ -122,6 +122,7 @@ class FakeExecutor:
         self.killed: list[str] = []
         self.forgotten: list[str] = []
         self.gone: set[str] = set()  # layers
+        self.erased: list[tuple[list[str], list[str]]] = []
         self.in_use: Callable[[str], bool] | None = None
         self.gate = asyncio.Event()  # the command "gate" ends when it is set
         self.most_at_once = 0
@@ -138,6 +139,10 @@ class FakeExecutor:
 
     async def drop(self, layers: Sequence[str]) -> None:
         self.gone.update(layers)
+
+    async def erase(self, runs: Sequence[str], layers: Sequence[str]) -> None:
+        self.erased.append((list(runs), list(layers)))
+        await self.drop(layers)
 
     async def execute(self, attempt: Attempt, prepared: Prepared, output: Output) -> Outcome:
         self.attempts.append(attempt)

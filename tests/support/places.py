@@ -45,6 +45,7 @@ class EchoExecutor:
 
     def __init__(self) -> None:
         self.attempts: list[Attempt] = []
+        self.erased: list[list[str]] = []
 
     async def recover(self, committed: Callable[[str], bool]) -> None: ...
 
@@ -54,6 +55,9 @@ class EchoExecutor:
         return []
 
     async def drop(self, layers: Sequence[str]) -> None: ...
+
+    async def erase(self, runs: Sequence[str], layers: Sequence[str]) -> None:
+        self.erased.append(list(runs))
 
     async def execute(self, attempt: Attempt, prepared: Prepared, output: Output) -> Outcome:
         self.attempts.append(attempt)

@@ -1,6 +1,6 @@
 """The keeper: one thread that finishes pushes and, at start and every minute, deals with those a crash cut short.
 
-Each minute it also gives memory back to the host, and has files removed that are no longer kept.
+Each minute it also gives memory back to the host, and has runs and files removed that are kept no longer.
 """
 
 import ctypes
@@ -32,14 +32,19 @@ def give_back_memory() -> None:
 
 
 class Keeper:
-    """Calls `reconcile(older_than_seconds)` and `relax()` every minute and `finish()` after pushes, until stopped."""
+    """Until stopped, calls `reconcile(seconds)`, `retain()`, `relax()` every minute and `finish()` after pushes."""
 
     def __init__(
-        self, reconcile: Callable[[float], None], finish: Callable[[], None], relax: Callable[[], None] = lambda: None
+        self,
+        reconcile: Callable[[float], None],
+        finish: Callable[[], None],
+        relax: Callable[[], None] = lambda: None,
+        retain: Callable[[], object] = lambda: None,
     ) -> None:
         self._reconcile = reconcile
         self._finish = finish
         self._relax = relax
+        self._retain = retain
         self._nudged = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="stepwell-keeper", daemon=True)
@@ -69,13 +74,14 @@ class Keeper:
                 self._safely(self._finish)
             if time.monotonic() >= due and not self._stopping.is_set():
                 self._safely(lambda: self._reconcile(PATIENCE_SECONDS))
+                self._safely(self._retain)
                 self._safely(self._relax)
                 give_back_memory()
                 due = time.monotonic() + EVERY_SECONDS
 
     @staticmethod
-    def _safely(work: Callable[[], None]) -> None:
+    def _safely(work: Callable[[], object]) -> None:
         try:
             work()
         except Exception:  # whatever it is, the next minute must come
-            _LOGGER.exception("Pushes could not be dealt with; this is tried again.")
+            _LOGGER.exception("A part of the minute's work failed; this is tried again.")

@@ -19,6 +19,7 @@ from stepwell.ci.keeper import Keeper
 from stepwell.ci.launch import Launcher
 from stepwell.ci.manual import Starter
 from stepwell.ci.pushes import Pushes
+from stepwell.ci.retention import Aged, Policy, Retention
 from stepwell.ci.runs import Runs
 from stepwell.ci.schedules import Schedules
 from stepwell.ci.secrets_use import SecretsPreparer
@@ -100,6 +101,7 @@ class Services:
     pushes: Pushes
     runs: Runs
     keeper: Keeper
+    retention: Retention
 
     @classmethod
     def build(cls, base: Foundation, thread: EngineThread, isolates: Isolates) -> "Services":
@@ -120,6 +122,12 @@ class Services:
         schedules = Schedules(store, repositories, declarations, launcher)
         starter = Starter(base.tenants.scope, repositories, declarations, launcher, history)
         pushes = Pushes(store, repositories, declarations, launcher, base.settings.base_url)
+        retention = Retention(
+            Aged(store, Policy.of(base.settings)),
+            base.tenants.audit,
+            base.logs,
+            lambda runs: answer_of(thread, thread.engine.remove(runs)),
+        )
         services = cls(
             settings=base.settings,
             store=store,
@@ -134,7 +142,13 @@ class Services:
             catalog=Catalog(store, base.tenants, repositories, declarations, schedules),
             pushes=pushes,
             runs=Runs(history, starter, launcher, base.environments, base.logs),
-            keeper=Keeper(pushes.reconcile, pushes.finish, relax),
+            keeper=Keeper(
+                pushes.reconcile,
+                pushes.finish,
+                relax=relax,
+                retain=retention.remove_some,
+            ),
+            retention=retention,
         )
         services._connect(history)
         return services
@@ -165,5 +179,6 @@ class Services:
     def stop(self) -> None:
         """Start nothing more. The engine is its owner's to stop."""
         self.schedules.stop()
+        self.retention.stop()
         self.keeper.stop()
         self.pushes.finish()

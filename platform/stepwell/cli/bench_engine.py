@@ -101,6 +101,9 @@ class _Gate:
     async def drop(self, layers: Sequence[str]) -> None:
         """There are none."""
 
+    async def erase(self, runs: Sequence[str], layers: Sequence[str]) -> None:
+        """Nothing is kept."""
+
     async def execute(self, attempt: Attempt, prepared: Prepared, output: Output) -> Outcome:
         await self.open.wait()
         return Outcome(True, {"exit_code": 0, "seconds": 0.0, "outputs": {}})

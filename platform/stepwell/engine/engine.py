@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import logging
 import platform
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Literal
 
 from stepwell.authoring.version import REPLAY
@@ -28,7 +28,7 @@ from stepwell.engine.commits import Commits
 from stepwell.engine.control import draft_cancel, draft_pause, draft_resumption, draft_termination
 from stepwell.engine.decisions import draft_decision
 from stepwell.engine.endings import conclude
-from stepwell.engine.entries import Entry
+from stepwell.engine.entries import FINISHED, Entry
 from stepwell.engine.fold import RunState, fold
 from stepwell.engine.hearing import holds
 from stepwell.engine.kept_layers import KeptLayers
@@ -317,6 +317,23 @@ class Engine:
     async def caps_changed(self) -> None:
         """Ask the caps again about runs that wait for room."""
         self._parts.room.caps_changed()
+
+    async def remove(self, runs: Sequence[str]) -> list[str]:
+        """Remove runs that have ended: files first, so that rows lead back to what a crash leaves. Gives those removed.
+
+        Runs that have not ended, or with which something still goes on, are left.
+        """
+        async with self._kept_layers.settled:
+            over = [run for run in runs if self._is_over(run)]
+            if not over or not self._running:
+                return []
+            if self._parts.executor is not None:
+                await self._parts.executor.erase(over, self._journal.layers_of(over))
+            return self._journal.remove([run for run in over if not self.holds(run)])
+
+    def _is_over(self, run_id: str) -> bool:
+        known = None if self.holds(run_id) else self._journal.glance(run_id)
+        return known is not None and known.state in FINISHED
 
     async def relax(self) -> None:
         """Give back memory that is kept only to be quick."""

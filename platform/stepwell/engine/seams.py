@@ -149,6 +149,7 @@ class Executor(Protocol):
     `forget` drops what only a run under way needs (its fork); layers stay, since a restarted run may stand on them.
     `missing` names those of the given layers that are there no more. `drop` removes layers on which no run stands; what
     a crash in between leaves is removed by `recover`.
+    `erase` removes all files of runs that are about to be removed, and these layers; it is called again after a crash.
     """
 
     async def recover(self, committed: Callable[[str], bool]) -> None: ...
@@ -160,6 +161,8 @@ class Executor(Protocol):
     async def missing(self, layers: Sequence[str]) -> list[str]: ...
 
     async def drop(self, layers: Sequence[str]) -> None: ...
+
+    async def erase(self, runs: Sequence[str], layers: Sequence[str]) -> None: ...
 
 
 class Preparer(Protocol):

@@ -198,6 +198,17 @@ class Journal(Protocol):
     def relax(self) -> None:
         """Give back memory that is kept only to be quick; called now and then."""
 
+    def layers_of(self, runs: Sequence[str]) -> list[str]:
+        """Layers on which these runs stand, and no other one."""
+        ...
+
+    def remove(self, runs: Sequence[str]) -> list[str]:
+        """Remove the journals of these runs and all that follows from them; give the ids of those that were removed.
+
+        Runs that have not ended are left. Numbers stay taken.
+        """
+        ...
+
     def ended(self, after: Ended | None, before: float, limit: int) -> list[Ended]:
         """Runs that ended before a moment, the oldest end first, behind `after`."""
         ...

@@ -89,6 +89,11 @@ _AWAKE = (
 _NUMBER = (
     "INSERT INTO numbers VALUES(?, 1) ON CONFLICT(scope) DO UPDATE SET last = last + 1 RETURNING last"  # one statement
 )
+_REMOVE = "DELETE FROM runs WHERE id=? AND ended_at IS NOT NULL"
+_LAYERS_OF = (
+    "SELECT DISTINCT layer FROM run_layers WHERE run IN ({runs}) AND NOT EXISTS "
+    "(SELECT 1 FROM run_layers AS other WHERE other.layer = run_layers.layer AND other.run NOT IN ({runs}))"
+)
 
 
 _ENDED = (
@@ -277,6 +282,21 @@ class SqliteJournal:
     def ended(self, after: Ended | None, before: float, limit: int) -> list[Ended]:
         at, run = (after.at, after.id) if after is not None else (0.0, "")
         return [Ended(at, run, bool(stands)) for at, run, stands in self.db.execute(_ENDED, (at, run, before, limit))]
+
+    def layers_of(self, runs: Sequence[str]) -> list[str]:
+        marks = ",".join("?" * len(runs))
+        rows = self.db.execute(_LAYERS_OF.format(runs=marks), (*runs, *runs))
+        return [str(row[0]) for row in rows]
+
+    def remove(self, runs: Sequence[str]) -> list[str]:
+        db = self.db
+        db.execute("BEGIN IMMEDIATE")
+        with db:
+            gone = [run for run in runs if db.execute(_REMOVE, (run,)).rowcount == 1]
+            for table in ("journal", "timers", "run_layers"):
+                db.executemany(f"DELETE FROM {table} WHERE run=?", [(run,) for run in gone])  # noqa: S608 - our own
+            self._before_commit()
+            return gone
 
     def layer_in_use(self, layer: str) -> bool:
         return self.db.execute("SELECT 1 FROM run_layers WHERE layer=?", (layer,)).fetchone() is not None

@@ -87,8 +87,9 @@ class LogStore:
         return stop
 
     def remove(self, run: str) -> None:
-        """Delete every log of the run."""
-        shutil.rmtree(self._root / LogName(run, "", 0).folder, ignore_errors=True)
+        """Delete every log of the run. Raises OSError for one that is there and cannot be deleted."""
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(self._root / LogName(run, "", 0).folder)
 
     def flush(self) -> None:
         """Wait until everything written before this call is in the files, whatever is written meanwhile."""
