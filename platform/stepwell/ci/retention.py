@@ -20,9 +20,11 @@ from sqlalchemy import and_, func, or_, select
 from sqlmodel import Session
 
 from stepwell.ci.history import JOURNAL, RUNS
+from stepwell.errors import Conflict
 from stepwell.settings import Settings
 from stepwell.store.logs import LogStore
 from stepwell.store.packed import unpack
+from stepwell.store.removals import removals_held
 from stepwell.store.store import Store
 from stepwell.store.tables import Repository
 from stepwell.tenants.actors import Actor
@@ -164,6 +166,13 @@ class Retention:
 
     def remove_some(self) -> int:
         """Remove the runs to go among the next that ended long ago; how many are gone."""
+        try:
+            with removals_held(self._aged.store.database.parent):
+                return self._remove_page()
+        except Conflict:  # a backup is being made; the next minute will do
+            return 0
+
+    def _remove_page(self) -> int:
         doomed, self._after = self._aged.page(self._now(), self._after, LOOKED_AT)
         gone = 0
         for batch in _batches(doomed):

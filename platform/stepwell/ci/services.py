@@ -4,6 +4,7 @@ In two halves, because the engine must run before anything else: `Foundation` is
 `Services` what stands on the running engine.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,9 +29,11 @@ from stepwell.dynamic import route
 from stepwell.engine.engine import Engine
 from stepwell.engine.seams import Code, Gate, Isolates, Loader, Preparer
 from stepwell.engine.thread import EngineThread
+from stepwell.errors import Conflict
 from stepwell.repos.repositories import Repositories
 from stepwell.settings import Settings
 from stepwell.store.logs import LogStore
+from stepwell.store.removals import removals_held
 from stepwell.store.store import Store
 from stepwell.store.tables import Repository
 from stepwell.tenants import Tenants
@@ -113,7 +116,8 @@ class Services:
         def relax() -> None:
             answer_of(thread, thread.engine.relax())
             seconds = base.settings.keep_layers_days * DAY_SECONDS
-            thread.submit(thread.engine.let_go_of_layers(seconds))  # not waited for: these may be many files
+            with suppress(Conflict), removals_held(base.settings.state):  # not while a backup is being made
+                thread.submit(thread.engine.let_go_of_layers(seconds))  # not waited for: these may be many files
 
         store, repositories = base.store, base.repositories
         declarations = DeclarationCache(store, repositories, base.code, ask)

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from stepwell.cli import bench, check, decide, demo, doctor, init, local, login, quota, repo, runs, secret, token, up
+from stepwell.cli.backup import backup, restore
 from stepwell.cli.retention import retention
 from stepwell.cli.screen import COMMAND_FAILED, show_error
 from stepwell.errors import StepwellError
@@ -52,6 +53,8 @@ app.command("approve")(decide.approve)
 app.command("reject")(decide.reject)
 app.command("cancel")(runs.cancel)
 app.command("doctor")(doctor.doctor)
+app.command("backup")(backup)
+app.command("restore")(restore)
 app.command("retention")(retention)
 app.command("bench")(bench.bench)
 
