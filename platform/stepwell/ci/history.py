@@ -44,6 +44,8 @@ JOURNAL = Table(
 )
 STATES = frozenset({"queued", "running", "waiting", "paused", "passed", "failed", "cancelled", "diverged"})
 MOST_ROWS = 200
+MOST_COUNTED = 1_000
+"""Runs that are counted; a million may wait, and the number stands on every page."""
 
 
 @dataclass(frozen=True)
@@ -77,31 +79,33 @@ class History:
     def page(self, actor: Actor, wanted: Filter, cursor: str | None, limit: int) -> list[RunSummary]:
         """Return runs, the newest first, from after the cursor."""
         query = _narrowed(self._of(actor), wanted)
-        if cursor:
-            at, run = _cursor(cursor)
-            query = query.where(or_(RUNS.c.created_at < at, and_(RUNS.c.created_at == at, RUNS.c.id < run)))
-        query = query.order_by(RUNS.c.created_at.desc(), RUNS.c.id.desc()).limit(min(limit, MOST_ROWS))
-        return self._all(query)
+        after = _cursor(cursor) if cursor else None
+        if wanted.repository:
+            query = _by_number(query, f"{wanted.tenant}/{wanted.repository}", after)
+        else:
+            query = _by_time(query, after)
+        found = self._of_each_tenant(actor, query, min(limit, MOST_ROWS), wanted.tenant)
+        return sorted(found, key=lambda run: (run.created_at, run.id), reverse=True)[:limit]
 
     def waiting(self, actor: Actor, limit: int) -> list[RunSummary]:
         """Return runs that wait for people, the oldest first."""
         query = self._of(actor).where(RUNS.c.approvals > 0).order_by(RUNS.c.created_at)
-        return self._all(query.limit(limit))
+        return sorted(self._of_each_tenant(actor, query, limit), key=lambda run: run.created_at)[:limit]
 
     def waiting_count(self, actor: Actor) -> int:
-        """Return how many questions wait for people."""
-        query = select(func.coalesce(func.sum(RUNS.c.approvals), 0)).where(_visible(actor), RUNS.c.approvals > 0)
+        """Return how many questions wait for people; of more than MOST_COUNTED runs only so many are looked at."""
+        asking = select(RUNS.c.approvals).where(_visible(actor), RUNS.c.approvals > 0).limit(MOST_COUNTED).subquery()
         with self._store.read() as session:
-            return int(session.execute(query).scalar_one())
+            return int(session.execute(select(func.coalesce(func.sum(asking.c.approvals), 0))).scalar_one())
 
     def latest(self, repositories: Mapping[str, Repository]) -> dict[str, RunSummary]:
         """Return the last run of each repository, by full name. The caller has narrowed the repositories."""
-        if not repositories:
-            return {}
-        last = select(RUNS.c.scope, func.max(RUNS.c.number).label("number")).where(RUNS.c.scope.in_(repositories))
-        newest = last.group_by(RUNS.c.scope).subquery()
-        joined = and_(RUNS.c.scope == newest.c.scope, RUNS.c.number == newest.c.number)
-        return {summary.scope: summary for summary in self._all(select(RUNS).join(newest, joined))}
+        found: list[RunSummary] = []
+        with self._store.read() as session:
+            for scope in repositories:  # one by one, each from an index: grouped, SQLite reads every run
+                query = select(RUNS).where(RUNS.c.scope == scope).order_by(RUNS.c.number.desc()).limit(1)
+                found += [summary_of(row) for row in session.execute(query).mappings()]
+        return {summary.scope: summary for summary in found}
 
     def waiting_for(self, repository: str) -> list[str]:
         """Return the ids of runs of a repository, by id, that wait for people. For the server's own use."""
@@ -139,6 +143,11 @@ class History:
             raise NotFound(missing)
         return found[0]
 
+    def _of_each_tenant(self, actor: Actor, query: Select[Any], limit: int, only: str = "") -> list[RunSummary]:
+        """Return the first rows of each tenant by itself: several at once, SQLite would have to sort all their runs."""
+        tenants = [tenant for tenant in actor.tenants if only in ("", tenant)]
+        return [run for tenant in tenants for run in self._all(query.where(RUNS.c.tenant == tenant).limit(limit))]
+
     def _all(self, query: Select[Any]) -> list[RunSummary]:
         with self._store.read() as session:
             return [summary_of(row) for row in session.execute(query).mappings()]
@@ -163,6 +172,27 @@ def _narrowed(query: Select[Any], wanted: Filter) -> Select[Any]:
         if value:
             query = query.where(func.json_extract(RUNS.c.metadata, f"$.{name}") == value)
     return query
+
+
+def _by_time(query: Select[Any], after: tuple[float, str] | None) -> Select[Any]:
+    if after is not None:
+        at, run = after
+        query = query.where(
+            RUNS.c.created_at <= at, or_(RUNS.c.created_at < at, and_(RUNS.c.created_at == at, RUNS.c.id < run))
+        )
+    return query.order_by(RUNS.c.created_at.desc(), RUNS.c.id.desc())
+
+
+def _by_number(query: Select[Any], scope: str, after: tuple[float, str] | None) -> Select[Any]:
+    """The same order within a repository, straight from an index; a run that is gone is stood for by its time."""
+    if after is not None:
+        at, run = after
+        other = RUNS.alias()
+        known = select(other.c.number).where(other.c.id == run, other.c.scope == scope).scalar_subquery()
+        older = select(other.c.number).where(other.c.scope == scope, other.c.created_at < at)
+        below = older.order_by(other.c.number.desc()).limit(1).scalar_subquery() + 1
+        query = query.where(RUNS.c.number < func.coalesce(known, below))
+    return query.order_by(RUNS.c.number.desc())
 
 
 def cursor_after(summary: RunSummary) -> str:

@@ -61,7 +61,8 @@ CREATE TABLE IF NOT EXISTS runs(
 DROP INDEX IF EXISTS runs_by_scope;
 CREATE UNIQUE INDEX IF NOT EXISTS runs_by_number ON runs(scope, number);
 CREATE INDEX IF NOT EXISTS runs_by_tenant ON runs(tenant, created_at);
-CREATE INDEX IF NOT EXISTS runs_needing_people ON runs(tenant) WHERE approvals > 0;
+DROP INDEX IF EXISTS runs_needing_people;
+CREATE INDEX IF NOT EXISTS runs_asking_people ON runs(tenant, created_at, approvals) WHERE approvals > 0;
 CREATE INDEX IF NOT EXISTS runs_awake ON runs(created_at) WHERE awake = 1;
 CREATE INDEX IF NOT EXISTS runs_by_end ON runs(ended_at, id) WHERE ended_at IS NOT NULL;
 CREATE TABLE IF NOT EXISTS timers(
