@@ -10,12 +10,14 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from stepwell.engine.seams import Attempt, Outcome, Output, Prepared
-from stepwell.errors import TryLater
+from stepwell.errors import Conflict, TryLater
+from stepwell.store.removals import removals_held
 from stepwell_runners import collected, outcomes
 from stepwell_runners.command_plan import OUTPUT_FILE, CommandPlan, plan, read_outputs
 from stepwell_runners.containers import Containers
@@ -118,7 +120,11 @@ class LocalExecutor:
         return await asyncio.to_thread(self._workspaces.missing, layers)
 
     async def drop(self, layers: Sequence[str]) -> None:
-        """Remove layers on which no run stands."""
+        """Remove layers on which no run stands; not while a backup is made, then they go at the next start."""
+        with suppress(Conflict), removals_held(self._workspaces.state):
+            await self._drop(layers)
+
+    async def _drop(self, layers: Sequence[str]) -> None:
         for layer in layers:
             await asyncio.to_thread(self._workspaces.drop, layer)
 
@@ -127,7 +133,7 @@ class LocalExecutor:
         for run in runs:
             await asyncio.to_thread(self._forks.forget, run)
             await asyncio.to_thread(remove, collected.folder_of_run(self._workspaces.state, run))
-        await self.drop(layers)
+        await self._drop(layers)  # whoever removes runs has seen to it that no backup is made
 
     async def execute(self, attempt: Attempt, prepared: Prepared, output: Output) -> Outcome:
         """Run one attempt; see the contract of Executor."""

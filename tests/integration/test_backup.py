@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from places import Clone, Place
 
+from stepwell.cli import backing_up
 from stepwell.cli.backing_up import back_up
 from stepwell.cli.doctor_journal import look_at_journal
 from stepwell.cli.restoring import put_back
@@ -113,8 +114,11 @@ def test_a_refused_backup_leaves_the_state_empty(clone: Clone, tmp_path: Path) -
     assert list(new.state.iterdir()) == []
 
 
-def test_nothing_is_removed_while_a_backup_is_made(clone: Clone, tmp_path: Path) -> None:
+def test_nothing_is_removed_while_a_backup_is_made(
+    clone: Clone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     state = clone.place.settings.state
+    monkeypatch.setattr(backing_up, "PATIENCE_SECONDS", 0.0)
     with removals_held(state), pytest.raises(Conflict, match="backup is being made"):
         back_up(clone.place.settings, tmp_path / "b", with_key=True, tell=quiet)
     with removals_held(state):

@@ -15,6 +15,7 @@ from logged import Log, attempt
 
 from stepwell.engine.seams import Attempt, Code, Outcome, Prepared
 from stepwell.repos.process import environment
+from stepwell.store.removals import removals_held
 from stepwell_runners.blank import Blank
 from stepwell_runners.collected import folder_of
 from stepwell_runners.executor import LocalExecutor
@@ -173,6 +174,9 @@ async def test_erasing_runs_removes_their_files_and_no_others(executor: LocalExe
     kept = await run(executor, attempt("echo x > junit.xml; echo y > file", junit=["junit.xml"]))
     other = dataclasses.replace(attempt("echo x > junit.xml", junit=["junit.xml"]), run="..")
     assert kept.layer and (await run(executor, other)).ok
+    with removals_held(state_of(executor)):
+        await executor.drop([kept.layer])  # a backup is being made
+    assert await executor.missing([kept.layer]) == []
     await executor.erase(["run-1"], [kept.layer])
     await executor.erase(["run-1"], [kept.layer])  # as after a crash in the middle of it
     state = state_of(executor)

@@ -135,7 +135,8 @@ def _last_passed(session: Session, run: Over) -> bool:
 def _above_have_ended(session: Session, run: str) -> bool:
     """Say whether the runs that created a run, directly or not, have ended or are gone."""
     for _ in range(DEEPEST):
-        first = session.execute(select(JOURNAL.c.data).where(JOURNAL.c.run == run, JOURNAL.c.seq == 1)).scalar()
+        query = select(JOURNAL.c.data).where(JOURNAL.c.run == run).order_by(JOURNAL.c.seq).limit(1)
+        first = session.execute(query).scalar()
         parent = (json.loads(unpack(first)) if first is not None else {}).get("parent")
         if parent is None:
             return True

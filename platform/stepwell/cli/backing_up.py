@@ -30,6 +30,8 @@ from stepwell.store.snapshot import at_one_moment
 
 TREES = ("logs", "artifacts", "pins", "blobs")
 """Directories that are taken as they are, where there is one."""
+PATIENCE_SECONDS = 30.0
+"""For whoever is removing something just now."""
 Tell = Callable[[str, int], None]
 
 
@@ -44,7 +46,7 @@ def back_up(settings: Settings, target: Path, *, with_key: bool, tell: Tell) -> 
         refs.update({path.name: refs_of(path) for path in sorted((state / "repos").glob("*.git"))})
 
     copy = target.with_name(f"{target.name}.part.db")
-    with removals_held(state):
+    with removals_held(state, PATIENCE_SECONDS):
         try:
             with at_one_moment(settings.database, read_refs) as snapshot:
                 moment = datetime.now(UTC).isoformat(timespec="seconds")
