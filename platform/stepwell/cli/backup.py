@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import Progress, TextColumn
 
 from stepwell.cli.screen import JsonFlag, err, say, show_json
 
@@ -64,6 +63,8 @@ def restore(
 @contextmanager
 def _told(*, hidden: bool) -> Iterator[Callable[[str, int], None]]:
     """Show what is under way: a word, and bytes so far."""
+    from rich.progress import Progress, TextColumn
+
     columns = (TextColumn("{task.description}"), TextColumn("{task.completed:,.1f} MB"))
     with Progress(*columns, console=err, transient=True, disable=hidden) as bar:
         task = bar.add_task("", total=None)
