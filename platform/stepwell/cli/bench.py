@@ -46,7 +46,10 @@ def bench(
     listed: Annotated[bool, typer.Option("--list", help="Only list the names.")] = False,
     json: JsonFlag = False,
 ) -> None:
-    """Measure this machine. Let it be quiet meanwhile. A figure whose parts this host lacks is left out, and named."""
+    """Measure this machine. Let it be quiet meanwhile. A figure whose parts this host lacks is left out, and named.
+
+    STEPWELL_BENCH_PARKED says how many runs wait for the figures parked_…: 10,000 when it is not set.
+    """
     known = measures()
     if listed:
         show_json(sorted(known)) if json else show_table(("FIGURE",), ((name,) for name in known))
