@@ -66,7 +66,7 @@ def retain(place: Place, newest: int = 1, later: float = 100 * DAY_SECONDS, **pa
         return answer_of(place.thread, place.thread.engine.remove(runs))
 
     aged = Aged(place.base.store, Policy(90, newest))
-    made: dict[str, Any] = {"audit": place.base.tenants.audit, "logs": place.base.logs, "remove": remove, **parts}
+    made: dict[str, Any] = {"audit": place.base.tenants.audit, "files": [place.base.logs], "remove": remove, **parts}
     return Retention(aged, **made, now=lambda: time.time() + later)
 
 

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy import and_, func, or_, select
 from sqlmodel import Session
@@ -22,7 +22,6 @@ from sqlmodel import Session
 from stepwell.ci.history import JOURNAL, RUNS
 from stepwell.errors import Conflict
 from stepwell.settings import Settings
-from stepwell.store.logs import LogStore
 from stepwell.store.packed import unpack
 from stepwell.store.removals import removals_held
 from stepwell.store.store import Store
@@ -40,7 +39,14 @@ DEEPEST = 16
 _SELF = Actor(name="stepwell")
 
 Remove = Callable[[Sequence[str]], Sequence[str]]
-"""Removes files and rows of runs that have ended; gives the ids of those that are gone."""
+"""Removes rows and other files of runs that have ended; gives the ids of those that are gone."""
+
+
+class Files(Protocol):
+    """Files that are kept by run."""
+
+    def remove(self, run: str) -> None:
+        """Remove those of a run; there may be none. Raises OSError."""
 
 
 @dataclass(frozen=True)
@@ -151,11 +157,11 @@ class Retention:
     """Removes what the policy lets go, some of it at each call."""
 
     def __init__(
-        self, aged: Aged, audit: Audit, logs: LogStore, remove: Remove, now: Callable[[], float] = time.time
+        self, aged: Aged, audit: Audit, files: Sequence[Files], remove: Remove, now: Callable[[], float] = time.time
     ) -> None:
         self._aged = aged
         self._audit = audit
-        self._logs = logs
+        self._files = files
         self._remove = remove
         self._now = now
         self._after: Over | None = None
@@ -181,7 +187,8 @@ class Retention:
                 break
             self._write_down(batch)
             for run in batch:
-                self._logs.remove(run.id)
+                for files in self._files:
+                    files.remove(run.id)
             gone += len(self._remove([run.id for run in batch]))
         return gone
 

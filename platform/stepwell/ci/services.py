@@ -129,7 +129,7 @@ class Services:
         retention = Retention(
             Aged(store, Policy.of(base.settings)),
             base.tenants.audit,
-            base.logs,
+            [base.logs],
             lambda runs: answer_of(thread, thread.engine.remove(runs)),
         )
         services = cls(

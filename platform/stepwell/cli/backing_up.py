@@ -28,7 +28,7 @@ from stepwell.store.migrate import recorded_version
 from stepwell.store.removals import removals_held
 from stepwell.store.snapshot import at_one_moment
 
-TREES = ("logs", "artifacts", "pins", "blobs")
+TREES = ("blobs", "logs", "artifacts", "pins")
 """Directories that are taken as they are, where there is one."""
 PATIENCE_SECONDS = 30.0
 """For whoever is removing something just now."""
@@ -60,10 +60,10 @@ def back_up(settings: Settings, target: Path, *, with_key: bool, tell: Tell) -> 
                 archive.add(settings.database.name, copy)
                 if with_key:
                     archive.add("key", key)
-                _add_repositories(archive, state, refs)
                 _add_layers(archive, state)
                 for name in TREES:
                     _add_tree(archive, state, name)
+                _add_repositories(archive, state, refs)
             runs = _count_runs(copy)
         finally:
             copy.unlink(missing_ok=True)
