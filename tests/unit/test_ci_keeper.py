@@ -40,3 +40,23 @@ def test_it_finishes_pushes_also_after_a_failure(monkeypatch: pytest.MonkeyPatch
     kept.nudge()
     assert second.wait(10)
     kept.stop()
+
+
+def test_each_minute_it_removes_and_relaxes_whatever_fails_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeper, "EVERY_SECONDS", 0.0)
+    calls: list[str] = []
+    relaxed = threading.Event()
+
+    def retain() -> None:
+        calls.append("retain")
+        raise OSError("disk full")
+
+    def relax() -> None:
+        calls.append("relax")
+        relaxed.set()
+
+    kept = Keeper(lambda _: None, lambda: None, relax, retain)
+    kept.start()
+    assert relaxed.wait(10)
+    kept.stop()
+    assert calls[:2] == ["retain", "relax"]
