@@ -34,6 +34,8 @@ class HeldExecutor:
 
     async def drop(self, layers: Sequence[str]) -> None: ...
 
+    async def erase(self, runs: Sequence[str], layers: Sequence[str]) -> None: ...
+
     async def execute(self, attempt: Attempt, prepared: Prepared, output: Output) -> Outcome:
         with self.effects.open("a") as file:
             file.write(f"{attempt.run} {attempt.key}\n")
