@@ -94,6 +94,28 @@ def test_rejected_and_cancelled_runs_end_with_their_own_codes(person: Terminal, 
     assert (done.returncode, "cancelled already" in done.stderr) == (2, True)
 
 
+def test_runs_are_paused_terminated_and_restarted_from_a_step(person: Terminal, project: Path) -> None:
+    person.run("git", "commit", "-q", "--allow-empty", "-m", "control", cwd=project)
+    person.run("git", "push", cwd=project)
+    _wait(person, project, "4")
+    assert person.stepwell("pause", "4", "--reason", "freeze", cwd=project).returncode == 0
+    paused = person.json("runs", "--state", "paused", cwd=project)
+    assert [(run["number"], run["reason"]) for run in paused] == [(4, "paused by admin: freeze")]
+    assert person.json("resume", "4", cwd=project)["state"] == "waiting"
+    ended = person.json("terminate", "4", cwd=project)
+    assert (ended["state"], ended["reason"]) == ("cancelled", "terminated by admin")
+    made = person.json("restart", "4", "--from", "Ship it?", cwd=project)
+    assert (made["number"], made["state"] in ("queued", "running", "waiting")) == (5, True)
+    _wait(person, project, "5")
+    followed = person.stepwell("logs", "5", cwd=project)
+    assert "from run #4" in followed.stdout
+    refused = person.stepwell("restart", "5", "--from", "Ship it?", cwd=project)
+    assert (refused.returncode, "Cancel or terminate it first" in refused.stderr) == (2, True)
+    unknown = person.stepwell("restart", "4", "--from", "x", "--code", "newer", cwd=project)
+    assert (unknown.returncode, "has no step 'x'" in unknown.stderr) == (2, True)
+    person.json("terminate", "5", cwd=project)
+
+
 def test_secrets_are_listed_by_name_and_deleted(person: Terminal, project: Path) -> None:
     person.json("secret", "set", "OTHER", cwd=project, input="value")
     listed = person.json("secret", "list", cwd=project)

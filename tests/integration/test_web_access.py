@@ -142,7 +142,27 @@ async def test_a_form_of_another_site_is_refused(web: httpx.AsyncClient, given: 
 async def test_our_own_form_is_taken(web: httpx.AsyncClient, given: FixtureServices) -> None:
     for headers in (SAME, {"Origin": "http://testserver"}):
         assert (await web.post(f"{RUN}/cancel", headers=ADMIN | headers)).status_code == 303
-    assert given.stopped == ["run1842", "run1842"]
+    assert given.stopped == ["cancel run1842", "cancel run1842"]
+
+
+async def test_forms_and_programs_have_the_same_power_over_a_run(
+    web: httpx.AsyncClient, given: FixtureServices
+) -> None:
+    token = {"Authorization": "Bearer sw_admin"}
+    for what in ("pause", "resume", "terminate"):
+        assert (await web.post(f"{RUN}/{what}", headers=ADMIN | SAME)).headers["location"] == RUN
+        assert (await web.post(f"/api/v1/runs/run1842/{what}", headers=token)).status_code == 202
+    form = {"step": "lint#1", "code": "newer"}
+    assert (await web.post(f"{RUN}/restart", headers=ADMIN | SAME, data=form)).status_code == 303
+    body = {"from_step": "lint#1"}
+    assert (await web.post("/api/v1/runs/run1842/restart", headers=token, json=body)).status_code == 201
+    assert given.stopped == [
+        *(f"{what} run1842" for what in ("pause", "resume", "terminate") for _ in range(2)),
+        "restart newer lint#1 run1842", "restart same lint#1 run1842",
+    ]  # fmt: skip
+    for path, headers in ((f"{RUN}/restart", ADMIN | SAME), ("/api/v1/runs/run1842/restart", token)):
+        sent: dict[str, Any] = {"json": {"code": "newer"}} if path.startswith("/api/") else {"data": {"code": "newer"}}
+        assert (await web.post(path, headers=headers, **sent)).status_code in (400, 422)
 
 
 async def test_a_program_with_a_token_needs_no_origin(web: httpx.AsyncClient) -> None:

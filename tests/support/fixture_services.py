@@ -204,6 +204,7 @@ class FixtureServices:
         self.log_callbacks: list[Callable[[Any], None]] = []
         self.tenants = _Tenants(self)
         self.runs = _Runs(self)
+        self.control = _Control(self)
         self.catalog = _Catalog(self)
         self.environments = _Environments()
         self.engine = _Feed(self.entry_callbacks, "subscribe")
@@ -343,10 +344,6 @@ class _Runs:
         actor.require("write", tenant)
         return summary(1842)
 
-    def cancel(self, actor: Actor, run_id: str, reason: str = "", *, undo: bool = False) -> None:
-        self._see(actor, run_id)
-        self._services.stopped.append(run_id)
-
     def rerun(self, actor: Actor, run_id: str) -> RunSummary:
         return self._see(actor, run_id).summary
 
@@ -376,6 +373,34 @@ class _Runs:
     def log(self, actor: Actor, run_id: str, key: str, attempt: int | None = None) -> FixtureLog:
         self._see(actor, run_id)
         return self._services.logged.setdefault((run_id, key, attempt or 1), FixtureLog())
+
+
+class _Control:
+    def __init__(self, services: FixtureServices) -> None:
+        self._services = services
+
+    def _did(self, actor: Actor, run_id: str, what: str) -> RunView:
+        view = self._services.runs._see(actor, run_id)
+        actor.require("write", view.summary.tenant)
+        self._services.stopped.append(f"{what} {run_id}")
+        return view
+
+    def cancel(self, actor: Actor, run_id: str, reason: str = "", *, undo: bool = False) -> None:
+        self._did(actor, run_id, "cancel")
+
+    def terminate(self, actor: Actor, run_id: str, reason: str = "") -> None:
+        self._did(actor, run_id, "terminate")
+
+    def pause(self, actor: Actor, run_id: str, reason: str = "") -> None:
+        self._did(actor, run_id, "pause")
+
+    def resume(self, actor: Actor, run_id: str) -> None:
+        self._did(actor, run_id, "resume")
+
+    def restart(
+        self, actor: Actor, run_id: str, step: str, *, code: str = "same", key: str | None = None
+    ) -> RunSummary:
+        return self._did(actor, run_id, f"restart {code} {step}").summary
 
 
 JOURNAL = [

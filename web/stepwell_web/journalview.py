@@ -29,6 +29,12 @@ def _words(entry: Entry, data: Mapping[str, Any]) -> str:
     return say(entry, data) if say else entry.type
 
 
+def _created(_: Entry, data: Mapping[str, Any]) -> str:
+    before = data.get("ancestry")
+    adopted = f", restarted from {before['step']}: what comes before is another run's" if before else ""
+    return f"Run created from {data.get('entry') or 'its code'}{adopted}"
+
+
 def _asked(_: Entry, data: Mapping[str, Any]) -> str:
     held = ", held for its environment" if data.get("held") else ""
     return f"Code asked for {_KINDS.get(str(data.get('kind')), 'a step')}{held}"
@@ -55,7 +61,7 @@ def _ended(_: Entry, data: Mapping[str, Any]) -> str:
 
 
 _SAYINGS: Mapping[str, Callable[[Entry, Mapping[str, Any]], str]] = {
-    "created": lambda _, data: f"Run created from {data.get('entry') or 'its code'}",
+    "created": _created,
     "admitted": lambda *_: "Nothing is in its way any more: it may begin",
     "asked": _asked,
     "called": lambda _, data: f"It is run #{data.get('number')}",

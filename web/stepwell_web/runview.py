@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from stepwell.ci.views import RunView, StepView
+from stepwell.ci.views import RunLink, RunView, StepView
 from stepwell_web import logview, times
 from stepwell_web.graph import SIBLINGS, Node, stem
 from stepwell_web.logview import Chunk, StepLog
@@ -35,6 +35,7 @@ class Row:
     tries: int
     selected: bool
     folded: bool
+    origin: int | None = None  # number of the earlier run in which it ended
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,8 @@ class Panel:
     facts: Sequence[tuple[str, str]]
     empty: str
     child: tuple[str, str] | None = None  # the run that a call made: its name and its address
+    origin: RunLink | None = None  # the run whose log this is, when it is another one
+    restart: str = ""  # key of the step from which the run can be restarted
 
 
 def slugs(steps: Sequence[StepView]) -> dict[str, str]:
@@ -123,7 +126,7 @@ def rows(view: RunView, selected: StepView | None, now: float) -> list[Row]:
             step.name, f"{view.summary.url}?step={quote(names[step.key])}", step.state, state_word(step.state),
             "" if step.state in ("skipped", "queued") else times.duration(length),
             since if step.state != "queued" else None, start, width, step.attempt, chosen,
-            step.state == "passed" and passed >= FOLD_FROM and not chosen,
+            step.state == "passed" and passed >= FOLD_FROM and not chosen, step.origin.number if step.origin else None,
         ))  # fmt: skip
     return result
 
@@ -183,6 +186,8 @@ def panel(view: RunView, step: StepView, log: StepLog, attempt: int, line: int |
         first_error=error_line, chunks=logview.chunks(log, slug, count, [line] if line else [], error_line),
         shards=shards, shards_label="Attempts" if len(step.attempts) > 1 else "Siblings", error=error, where=step.where,
         facts=_facts(step, count), empty=_empty(step), child=_child(view, step),
+        origin=step.origin,
+        restart=step.key if view.summary.finished and view.may_write else "",
     )  # fmt: skip
 
 

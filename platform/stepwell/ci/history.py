@@ -4,7 +4,7 @@
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,7 +12,7 @@ from sqlalchemy import Column, Float, Integer, MetaData, String, Table, and_, fu
 from sqlalchemy.sql import Select
 
 from stepwell.ci.events import paths_of
-from stepwell.ci.views import RunSummary, WaitingView
+from stepwell.ci.views import RunLink, RunSummary, WaitingView
 from stepwell.engine.entries import Entry
 from stepwell.engine.fold import RunState
 from stepwell.engine.versions import read
@@ -75,6 +75,12 @@ class History:
         """Return a repository's run by its number."""
         query = self._of(actor).where(RUNS.c.scope == f"{tenant}/{repository}", RUNS.c.number == number)
         return self._one(query, f"There is no run #{number} of '{tenant}/{repository}', or you may not see it.")
+
+    def links(self, beside: RunSummary, runs: Sequence[str]) -> list[RunLink]:
+        """Return those of these runs that are of the same repository as one that the caller has checked."""
+        query = select(RUNS.c.id, RUNS.c.number).where(RUNS.c.id.in_(runs), RUNS.c.scope == beside.scope)
+        with self._store.read() as session:
+            return [RunLink(id, number, f"/{beside.scope}/runs/{number}") for id, number in session.execute(query)]
 
     def page(self, actor: Actor, wanted: Filter, cursor: str | None, limit: int) -> list[RunSummary]:
         """Return runs, the newest first, from after the cursor."""

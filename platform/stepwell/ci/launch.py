@@ -99,6 +99,14 @@ class Launcher:
         handle = answer_of(self.thread, creating)
         return RunRef(handle.id, handle.number, handle.created)
 
+    def restart(self, run: RunState, step: str, id: str, changes: Mapping[str, Any]) -> RunRef:
+        """Begin a run that adopts what an ended one did before a step; `changes` of its metadata may lead elsewhere."""
+        bound = {name: run.metadata[name] for name in _BOUND}
+        title = str(changes.get("message") or run.title)
+        restarting = bind(self.thread.engine, bound).restart(run.id, step, id=id, metadata=changes, title=title)
+        handle = answer_of(self.thread, restarting)
+        return RunRef(handle.id, handle.number, handle.created)
+
     def _create(self, program: Program, cause: Cause, what: Mapping[str, Any], order: Order = NO_ORDER) -> RunRef:
         repository, commit = program.repository, program.commit
         bound = {"tenant": repository.tenant, "repository": repository.id, "name": repository.full_name}

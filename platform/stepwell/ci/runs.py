@@ -16,7 +16,7 @@ from stepwell.ci.launch import Cause, Launcher, new_id
 from stepwell.ci.manual import Starter, Wish
 from stepwell.ci.rules import Rules
 from stepwell.ci.steps import step_views
-from stepwell.ci.views import ApprovalView, Page, RunSummary, RunView
+from stepwell.ci.views import ApprovalView, Page, RunLink, RunSummary, RunView
 from stepwell.engine.entries import Entry
 from stepwell.engine.fold import RunState, StepState, fold
 from stepwell.errors import Conflict, Invalid, NotFound
@@ -112,11 +112,6 @@ class Runs:
         cause = Cause(new_id(), summary.kind, actor.name, run.params, more=more)
         return self._history.find(actor, self._launcher.again(run, cause).id)
 
-    def cancel(self, actor: Actor, run_id: str, reason: str = "", *, undo: bool = False) -> None:
-        """Have a run cancelled, and its passed steps undone if wanted; one that has ended stays as it is."""
-        self._permitted(actor, run_id)
-        self._engine(self._thread.engine.cancel(run_id, actor.name, reason, undo))
-
     def send_event(self, actor: Actor, run_id: str, type: str, payload: Any, id: str | None = None) -> None:
         """Deliver an event to a run; once per `id`. Conflict when it has ended."""
         self._permitted(actor, run_id)
@@ -177,7 +172,7 @@ class Runs:
         number = attempt or step.attempt or 1
         tried = [one for one in step.attempts if one.number == number]
         over = step.ended_at is not None or bool(tried and tried[-1].ended_at is not None)
-        return self._log(run_id, key, number, finished=over or summary.finished)
+        return self._log(step.origin or run_id, key, number, finished=over or summary.finished)
 
     def _log(self, run_id: str, key: str, attempt: int, *, finished: bool) -> StepLog:
         if finished:
@@ -188,6 +183,7 @@ class Runs:
         run = self._state(summary)
         summary = as_of(summary, run)
         error = run.metadata.get("problem") or run.error
+        origins = self._origins(summary, run)
         return RunView(
             summary=summary,
             event={**run.params, "number": run.number},
@@ -197,14 +193,25 @@ class Runs:
             error=_error(error) if error else None,
             steps=step_views(
                 run,
-                lambda key, attempt: self._logs.log(run.id, key, attempt).size,
+                lambda key, attempt: self._logs.log(run.steps[key].origin or run.id, key, attempt).size,
                 lambda step: self._rules(run, step),
+                origins,
             ),
             approvals=tuple(self._approvals(actor, summary, run)),
             may_write=actor.may("write", summary.tenant, summary.repository),
             log_size=self._logs.log(run.id, "", 0).size,
             parent=run.parent,
+            restart_of=origins.get(run.ancestry.run) if run.ancestry else None,
+            restarted_at=run.ancestry.step if run.ancestry else "",
+            cancelling=run.cancel is not None and not run.finished,
         )
+
+    def _origins(self, summary: RunSummary, run: RunState) -> Mapping[str, RunLink]:
+        """Link the earlier runs of which this one has adopted something."""
+        if run.ancestry is None:
+            return {}
+        ids = [run.ancestry.run, *(id for id, _ in run.ancestry.origins)]
+        return {link.id: link for link in self._history.links(summary, ids)}
 
     def _approvals(self, actor: Actor, summary: RunSummary, run: RunState) -> Approvals:
         steps = [run.steps[key] for key in run.approvals]
@@ -241,4 +248,5 @@ def _error(error: Mapping[str, Any]) -> dict[str, str]:
         "traceback": str(error.get("traceback") or ""),
         "file": str(error.get("file") or ""),
         "line": str(error.get("line") or ""),
+        "step": str(error.get("step") or ""),
     }

@@ -12,6 +12,7 @@ from stepwell.ci.answers import answer_of
 from stepwell.ci.approvals import EnvironmentGate
 from stepwell.ci.catalog import Catalog
 from stepwell.ci.code import RepositoryCode
+from stepwell.ci.control import Control
 from stepwell.ci.declarations import DeclarationCache
 from stepwell.ci.describing import describe
 from stepwell.ci.environments import Environments
@@ -19,6 +20,7 @@ from stepwell.ci.history import History
 from stepwell.ci.keeper import Keeper
 from stepwell.ci.launch import Launcher
 from stepwell.ci.manual import Starter
+from stepwell.ci.newest import Newest
 from stepwell.ci.pushes import Pushes
 from stepwell.ci.retention import Aged, Policy, Retention
 from stepwell.ci.runs import Runs
@@ -103,6 +105,7 @@ class Services:
     catalog: Catalog
     pushes: Pushes
     runs: Runs
+    control: Control
     keeper: Keeper
     retention: Retention
 
@@ -146,6 +149,7 @@ class Services:
             catalog=Catalog(store, base.tenants, repositories, declarations, schedules),
             pushes=pushes,
             runs=Runs(history, starter, launcher, base.environments, base.logs),
+            control=Control(history, launcher, Newest(repositories, declarations), store, base.tenants.audit),
             keeper=Keeper(
                 pushes.reconcile,
                 pushes.finish,

@@ -2,11 +2,12 @@
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from stepwell.ci.rules import Rules, question, said
 from stepwell.ci.secrets_use import named
-from stepwell.ci.views import AttemptView, StepView
+from stepwell.ci.views import AttemptView, RunLink, StepView
 from stepwell.engine.fold import AttemptState, RunState, StepState
 
 LogSize = Callable[[str, int], int]
@@ -14,10 +15,13 @@ LogSize = Callable[[str, int], int]
 RulesOf = Callable[[StepState], Rules]
 
 
-def step_views(run: RunState, log_size: LogSize, rules_of: RulesOf) -> tuple[StepView, ...]:
-    """Show the steps in the order asked."""
+def step_views(
+    run: RunState, log_size: LogSize, rules_of: RulesOf, origins: Mapping[str, RunLink]
+) -> tuple[StepView, ...]:
+    """Show the steps in the order asked; `origins` are the runs from which some were adopted, by id."""
     needs = needs_of(run.steps.values())
-    return tuple(_view(run, step, needs[step.key], log_size, rules_of) for step in run.steps.values())
+    views = (_view(run, step, needs[step.key], log_size, rules_of) for step in run.steps.values())
+    return tuple(replace(view, origin=origins.get(run.steps[view.key].origin)) for view in views)
 
 
 def needs_of(steps: Iterable[StepState]) -> dict[str, tuple[str, ...]]:

@@ -72,6 +72,15 @@ class RunSummary:
 
 
 @dataclass(frozen=True)
+class RunLink:
+    """Another run of the same repository."""
+
+    id: str
+    number: int
+    url: str
+
+
+@dataclass(frozen=True)
 class AttemptView:
     """One try of a step."""
 
@@ -124,6 +133,7 @@ class StepView:
     needs: tuple[str, ...]  # keys of the steps that had just passed when the code asked for this one
     log_size: int  # bytes of the last attempt's log
     child: Mapping[str, Any] | None = None  # the run that a call made: {run, number}
+    origin: RunLink | None = None  # the earlier run in which it ended, when this one has adopted it
 
     @property
     def seconds(self) -> float | None:
@@ -165,9 +175,12 @@ class RunView:
     error: Mapping[str, str] | None
     steps: tuple[StepView, ...]  # in the order asked
     approvals: tuple[ApprovalView, ...]  # open ones
-    may_write: bool  # the actor may cancel, re-run, send events
+    may_write: bool  # the actor may pause, cancel, re-run, restart it, send it events
     log_size: int  # bytes of the run's own log (prints outside steps), key ""
     parent: Mapping[str, Any] | None = None  # the run that made this one: {run, number, key, root, depth, waits}
+    restart_of: RunLink | None = None  # the run whose beginning this one has adopted
+    restarted_at: str = ""  # key of the step before which that beginning ends
+    cancelling: bool = False  # it has been cancelled and is cleaning up
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,23 @@ from typing import Annotated
 
 import typer
 
-from stepwell.cli import bench, check, decide, demo, doctor, init, local, login, quota, repo, runs, secret, token, up
+from stepwell.cli import (
+    bench,
+    check,
+    control,
+    decide,
+    demo,
+    doctor,
+    init,
+    local,
+    login,
+    quota,
+    repo,
+    runs,
+    secret,
+    token,
+    up,
+)
 from stepwell.cli.backup import backup, restore
 from stepwell.cli.retention import retention
 from stepwell.cli.screen import COMMAND_FAILED, show_error
@@ -51,7 +67,11 @@ app.command("runs")(runs.runs)
 app.command("logs")(runs.logs)
 app.command("approve")(decide.approve)
 app.command("reject")(decide.reject)
-app.command("cancel")(runs.cancel)
+app.command("pause")(control.pause)
+app.command("resume")(control.resume)
+app.command("cancel")(control.cancel)
+app.command("terminate")(control.terminate)
+app.command("restart")(control.restart)
 app.command("doctor")(doctor.doctor)
 app.command("backup")(backup)
 app.command("restore")(restore)

@@ -1,4 +1,4 @@
-"""`stepwell runs`, `logs` and `cancel`: what happens on the server."""
+"""`stepwell runs` and `logs`: what happens on the server."""
 
 from typing import Annotated, Any
 
@@ -7,7 +7,7 @@ import typer
 from stepwell.cli.follow import FINISHED, flat
 from stepwell.cli.screen import JsonFlag, end_with, out, say, show_json, show_table, state_text
 from stepwell.cli.where import connected, find_run
-from stepwell.errors import Conflict, NotFound
+from stepwell.errors import NotFound
 
 Run = Annotated[
     str | None, typer.Argument(help="12, acme/api#12, the page's address or the id; by default the newest.")
@@ -106,26 +106,3 @@ def _whole(source: OverHttp, key: str) -> str:
     while part := source.log(key, len(content)):
         content += part
     return content.decode(errors="replace")
-
-
-def cancel(
-    run: Run = None,
-    repository: Repository = None,
-    reason: Annotated[str, typer.Option(help="Why; everybody sees it.")] = "",
-    undo: Annotated[bool, typer.Option("--undo", help="Undo what has passed, where steps say how.")] = False,
-    json: JsonFlag = False,
-) -> None:
-    """Cancel a run."""
-    with connected() as (client, place):
-        view = find_run(client, place, run, repository)
-        if view["state"] in FINISHED:
-            raise Conflict(f"Run #{view['number']} is {view['state']} already. There is nothing to cancel.")
-        client.post(f"/runs/{view['id']}/cancel", reason=reason, undo=undo)
-        view = flat(client.get(f"/runs/{view['id']}"))
-    if json:
-        show_json({name: value for name, value in view.items() if name not in ("steps", "approvals")})
-    else:
-        say(
-            f"Asked {view['tenant']}/{view['repository']}#{view['number']} to stop.",
-            "green",
-        )

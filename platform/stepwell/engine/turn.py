@@ -268,7 +268,8 @@ class Turn:
 
     def _say_diverged(self, command: list[Any]) -> None:
         message = str(command[1])[:8192] + other_python(self.live.state.python)
-        self._end("diverged", None, {"type": "Diverged", "message": message, "traceback": ""})
+        step = {"step": commands.text(command[2])} if len(command) > 2 else {}
+        self._end("diverged", None, {"type": "Diverged", "message": message, "traceback": "", **step})
 
     def _say_stalled(self, command: list[Any]) -> None:
         self._stalled(str(command[1])[:1024])

@@ -1,4 +1,4 @@
-"""Runs: start, list, read, decide, cancel, restart, send events."""
+"""Runs: start, list, read, decide, pause, resume, cancel, terminate, restart, send events."""
 
 from typing import Annotated, Any, Literal
 
@@ -36,6 +36,21 @@ class Cancel(BaseModel):
 
     reason: str = ""
     undo: bool = Field(False, description="run the undo functions of the steps that have passed")
+
+
+class Reason(BaseModel):
+    """Why something is done to a run; everybody sees it."""
+
+    reason: str = ""
+
+
+class Restart(BaseModel):
+    """Where a run begins again."""
+
+    from_step: str | None = Field(
+        None, description="key of a step, or its name: what came before is adopted; left out: from the start"
+    )
+    code: Literal["same", "newer"] = Field("same", description="with `from_step`: newer is the newest of the branch")
 
 
 class NewEvent(BaseModel):
@@ -120,15 +135,53 @@ def decide(caller: Caller, *, id: str, body: Decision) -> dict[str, Any]:
 def cancel(caller: Caller, *, id: str, body: Cancel | None = None) -> dict[str, Any]:
     """Cancel a run; its code may finish what it must within the grace period."""
     asked = body or Cancel()
-    caller.services.runs.cancel(caller.actor, id, asked.reason, undo=asked.undo)
+    caller.services.control.cancel(caller.actor, id, asked.reason, undo=asked.undo)
     return answers.run_summary(caller.services.runs.summary(caller.actor, id))
 
 
-@router.post("/runs/{id}/restart", status_code=201)
+@router.post("/runs/{id}/terminate", status_code=202)
+def terminate(caller: Caller, *, id: str, body: Reason | None = None) -> dict[str, Any]:
+    """End a run at once; its code is told nothing and cleans nothing up."""
+    caller.services.control.terminate(caller.actor, id, (body or Reason()).reason)
+    return answers.run_summary(caller.services.runs.summary(caller.actor, id))
+
+
+@router.post("/runs/{id}/pause", status_code=202)
+def pause(caller: Caller, *, id: str, body: Reason | None = None) -> dict[str, Any]:
+    """Let nothing begin in a run until it is resumed; what is under way may finish."""
+    caller.services.control.pause(caller.actor, id, (body or Reason()).reason)
+    return answers.run_summary(caller.services.runs.summary(caller.actor, id))
+
+
+@router.post("/runs/{id}/resume", status_code=202)
+def resume(caller: Caller, *, id: str) -> dict[str, Any]:
+    """Have a paused run go on."""
+    caller.services.control.resume(caller.actor, id)
+    return answers.run_summary(caller.services.runs.summary(caller.actor, id))
+
+
 @router.post("/runs/{id}/rerun", status_code=201, include_in_schema=False)
-def restart(caller: Caller, *, id: str) -> dict[str, Any]:
+def rerun(caller: Caller, *, id: str) -> dict[str, Any]:
     """Run the same commit for the same event again, from the start."""
     return answers.run_summary(caller.services.runs.rerun(caller.actor, id))
+
+
+@router.post("/runs/{id}/restart", status_code=201)
+def restart(
+    caller: Caller, *, id: str, body: Restart | None = None, idempotency_key: Annotated[str | None, Header()] = None
+) -> dict[str, Any]:
+    """Begin a new run: from the start, same commit and event, or with what an ended run did before one of its steps.
+
+    From a step, the same `Idempotency-Key` makes one run however often it is sent.
+    """
+    asked = body or Restart()
+    if asked.from_step is not None:
+        made = caller.services.control.restart(caller.actor, id, asked.from_step, code=asked.code, key=idempotency_key)
+    elif asked.code == "same":
+        made = caller.services.runs.rerun(caller.actor, id)
+    else:
+        raise Invalid("Newer code was asked for without a step. Name one in from_step, or start the pipeline anew.")
+    return answers.run_summary(made)
 
 
 @router.post("/runs/{id}/events", status_code=202)

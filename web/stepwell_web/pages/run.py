@@ -13,6 +13,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Query
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 
+from stepwell.ci.control import WhichCode
 from stepwell.ci.views import RunView, StepView
 from stepwell_web import graph, journalview, logview, runview
 from stepwell_web.live import Tail, event, log_topic, run_topic
@@ -73,7 +74,9 @@ def show(
 
 
 def _identity(panel: Panel | None) -> str:
-    return f"{panel.slug}.{panel.attempt}.{panel.state}.{'open' if panel.open else 'done'}" if panel else ""
+    if panel is None:
+        return ""
+    return f"{panel.slug}.{panel.attempt}.{panel.state}.{'open' if panel.open else 'done'}.{panel.restart}"
 
 
 def _panel(visit: Visit, view: RunView, chosen: StepView, attempt: int | None, line: int | None) -> Panel:
@@ -141,8 +144,40 @@ def decide(visit: Visiting, *, tenant: str, name: str, number: int, form: Form) 
 def cancel(visit: Visiting, *, tenant: str, name: str, number: int) -> Response:
     """Cancel the run."""
     run = _view(visit, tenant, name, number).summary
-    visit.services.runs.cancel(visit.actor, run.id)
+    visit.services.control.cancel(visit.actor, run.id)
     return to(run.url)
+
+
+@router.post(BASE + "/terminate")
+def terminate(visit: Visiting, *, tenant: str, name: str, number: int) -> Response:
+    """End the run at once."""
+    run = _view(visit, tenant, name, number).summary
+    visit.services.control.terminate(visit.actor, run.id)
+    return to(run.url)
+
+
+@router.post(BASE + "/pause")
+def pause(visit: Visiting, *, tenant: str, name: str, number: int) -> Response:
+    """Let nothing more begin in the run."""
+    run = _view(visit, tenant, name, number).summary
+    visit.services.control.pause(visit.actor, run.id)
+    return to(run.url)
+
+
+@router.post(BASE + "/resume")
+def resume(visit: Visiting, *, tenant: str, name: str, number: int) -> Response:
+    """Have the paused run go on."""
+    run = _view(visit, tenant, name, number).summary
+    visit.services.control.resume(visit.actor, run.id)
+    return to(run.url)
+
+
+@router.post(BASE + "/restart")
+def restart(visit: Visiting, *, tenant: str, name: str, number: int, form: Form) -> Response:
+    """Begin a new run with what this one did before a step."""
+    run = _view(visit, tenant, name, number).summary
+    code: WhichCode = "newer" if text(form, "code", "same") == "newer" else "same"
+    return to(visit.services.control.restart(visit.actor, run.id, text(form, "step"), code=code).url)
 
 
 @router.post(BASE + "/rerun")
