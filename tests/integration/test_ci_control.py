@@ -187,6 +187,26 @@ def test_with_the_newest_code_people_are_asked_again_and_the_rest_is_not_run_aga
     assert [attempt.key for attempt in place.executor.attempts if attempt.run == made.id] == ["check#1", "check#2"]
 
 
+def test_a_diverged_run_names_the_step_and_what_differs_and_offers_both_ways_on(clone: Clone) -> None:
+    place, run = clone.place, shipped(clone)
+    restart, admin = place.services.control.restart, place.admin()
+    clone.pipeline(MENDED.replace('"build", "make"', '"build", "make all"'))
+    clone.push()
+    place.services.control.terminate(admin, clone.runs()[0].id)
+    made = restart(admin, run, "check#2", code="newer")
+    view = place.finished(made.id)
+    assert (view.summary.state, view.error and view.error["step"]) == ("diverged", "build#1")
+    assert "command was 'make', is 'make all'" in str(view.error)
+    assert [(way.run.number, way.from_step, way.words) for way in view.ways_on] == [
+        (made.number, "build#1", "Restart from build#1"),
+        (1, "Ship it?#1", "Go on with the old code of #1"),
+    ]  # fmt: skip
+    there, old = (restart(admin, way.run.id, way.from_step) for way in view.ways_on)
+    assert place.waiting(there.id).summary.sha == made.sha
+    assert place.services.runs.get(admin, there.id).steps[0].command == "make all"
+    assert place.waiting(old.id).summary.sha == place.services.runs.get(admin, run).summary.sha
+
+
 def test_a_restart_is_one_run_for_a_key(clone: Clone) -> None:
     place, run = clone.place, shipped(clone)
     restart = place.services.control.restart

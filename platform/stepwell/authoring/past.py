@@ -1,8 +1,14 @@
 """What a journal says that the code asked: the yardstick of a replay."""
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
+from stepwell.authoring.results import canonical, decode
+
+DIFFERENCES = 3
+"""Settings that a divergence names."""
+SHOWN = 80
+"""Characters of a setting's value that it shows."""
 _FROM_CODE = frozenset({"asked", "took", "dropped", "retry", "undoing"})
 
 
@@ -19,6 +25,7 @@ class Past:
         self.undoing = False
         self.played = played
         self._where: dict[str, str] = {}
+        self._options: dict[str, Any] = {}
         delivered = 0
         for seq, _at, type_, key, _attempt, data in entries:
             if type_ in _FROM_CODE or (type_ == "done" and data.get("inline")):
@@ -31,6 +38,7 @@ class Past:
         if type_ == "asked":
             self.asked[key] = (data["kind"], data["fingerprint"])
             self._where[key] = data.get("where") or ""
+            self._options[key] = data.get("options")
         elif type_ == "done":
             self.done.add(key)
             self._inline(key, data)
@@ -64,3 +72,24 @@ class Past:
         kind = self.asked[key][0] if key in self.asked else "do"
         where = f" asked at {self._where[key]}" if self._where.get(key) else ""
         return f"the journal has it as a {kind} step{where}"
+
+    def told_otherwise(self, key: str, kind: str, options: Mapping[str, Any] | None, where: str) -> str:
+        """Say in words how what the code asks now differs from what the journal knows of the key."""
+        place = f" at {where}" if where else ""
+        if self.asked[key][0] != kind:
+            return f"it is now a {kind} step{place}"
+        if kind == "do":
+            return f"it is now another function, or has other arguments{place}"
+        told = _differences(self._options.get(key) or {}, decode(canonical(options or {})))
+        return f"it is now asked with other settings{place}{': ' if told else ''}{told}"
+
+
+def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
+    told = [f"{name} was {_short(old.get(name))}, is {_short(new.get(name))}" for name in names[:DIFFERENCES]]
+    return ", ".join(told) + (f", and {len(names) - DIFFERENCES} more" if len(names) > DIFFERENCES else "")
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"

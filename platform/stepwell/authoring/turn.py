@@ -235,7 +235,7 @@ class Turn:
         step.fingerprint = fingerprint
         known = self._past.asked.get(key)
         if known is not None and known != (kind, fingerprint):
-            self._diverge(key, self._past.told(key), f"it is now a {kind} step with other settings at {step.where}")
+            self._diverge(key, self._past.told(key), self._past.told_otherwise(key, kind, options, step.where))
         if kind == "do":
             step.work = work
         elif known is None:

@@ -78,7 +78,9 @@ class Control:
         if code not in get_args(WhichCode):
             raise Invalid(f"Code {str(code)[:40]!r} is none that a run could be restarted with. Use 'same' or 'newer'.")
         found = _key(state, step)
-        changes = {**self._provenance(actor, state), **(self._newest.of(state) if code == "newer" else {})}
+        changes = {**self._provenance(actor, state), "restart_code": code}
+        if code == "newer":
+            changes |= self._newest.of(state)
         new = id_of("restart", run.id, found, code, actor.person, key) if key else new_id()
         ref = self._launcher.restart(state, found, new, changes)
         made = self._history.find(actor, ref.id)

@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar
 
 from stepwell.ci.answers import answer_of
 from stepwell.ci.approvals import approval_view, check_decision, judge_of, rules_of
+from stepwell.ci.divergence import ways_on
 from stepwell.ci.environments import Environments
 from stepwell.ci.history import Filter, History, as_of, cursor_after
 from stepwell.ci.launch import Cause, Launcher, new_id
@@ -184,6 +185,7 @@ class Runs:
         summary = as_of(summary, run)
         error = run.metadata.get("problem") or run.error
         origins = self._origins(summary, run)
+        source = origins.get(run.ancestry.run) if run.ancestry else None
         return RunView(
             summary=summary,
             event={**run.params, "number": run.number},
@@ -201,9 +203,10 @@ class Runs:
             may_write=actor.may("write", summary.tenant, summary.repository),
             log_size=self._logs.log(run.id, "", 0).size,
             parent=run.parent,
-            restart_of=origins.get(run.ancestry.run) if run.ancestry else None,
+            restart_of=source,
             restarted_at=run.ancestry.step if run.ancestry else "",
             cancelling=run.cancel is not None and not run.finished,
+            ways_on=ways_on(run, RunLink(run.id, run.number, summary.url), source),
         )
 
     def _origins(self, summary: RunSummary, run: RunState) -> Mapping[str, RunLink]:

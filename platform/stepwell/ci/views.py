@@ -164,6 +164,15 @@ class ApprovalView:
 
 
 @dataclass(frozen=True)
+class WayOn:
+    """What people may do about a run that has diverged: restart `run` from a step, with that run's own code."""
+
+    run: RunLink
+    from_step: str
+    words: str
+
+
+@dataclass(frozen=True)
 class RunView:
     """A run in full."""
 
@@ -172,7 +181,7 @@ class RunView:
     entry: str
     code: str
     result: Any
-    error: Mapping[str, str] | None
+    error: Mapping[str, str] | None  # type, message, traceback, file, line; of a diverged run step, its key
     steps: tuple[StepView, ...]  # in the order asked
     approvals: tuple[ApprovalView, ...]  # open ones
     may_write: bool  # the actor may pause, cancel, re-run, restart it, send it events
@@ -181,6 +190,7 @@ class RunView:
     restart_of: RunLink | None = None  # the run whose beginning this one has adopted
     restarted_at: str = ""  # key of the step before which that beginning ends
     cancelling: bool = False  # it has been cancelled and is cleaning up
+    ways_on: tuple[WayOn, ...] = ()  # when it has diverged
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,8 @@ turn_failed ""   {reason, counted: bool}    three counted ones in a row without 
                                             the code was not to be had, the run is kept and says why
 ended      ""    {state, result | error}
 
-An `error` is {type, message, traceback}. Step kinds: do, run, read, call, sleep, event, approval, timer, binding.
+An `error` is {type, message, traceback}; of a run that has diverged also {step}: the key of what does not match.
+Step kinds: do, run, read, call, sleep, event, approval, timer, binding.
 Options of a binding: {binding, call, args, kwargs}; `asked` is written before the call is made, `done` after it.
 """
 

@@ -19,6 +19,7 @@ export function merge(page) {
     if (old.contains(document.activeElement) && document.activeElement.matches('input, textarea, select')) continue;
     const focused = old.contains(document.activeElement) ? document.activeElement.getAttribute('href') : null;
     const scrolled = [...old.querySelectorAll('.graph-scroll')].map((box) => box.scrollLeft);
+    const menus = [...old.querySelectorAll('details.menu')].map((menu) => menu.open);
     const top = old.scrollTop;
     const unfolded = old.classList.contains('folded') === false && fresh.classList.contains('folded');
     const part = document.adoptNode(fresh);
@@ -26,6 +27,7 @@ export function merge(page) {
     if (unfolded) part.classList.remove('folded');
     part.scrollTop = top;
     part.querySelectorAll('.graph-scroll').forEach((box, n) => { box.scrollLeft = scrolled[n] ?? 0; });
+    part.querySelectorAll('details.menu').forEach((menu, n) => { menu.open = menus[n] ?? false; });
     if (focused) part.querySelector(`[href="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
     shown.set(part.id, html);
     const word = part.querySelector('[data-word]')?.textContent;

@@ -1,0 +1,94 @@
+"""Power over runs in a browser: pause, resume, terminate, restart from a step, and the ways on from a diverged run."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from live import LiveServer, commit_all, git, write_pipeline
+from playwright.sync_api import Page, expect, sync_playwright
+
+pytestmark = pytest.mark.chromium
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+PIPELINE = """
+from stepwell import Pipeline, push
+
+class Ship(Pipeline):
+    on = [push()]
+
+    async def run(self, event, step):
+        await step.run("build", "echo built")
+        await step.wait_for_event("tested", type="go")
+        await step.run("deploy", "echo deployed")
+"""
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[LiveServer]:
+    live = LiveServer(tmp_path / "state", {"STEPWELL_TRUST_ALL_CODE": "1"})
+    live.start()
+    yield live
+    live.stop()
+
+
+@pytest.fixture
+def page(chromium_path: str) -> Iterator[Page]:
+    with sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=chromium_path, args=FLAGS)
+        yield browser.new_page()
+        browser.close()
+
+
+def push(server: LiveServer, tree: Path, remote: str, source: str, message: str) -> None:
+    write_pipeline(tree, source)
+    commit_all(tree, message)
+    git("push", remote, "HEAD:main", cwd=tree)
+    server.wait_for_state(server.runs("shop")[0]["id"], {"waiting"})
+
+
+def press(page: Page, name: str) -> None:
+    page.get_by_role("button", name=name).click()
+
+
+def test_a_run_is_paused_ended_and_restarted_from_a_step_in_the_browser(
+    server: LiveServer, page: Page, tmp_path: Path
+) -> None:
+    complaints: list[str] = []
+    page.on("console", lambda m: complaints.append(f"{m.type}: {m.text}"))
+    page.on("pageerror", lambda e: complaints.append(f"error: {e}"))
+    page.goto(server.signin_link())
+    press(page, "Sign in")
+    page.wait_for_url(f"{server.url}/")
+    remote, tree, state = server.create_repository("shop"), tmp_path / "tree", page.locator("[data-word]")
+    push(server, tree, remote, PIPELINE, "Ship it")
+
+    page.goto(f"{server.url}/acme/shop/runs/1")
+    press(page, "Pause")
+    expect(state).to_have_text("Paused")
+    expect(page.locator(".meta")).to_contain_text("paused by admin")
+    press(page, "Resume")
+    expect(state).to_have_text("Waiting")
+    page.locator("summary[aria-label=More]").click()
+    press(page, "Terminate")
+    expect(state).to_have_text("Cancelled")
+
+    page.goto(f"{server.url}/acme/shop/runs/1?step=tested")
+    press(page, "Restart from here")
+    page.wait_for_url(f"{server.url}/acme/shop/runs/2")
+    expect(page.locator(".steps a", has_text="build")).to_contain_text("from #1")
+    page.locator(".steps a", has_text="build").click()
+    expect(page.locator("#log")).to_contain_text("built")
+    run = server.runs("shop")[0]["id"]
+    server.api("POST", f"/runs/{run}/events", json={"type": "go"})
+    expect(state).to_have_text("Passed")
+
+    push(server, tree, remote, PIPELINE.replace("echo built", "echo built anew"), "Build anew")
+    page.goto(f"{server.url}/acme/shop/runs/2?step=deploy")
+    press(page, "Restart with newest code")
+    page.wait_for_url(f"{server.url}/acme/shop/runs/4")
+    expect(state).to_have_text("Diverged")
+    expect(page.locator("#failed")).to_contain_text("command was 'echo built', is 'echo built anew'")
+    expect(page.get_by_role("button", name="Go on with the old code of #2")).to_be_visible()
+    press(page, "Restart from build#1")
+    page.wait_for_url(f"{server.url}/acme/shop/runs/5")
+    expect(state).to_have_text("Waiting")
+    assert complaints == []
