@@ -1,22 +1,25 @@
 """The documented lines, as written: one SQLite file, and nothing of the product around it is imported."""
 
 import ast
+import asyncio
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from unittest.mock import AsyncMock, Mock
 
 import pytest
-from engines import Workshop
+from engines import HEAD, Workshop
 
-from stepwell.dynamic import Rate, bind
+from stepwell.dynamic import Rate, bind, embedded, pin
 from stepwell.engine.fold import RunState
-from stepwell.engine.seams import BindingCall
-from stepwell.errors import Invalid
+from stepwell.engine.seams import BindingCall, Code
+from stepwell.errors import Invalid, Unavailable
 
 ROOT = Path(__file__).resolve().parents[2]
 FOREIGN = "fastapi starlette uvicorn dulwich git docker sqlmodel sqlalchemy alembic typer jinja2 pydantic cryptography"
+ROOMS = ["stepwell.authoring", "stepwell.dynamic", "stepwell.engine", "stepwell.errors", "stepwell.store"]
 CHECK = f"""
 import sys
 ours = [name for name in sys.modules if name.startswith(("stepwell", "stepwell_runners", "stepwell_web"))]
@@ -32,25 +35,78 @@ def documented(word: str) -> str:
     return found
 
 
-def test_documented_lines_run_with_one_file_and_nothing_else(tmp_path: Path) -> None:
-    code = documented("import asyncio")
-    (tmp_path / "embedded.py").write_text(code + CHECK)
+def run(path: Path, program: str) -> list[str]:
+    """Run a program and give what it prints."""
+    (path / "embedded.py").write_text(program)
     done = subprocess.run(
-        [sys.executable, "embedded.py"], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "embedded.py"], cwd=path, capture_output=True, text=True, timeout=60, check=False
     )
-    said = done.stdout.splitlines()
-    assert done.returncode == 0, done.stderr
-    assert said[0] == "1 created " and "done greet#1" in done.stdout and said[-3].endswith(" ended ")
-    assert said[-2] == "Hello, world!"
-    rooms = ["stepwell.authoring", "stepwell.dynamic", "stepwell.engine", "stepwell.errors", "stepwell.store"]
-    assert said[-1] == f"{rooms} []"
-    assert {path.name.partition("-")[0] for path in tmp_path.iterdir()} == {"embedded.py", "runs.db"}
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    return done.stdout.splitlines()
+
+
+def files(path: Path) -> set[str]:
+    return {file.name.partition("-")[0] for file in path.iterdir()}
+
+
+def test_ten_documented_lines_and_one_file_are_enough(tmp_path: Path) -> None:
+    program = documented("async with embedded(")
+    assert len([line for line in program.splitlines() if line]) <= 10
+    (tmp_path / "greet.py").write_text(documented("class Greet("))
+    assert run(tmp_path, program + CHECK) == ["Hello, world!", f"{ROOMS} []"]
+    assert files(tmp_path) == {"embedded.py", "greet.py", "runs.db"}
+
+
+def test_documented_parts_run_with_one_file_and_nothing_else(tmp_path: Path) -> None:
+    said = run(tmp_path, documented("await engine.start()") + CHECK)
+    assert said[0] == "1 created " and "done greet#1" in " ".join(said) and said[-3].endswith(" ended ")
+    assert said[-2:] == ["Hello, world!", f"{ROOMS} []"]
+    assert files(tmp_path) == {"embedded.py", "runs.db"}
+
+
+AGAIN = """
+class W(Pipeline):
+    async def run(self, event, step):
+        child = await self.env.workflows.create("child", 1, pipeline="Child")
+        said = await self.env.notes.write("hello")
+        try:
+            await step.run("no", "true")
+        except StepFailed as error:
+            return await step.wait_for_event("w", type="go"), child["number"], said, error.message
+
+class Child(Pipeline):
+    async def run(self, event, step): pass
+"""
+
+
+async def test_an_embedded_engine_goes_on_the_next_time(tmp_path: Path) -> None:
+    async def load(metadata: Mapping[str, Any]) -> Code:
+        return pin({"pipeline.py": HEAD + AGAIN}, "pipeline.py:W")
+
+    notes = Mock(call=AsyncMock(return_value="written"))
+    async with embedded(tmp_path / "runs.db", load, bindings={"notes": notes}) as engine:
+        made = await bind(engine, {"tenant": "t"}).create({})
+        async for entry in made.subscribe():
+            if entry.type == "asked" and entry.key == "w#1":
+                break
+    async with embedded(tmp_path / "runs.db", load) as engine:
+        found = await bind(engine, {"tenant": "t"}).get(made.id)
+        await found.send_event("go", "on")
+        state = await asyncio.wait_for(found.finished(), 20)
+    assert state.result[:3] == ["on", 2, "written"] and "no executor" in state.result[3]
+    assert notes.call.await_count == 1
+
+
+async def test_a_file_that_is_none_leaves_no_process_behind(tmp_path: Path) -> None:
+    (tmp_path / "runs.db").mkdir()
+    with pytest.raises(Unavailable, match="cannot be opened"):
+        async with embedded(tmp_path / "runs.db", AsyncMock()):
+            raise AssertionError
 
 
 async def test_documented_binding_is_one() -> None:
-    code = documented("engine.offer")
     names: dict[str, Any] = {"Invalid": Invalid, "engine": Mock(), "database": Mock(write=AsyncMock(return_value=7))}
-    exec(code, names)
+    exec(documented("engine.offer"), names)
     name, notes = names["engine"].offer.call_args.args
     run = RunState("r", tenant="acme")
     assert (

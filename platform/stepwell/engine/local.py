@@ -16,8 +16,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import stepwell
-from stepwell.engine.seams import IsolateSpec, Output
+from stepwell.engine.engine import Engine
+from stepwell.engine.seams import Isolates, IsolateSpec, Loader, Output
 from stepwell.errors import TryLater, Unavailable
+from stepwell.store.journal_sqlite import SqliteJournal
 
 _SOURCES = str(Path(str(stepwell.__file__)).parents[1])
 _BUFFER_BYTES = 1 << 22
@@ -194,3 +196,8 @@ class NoLogs:
 
     def writer(self, run: str, key: str, attempt: int, masks: Sequence[str]) -> Output:
         return _Silence()
+
+
+def local_engine(database: Path | str, isolates: Isolates, loader: Loader) -> Engine:
+    """Make an engine on one SQLite file, which keeps no logs and has nothing that runs commands."""
+    return Engine(SqliteJournal(database), isolates, loader, logs=NoLogs())

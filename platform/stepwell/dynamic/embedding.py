@@ -1,0 +1,40 @@
+"""An engine for a program of your own: one SQLite file, a block to live in, no git, HTTP or pages."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from stepwell.dynamic.binding import WorkflowsBinding
+from stepwell.dynamic.loading import route
+from stepwell.engine.engine import Engine
+from stepwell.engine.local import ProcessIsolates, local_engine
+from stepwell.engine.seams import Binding, Code, Isolates
+
+
+@asynccontextmanager
+async def embedded(
+    database: Path | str,
+    load: Callable[[Mapping[str, Any]], Awaitable[Code]],
+    *,
+    isolates: Isolates | None = None,
+    bindings: Mapping[str, Binding] | None = None,
+) -> AsyncIterator[Engine]:
+    """Have an engine run on this file while the block lasts; what is not over then goes on the next time.
+
+    Code has `self.env.workflows` and what `bindings` adds. `isolates` are the caller's, started and ended by them;
+    without, code runs in ordinary processes behind no wall, which is for code that is trusted like one's own.
+    Raises Unavailable when the file cannot be opened.
+    """
+    own = ProcessIsolates()
+    engine = local_engine(database, isolates or own, route(load))
+    for name, binding in {"workflows": WorkflowsBinding(engine), **(bindings or {})}.items():
+        engine.offer(name, binding)
+    try:
+        await engine.start()
+        try:
+            yield engine
+        finally:
+            await engine.stop()
+    finally:
+        await own.close()
