@@ -10,13 +10,17 @@ docs/dynamic-workflows.md says more.
 """
 
 from stepwell.dynamic.binding import WorkflowsBinding
+from stepwell.dynamic.bulk import Action, Bulk, Changed, Refused, Report, sweep
+from stepwell.dynamic.dead import Dead, DeadRuns, Death, dead_runs
 from stepwell.dynamic.embedding import embedded
 from stepwell.dynamic.loading import pin, route
 from stepwell.dynamic.workflows import Handle, Start, Status, Workflows, bind
 from stepwell.engine.order import Order, Rate
 from stepwell.engine.seams import Code
+from stepwell.engine.selection import Selection
 
 __all__ = [
-    "Code", "Handle", "Order", "Rate", "Start", "Status", "Workflows", "WorkflowsBinding", "bind", "embedded", "pin",
-    "route",
+    "Action", "Bulk", "Changed", "Code", "Dead", "DeadRuns", "Death", "Handle", "Order", "Rate", "Refused", "Report",
+    "Selection", "Start", "Status", "Workflows", "WorkflowsBinding", "bind", "dead_runs", "embedded", "pin", "route",
+    "sweep",
 ]  # fmt: skip

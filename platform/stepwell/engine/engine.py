@@ -43,7 +43,7 @@ from stepwell.engine.specs import DEFAULT_LIMITS, Limits, Note, RunRef, RunSpec,
 from stepwell.engine.timers import Timers
 from stepwell.engine.turn import Ending, Turn
 from stepwell.errors import Conflict, NotFound, StepwellError, Unavailable
-from stepwell.store.journal import Awake, Created, Due, Glance, Journal, NewRun, Numbered
+from stepwell.store.journal import Awake, Created, Due, Glance, Journal, NewRun, Numbered, RunRow
 from stepwell.store.queues import REMINDER
 
 _log = logging.getLogger(__name__)
@@ -252,6 +252,10 @@ class Engine:
     async def numbered(self, scope: str, before: int | None, limit: int) -> list[Numbered]:
         """Runs of a scope, the newest first, below the number `before`."""
         return self._journal.numbered(scope, before, limit)
+
+    async def scan(self, tenant: str, after: tuple[float, str], limit: int) -> list[RunRow]:
+        """Runs of a tenant, or of all (""), behind this (creation, id): the oldest first, or in the order of ids."""
+        return self._journal.scan(tenant, after, limit)
 
     async def send_event(self, run_id: str, type: str, payload: Any, id: str | None = None) -> None:
         """Deliver an event; once per `id` and run. Raises NotFound, Conflict (the run has ended), Invalid, TryLater."""

@@ -13,6 +13,7 @@ from stepwell.engine.fold import RunState, apply
 from stepwell.engine.order import rate_queue
 from stepwell.engine.room import Rank, Wish, rank_of
 from stepwell.engine.seams import Code
+from stepwell.engine.versions import REMEDY
 from stepwell.errors import Unavailable
 from stepwell.store.journal import Loaded, Summary, Write
 from stepwell.store.queues import Moves
@@ -180,7 +181,7 @@ def load(run: str, loaded: Loaded) -> Live:
         except Exception as error:  # whatever a damaged entry leads to
             raise Unavailable(
                 f"Entry {entry.seq} ({entry.type!r}) of run {run!r} makes no sense ({type(error).__name__}: {error}). "
-                "Run: stepwell doctor --check-journal"
+                + REMEDY
             ) from error
         if live.heeded(entry):
             live.heard = entry.seq

@@ -17,6 +17,8 @@ Reader = Callable[[Entry], Entry]
 
 READERS: Mapping[int, Reader] = {}
 """Version → what makes an entry of it one of the next version, with that version's number."""
+REMEDY = "Run: stepwell doctor --check-journal"
+"""What every message about a journal that cannot be read ends with."""
 
 
 def read(entry: Entry, readers: Mapping[int, Reader] = READERS, version: int = VERSION) -> Entry:
@@ -31,7 +33,7 @@ def read(entry: Entry, readers: Mapping[int, Reader] = READERS, version: int = V
         if reader is None:
             raise Unavailable(
                 f"Entry {entry.seq} of run {entry.run!r} has version {entry.version}, which no Stepwell wrote. "
-                "Run: stepwell doctor --check-journal"
+                + REMEDY
             )
         entry = reader(entry)
     return entry

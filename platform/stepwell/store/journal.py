@@ -135,6 +135,24 @@ class Awake:
 
 
 @dataclass(frozen=True, slots=True)
+class RunRow:
+    """A run in the list of all runs."""
+
+    metadata: Mapping[str, Any]
+    id: str
+    tenant: str
+    scope: str
+    number: int
+    title: str
+    state: str
+    reason: str | None
+    created_at: float
+    updated_at: float
+    ended_at: float | None
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
 class Due:
     """A timer."""
 
@@ -183,6 +201,10 @@ class Journal(Protocol):
 
     def descendants(self, root: str) -> int:
         """How many runs were ever created below this one: by it, and by those that it created."""
+        ...
+
+    def scan(self, tenant: str, after: tuple[float, str], limit: int) -> list[RunRow]:
+        """Runs behind this (creation, id): of a tenant, the oldest first, or of all ("") in the order of their ids."""
         ...
 
     def awake(self) -> list[Awake]:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from stepwell.engine.entries import VERSION, Entry
-from stepwell.engine.versions import read
+from stepwell.engine.versions import REMEDY, read
 from stepwell.errors import Unavailable
 from stepwell.store import queues_sqlite
 from stepwell.store.derived import COLUMNS, encode, row_of
@@ -34,6 +34,7 @@ from stepwell.store.journal import (
     Loaded,
     NewRun,
     Numbered,
+    RunRow,
     Summary,
     Write,
 )
@@ -87,6 +88,11 @@ _AWAKE = (
     "CASE WHEN json_valid(summary) THEN json_extract(summary, '$.priority') END "
     "FROM runs WHERE awake = 1 ORDER BY created_at"
 )
+_LIST = (
+    "SELECT metadata, id, tenant, scope, number, title, state, reason, created_at, updated_at, ended_at, seq FROM runs"
+)
+_SCAN_TENANT = f"{_LIST} WHERE tenant=? AND (created_at, id) > (?, ?) ORDER BY created_at, id LIMIT ?"
+_SCAN_ALL = f"{_LIST} WHERE id > ? ORDER BY id LIMIT ?"
 _NUMBER = (
     "INSERT INTO numbers VALUES(?, 1) ON CONFLICT(scope) DO UPDATE SET last = last + 1 RETURNING last"  # one statement
 )
@@ -263,6 +269,13 @@ class SqliteJournal:
         row = self.db.execute("SELECT last FROM numbers WHERE scope=?", (_below(root),)).fetchone()
         return 0 if row is None else int(row[0])
 
+    def scan(self, tenant: str, after: tuple[float, str], limit: int) -> list[RunRow]:
+        if tenant:
+            rows = self.db.execute(_SCAN_TENANT, (tenant, *after, limit))
+        else:
+            rows = self.db.execute(_SCAN_ALL, (after[1], limit))
+        return [RunRow(json.loads(metadata), *rest) for metadata, *rest in rows]
+
     def awake(self) -> list[Awake]:
         return [
             Awake(run, tenant, scope, bool(begun), int(priority or 0))
@@ -339,9 +352,7 @@ def entry_of(run: str, row: tuple[Any, ...]) -> Entry:
     try:
         data = json.loads(unpack(row[7]))
     except (TypeError, ValueError) as error:
-        raise Unavailable(
-            f"Entry {row[0]} of run {run!r} cannot be read: {error}. Run: stepwell doctor --check-journal"
-        ) from error
+        raise Unavailable(f"Entry {row[0]} of run {run!r} cannot be read: {error}. {REMEDY}") from error
     return _entry(run, row, data)
 
 

@@ -1,0 +1,92 @@
+"""Runs that will not go on by themselves, or came to an end that was not of their code's making, with the reason.
+
+`stands`: the code, or an isolate for it, is not to be had; the run is kept, and goes on when it is.
+`load`: the code was there and could not be imported. `diverged`: it asks otherwise than its journal says.
+`turns`: it was ended again and again, or did not yield. `unreadable`: the journal is damaged, and was set aside.
+A run whose code raised an error has failed by its own word and is not among them.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from stepwell.dynamic.survey import Survey, cursor_of
+from stepwell.engine.engine import Engine
+from stepwell.engine.entries import Entry
+from stepwell.engine.selection import Selection
+from stepwell.engine.versions import REMEDY
+from stepwell.errors import Unavailable
+
+if TYPE_CHECKING:
+    from stepwell.store.journal import RunRow
+
+Death = Literal["stands", "load", "diverged", "turns", "unreadable"]
+MOST = 100
+_ENDED = frozenset({"TurnFailed", "Stalled"})
+"""Errors that the engine gives to code that it had to end."""
+
+
+@dataclass(frozen=True)
+class Dead:
+    """One of them; `since` is when it came to this, in seconds since the epoch."""
+
+    run: str
+    tenant: str
+    scope: str
+    number: int
+    title: str
+    state: str
+    death: Death
+    reason: str
+    since: float
+
+
+@dataclass(frozen=True)
+class DeadRuns:
+    """Some of them. `next` is where to go on, or None when every run has been looked at."""
+
+    runs: tuple[Dead, ...]
+    looked_at: int
+    next: str | None
+
+
+async def dead_runs(
+    engine: Engine, which: Selection | None = None, after: str | None = None, most: int = MOST
+) -> DeadRuns:
+    """Find at most `most` of them, from the beginning or from where an answer ended (`after`)."""
+    which = which or Selection()
+    survey = Survey(engine, which, cursor_of(after, f"dead {which.fingerprint}", engine.clock.now()))
+    found: list[Dead] = []
+    while not survey.over and len(found) < most:
+        for row in await survey.more(most - len(found)):
+            death = await _death(engine, row)
+            if death is not None:
+                found.append(_dead(row, death))
+    return DeadRuns(tuple(found), survey.looked_at, survey.next)
+
+
+async def _death(engine: Engine, row: "RunRow") -> Death | None:
+    if row.state == "diverged":
+        return "diverged"
+    if row.reason is None or row.state in {"passed", "cancelled"}:
+        return None
+    if row.ended_at is None and row.reason.endswith(REMEDY):
+        return "unreadable"
+    try:
+        entries = await engine.journal(row.id, row.seq - 1)
+    except Unavailable:
+        return "unreadable"
+    return _told_by(entries[-1]) if entries else None
+
+
+def _told_by(last: Entry) -> Death | None:
+    if last.type == "turn_failed":
+        return "turns" if last.data.get("counted", True) else "stands"
+    error = last.data.get("error") if last.type == "ended" else None
+    if error and error.get("type") in _ENDED:
+        return "turns"
+    return "load" if error and ("file" in error or error.get("type") == "PipelineRefused") else None
+
+
+def _dead(row: "RunRow", death: Death) -> Dead:
+    reason = row.reason or ""
+    return Dead(row.id, row.tenant, row.scope, row.number, row.title, row.state, death, reason, row.updated_at)
