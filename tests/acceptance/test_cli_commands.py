@@ -116,6 +116,22 @@ def test_runs_are_paused_terminated_and_restarted_from_a_step(person: Terminal, 
     person.json("terminate", "5", cwd=project)
 
 
+def test_many_runs_are_changed_by_one_command(person: Terminal, project: Path) -> None:
+    for _ in range(2):
+        person.run("git", "commit", "-q", "--allow-empty", "-m", "many", cwd=project)
+        person.run("git", "push", cwd=project)
+    for number in ("6", "7"):
+        _wait(person, project, number)
+    paused = person.json("bulk", "pause", "--pipeline", "Ship", "--reason", "freeze", cwd=project)
+    assert ([one["number"] for one in paused["changed"]], paused["refused"]) == ([6, 7], [])
+    assert person.json("bulk", "resume", "--older-than", "1 day", cwd=project)["changed"] == []
+    ended = person.stepwell("bulk", "terminate", "--tenant", "home", "--state", "paused", cwd=project)
+    assert (ended.returncode, "terminate: 2 runs, 0 refused" in ended.stderr) == (0, True)
+    wrong = person.stepwell("bulk", "pause", "--state", "passed", cwd=project)
+    assert (wrong.returncode, "cannot be meant by 'pause'" in wrong.stderr) == (2, True)
+    assert person.json("dead", cwd=project) == []
+
+
 def test_secrets_are_listed_by_name_and_deleted(person: Terminal, project: Path) -> None:
     person.json("secret", "set", "OTHER", cwd=project, input="value")
     listed = person.json("secret", "list", cwd=project)

@@ -165,6 +165,17 @@ async def test_forms_and_programs_have_the_same_power_over_a_run(
         assert (await web.post(path, headers=headers, **sent)).status_code in (400, 422)
 
 
+async def test_a_program_changes_many_runs_a_part_at_a_time(web: httpx.AsyncClient, given: FixtureServices) -> None:
+    token, address = {"Authorization": "Bearer sw_admin"}, "/api/v1/tenants/acme/bulk/pause"
+    answer = await web.post(address, headers=token, json={"pipeline": "Ship", "cursor": "here"})
+    report = answer.json()
+    assert [one["number"] for one in report["changed"]] == [1842] and report["next"] == "more"
+    assert (report["refused"][0]["number"], report["refused"][0]["why"]) == (1841, NASTY)
+    assert given.stopped == ["pause acme Ship here"]
+    dead = (await web.get("/api/v1/tenants/acme/dead-runs", headers=token)).json()
+    assert [(one["number"], one["death"]) for one in dead["items"]] == [(1841, "load")] and dead["next"] is None
+
+
 async def test_a_program_with_a_token_needs_no_origin(web: httpx.AsyncClient) -> None:
     answer = await web.post("/api/v1/runs/run1842/cancel", headers={"Authorization": "Bearer sw_admin"}, json={})
     assert answer.status_code == 202

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from stepwell.ci.bulk import Wanted
 from stepwell.ci.views import (
     ApprovalView,
     AttemptView,
@@ -28,6 +29,7 @@ from stepwell.ci.views import (
     StepView,
     WaitingView,
 )  # fmt: skip
+from stepwell.dynamic import Changed, Dead, DeadRuns, Refused, Report
 from stepwell.engine.entries import Entry
 from stepwell.errors import Denied, NotFound
 from stepwell.settings import Settings
@@ -205,6 +207,7 @@ class FixtureServices:
         self.tenants = _Tenants(self)
         self.runs = _Runs(self)
         self.control = _Control(self)
+        self.bulk = _Bulk(self)
         self.catalog = _Catalog(self)
         self.environments = _Environments()
         self.engine = _Feed(self.entry_callbacks, "subscribe")
@@ -401,6 +404,22 @@ class _Control:
         self, actor: Actor, run_id: str, step: str, *, code: str = "same", key: str | None = None
     ) -> RunSummary:
         return self._did(actor, run_id, f"restart {code} {step}").summary
+
+
+class _Bulk:
+    def __init__(self, services: FixtureServices) -> None:
+        self._services = services
+
+    def sweep(self, actor: Actor, action: str, tenant: str, wanted: Wanted, cursor: str | None = None) -> Report:
+        actor.require("write", tenant, wanted.repository)
+        self._services.stopped.append(f"{action} {tenant} {wanted.pipeline} {cursor}")
+        refused = Refused("run1841", tenant, "acme/payments-api", 1841, NASTY)
+        return Report((Changed("run1842", tenant, "acme/payments-api", 1842, "paused"),), (refused,), 2, "more")
+
+    def dead(self, actor: Actor, tenant: str, repository: str = "", cursor: str | None = None) -> DeadRuns:
+        actor.require("read", tenant, repository)
+        found = Dead("run1841", tenant, "acme/payments-api", 1841, "Ship", "failed", "load", NASTY, NOW)
+        return DeadRuns((found,), 2, None)
 
 
 JOURNAL = [

@@ -16,7 +16,7 @@ from starlette.types import Scope
 from stepwell.ci.services import Services
 from stepwell.repos.wire import Wire
 from stepwell_web import problems
-from stepwell_web.api import logs, people, quotas, repos
+from stepwell_web.api import bulk, logs, people, quotas, repos
 from stepwell_web.api import runs as api_runs
 from stepwell_web.git import git_routes
 from stepwell_web.gitaccess import authorizer
@@ -63,7 +63,7 @@ def create_app(services: Services, banner: str = "") -> FastAPI:
     problems.install(app)
     app.mount("/static", Static(directory=STATIC), name="static")
     app.add_api_route("/healthz", _healthy, include_in_schema=False)
-    for part in (api_runs, logs, repos, people, quotas):
+    for part in (api_runs, bulk, logs, repos, people, quotas):
         app.include_router(part.router, prefix="/api/v1")
     app.router.routes.extend(git_routes(wire, authorizer(services.tenants)))
     for pages in (signin, tokens, home, repository, run):

@@ -10,6 +10,7 @@ from typing import Any
 
 from stepwell.ci.answers import answer_of
 from stepwell.ci.approvals import EnvironmentGate
+from stepwell.ci.bulk import BulkRuns
 from stepwell.ci.catalog import Catalog
 from stepwell.ci.code import RepositoryCode
 from stepwell.ci.control import Control
@@ -106,6 +107,7 @@ class Services:
     pushes: Pushes
     runs: Runs
     control: Control
+    bulk: BulkRuns
     keeper: Keeper
     retention: Retention
 
@@ -150,6 +152,7 @@ class Services:
             pushes=pushes,
             runs=Runs(history, starter, launcher, base.environments, base.logs),
             control=Control(history, launcher, Newest(repositories, declarations), store, base.tenants.audit),
+            bulk=BulkRuns(thread, store, base.tenants.audit),
             keeper=Keeper(
                 pushes.reconcile,
                 pushes.finish,

@@ -8,6 +8,7 @@ import typer
 
 from stepwell.cli import (
     bench,
+    bulk,
     check,
     control,
     decide,
@@ -72,6 +73,8 @@ app.command("resume")(control.resume)
 app.command("cancel")(control.cancel)
 app.command("terminate")(control.terminate)
 app.command("restart")(control.restart)
+app.command("bulk")(bulk.bulk)
+app.command("dead")(bulk.dead)
 app.command("doctor")(doctor.doctor)
 app.command("backup")(backup)
 app.command("restore")(restore)
