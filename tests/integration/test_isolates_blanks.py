@@ -166,9 +166,17 @@ async def test_blanks_do_not_keep_a_worn_zygote(tmp_path: Path) -> None:
 
 
 async def test_pool_that_nobody_asks_is_given_back_until_somebody_does(tmp_path: Path) -> None:
-    where = isolates(tmp_path, blanks=SIZE, blanks_idle_seconds=0.2)
+    where = isolates(tmp_path, blanks=SIZE, blanks_idle_seconds=3600)
     await where.start()
     standing = await until_full(where, SIZE)
+    await where.filled()
+    assert where._blanks is not None
+    assert where._blanks._idle is not None  # the hour began with the first isolate
+    where._blanks._idle.cancel()
+    where._blanks._give_back()
+    assert set(where.standing()) == standing  # it is not over
+    where._blanks._idle_seconds = 0.0
+    where._blanks._give_back()
     parents = [parent / where._cgroups._name for parent in where._cgroups.parents.values()]
     async with asyncio.timeout(10):
         while where.standing() or any(any(parent.glob("i*")) for parent in parents):
@@ -176,6 +184,7 @@ async def test_pool_that_nobody_asks_is_given_back_until_somebody_does(tmp_path:
     assert not any(Path(f"/proc/{pid}").exists() for pid in standing)
     zygote = _zygote(where)
     assert Path(f"/proc/{zygote}/task/{zygote}/children").read_text() == ""
+    where._blanks._idle_seconds = 3600
     assert await execute(where, "print('again')") == "again\n"
     assert len(await until_full(where, SIZE)) == SIZE
     await where.stop()
