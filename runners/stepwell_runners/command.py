@@ -42,7 +42,7 @@ class CommandProcess:
         group = self.isolate.cgroup
         if self.isolate.memory_exceeded and group is not None and end.code != 0:
             end = replace(end, reason=f"{out_of_memory(group.bounds)}, {end.reason}")
-        return replace(end, collected={path: base64.b64decode(text) for path, text in report["collected"].items()})
+        return replace(end, collected=report["collected"])
 
     async def _converse(self, order: bytes) -> dict[str, Any] | None:
         """Tell process 1 what to run; its report, or None when it was killed before."""
@@ -58,7 +58,20 @@ class CommandProcess:
             return None
         finally:
             self.isolate.sock.close()
-        return json.loads(received) if received.endswith(b"\n") else None
+        return read_report(received)
+
+
+def read_report(received: bytes | bytearray) -> dict[str, Any] | None:
+    """What process 1 has reported, or None when it is not a report: what a command could bend must not be believed."""
+    try:
+        report: Any = json.loads(received) if received.endswith(b"\n") else None
+        number, seconds, collected = report["status"], report["seconds"], report["collected"]
+        if type(number) is not int or not 0 <= number <= 0xFFFF or not 0 <= float(seconds) < float("inf"):
+            return None
+        files = {str(path): base64.b64decode(text, validate=True) for path, text in collected.items()}
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None
+    return {"status": number, "seconds": float(seconds), "collected": files}
 
 
 def order_of(spec: CommandSpec, environment: Mapping[str, str], private: str = FILES) -> bytes:

@@ -40,7 +40,7 @@ sched_setscheduler sched_get_priority_max sched_get_priority_min sched_rr_get_in
 sched_setaffinity sched_getattr sched_setattr getcpu gettimeofday time clock_gettime clock_getres nanosleep
 clock_nanosleep getitimer setitimer alarm timer_create timer_settime timer_gettime timer_getoverrun timer_delete
 connect accept accept4 sendto recvfrom sendmsg recvmsg sendmmsg recvmmsg shutdown bind listen getsockname getpeername
-socketpair setsockopt getsockopt getrandom landlock_create_ruleset landlock_add_rule landlock_restrict_self
+setsockopt getsockopt getrandom landlock_create_ruleset landlock_add_rule landlock_restrict_self
 """
 
 _NOT_THERE = ("clone3", "io_uring_setup", "io_uring_enter", "io_uring_register", "userfaultfd")
@@ -48,6 +48,7 @@ _NEWER = range(451, 480)  # the same numbers on every architecture
 _NEW_NAMESPACE = 0x7E020000
 _TIOCSTI, _TIOCLINUX = 0x5412, 0x541C
 _AF_UNIX, _AF_INET, _AF_INET6, _AF_NETLINK, _NETLINK_ROUTE = 1, 2, 10, 16, 0
+_INTERNET = (0, 1, 6, 17, 58, 262)  # the default, ICMP, TCP, UDP, ICMPv6, MPTCP: others load code into the kernel
 _FILE_TYPE, _REGULAR, _FIFO, _SOCKET = 0o170000, 0o100000, 0o010000, 0o140000
 _PERSONALITIES = (0, 0xFFFFFFFF, 0x8, 0x40000)  # default, ask, 32-bit uname, no address randomisation
 _PR_SET_PDEATHSIG = 1
@@ -116,8 +117,11 @@ def _add_conditional(seccomp: Any, filter: Any) -> None:
     for mask, value in _all_but((_PR_SET_PDEATHSIG,)):
         _add(s, filter, allow, "prctl", arg(0, masked, mask, value))
     _add(s, filter, s.ERRNO(0), "prctl", arg(0, masked, _WORD, _PR_SET_PDEATHSIG))
-    for family in (_AF_UNIX, _AF_INET, _AF_INET6):
-        _add(s, filter, allow, "socket", arg(0, equal, family))
+    for call in ("socket", "socketpair"):
+        _add(s, filter, allow, call, arg(0, equal, _AF_UNIX))
+    for family in (_AF_INET, _AF_INET6):
+        for protocol in _INTERNET:
+            _add(s, filter, allow, "socket", arg(0, equal, family), arg(2, masked, _WORD, protocol))
     _add(s, filter, allow, "socket", arg(0, equal, _AF_NETLINK), arg(2, equal, _NETLINK_ROUTE))
     for value in _PERSONALITIES:
         _add(s, filter, allow, "personality", arg(0, equal, value))

@@ -1,40 +1,34 @@
 """The wall as an attacker meets it: every attempt must end in the refusal that the table names.
 
-Each attempt is Python code run as a command. What it prints first decides: `refused NAME` with the errno's name, or
-`open` when the attempt got through.
+Each attempt is Python code. What it prints first decides: `refused NAME` with the errno's name, or `open` when the
+attempt got through. `test_isolates_user.py` makes the same attempts behind the wall of an ordinary user.
 """
 
 import os
-import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from attempts import ATTEMPTS, PRELUDE, attack
-from walled import execute, isolates, python
+from attempts import ATTEMPTS, PRELUDE, PROCESS_1_ITSELF, attack
+from surroundings import surroundings
+from walled import execute, isolates, python, run
 
 from stepwell_runners.isolates import ZygoteIsolates
 from stepwell_runners.spec import CommandSpec, Overlay
 
 pytestmark = [pytest.mark.root, pytest.mark.asyncio(loop_scope="module")]
 
-
-@pytest.fixture(scope="module")
-def around(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, object]]:
-    """What an attacker would like to reach: a server on loopback, one on an abstract socket, a secret file."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    abstract = socket.socket(socket.AF_UNIX)
-    name = f"\0stepwell-test-{os.getpid()}"
-    abstract.bind(name)
-    abstract.listen()
-    secret = tmp_path_factory.mktemp("host") / "secret"
-    secret.write_text("of the host")
-    os.environ["TEST_SECRET"] = "of the server"
-    yield {"port": listener.getsockname()[1], "abstract": name, "secret": str(secret), "pid": os.getpid()}
-    del os.environ["TEST_SECRET"]
-    listener.close()
-    abstract.close()
+DEVICES = {
+    "memory of the host": "/dev/mem",
+    "loop devices": "/dev/loop-control",
+    "fuse": "/dev/fuse",
+    "virtual machines": "/dev/kvm",
+    "tunnels": "/dev/net/tun",
+    "kernel log as a file": "/dev/kmsg",
+    "kernel memory": "/proc/kcore",
+}
+NOT_IN_THIS_KERNEL = {"ENOSYS", "EAFNOSUPPORT", "EPROTONOSUPPORT", "ENODEV"}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -45,22 +39,47 @@ async def where(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Zygot
     await started.stop()
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def around(where: ZygoteIsolates, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[dict[str, object]]:
+    async with surroundings(where, tmp_path_factory.mktemp("host")) as found:
+        yield found
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def bare(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ZygoteIsolates]:
+    """No wall at all."""
+    started = isolates(tmp_path_factory.mktemp("bare"), wall="none")
+    await started.start()
+    yield started
+    await started.stop()
+
+
 @pytest.mark.parametrize("name", ATTEMPTS)
 async def test_attempt_of_a_command_is_refused(name: str, where: ZygoteIsolates, around: dict[str, object]) -> None:
-    code, expected = ATTEMPTS[name]
-    ended = await python(where, attack(code.format(state=str(where.state), **around)))
+    attempt = ATTEMPTS[name]
+    ended = await python(where, attack(attempt, around))
     assert ended.text.split()[:1] == ["refused"], ended.text
-    assert ended.text.split()[1] in expected
+    assert ended.text.split()[1] in attempt.refused
+
+
+@pytest.mark.parametrize("name", [name for name, attempt in ATTEMPTS.items() if attempt.shown])
+async def test_attempt_gets_through_where_no_wall_stands(
+    name: str, bare: ZygoteIsolates, around: dict[str, object]
+) -> None:
+    ended = await python(bare, attack(ATTEMPTS[name], around, sheltered=True))
+    if ended.text.startswith("refused ") and ended.text.split()[1] in NOT_IN_THIS_KERNEL:
+        pytest.skip(f"this kernel has no such thing: {ended.text.split()[1]}")
+    if name in DEVICES and not Path(DEVICES[name]).exists():
+        pytest.skip(f"this host has no {DEVICES[name]}")
+    assert ended.text == "open\n"
 
 
 async def test_attempts_of_a_turns_code_are_refused_too(where: ZygoteIsolates, around: dict[str, object]) -> None:
     """Its code is process 1 itself: fewer walls stand between it and the host, so the same table must hold."""
-    for name, (code, expected) in ATTEMPTS.items():
-        if "process 1" in name or name in ("processes of others", "descriptors", "signal to everybody"):
-            continue  # itself
-        text = await execute(where, attack(code.format(state=str(where.state), **around)))
+    for name in ATTEMPTS.keys() - PROCESS_1_ITSELF:
+        text = await execute(where, attack(ATTEMPTS[name], around))
         assert text.split()[:1] == ["refused"], (name, text)
-        assert text.split()[1] in expected, (name, text)
+        assert text.split()[1] in ATTEMPTS[name].refused, (name, text)
 
 
 async def test_turns_code_holds_its_socket_and_nothing_else(where: ZygoteIsolates) -> None:
@@ -121,5 +140,12 @@ async def test_setuid_file_in_the_workspace_gives_nothing(where: ZygoteIsolates,
     assert ended.text == "1000\n"
 
 
-async def test_table_names_at_least_forty_attempts() -> None:
-    assert len(ATTEMPTS) >= 40
+async def test_command_cannot_end_process_1(where: ZygoteIsolates) -> None:
+    ended = await run(
+        where, "for n in KILL STOP TERM INT HUP CHLD SEGV; do kill -s $n 1; done; echo still here; exit 7"
+    )
+    assert (ended.text, ended.exit.code) == ("still here\n", 7)
+
+
+async def test_table_names_at_least_forty_attempts_that_get_through_without_the_wall() -> None:
+    assert sum(attempt.shown for attempt in ATTEMPTS.values()) >= 40

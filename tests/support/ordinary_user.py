@@ -5,7 +5,8 @@ import json
 import sys
 from pathlib import Path
 
-from attempts import ATTEMPTS, attack
+from attempts import ATTEMPTS, PROCESS_1_ITSELF, attack
+from surroundings import surroundings
 from walled import execute, isolates, python, run
 
 from stepwell.engine.seams import Code, IsolateSpec
@@ -14,17 +15,22 @@ from stepwell_runners.mounts import remove_work
 from stepwell_runners.spec import Overlay
 
 
-async def _attempts(where: ZygoteIsolates, around: dict[str, object]) -> dict[str, str]:
+async def _got_through(where: ZygoteIsolates, around: dict[str, object]) -> dict[str, str]:
+    """What was not refused as it should be, to a command or to a turn's code."""
     found = {}
-    for name, (code, expected) in ATTEMPTS.items():
-        text = (await python(where, attack(code.format(state=str(where.state), **around)))).text.split()
-        if text[:1] != ["refused"] or text[1] not in expected:
-            found[name] = " ".join(text)
+    for name, attempt in ATTEMPTS.items():
+        program = attack(attempt, around)
+        texts = {name: (await python(where, program)).text}
+        if name not in PROCESS_1_ITSELF:
+            texts[f"{name}, of a turn"] = await execute(where, program)
+        for which, text in texts.items():
+            if text.split()[:1] != ["refused"] or text.split()[1] not in attempt.refused:
+                found[which] = text
     return found
 
 
 async def main() -> None:
-    directory, around = Path(sys.argv[1]), json.loads(sys.argv[2])
+    directory = Path(sys.argv[1])
     where = isolates(directory)
     await where.start()
     overlay = Overlay((directory / "lower",), directory / "upper", directory / "work")
@@ -37,6 +43,9 @@ async def main() -> None:
     isolate = await where.open(IsolateSpec("acme", "turn", Code("digest", {}, "p.py:P", tree=str(directory / "lower"))))
     isolate.kill()
     isolate.sock.close()
+    (directory / "host").mkdir()
+    async with surroundings(where, directory / "host") as around:
+        got_through = await _got_through(where, around)
     found = {
         "claimed": isolate.pid in standing,
         "mode": where.mode,
@@ -45,7 +54,7 @@ async def main() -> None:
         "upper": (directory / "upper" / "f").read_text(),
         "lower": (directory / "lower" / "f").read_text(),
         "turn": await execute(where, "import os; print(os.getpid(), os.getuid())"),
-        "got_through": await _attempts(where, around),
+        "got_through": got_through,
     }
     await where.stop()
     remove_work(directory / "work")

@@ -8,7 +8,7 @@ import pytest
 
 from stepwell.errors import Invalid, Unavailable
 from stepwell_runners import house, package_index, probe
-from stepwell_runners.command import order_of, without_wall
+from stepwell_runners.command import order_of, read_report, without_wall
 from stepwell_runners.isolate import describe_status
 from stepwell_runners.link import Refused
 from stepwell_runners.spec import CommandSpec, Directory, Overlay, ToolDir
@@ -20,6 +20,33 @@ def test_tenants_keep_their_index_over_restarts(tmp_path: Path) -> None:
     assert [first("a"), first("b"), first("a")] == [0, 1, 0]
     again = TenantIndexes(tmp_path / "uids.json")
     assert [again("b"), again("c")] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        "",
+        "{}",
+        "null",
+        "[" * 100_000,
+        '{"status": "0", "seconds": 1, "collected": {}}',
+        '{"status": -1, "seconds": 1, "collected": {}}',
+        '{"status": true, "seconds": 1, "collected": {}}',
+        '{"status": 0, "seconds": NaN, "collected": {}}',
+        '{"status": 0, "seconds": [], "collected": {}}',
+        '{"status": 0, "seconds": 1, "collected": ["a"]}',
+        '{"status": 0, "seconds": 1, "collected": {"a": "%"}}',
+        '{"status": 0, "seconds": 1, "collected": {"a": 7}}',
+    ],
+)
+def test_report_that_is_none_is_not_believed(forged: str) -> None:
+    assert read_report(forged.encode() + b"\n") is None
+
+
+def test_report_is_read_when_it_is_complete() -> None:
+    line = b'{"status": 256, "seconds": 1.5, "collected": {"/a": "eA=="}}\n'
+    assert read_report(line) == {"status": 256, "seconds": 1.5, "collected": {"/a": b"x"}}
+    assert read_report(line[:-1]) is None
 
 
 def test_ids_outside_the_house_are_refused() -> None:
