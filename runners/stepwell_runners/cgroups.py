@@ -57,6 +57,14 @@ class Cgroup:
             return any(line.split() == ["oom_kill", n] for line in lines for n in line.split()[1:] if n != "0")
         return False
 
+    def out_of_processes(self) -> bool:
+        """Whether the kernel refused it another process or thread; false on kernels that do not count that."""
+        try:
+            lines = (self.pids / "pids.events").read_text().splitlines()
+        except FileNotFoundError:
+            return False
+        return any(line.startswith("max ") and line != "max 0" for line in lines)
+
     def remove(self) -> bool:
         """Remove it; False while the kernel still counts a process in it."""
         for path in (self.memory, self.pids):

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import shutil
+import signal
 import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
@@ -39,10 +40,19 @@ class CommandProcess:
 
     def _told(self, report: Mapping[str, Any]) -> Exit:
         end = describe_status(report["status"], report["seconds"])
+        end = replace(end, collected=report["collected"])
         group = self.isolate.cgroup
-        if self.isolate.memory_exceeded and group is not None and end.code != 0:
-            end = replace(end, reason=f"{out_of_memory(group.bounds)}, {end.reason}")
-        return replace(end, collected=report["collected"])
+        if end.code == 0:
+            return end
+        if self.isolate.memory_exceeded and group is not None:
+            return replace(end, reason=f"{out_of_memory(group.bounds)}, {end.reason}", exceeded="memory")
+        if signal.SIGXFSZ in (end.signal, (end.code or 0) - 128):  # the second is how a shell says it
+            return replace(end, exceeded="file")
+        if self.isolate.processes_exceeded and group is not None:
+            return replace(
+                end, reason=f"out of processes (limit {group.processes}), {end.reason}", exceeded="processes"
+            )
+        return replace(end, exceeded="tmp") if report["tmp_full"] else end
 
     async def _converse(self, order: bytes) -> dict[str, Any] | None:
         """Tell process 1 what to run; its report, or None when it was killed before."""
@@ -71,7 +81,8 @@ def read_report(received: bytes | bytearray) -> dict[str, Any] | None:
         files = {str(path): base64.b64decode(text, validate=True) for path, text in collected.items()}
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
-    return {"status": number, "seconds": float(seconds), "collected": files}
+    full = report.get("tmp_full") is True
+    return {"status": number, "seconds": float(seconds), "collected": files, "tmp_full": full}
 
 
 def order_of(spec: CommandSpec, environment: Mapping[str, str], private: str = FILES) -> bytes:

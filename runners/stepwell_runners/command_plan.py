@@ -30,6 +30,7 @@ class CommandPlan:
     timeout: float  # seconds
     network: Egress | None
     memory: int | None  # bytes
+    processes: int | None
     cpu: float | None
     tools: tuple[str, ...]
     image: str | None
@@ -52,6 +53,7 @@ def plan(attempt: Attempt, prepared: Prepared) -> CommandPlan:
         timeout=float(options.get("timeout") or DEFAULT_TIMEOUT),
         network=_network(options.get("network", bool(options.get("image")))),
         memory=options.get("memory"),
+        processes=options.get("processes"),
         cpu=options.get("cpu"),
         tools=tuple(options.get("tools") or ()),
         image=options.get("image"),

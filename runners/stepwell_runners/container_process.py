@@ -111,7 +111,7 @@ class ContainerProcess:
         self._container.reload()
         if self._container.attrs["State"].get("OOMKilled"):
             limit = self._container.attrs["HostConfig"].get("Memory", 0)
-            return Exit(None, int(signal.SIGKILL), f"out of memory (limit {limit >> 20} MiB)")
+            return Exit(None, int(signal.SIGKILL), f"out of memory (limit {limit >> 20} MiB)", exceeded="memory")
         if self._killed:
             return Exit(None, int(signal.SIGKILL), "killed")
         return Exit(code, None, f"exit code {code}", collected=self.job.collect(self._container))

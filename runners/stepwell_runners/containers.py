@@ -166,7 +166,7 @@ class Containers:
             "cap_drop": ["MKNOD", "SETFCAP"],
             "mem_limit": asked.memory or DEFAULT_MEMORY,
             "memswap_limit": asked.memory or DEFAULT_MEMORY,
-            "pids_limit": PROCESSES,
+            "pids_limit": asked.processes or PROCESSES,
             "log_config": {"Type": "none"},  # followed from before its start: nothing is written twice
         }
         if asked.cpu:

@@ -27,7 +27,7 @@ from stepwell_runners.reading import read_text
 from stepwell_runners.reduce import Stack, remove
 from stepwell_runners.run_forks import GIT_ENVIRONMENT, OBJECTS, GitView, RunForks, branch_of
 from stepwell_runners.spec import FILES, CommandSpec, Exit, Limits, ToolDir
-from stepwell_runners.streaming import Process, Stuck, watch
+from stepwell_runners.streaming import DEFAULT_BOUNDS, Bounds, Process, Stuck, watch
 from stepwell_runners.toolchains import Toolchain, Toolchains
 from stepwell_runners.trees import Trees, index_of, parse_reference
 from stepwell_runners.workspaces import Form, Workspace, Workspaces
@@ -64,7 +64,9 @@ class Ending:
     @property
     def passed(self) -> bool:
         code = self.exit.code
-        return not (self.timed_out or self.exit.lost) and (code == 0 or (code is not None and not self.asked.check))
+        if self.timed_out or self.exit.lost or self.exit.exceeded is not None:
+            return False
+        return code == 0 or (code is not None and not self.asked.check)
 
 
 class LocalExecutor:
@@ -79,6 +81,7 @@ class LocalExecutor:
         containers: Containers,
         *,
         forks: RunForks,
+        bounds: Bounds = DEFAULT_BOUNDS,
     ) -> None:
         self._isolates = isolates
         self._trees = trees
@@ -86,6 +89,7 @@ class LocalExecutor:
         self._toolchains = toolchains
         self._containers = containers
         self._forks = forks
+        self._bounds = bounds
 
     @classmethod
     def at(
@@ -96,11 +100,13 @@ class LocalExecutor:
         *,
         docker_host: str | None = None,
         runtime: str | None = None,
+        bounds: Bounds = DEFAULT_BOUNDS,
     ) -> "LocalExecutor":
         """Make one with everything below a state directory."""
         workspaces = Workspaces(state)
         containers = Containers(state, docker_host, runtime)
-        return cls(isolates, trees or Trees(state), workspaces, Toolchains(state), containers, forks=RunForks(state))
+        rooms = (trees or Trees(state), workspaces, Toolchains(state), containers)
+        return cls(isolates, *rooms, forks=RunForks(state), bounds=bounds)
 
     async def recover(self, committed: Callable[[str], bool]) -> None:
         """Remove what a crash left behind."""
@@ -162,7 +168,7 @@ class LocalExecutor:
         tools = await self._toolchains.ready(asked.tools, output.note) if asked.tools else None
         workspace, process = await self._begin(attempt, asked, tree, tools, output)
         try:
-            exit_, timed_out = await watch(process, output, asked.timeout)
+            exit_, timed_out = await watch(process, output, asked.timeout, self._bounds, workspace.upper)
             ending = Ending(attempt, asked, workspace, exit_, timed_out, prepared.masks, [])
             outcome = await _finished(asyncio.to_thread(self._settle, ending), self._take_back)
         except Stuck:
@@ -233,7 +239,7 @@ class LocalExecutor:
             workspace=workspace.mount,
             tools=tuple(shown),
             network=asked.network,
-            limits=Limits(memory=asked.memory) if asked.memory else Limits(),
+            limits=Limits(asked.memory or Limits.memory, asked.processes or Limits.processes),
             files=asked.files,
             collect=(OUTPUT_FILE,),
         )

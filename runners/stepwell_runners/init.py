@@ -20,6 +20,7 @@ from stepwell_runners import syscalls as sys_
 
 COLLECT_BYTES = 1 << 20
 _OUTPUT = 4
+_FULL = 64 << 10  # bytes left
 _DEFAULTS = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM, signal.SIGCHLD)
 
 
@@ -34,6 +35,7 @@ def serve(sock: socket.socket, walled: bool) -> None:
         _write_private(f"{order['private']}/{name}", base64.b64decode(content))
     status = _run(order["argv"], order["env"], order["cwd"])
     report = {"status": status, "seconds": time.monotonic() - started, "collected": _collect(order["collect"])}
+    report["tmp_full"] = walled and _is_full("/tmp")  # noqa: S108
     if not walled:
         kill_descendants()
     sock.sendall(json.dumps(report).encode() + b"\n")
@@ -83,6 +85,11 @@ def _refuse(text: str, code: int) -> int:
     os.write(_OUTPUT, f"stepwell: {text}\n".encode())
     os.close(_OUTPUT)
     return code << 8
+
+
+def _is_full(path: str) -> bool:
+    left = os.statvfs(path)
+    return left.f_bavail * left.f_frsize < _FULL or left.f_favail == 0
 
 
 def _collect(paths: Iterable[str]) -> dict[str, str]:

@@ -24,6 +24,7 @@ class Isolate:
         self.cgroup = cgroup
         self.killed = False
         self.memory_exceeded = False
+        self.processes_exceeded = False
         self._pidfd = pidfd
         self._gentle = False
         self._started = time.monotonic()
@@ -83,7 +84,8 @@ class Isolate:
             return
         asyncio.get_running_loop().remove_reader(self._pidfd)
         os.close(self._pidfd)
-        self.memory_exceeded = self.cgroup is not None and self.cgroup.out_of_memory()
+        if self.cgroup is not None:
+            self.memory_exceeded, self.processes_exceeded = self.cgroup.out_of_memory(), self.cgroup.out_of_processes()
         self._exit.set_result(self._describe(status, time.monotonic() - self._started))
         for callback in self._closing:
             callback()
@@ -95,7 +97,7 @@ class Isolate:
         if status is None:
             return Exit(None, int(signal.SIGKILL), "killed", seconds)
         if status and not self.killed and self.memory_exceeded and self.cgroup is not None:
-            return Exit(None, int(signal.SIGKILL), out_of_memory(self.cgroup.bounds), seconds)
+            return Exit(None, int(signal.SIGKILL), out_of_memory(self.cgroup.bounds), seconds, exceeded="memory")
         return describe_status(status, seconds)
 
     def _remove_cgroup(self) -> None:

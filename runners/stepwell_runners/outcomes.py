@@ -6,12 +6,24 @@ import traceback
 
 from stepwell.engine.seams import Outcome
 from stepwell.errors import Bug, StepwellError, TryLater
-from stepwell_runners.spec import Exit
+from stepwell_runners.spec import Excess, Exit, Limits
 from stepwell_runners.streaming import Stuck
 
 log = logging.getLogger(__name__)
 
 DISK_FULL = "The disk that holds the workspace is full. Free some space there, or write less."
+
+
+_EXCESSES: dict[Excess, tuple[str, str]] = {
+    "memory": ("OutOfMemory", 'Raise the limit with memory="4 GB", or use less.'),
+    "processes": ("TooManyProcesses", "Raise the limit with processes=2000, or start fewer at a time."),
+    "file": ("FileTooLarge", f"No file may be larger than {Limits.file_size >> 30} GiB: write several."),
+    "tmp": ("DiskFull", f"Its /tmp is full, which holds {Limits.tmp >> 20} MiB: write into the workspace instead."),
+    "output": ("TooMuchOutput", "Print less, or into a file. The operator sets the limit: STEPWELL_STEP_OUTPUT_MB."),
+    "disk": ("TooMuchDisk", "Write less, or remove files earlier. The operator sets the limit: STEPWELL_STEP_DISK_GB."),
+}
+"""The type of an error and how to raise its limit."""
+_LATE = "Give it longer with timeout=."
 
 
 class SetupFailed(StepwellError):
@@ -21,7 +33,10 @@ class SetupFailed(StepwellError):
 def of_exit(exit_: Exit, timeout: float | None, full: bool) -> Outcome:
     """Return the outcome of a command that failed; `timeout` is set when it was killed for it."""
     if timeout is not None:
-        return _failed("Timeout", f"It did not end within {duration(timeout)}, and was killed.", exit_)
+        return _failed("Timeout", f"It did not end within {duration(timeout)}, and was killed. {_LATE}", exit_)
+    if exit_.exceeded is not None:
+        kind, remedy = _EXCESSES[exit_.exceeded]
+        return _failed(kind, f"{exit_.reason}. {remedy}", exit_)
     if exit_.lost:
         return Outcome(False, error=_error("Lost", exit_.reason), seconds=exit_.seconds, lost=True)
     if full:

@@ -10,6 +10,7 @@ tree serves all tenants and nothing is ever chowned.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 WORKSPACE = "/workspace"
 TOOLS = "/tools"
@@ -47,6 +48,10 @@ class ToolDir:
     path: Path
     name: str
     read_only: bool = True
+
+
+Excess = Literal["memory", "processes", "file", "tmp", "output", "disk"]
+"""Which limit an attempt went beyond."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +112,7 @@ class Exit:
     seconds: float = 0.0
     lost: bool = False
     collected: Mapping[str, bytes] = field(default_factory=dict)
+    exceeded: Excess | None = None  # never of a command that ended with 0
 
 
 @dataclass(frozen=True)

@@ -2,15 +2,28 @@
 
 import asyncio
 import os
-from dataclasses import dataclass, field
-from typing import Protocol
+import signal
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol
 
 from stepwell.engine.seams import Output
-from stepwell_runners.spec import Exit
+from stepwell_runners.outgrown import outgrown
+from stepwell_runners.spec import Excess, Exit
 
-MOST_OUTPUT = 200 << 20  # bytes of one attempt
 KILL_PATIENCE = 30.0  # seconds until a killed process that does not go is called stuck
 _BLOCK = 256 << 10
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What the operator lets one attempt print and write."""
+
+    output: int = 200 << 20  # bytes
+    disk: int = 20 << 30  # bytes in its workspace, beside what it found there
+
+
+DEFAULT_BOUNDS = Bounds()
 
 
 class Stuck(Exception):
@@ -33,7 +46,8 @@ class Stream:
 
     descriptor: int
     output: Output
-    limit: int = MOST_OUTPUT
+    limit: int
+    full: "asyncio.Future[None]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     _written: int = 0
     _open: bool = True
     _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
@@ -66,8 +80,9 @@ class Stream:
         self._written += len(block)
         if room > 0:
             self.output.write(block[:room])
-        if 0 <= room < len(block):
-            self.output.note(f"Only the first {self.limit >> 20} MiB of the output are kept. The step goes on.")
+        if room < len(block) and not self.full.done():
+            self.output.note(f"Only the first {self.limit >> 20} MiB of the output are kept.")
+            self.full.set_result(None)
 
     def _stop(self) -> None:
         if self._open:
@@ -75,24 +90,39 @@ class Stream:
             self._loop.remove_reader(self.descriptor)
 
 
-async def watch(process: Process, output: Output, seconds: float, limit: int = MOST_OUTPUT) -> tuple[Exit, bool]:
+async def watch(
+    process: Process, output: Output, seconds: float, bounds: Bounds = DEFAULT_BOUNDS, upper: Path | None = None
+) -> tuple[Exit, bool]:
     """Follow a command to its end; how it ended, and whether the timeout of `seconds` did it.
 
-    When this returns or raises, every process of the command is gone; only then. Raises Stuck when that cannot be had.
+    One that prints too much, or writes too much into `upper`, is killed, and its exit names that limit. When this
+    returns or raises, every process of the command is gone; only then. Raises Stuck when that cannot be had.
     """
-    stream = Stream(process.output, output, limit)
+    stream = Stream(process.output, output, bounds.output)
     stream.start()
     ending = asyncio.ensure_future(process.wait())
+    growing = asyncio.ensure_future(outgrown(upper, bounds.disk))
+    watched: set[asyncio.Future[Any]] = {ending, stream.full, growing}
     try:
-        done, _ = await asyncio.wait({ending}, timeout=seconds)
-        if not done:
+        done, _ = await asyncio.wait(watched, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        if ending not in done:
             await _end(process, ending)
-        return await ending, not done
+        exit_ = await ending
     except asyncio.CancelledError:
         await asyncio.shield(asyncio.ensure_future(_end(process, ending)))
         raise
     finally:
+        growing.cancel()
         stream.finish()
+    if stream.full.done():
+        return _beyond(exit_, "output", f"it printed more than {bounds.output >> 20} MiB"), False
+    if growing in done:
+        return _beyond(exit_, "disk", f"it wrote more than {bounds.disk >> 30} GiB into its workspace"), False
+    return exit_, not done
+
+
+def _beyond(exit_: Exit, limit: Excess, reason: str) -> Exit:
+    return replace(exit_, code=None, signal=int(signal.SIGKILL), reason=reason, exceeded=limit, lost=False)
 
 
 async def _end(process: Process, ending: "asyncio.Future[Exit]") -> None:

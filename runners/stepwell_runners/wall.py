@@ -34,6 +34,7 @@ NAMESPACES = sys_.NEWNS | sys_.NEWPID | sys_.NEWNET | sys_.NEWIPC | sys_.NEWUTS 
 SOCKET = 3  # an isolate's own, from its first moment on
 
 _TENANT_PROCESSES = 8_192  # all isolates of one uid together
+_SPARE_PROCESSES = 16
 _SCHEDULE_LAST = b"1000"  # oom_score_adj: the host's own processes are spared
 _READ, _WRITE_FILE, _EVERYTHING = 1 | 4 | 8, 2 | 1 << 14 | 1 << 15, (1 << 16) - 1
 _LANDLOCK = (
@@ -215,8 +216,11 @@ def enter_user_namespace(mode: Mode, index: int, proc: int) -> None:
 
 
 def bound_processes(order: Order) -> None:
-    """Bound processes. Inside the own user namespace the count is this isolate's; before, it is the tenant's."""
-    _bound(resource.RLIMIT_NPROC, order.processes)
+    """Bound processes. Inside the own user namespace the count is this isolate's; before, it is the tenant's.
+
+    A cgroup counts refusals, this limit does not: where there is one, it shall be the one that refuses.
+    """
+    _bound(resource.RLIMIT_NPROC, order.processes + (_SPARE_PROCESSES if order.cgroup else 0))
 
 
 def keep_descriptors(kept: Sequence[int]) -> None:

@@ -23,8 +23,13 @@ from stepwell_runners.isolate import Isolate
 from stepwell_runners.isolates import ZygoteIsolates
 from stepwell_runners.link import Gone
 from stepwell_runners.options import IsolateOptions
+from stepwell_runners.streaming import Bounds
 from stepwell_runners.trees import Trees
 from stepwell_runners.wall import Order
+
+OUTPUT_EXCEEDED = (
+    "it printed more than 1 MiB. Print less, or into a file. The operator sets the limit: STEPWELL_STEP_OUTPUT_MB."
+)
 
 
 @pytest.fixture(params=["full", "none"])
@@ -43,6 +48,13 @@ async def executor(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncItera
 
 async def run(executor: LocalExecutor, asked: Attempt, log: Log | None = None, **prepared: Any) -> Outcome:
     return await executor.execute(asked, Prepared(**prepared), log or Log())
+
+
+def failure(outcome: Outcome) -> tuple[str, str]:
+    """Type and message of an attempt that failed."""
+    assert not outcome.ok
+    assert outcome.error is not None
+    return outcome.error["type"], outcome.error["message"]
 
 
 def state_of(executor: LocalExecutor) -> Path:
@@ -120,7 +132,9 @@ async def test_a_timeout_kills_everything(executor: LocalExecutor) -> None:
     started = time.monotonic()
     outcome = await run(executor, attempt("echo before; (sleep 60 &) ; sleep 60", timeout=0.5), log)
     assert not outcome.ok and outcome.error is not None and outcome.error["type"] == "Timeout"
-    assert outcome.error["message"] == "It did not end within 0.5 seconds, and was killed."
+    assert (
+        outcome.error["message"] == "It did not end within 0.5 seconds, and was killed. Give it longer with timeout=."
+    )
     assert time.monotonic() - started < 20 and log.data == b"before\n"
     assert left_over(executor) == []
 
@@ -142,10 +156,42 @@ async def test_output_after_the_first_megabytes_is_complete_and_bounded(
     log = Log()
     assert (await run(executor, attempt("seq 1 300000; echo end"), log)).ok
     assert log.data.endswith(b"300000\nend\n") and log.data.count(b"\n") == 300001
-    monkeypatch.setattr("stepwell_runners.streaming.watch.__defaults__", (1 << 20,))
-    log = Log()
-    assert (await run(executor, attempt("seq 1 300000; echo end"), log)).ok
-    assert len(log.data) == 1 << 20 and log.notes == ["Only the first 1 MiB of the output are kept. The step goes on."]
+    monkeypatch.setattr(executor, "_bounds", Bounds(output=1 << 20))
+    for command in ("seq 1 300000; sleep 1000", "seq 1 300000"):
+        log = Log()
+        outcome = await run(executor, attempt(command, check=False), log)
+        assert failure(outcome) == ("TooMuchOutput", OUTPUT_EXCEEDED)
+        assert len(log.data) == 1 << 20 and log.notes == ["Only the first 1 MiB of the output are kept."]
+
+
+async def test_what_fills_the_disk_is_ended_and_removed(
+    executor: LocalExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(executor, "_bounds", Bounds(disk=32 << 20))
+    bomb = "i=0; while :; do i=$((i+1)); head -c 4M /dev/zero > f$i; sleep 0.05; done"
+    kind, message = failure(await run(executor, attempt(bomb, timeout=60.0)))
+    assert kind == "TooMuchDisk" and "STEPWELL_STEP_DISK_GB" in message
+    assert left_over(executor) == []
+
+
+async def test_limits_that_are_exceeded_are_named_with_what_raises_them(executor: LocalExecutor) -> None:
+    isolates = executor._isolates
+    assert isinstance(isolates, ZygoteIsolates)
+    if not isolates.walled or not isolates._cgroups.version:
+        pytest.skip("limits of whole steps need the wall and cgroups")
+    forks = "import os, time\nfor _ in range(100):\n  if not os.fork(): time.sleep(100)"
+    for asked, type_, message in [
+        (attempt("tail /dev/zero", memory=64 << 20), "OutOfMemory", "out of memory (limit 64 MiB)"),
+        (attempt(["python", "-c", forks], processes=20), "TooManyProcesses", "out of processes (limit 20)"),
+        (attempt("head -c 600M /dev/zero > /tmp/f", memory=1 << 30), "DiskFull", "Its /tmp is full"),
+        (attempt("kill -XFSZ $$"), "FileTooLarge", "No file may be larger"),
+        (attempt("sh -c 'kill -XFSZ $$'; exit $?", check=False), "FileTooLarge", "No file may be larger"),
+    ]:
+        outcome = await run(executor, asked)
+        kind, said = failure(outcome)
+        assert (kind, message in said) == (type_, True), said
+    passing = await run(executor, attempt(["python", "-c", f"{forks.replace('100)', '3)', 1)}"], processes=20))
+    assert passing.ok
 
 
 async def test_parallel_siblings_may_write_the_same_report(executor: LocalExecutor) -> None:

@@ -57,6 +57,15 @@ def test_out_of_memory_is_read_from_either_version(tmp_path: Path) -> None:
     assert group.out_of_memory()
 
 
+def test_refused_processes_are_read_where_the_kernel_counts_them(tmp_path: Path) -> None:
+    group = Cgroup(tmp_path, tmp_path, 1)
+    assert not group.out_of_processes()
+    (tmp_path / "pids.events").write_text("max 0\n")
+    assert not group.out_of_processes()
+    (tmp_path / "pids.events").write_text("max 12\n")
+    assert group.out_of_processes()
+
+
 def test_what_a_dead_server_left_is_swept_and_what_lives_is_not(tmp_path: Path) -> None:
     for controller in ("memory", "pids"):
         (tmp_path / controller / "own").mkdir(parents=True)

@@ -45,7 +45,7 @@ def test_report_that_is_none_is_not_believed(forged: str) -> None:
 
 def test_report_is_read_when_it_is_complete() -> None:
     line = b'{"status": 256, "seconds": 1.5, "collected": {"/a": "eA=="}}\n'
-    assert read_report(line) == {"status": 256, "seconds": 1.5, "collected": {"/a": b"x"}}
+    assert read_report(line) == {"status": 256, "seconds": 1.5, "collected": {"/a": b"x"}, "tmp_full": False}
     assert read_report(line[:-1]) is None
 
 

@@ -181,6 +181,12 @@ def _memory(name: str, value: object) -> int:
     return int(float(size[1]) * _SIZES[size[2]])
 
 
+def _processes(name: str, value: object) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 8000:
+        return value
+    raise ValueError(f"{name} has value {value!r}. Write a whole number of processes between 1 and 8000.")
+
+
 def _count(name: str, value: object) -> int:
     if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 100:
         return value
@@ -205,7 +211,7 @@ _RUN: dict[str, Callable[[str, Any], Any]] = {
     "tools": _texts, "image": _text, "python": _text, "setup": _text, "setup_inputs": _paths, "env": _env,
     "secrets": _secrets, "environment": _text, "network": _network, "cwd": _relative, "timeout": _timeout,
     "retries": _retries, "check": _flag, "keep": _flag, "junit": _paths, "artifacts": _paths, "memory": _memory,
-    "cpu": _cpu,
+    "processes": _processes, "cpu": _cpu,
 }  # fmt: skip
 _APPROVAL: dict[str, Callable[[str, Any], Any]] = {
     "environment": _text, "reviewers": _texts, "count": _count, "fields": _fields, "timeout": _timeout,

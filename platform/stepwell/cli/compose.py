@@ -147,14 +147,16 @@ class Rooms:
         from stepwell_runners.executor import LocalExecutor
         from stepwell_runners.isolates import ZygoteIsolates
         from stepwell_runners.options import IsolateOptions
+        from stepwell_runners.streaming import Bounds
         from stepwell_runners.trees import Trees
 
         trees = Trees(settings.state)
         options = IsolateOptions(wall="none" if settings.trust_all_code else "full", blanks=settings.blanks)
         isolates = ZygoteIsolates(settings.state, trees.resolve, options)
         executor = LocalExecutor.at(
-            settings.state, isolates, trees, docker_host=settings.docker_host, runtime=settings.runtime
-        )
+            settings.state, isolates, trees, docker_host=settings.docker_host, runtime=settings.runtime,
+            bounds=Bounds(settings.step_output_mb << 20, settings.step_disk_gb << 30),
+        )  # fmt: skip
         base = Foundation.open(settings)
         kept.callback(base.close)
         caps = RunCaps(base.tenants.quotas, settings.runs_per_tenant, settings.runs_per_repository)

@@ -65,6 +65,10 @@ def _few(value: Any) -> bool:
     return _whole(value) and value <= 1000
 
 
+def _threads(value: Any) -> bool:
+    return _whole(value) and 1 <= value <= 8000
+
+
 def _variables(value: Any) -> bool:
     return isinstance(value, dict) and all(_text(text) for text in value.values())
 
@@ -100,7 +104,7 @@ _CHECKS: Mapping[str, Mapping[str, Check]] = {
         "tools": _texts, "image": _text, "python": _text, "setup": _text, "setup_inputs": _texts, "env": _variables,
         "secrets": _secrets, "environment": _text, "network": lambda value: _flag(value) or _texts(value), "cwd": _text,
         "timeout": _seconds, "retries": _retries, "check": _flag, "keep": _flag, "junit": _texts, "artifacts": _texts,
-        "memory": _whole, "cpu": _number,
+        "memory": _whole, "processes": _threads, "cpu": _number,
     },
     "approval": {
         "message": _text, "environment": _text, "reviewers": _texts, "count": _few, "fields": _fields,
