@@ -63,8 +63,9 @@ class Blank:
         isolate, received = await self._hear("ready")
         try:
             group = isolate.cgroup
-            if group is not None and (group.bounds, group.processes) != (order.memory, order.processes):
-                isolate.cgroup = group.bound(order.memory, order.processes)
+            wanted = (order.memory, order.processes, order.processors)
+            if group is not None and (group.bounds, group.processes, group.processors) != wanted:
+                isolate.cgroup = group.bound(*wanted)
         except OSError as error:
             for descriptor in received:
                 os.close(descriptor)

@@ -1,8 +1,10 @@
 """One cgroup per isolate, where this process may make one: the only thing that bounds the memory of a whole isolate.
 
 Version 2 is used where memory and pids are delegated to a cgroup that we may write to: our own or the nearest one
-above. Version 1 needs the two hierarchies. A cgroup serves one isolate and is never reused: `cgroup.kill` and
-freezing leave marks on it. The isolate is moved in after its fork and before it is told anything to run.
+above. Version 1 needs the two hierarchies. Where there is cpu too, an isolate has the weight of one, however many
+processes it starts, and can be held to a part of the processors. A cgroup serves one isolate and is never reused:
+`cgroup.kill` and freezing leave marks on it. The isolate is moved in after its fork and before it is told anything to
+run.
 """
 
 import os
@@ -11,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 _CONTROLLERS = ("memory", "pids")
+_PERIOD = 100_000  # microseconds, in which a quota is counted
 _ours: set[str] = set()  # names in use by this process
 
 
@@ -28,9 +31,22 @@ class Cgroup:
     pids: Path
     bounds: int = 0  # bytes
     processes: int = 0
+    cpu: Path | None = None
+    processors: float = 0.0  # 0: all there are
 
-    def bound(self, memory: int, processes: int) -> "Cgroup":
+    @property
+    def paths(self) -> set[Path]:
+        """Its directories."""
+        return {self.memory, self.pids} | ({self.cpu} if self.cpu else set())
+
+    def bound(self, memory: int, processes: int, processors: float = 0.0) -> "Cgroup":
         """Set its bounds; the same cgroup as it is then."""
+        if self.cpu and processors != self.processors:
+            quota = max(1000, int(processors * _PERIOD)) if processors else None
+            if self.cpu == self.memory:
+                (self.cpu / "cpu.max").write_text(f"{quota or 'max'} {_PERIOD}")
+            else:
+                (self.cpu / "cpu.cfs_quota_us").write_text(str(quota or -1))
         limits = [self.memory / "memory.max"]
         if self.memory != self.pids:
             limits = [self.memory / "memory.limit_in_bytes"]
@@ -40,11 +56,11 @@ class Cgroup:
         for limit in limits:
             limit.write_text(str(memory))
         (self.pids / "pids.max").write_text(str(processes))
-        return replace(self, bounds=memory, processes=processes)
+        return replace(self, bounds=memory, processes=processes, processors=processors)
 
     def attach(self, pid: int) -> None:
         """Move a process in; its children follow."""
-        for path in {self.memory, self.pids}:
+        for path in self.paths:
             (path / "cgroup.procs").write_text(str(pid))
 
     def out_of_memory(self) -> bool:
@@ -67,7 +83,7 @@ class Cgroup:
 
     def remove(self) -> bool:
         """Remove it; False while the kernel still counts a process in it."""
-        for path in (self.memory, self.pids):
+        for path in self.paths:
             try:
                 path.rmdir()
             except FileNotFoundError:
@@ -94,9 +110,12 @@ class Cgroups:
         try:
             if all(name in own for name in _CONTROLLERS):
                 found.version, found.parents = 1, {n: _existing(root / n, own[n]) for n in _CONTROLLERS}
+                if "cpu" in own and (_existing(root / "cpu", own["cpu"]) / "cpu.cfs_quota_us").exists():
+                    found.parents["cpu"] = _existing(root / "cpu", own["cpu"])
             elif "" in own:
                 below = _delegated(root, own[""])
-                found.version, found.parents = 2, dict.fromkeys(_CONTROLLERS, below)
+                handed = "cpu" in (below / "cgroup.subtree_control").read_text().split()
+                found.version, found.parents = 2, dict.fromkeys((*_CONTROLLERS, *(["cpu"] if handed else [])), below)
             else:
                 raise FileNotFoundError(2, "no memory and pids controllers", str(root))
             found.sweep()
@@ -113,7 +132,7 @@ class Cgroups:
         paths = {name: parent / self._name / f"i{number}" for name, parent in self.parents.items()}
         for path in set(paths.values()):
             path.mkdir()
-        group = Cgroup(paths["memory"], paths["pids"])
+        group = Cgroup(paths["memory"], paths["pids"], cpu=paths.get("cpu"))
         if self.version == 2:
             (group.memory / "memory.oom.group").write_text("1")
             swap = group.memory / "memory.swap.max"
@@ -140,7 +159,7 @@ class Cgroups:
             ours = parent / self._name
             ours.mkdir(exist_ok=True)
             if self.version == 2:
-                (ours / "cgroup.subtree_control").write_text("+memory +pids")
+                (ours / "cgroup.subtree_control").write_text(" ".join(f"+{name}" for name in self.parents))
 
 
 def _own(process: Path) -> Iterator[tuple[str, str]]:

@@ -46,6 +46,9 @@ class Isolates(Protocol):
     @property
     def overlays(self) -> bool: ...
 
+    @property
+    def divides_processors(self) -> bool: ...
+
     async def command(self, spec: CommandSpec) -> Process: ...
 
 
@@ -221,8 +224,8 @@ class LocalExecutor:
     ) -> Process:
         if asked.image:
             return await self._containers.start(asked, workspace, output)
-        if asked.cpu is not None:
-            output.note("cpu= bounds containers only; this isolate shares the processors fairly with others.")
+        if asked.cpu is not None and not self._isolates.divides_processors:
+            output.note("cpu= has no effect: this host gives isolates no cgroup for cpu. Use image=, or see doctor.")
         env = dict(asked.env)
         if tools:
             scratch = "/tmp" if self._isolates.walled else FILES  # noqa: S108 - a /tmp of its own
@@ -239,7 +242,9 @@ class LocalExecutor:
             workspace=workspace.mount,
             tools=tuple(shown),
             network=asked.network,
-            limits=Limits(asked.memory or Limits.memory, asked.processes or Limits.processes),
+            limits=Limits(
+                asked.memory or Limits.memory, asked.processes or Limits.processes, processors=asked.cpu or 0.0
+            ),
             files=asked.files,
             collect=(OUTPUT_FILE,),
         )

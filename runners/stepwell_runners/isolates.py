@@ -75,6 +75,11 @@ class ZygoteIsolates:
         """Whether a workspace may be an Overlay; if not, it has to be a Directory."""
         return self.walled and self._overlay is None
 
+    @property
+    def divides_processors(self) -> bool:
+        """Whether an isolate can be held to a part of the processors."""
+        return "cpu" in self._cgroups.parents
+
     async def start(self) -> None:
         """Start zygote and mounter in the best way the host allows. What is missing is kept for `probe` and `open`."""
         self._cgroups.close()
@@ -237,6 +242,7 @@ class ZygoteIsolates:
             file_size=limits.file_size,
             open_files=max(limits.open_files, 256),
             tmp=limits.tmp,
+            processors=limits.processors,
             mounts=tuple(mounts or ()) if self.options.wall == "full" else (),
             directory=str(workspace.path) if self.options.wall == "none" and isinstance(workspace, Directory) else "",
         )

@@ -68,6 +68,10 @@ def findings(
     found.append(Finding("Landlock", version > 0, detail, "" if version else "Linux 5.13 or newer with Landlock on."))
     if cgroups.version:
         found.append(Finding("limits of memory and processes", True, f"cgroups version {cgroups.version}"))
+        shared = "cpu" in cgroups.parents
+        detail = "each isolate weighs as one" if shared else "cpu= has no effect on isolates: no cgroup for cpu"
+        advice = "" if shared else "Delegate cpu to the service too (systemd: Delegate=yes)."
+        found.append(Finding("shares of the processors", shared, detail, advice))
     else:
         advice = "Run as root, or delegate memory and pids to the service (systemd: Delegate=yes)."
         text = f"memory is bounded per process only, not per isolate ({cgroups.problem})"

@@ -64,6 +64,7 @@ class Limits:
     file_size: int = 8 << 30  # bytes of any one file
     open_files: int = 4096
     tmp: int = 512 << 20  # bytes in /tmp
+    processors: float = 0.0  # 0: all there are; where a cgroup for cpu can be made
 
 
 @dataclass(frozen=True)

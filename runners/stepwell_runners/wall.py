@@ -68,6 +68,7 @@ class Order:
     file_size: int
     open_files: int
     tmp: int
+    processors: float = 0.0  # 0: all there are; held by the cgroup
     mounts: tuple[str, ...] = ()  # "workspace" or the name of a tool directory
     directory: str = ""  # without the wall only: where to start
 

@@ -30,7 +30,7 @@ IMAGE = "stepwell-test/busybox:latest"
 class NoIsolates:
     """These steps need none."""
 
-    walled = overlays = True
+    walled = overlays = divides_processors = True
 
     async def command(self, spec: CommandSpec) -> Process:
         raise AssertionError("a container step asked for an isolate")

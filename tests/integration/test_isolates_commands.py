@@ -206,6 +206,14 @@ async def test_processor_time_is_bounded(where: ZygoteIsolates) -> None:
     assert ended.exit.signal in (9, 24)
 
 
+async def test_processors_are_divided(where: ZygoteIsolates) -> None:
+    if not where.divides_processors:
+        pytest.skip("this host gives no cgroup for cpu")
+    busy = "import time; t = time.monotonic(); c = time.process_time()\nwhile time.monotonic() < t + 0.8: pass\n"
+    ended = await python(where, f"{busy}print(time.process_time() - c)", limits=Limits(processors=0.1))
+    assert 0.02 < float(ended.text) < 0.3
+
+
 async def test_big_output_is_kept_in_the_pipe_until_it_is_read(where: ZygoteIsolates) -> None:
     ended = await run(where, "head -c 3000000 /dev/zero | tr '\\0' x")
     assert len(ended.text) == 3_000_000

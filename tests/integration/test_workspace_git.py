@@ -34,7 +34,7 @@ UNTOUCHED = "git status --porcelain && git diff-files --quiet && git diff --exit
 class NoIsolates:
     """Container steps need none."""
 
-    walled = overlays = True
+    walled = overlays = divides_processors = True
 
     async def command(self, spec: CommandSpec) -> Process:
         raise AssertionError("a container step asked for an isolate")

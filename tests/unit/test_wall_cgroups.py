@@ -57,6 +57,29 @@ def test_out_of_memory_is_read_from_either_version(tmp_path: Path) -> None:
     assert group.out_of_memory()
 
 
+def test_processors_are_divided_where_cpu_is_handed_on_too(tmp_path: Path) -> None:
+    for controller in ("memory", "pids", "cpu"):
+        (tmp_path / "one" / controller / "own").mkdir(parents=True)
+    (tmp_path / "one/cpu/own/cpu.cfs_quota_us").write_text("-1")
+    (tmp_path / "one" / "process").mkdir()
+    (tmp_path / "one/process/cgroup").write_text("8:pids:/own\n4:memory:/own\n3:cpu,cpuacct:/own\n")
+    group = Cgroups.find(tmp_path / "one", tmp_path / "one/process").make(7, 1 << 30, 64)
+    assert group is not None
+    assert group.cpu is not None
+    assert group.cpu not in (group.memory, group.pids)
+    group.bound(1 << 30, 64, 1.5)
+    assert (group.cpu / "cpu.cfs_quota_us").read_text() == "150000"
+
+    (tmp_path / "two").mkdir()
+    (tmp_path / "two" / "cgroup.subtree_control").write_text("cpu memory pids\n")
+    (tmp_path / "two" / "cgroup").write_text("0::/\n")
+    group = Cgroups.find(tmp_path / "two", tmp_path / "two").make(7, 1 << 30, 64)
+    assert group is not None
+    assert group.cpu == group.memory
+    group.bound(1 << 30, 64, 0.5)
+    assert (group.memory / "cpu.max").read_text() == "50000 100000"
+
+
 def test_refused_processes_are_read_where_the_kernel_counts_them(tmp_path: Path) -> None:
     group = Cgroup(tmp_path, tmp_path, 1)
     assert not group.out_of_processes()
