@@ -30,11 +30,11 @@ bench: .venv/.development ## measure and print the figures, for example ARGS="ev
 	@.ci/host-packages demo
 	@$(BIN)/stepwell bench $(ARGS)
 
-soak: .venv/.development ## at length: kill -9 in every place, a storm of 200 runs, random lives, a thousand waiting runs, 500 isolates a minute
+soak: .venv/.development ## at length: kill -9 in every place, a storm of 200 runs, random lives, a thousand waiting runs, 500 isolates a minute, a hostile tenant
 	@.ci/host-packages test
 	@STEPWELL_SOAK=1 $(BIN)/python -m pytest -rs tests/acceptance tests/integration/test_engine_model.py \
 		tests/integration/test_engine_crash.py tests/integration/test_replay_order.py \
-		tests/integration/test_isolates_churn.py $(ARGS)
+		tests/integration/test_isolates_churn.py tests/integration/test_isolates_neighbours.py $(ARGS)
 
 # Two stamps, so that the demo does not wait for browsers' drivers and type checkers.
 .venv/.runtime: pyproject.toml constraints.txt | .venv/bin/pip

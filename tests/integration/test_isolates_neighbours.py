@@ -1,0 +1,98 @@
+"""Many tenants side by side, one of them hostile in processors, memory, processes, disk and output.
+
+The others pass whatever it does, and each of its attempts ends at the limit that it went beyond. The soak has a hundred
+tenants and also holds the time of the others' steps: its 95th percentile at most doubles.
+"""
+
+import asyncio
+import dataclasses
+import os
+import statistics
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from logged import Log, attempt
+
+from stepwell.engine.seams import Prepared
+from stepwell_runners.executor import LocalExecutor
+from stepwell_runners.isolates import ZygoteIsolates
+from stepwell_runners.streaming import Bounds
+
+SOAK = bool(os.environ.get("STEPWELL_SOAK"))
+TENANTS = 99 if SOAK else 8
+ROUNDS = 20 if SOAK else 2
+HONEST = "echo here > file; seq 1 20000 | sort -n | tail -1"
+FORKS = """
+import os, time
+while True:
+    try:
+        if not os.fork():
+            while True: pass
+    except OSError:
+        time.sleep({seconds}); raise
+"""
+BOMBS: dict[str, str | list[str]] = {
+    "TooMuchOutput": "yes",
+    "OutOfMemory": "tail /dev/zero",
+    "TooMuchDisk": "i=0; while :; do i=$((i+1)); head -c 4M /dev/zero > f$i; sleep 0.02; done",
+    "TooManyProcesses": ["python", "-c", FORKS.format(seconds=20 if SOAK else 3)],
+}
+
+pytestmark = [pytest.mark.root, pytest.mark.timeout(1200 if SOAK else 120)]
+
+
+@pytest.fixture
+async def executor(tmp_path: Path) -> AsyncIterator[LocalExecutor]:
+    isolates = ZygoteIsolates(tmp_path, lambda _: tmp_path)
+    await isolates.start()
+    if not isolates.walled or not isolates.divides_processors:
+        pytest.skip("this host gives no wall, or no cgroups for processors")
+    yield LocalExecutor.at(tmp_path, isolates, bounds=Bounds(output=8 << 20, disk=64 << 20))
+    await isolates.stop()
+
+
+async def _seconds(executor: LocalExecutor, tenant: int) -> float:
+    """What one honest step takes."""
+    asked = dataclasses.replace(attempt(HONEST), tenant=f"honest-{tenant}", run=f"run-{tenant}")
+    log, begun = Log(), time.monotonic()
+    outcome = await executor.execute(asked, Prepared(), log)
+    assert outcome.ok, outcome.error
+    assert log.text == "20000\n"
+    return time.monotonic() - begun
+
+
+async def _honest(executor: LocalExecutor) -> float:
+    """The 95th percentile of what the steps of all honest tenants take, all at once, round after round."""
+    found = []
+    for _ in range(ROUNDS):
+        found += await asyncio.gather(*(_seconds(executor, tenant) for tenant in range(TENANTS)))
+    return statistics.quantiles(found, n=20)[-1]
+
+
+async def _hostile(executor: LocalExecutor, kind: str, quiet: asyncio.Event) -> None:
+    """Attack again and again, at once with what follows, until it is quiet; at least once."""
+    while True:
+        asked = dataclasses.replace(
+            attempt(BOMBS[kind], memory=128 << 20, processes=64), tenant="hostile", run=f"hostile-{kind}"
+        )
+        outcome = await executor.execute(asked, Prepared(), Log())
+        assert outcome.error is not None
+        assert outcome.error["type"] == kind, outcome.error
+        if quiet.is_set():
+            return
+
+
+async def test_hostile_tenant_meets_its_limits_and_the_others_pass(executor: LocalExecutor) -> None:
+    await _honest(executor)  # warms up
+    before = await _honest(executor)
+    quiet = asyncio.Event()
+    async with asyncio.TaskGroup() as attacks:
+        for kind in BOMBS:
+            attacks.create_task(_hostile(executor, kind, quiet))
+        during = await _honest(executor)
+        quiet.set()
+    print(f"\n95th percentile of {TENANTS} tenants' steps: {before:.3f} s alone, {during:.3f} s beside a hostile one")
+    if SOAK:
+        assert during < 2 * before
