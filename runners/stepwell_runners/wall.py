@@ -35,6 +35,7 @@ SOCKET = 3  # an isolate's own, from its first moment on
 
 _TENANT_PROCESSES = 8_192  # all isolates of one uid together
 _SPARE_PROCESSES = 16
+_RLIMIT_NICE, _RLIMIT_RTPRIO = 13, 14  # the module `resource` does not name them
 _SCHEDULE_LAST = b"1000"  # oom_score_adj: the host's own processes are spared
 _READ, _WRITE_FILE, _EVERYTHING = 1 | 4 | 8, 2 | 1 << 14 | 1 << 15, (1 << 16) - 1
 _LANDLOCK = (
@@ -179,6 +180,8 @@ def bound_resources(order: Order) -> None:
         resource.RLIMIT_FSIZE: order.file_size,
         resource.RLIMIT_MEMLOCK: 1 << 20,
         resource.RLIMIT_MSGQUEUE: 0,
+        _RLIMIT_NICE: 0,
+        _RLIMIT_RTPRIO: 0,
         resource.RLIMIT_NPROC: _TENANT_PROCESSES,
     }
     if not order.cgroup:

@@ -113,7 +113,10 @@ ATTEMPTS: dict[str, Attempt] = {
     "process_vm_readv of process 1": _try("call(310, 1, 0, 0, 0, 0, 0)", "EPERM", shown=False),  # the same
     "take a descriptor of process 1": _try("call(438, os.pidfd_open(1), 0, 0)", "EPERM", shown=False),  # the same
     "change the own oom score": _try("write('/proc/self/oom_score_adj', b'0')", *_READ_ONLY),
-    "run before everybody": _try("os.setpriority(os.PRIO_PROCESS, 0, -5)", "EACCES", "EPERM"),
+    "run before everybody": _try("os.setpriority(0, 0, os.getpriority(0, 0) - 1)", "EACCES", "EPERM"),
+    "run in real time": _try(
+        "os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))", "EPERM", shown=False
+    ),  # holds up
     "lock all memory": _try(
         "resource.setrlimit(resource.RLIMIT_MEMLOCK, (1 << 40, 1 << 40))", "ValueError", "EPERM", shown=False
     ),  # containers lack the power too
