@@ -13,6 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from stepwell.ci.bulk import Wanted
+from stepwell.ci.changes import ChangesSince, Commits
+from stepwell.ci.comparison import compare, first_difference
+from stepwell.ci.history import Choices
+from stepwell.ci.sources import Source
+from stepwell.ci.trends import Trend, trend_of
 from stepwell.ci.views import (
     ApprovalView,
     AttemptView,
@@ -32,6 +37,8 @@ from stepwell.ci.views import (
 from stepwell.dynamic import Changed, Dead, DeadRuns, Refused, Report
 from stepwell.engine.entries import Entry
 from stepwell.errors import Denied, NotFound
+from stepwell.repos.objects import Changes as Paths
+from stepwell.repos.objects import CommitInfo, Person
 from stepwell.settings import Settings
 from stepwell.tenants.actors import ACTIONS, Actor
 
@@ -126,7 +133,7 @@ def step(name: str, state: str, start: float, seconds: float | None, *needs: str
         key=f"{name}#1", name=name, kind="run", state=state, reason="", attempt=attempt,  # type: ignore[arg-type]
         attempts=(tried,) if attempt else (), asked_at=begun, started_at=None if asked else begun, ended_at=ended,
         due=None,
-        where="pipeline.py:18", command=f"make {name}", image="", tools=(), environment="", secrets=(), network=False,
+        where="pipeline.py:7", command=f"make {name}", image="", tools=(), environment="", secrets=(), network=False,
         options={}, value=None, exit_code=0 if state == "passed" else None, error=None,
         needs=tuple(f"{n}#1" for n in needs), log_size=10 if attempt else 0,
     )  # fmt: skip
@@ -150,12 +157,14 @@ def busy_run() -> RunView:
     error = {"type": "CommandFailed", "message": "pytest -q ended with exit code 1.", "traceback": ""}
     tests = ("unit 3.11", "unit 3.12", "unit 3.13", "unit 3.14")
     steps = (
-        step("checkout", "passed", 0, 3), step("install", "passed", 5, 18, "checkout"),
+        step("checkout", "passed", 0, 3), step("install", "passed", 5, 18, "checkout", where="pipeline.py:16"),
         step("lint", "passed", 25, 12, "install"), step("typecheck", "passed", 25, 31, "install"),
         *(step(n, "failed" if n == "unit 3.13" else "passed", 25, 92 + i, "install", image=f"python:{n[5:]}-slim",
-               command="pytest -q --color=yes", exit_code=1 if n == "unit 3.13" else 0,
+               command="pytest -q --color=yes", where="pipeline.py:18", exit_code=1 if n == "unit 3.13" else 0,
                error=error if n == "unit 3.13" else None) for i, n in enumerate(tests)),
-        step("build image", "passed", 25, 64, "install"), step("coverage", "skipped", 120, None, *tests),
+        step("build image", "passed", 25, 64, "install", where="pipeline.py:19"),
+        step("coverage", "skipped", 120, None, *tests),
+        step("migrate the oldest database that we support", "passed", 92, 22, "build image", key="migrate#1"),
         step("scan", "passed", 92, 22, "build image"), step("e2e chrome", "running", 92, None, "build image"),
         step("version", "passed", 130, 0.042, "scan", kind="do", command="", value={"version": "2.4.1", "tag": NASTY}),
         step("Start the load test?", "waiting", 300, None, "version", kind="approval", command="", key="load test#1",
@@ -185,6 +194,46 @@ def passed_run() -> RunView:
     return RunView(run, {"kind": "push"}, "pipeline.py:Ship", "c0de", None, None, steps, (), True, 0)
 
 
+def waited_run() -> RunView:
+    """A run of two minutes' work that waited three days for a person, with a second try."""
+    begun = NOW - 300_000
+    run = summary(1839, state="passed", created_at=begun, started_at=begun + 2, ended_at=begun + 259_400, branch="main",
+                  counts={"passed": 6}, title="Charge in cents", sha="41d0c9e" + "0" * 33)  # fmt: skip
+    spans = {"install": (3, 21, 16), "unit 3.11": (21, 60, 18), "unit 3.12": (21, 63, 18), "build image": (21, 75, 19),
+             "Ship it?": (75.4, 259_300, 23), "deploy": (259_301, 259_399, 24)}  # fmt: skip
+    steps = tuple(
+        step(name, "passed", start - 299_460, end - start, where=f".stepwell/pipeline.py:{line}",
+             kind="approval" if name == "Ship it?" else "run")
+        for name, (start, end, line) in spans.items()
+    )  # fmt: skip
+    return RunView(run, {"kind": "push"}, "pipeline.py:Ship", "c0de", None, None, steps, (), True, 0)
+
+
+def waited_journal() -> list[Entry]:
+    """The journal of that run."""
+    told: list[tuple[float, str, str, int, Any]] = [
+        (0, "created", "", 0, {"entry": "pipeline.py:Ship"}), (3, "asked", "install#1", 0, _ask("install")),
+        (4, "started", "install#1", 1, {}), (21, "done", "install#1", 1, {"ok": True}),
+        *((21, "asked", f"{n}#1", 0, _ask(n)) for n in ("unit 3.11", "unit 3.12", "build image")),
+        (22, "started", "unit 3.11#1", 1, {}), (22, "started", "unit 3.12#1", 1, {}),
+        (30, "retry", "unit 3.11#1", 1, {"error": {}, "due": 40}), (40, "fired", "unit 3.11#1", 0, None),
+        (41, "started", "unit 3.11#1", 2, {}), (45, "started", "build image#1", 1, {}),
+        (60, "done", "unit 3.11#1", 2, {"ok": True}), (63, "done", "unit 3.12#1", 1, {"ok": True}),
+        (75, "done", "build image#1", 1, {"ok": True}), (75.4, "asked", "Ship it?#1", 0, _ask("Ship it?", "approval")),
+        (259_300, "done", "Ship it?#1", 0, {"ok": True}), (259_301, "asked", "deploy#1", 0, _ask("deploy")),
+        (259_302, "started", "deploy#1", 1, {}), (259_399, "done", "deploy#1", 1, {"ok": True}),
+        (259_400, "ended", "", 0, {"state": "passed"}),
+    ]  # fmt: skip
+    return [
+        Entry("run1839", n, NOW - 300_000 + at, kind, key, attempt, 1, data)  # type: ignore[arg-type]
+        for n, (at, kind, key, attempt, data) in enumerate(told, 1)
+    ]
+
+
+def _ask(name: str, kind: str = "run") -> dict[str, Any]:
+    return {"kind": kind, "name": name, "where": ".stepwell/pipeline.py:18"}
+
+
 def huge_log() -> bytes:
     """A log of 20,000 lines."""
     return b"".join(b"line %d of a long log\n" % n for n in range(1, 20_001))
@@ -200,7 +249,7 @@ class FixtureServices:
     logged: dict[tuple[str, str, int], FixtureLog] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.views = {v.summary.id: v for v in (busy_run(), failed_run(), passed_run())}
+        self.views = {v.summary.id: v for v in (busy_run(), failed_run(), passed_run(), waited_run())}
         self.decided: list[tuple[str, str, bool, str, Any]] = []
         self.entry_callbacks: list[Callable[[Entry, Any], None]] = []
         self.log_callbacks: list[Callable[[Any], None]] = []
@@ -210,6 +259,9 @@ class FixtureServices:
         self.bulk = _Bulk(self)
         self.catalog = _Catalog(self)
         self.environments = _Environments()
+        self.trends = _Trends(self)
+        self.sources = _Sources()
+        self.changes = _Changes()
         self.engine = _Feed(self.entry_callbacks, "subscribe")
         self.logs = _Feed(self.log_callbacks, "follow")
         self.repositories = self.pushes = None
@@ -333,6 +385,10 @@ class _Runs:
             return Page(())
         return Page(tuple(v.summary for v in self._services.views.values() if state in (None, v.summary.state)))
 
+    def choices(self, actor: Actor, tenant: str, repository: str = "") -> Choices:
+        actor.require("read", tenant)
+        return Choices(("Nightly", "Ship"), ("fix/refund-rounding", "main", NASTY), ("ida.berg", "mara.okoye"))
+
     def get(self, actor: Actor, run_id: str) -> RunView:
         return self._see(actor, run_id)
 
@@ -361,7 +417,8 @@ class _Runs:
 
     def journal(self, actor: Actor, run_id: str, after: int = 0, limit: int = 1000) -> builtins.list[Entry]:
         self._see(actor, run_id)
-        return [e for e in JOURNAL if e.seq > after][:limit]
+        entries = waited_journal() if run_id == "run1839" else JOURNAL
+        return [e for e in entries if e.seq > after][:limit]
 
     def inbox(self, actor: Actor) -> builtins.list[ApprovalView]:
         return (
@@ -424,13 +481,104 @@ class _Bulk:
 
 JOURNAL = [
     Entry("run1842", 1, NOW - 540, "created", "", 0, 0, {"entry": "pipeline.py:Ship"}),
-    Entry("run1842", 2, NOW - 539, "asked", "lint#1", 0, 1, {"kind": "run"}),
+    Entry("run1842", 2, NOW - 539, "asked", "lint#1", 0, 1, {"kind": "run", "name": "lint", "where": "pipeline.py:9"}),
     Entry("run1842", 3, NOW - 538, "started", "lint#1", 1, 1, {"runner": "local"}),
     Entry("run1842", 4, NOW - 520, "done", "lint#1", 1, 0, {"ok": False, "seconds": 18.2, "error": {"message": NASTY}}),
     Entry(
         "run1842", 5, NOW - 519, "decision", "load test#1", 0, 0, {"by": "jun.sato", "approve": True, "comment": NASTY}
     ),
 ]
+
+
+SOURCE = f'''from asyncio import gather
+
+from stepwell import Pipeline, manual, push
+
+from lib.versions import version
+
+PYTHONS = ("3.11", "3.12", "3.13", "3.14")  # {NASTY}
+
+
+class Ship(Pipeline):
+    """Check every push; ship main."""
+
+    on = [push("main"), manual(target=["staging", "production"])]
+
+    async def run(self, event, step):
+        await step.run("install", "make install")
+        await gather(
+            *(step.run(f"unit {{v}}", "pytest -q --color=yes", image=f"python:{{v}}-slim") for v in PYTHONS),
+            step.run("build image", "make image"),
+        )
+        await step.do("version", version, event.number)
+'''
+
+
+class _Sources:
+    """One pipeline of two files; run 1841 has none that can be read."""
+
+    def of(self, actor: Actor, run: RunSummary) -> Source:
+        if run.number == 1841:
+            return Source(run.sha, {}, f"Commit {NASTY} is not in the repository any more.")
+        return Source(run.sha, {"lib/versions.py": "def version(number):\n    return number\n", "pipeline.py": SOURCE})
+
+
+class _Changes:
+    """Run 1842 beside one that passed; before the others none did."""
+
+    def of(self, actor: Actor, view: RunView) -> ChangesSince | None:
+        if view.summary.number != 1842:
+            return None
+        green = summary(1838, state="passed", ended_at=NOW - 90_000, started_at=NOW - 90_300, branch="main",
+                        sha="b81f02c" + "0" * 33)  # fmt: skip
+        person = Person("Mara Okoye", "mara@example.org", NOW - 3600)
+        told = ("Round refunds half to even", f"Refuse amounts below one cent {NASTY}", "Try Python 3.14")
+        commits = tuple(
+            CommitInfo(f"{n}c1e9d4" + "0" * 33, "", (), person, person, text) for n, text in enumerate(told)
+        )
+        before = tuple(
+            replace(one, state="passed", ended_at=(one.started_at or 0) + 20, options=_OLD.get(one.name, {}))
+            for one in view.steps if one.name not in ("unit 3.14", "Start the load test?")
+        )  # fmt: skip
+        before = (*before, step("publish notes", "passed", 100, 2))
+        after = tuple(replace(one, options=_NEW.get(one.name, {})) for one in view.steps)
+        steps = compare(before, after)
+        paths = ("src/ledger/refunds.py", "src/ledger/rounding.py", "tests/test_refunds.py", NASTY)
+        return ChangesSince(
+            green, before, Commits(commits, 3, Paths(paths)), ("3.11.2", "3.11.9"), steps, first_difference(steps)
+        )
+
+
+_OLD: dict[str, dict[str, Any]] = {
+    "lint": {"command": "ruff check .", "tools": ["ruff==0.11.0"]}, "unit 3.13": {"image": "python:3.13.1-slim"},
+}  # fmt: skip
+_NEW: dict[str, dict[str, Any]] = {
+    "lint": {"command": "ruff check src", "tools": ["ruff==0.12.1"]}, "unit 3.13": {"image": "python:3.13.2-slim"},
+}  # fmt: skip
+
+
+class _Trends:
+    """Thirty runs of one pipeline and three of another, in all states."""
+
+    def __init__(self, services: FixtureServices) -> None:
+        self._services = services
+
+    def of(self, actor: Actor, tenant: str = "", repository: str = "", branch: str = "") -> list[Trend]:
+        if not actor.tenants or self._services.empty:
+            return []
+        ship = [_past(1812 + n, 240 + 37 * (n * 7 % 11), _STATES.get(n, "passed")) for n in range(30)]
+        nightly = [_past(1700 + n, 3600 + 900 * n, "passed", pipeline="Nightly " + NASTY) for n in range(3)]
+        return [trend_of(tuple(ship)), trend_of(tuple(nightly))]
+
+
+_STATES = {4: "failed", 5: "diverged", 11: "cancelled", 17: "failed", 27: "paused", 28: "waiting", 29: "running"}
+
+
+def _past(number: int, seconds: float, state: str, **changes: Any) -> RunSummary:
+    begun = NOW - 540 - 3000 * (1842 - number)
+    long = seconds * (20 if number == 1830 else 1)
+    ended = None if state in ("running", "waiting", "paused") else begun + long
+    return summary(number, state=state, created_at=begun, started_at=begun, ended_at=ended, **changes)
 
 
 class _Catalog:

@@ -4,6 +4,7 @@
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -42,6 +43,10 @@ JOURNAL = Table(
     *(Column(name, Integer) for name in ("version", "attempt", "turn")),
     Column("at", Float),
 )
+KINDS = ("push", "tag", "cron", "manual")
+LOOKED_AT = 1000
+"""Newest runs that choices are read from."""
+LONGEST_TEXT = 200
 STATES = frozenset({"queued", "running", "waiting", "paused", "passed", "failed", "cancelled", "diverged"})
 MOST_ROWS = 200
 MOST_COUNTED = 1_000
@@ -58,6 +63,18 @@ class Filter:
     pipeline: str = ""
     branch: str = ""
     sha: str = ""
+    by: str = ""  # who started it
+    kind: str = ""
+    text: str = ""  # in the title, at the beginning of the commit's id, or the number
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What the newest runs offer to filter by, each sorted."""
+
+    pipelines: tuple[str, ...] = ()
+    branches: tuple[str, ...] = ()
+    people: tuple[str, ...] = ()
 
 
 class History:
@@ -84,7 +101,7 @@ class History:
 
     def page(self, actor: Actor, wanted: Filter, cursor: str | None, limit: int) -> list[RunSummary]:
         """Return runs, the newest first, from after the cursor."""
-        query = _narrowed(self._of(actor), wanted)
+        query = narrowed(self._of(actor), wanted)
         after = _cursor(cursor) if cursor else None
         if wanted.repository:
             query = _by_number(query, f"{wanted.tenant}/{wanted.repository}", after)
@@ -92,6 +109,23 @@ class History:
             query = _by_time(query, after)
         found = self._of_each_tenant(actor, query, min(limit, MOST_ROWS), wanted.tenant)
         return sorted(found, key=lambda run: (run.created_at, run.id), reverse=True)[:limit]
+
+    def choices(self, actor: Actor, tenant: str, repository: str = "") -> Choices:
+        """Return what the newest runs of a tenant or repository can be filtered by."""
+        newest = narrowed(select(RUNS.c.metadata).where(_visible(actor)), Filter(tenant, repository))
+        order = RUNS.c.number.desc() if repository else RUNS.c.created_at.desc()  # as there is an index
+        inner = newest.order_by(order).limit(LOOKED_AT).subquery()
+        columns = [func.json_extract(inner.c.metadata, f"$.{name}") for name in ("pipeline", "branch", "actor")]
+        with self._store.read() as session:
+            found = session.execute(select(*columns).distinct()).all()
+        return Choices(*(tuple(sorted({str(row[n]) for row in found if row[n]})) for n in range(3)))
+
+    def green_before(self, actor: Actor, run: RunSummary, branch: str) -> RunSummary | None:
+        """Return the last run of the same pipeline on a branch that passed before this one, if there is one."""
+        wanted = Filter(run.tenant, run.repository, "passed", run.pipeline, branch)
+        query = narrowed(self._of(actor), wanted).where(RUNS.c.number < run.number, _told("parent").is_(None))
+        found = self._all(query.order_by(RUNS.c.number.desc()).limit(1))
+        return found[0] if found else None
 
     def waiting(self, actor: Actor, limit: int) -> list[RunSummary]:
         """Return runs that wait for people, the oldest first."""
@@ -129,7 +163,7 @@ class History:
         """Return the event's fields `before` and `changed` by comparing with the pipeline's last passed run."""
         wanted = Filter(state="passed", pipeline=pipeline, branch=branch)
         whole = func.json_extract(RUNS.c.metadata, "$.parent").is_(None)  # what a run created is but a part of it
-        query = _narrowed(select(RUNS).where(RUNS.c.scope == repository.full_name, whole), wanted)
+        query = narrowed(select(RUNS).where(RUNS.c.scope == repository.full_name, whole), wanted)
         found = self._all(query.order_by(RUNS.c.number.desc()).limit(1))
         if not found:
             return {"before": None, "changed": None}
@@ -163,9 +197,12 @@ def _visible(actor: Actor) -> Any:
     return visible(actor, RUNS.c.tenant, RUNS.c.scope)
 
 
-def _narrowed(query: Select[Any], wanted: Filter) -> Select[Any]:
+def narrowed(query: Select[Any], wanted: Filter) -> Select[Any]:
+    """Narrow a query over `runs`. Invalid when a filter is none of ours."""
     if wanted.state and wanted.state not in STATES:
         raise Invalid(f"State {wanted.state!r} does not exist. Use one of: {', '.join(sorted(STATES))}.")
+    if wanted.kind and wanted.kind not in KINDS:
+        raise Invalid(f"Kind {wanted.kind!r} does not exist. Use one of: {', '.join(KINDS)}.")
     if wanted.repository and not wanted.tenant:
         raise Invalid(f"Repository {wanted.repository!r} needs its tenant beside it.")
     if wanted.repository:
@@ -174,10 +211,29 @@ def _narrowed(query: Select[Any], wanted: Filter) -> Select[Any]:
         query = query.where(RUNS.c.tenant == wanted.tenant)
     if wanted.state:
         query = query.where(RUNS.c.state == wanted.state)
-    for name, value in (("pipeline", wanted.pipeline), ("branch", wanted.branch), ("commit", wanted.sha)):
+    for name, value in (
+        ("pipeline", wanted.pipeline), ("branch", wanted.branch), ("commit", wanted.sha), ("actor", wanted.by),
+        ("kind", wanted.kind),
+    ):  # fmt: skip
         if value:
-            query = query.where(func.json_extract(RUNS.c.metadata, f"$.{name}") == value)
-    return query
+            query = query.where(_told(name) == value)
+    return query.where(_says(wanted.text)) if wanted.text else query
+
+
+def _told(name: str) -> Any:
+    return func.json_extract(RUNS.c.metadata, f"$.{name}")
+
+
+def _says(text: str) -> Any:
+    """Find a text where people look for it, with no sign of it read as a pattern."""
+    if len(text) > LONGEST_TEXT:
+        raise Invalid(f"The text to look for has {len(text)} characters. Use at most {LONGEST_TEXT}.")
+    found = [RUNS.c.title.icontains(text, autoescape=True)]
+    if re.fullmatch(r"[0-9a-fA-F]{4,40}", text):
+        found.append(_told("commit").startswith(text.lower(), autoescape=True))
+    if number := re.fullmatch(r"#?([0-9]{1,9})", text):
+        found.append(RUNS.c.number == int(number[1]))
+    return or_(*found)
 
 
 def _by_time(query: Select[Any], after: tuple[float, str] | None) -> Select[Any]:

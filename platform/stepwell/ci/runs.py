@@ -12,7 +12,7 @@ from stepwell.ci.answers import answer_of
 from stepwell.ci.approvals import approval_view, check_decision, judge_of, rules_of
 from stepwell.ci.divergence import ways_on
 from stepwell.ci.environments import Environments
-from stepwell.ci.history import Filter, History, as_of, cursor_after
+from stepwell.ci.history import Choices, Filter, History, as_of, cursor_after
 from stepwell.ci.launch import Cause, Launcher, new_id
 from stepwell.ci.manual import Starter, Wish
 from stepwell.ci.rules import Rules
@@ -67,14 +67,22 @@ class Runs:
         pipeline: str | None = None,
         branch: str | None = None,
         sha: str | None = None,
+        by: str | None = None,
+        kind: str | None = None,
+        text: str | None = None,
         cursor: str | None = None,
         limit: int = 50,
     ) -> Page[RunSummary]:
-        """Return runs that the actor may see, the newest first."""
-        wanted = Filter(tenant or "", repository or "", state or "", pipeline or "", branch or "", sha or "")
+        """Return runs that the actor may see, the newest first; `by` is who started them."""
+        place = (tenant or "", repository or "", state or "", pipeline or "", branch or "", sha or "")
+        wanted = Filter(*place, by or "", kind or "", text or "")
         found = self._history.page(actor, wanted, cursor, max(1, limit) + 1)
         items = tuple(found[: max(1, limit)])
         return Page(items, cursor_after(items[-1]) if len(found) > len(items) else None)
+
+    def choices(self, actor: Actor, tenant: str, repository: str = "") -> Choices:
+        """Return what runs of a tenant or repository can be filtered by."""
+        return self._history.choices(actor, tenant, repository)
 
     def summary(self, actor: Actor, run_id: str) -> RunSummary:
         """Return a run as lists show it."""

@@ -6,12 +6,14 @@ In two halves, because the engine must run before anything else: `Foundation` is
 
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from stepwell.ci.answers import answer_of
 from stepwell.ci.approvals import EnvironmentGate
 from stepwell.ci.bulk import BulkRuns
 from stepwell.ci.catalog import Catalog
+from stepwell.ci.changes import GreenChanges
 from stepwell.ci.code import RepositoryCode
 from stepwell.ci.control import Control
 from stepwell.ci.declarations import DeclarationCache
@@ -27,6 +29,8 @@ from stepwell.ci.retention import Aged, Policy, Retention
 from stepwell.ci.runs import Runs
 from stepwell.ci.schedules import Schedules
 from stepwell.ci.secrets_use import SecretsPreparer
+from stepwell.ci.sources import Sources
+from stepwell.ci.trends import Trends
 from stepwell.ci.views import Problem
 from stepwell.dynamic import route
 from stepwell.engine.engine import Engine
@@ -163,6 +167,22 @@ class Services:
         )
         services._connect(history)
         return services
+
+    @cached_property
+    def trends(self) -> Trends:
+        """How pipelines fare."""
+        return Trends(self.store)
+
+    @cached_property
+    def sources(self) -> Sources:
+        """What runs execute."""
+        return Sources(self.tenants.scope, RepositoryCode(self.repositories))
+
+    @cached_property
+    def changes(self) -> GreenChanges:
+        """What changed since the last green run."""
+        history = History(self.store, self.repositories)
+        return GreenChanges(history, self.tenants.scope, self.repositories, self.runs)
 
     def _connect(self, history: History) -> None:
         """Have changes of rules looked at by the runs that wait under them, and pushes by the schedules."""

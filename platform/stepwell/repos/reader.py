@@ -95,14 +95,28 @@ class Reader:
         """Return the number of commits in the history of a commit."""
         return int(self._git("rev-list", "--count", require_sha(start), "--"))
 
+    def between(self, older: str, newer: str, *, limit: int = 50) -> list[CommitInfo]:
+        """Return commits in the history of `newer` and not in that of `older`, newest first."""
+        self._require(older, newer)
+        listed = self._git("rev-list", f"--max-count={int(limit)}", newer, f"^{older}", "--")
+        return [self.commit(sha) for sha in listed.split()]
+
+    def count_between(self, older: str, newer: str) -> int:
+        """Return how many there are."""
+        self._require(older, newer)
+        return int(self._git("rev-list", "--count", newer, f"^{older}", "--"))
+
+    def _require(self, *commits: str) -> None:
+        for sha in commits:
+            self.commit(sha)
+
     def is_ancestor(self, older: str, newer: str) -> bool:
         """Say whether `older` is `newer` or in its history."""
         return older == newer or self.merge_base(older, newer) == older
 
     def merge_base(self, one: str, other: str) -> str | None:
         """Return the best common ancestor, or None for histories that do not meet."""
-        self.commit(one)
-        self.commit(other)
+        self._require(one, other)
         return self._git("merge-base", one, other, accept=(0, 1)).strip() or None
 
     def branch_start(self, commit: str) -> str | None:
