@@ -28,10 +28,20 @@ PAGES = {
     "home": "/", "approvals": "/approvals", "tenant": "/acme", "repository": "/acme/payments-api", "run": RUN,
     "run of a wrong program": "/acme/payments-api/runs/1841", "long log": "/acme/payments-api/runs/1840?step=hello",
     "function": f"{RUN}?step=version", "queued step": f"{RUN}?step=load-test", "journal": f"{RUN}/journal",
+    "source": f"{RUN}/source", "timeline": "/acme/payments-api/runs/1839/timeline",
+    "timeline of a run that goes on": f"{RUN}/timeline", "changes": f"{RUN}/changes",
+    "nothing to compare with": "/acme/payments-api/runs/1840/changes",
+    "no source": "/acme/payments-api/runs/1841/source",
+    "runs": "/acme/payments-api/runs?state=failed&branch=main", "runs of a tenant": "/acme/-/runs",
     "settings": "/acme/payments-api/settings", "pipelines": "/acme/payments-api/pipelines",
     "broken pipeline": "/acme/broken/pipelines", "tokens": "/tokens", "not found": "/acme/nope",
 }  # fmt: skip
-EMPTY_PAGES = {"first home": "/", "first repository": "/acme/new-project", "no approvals": "/approvals"}
+EMPTY_PAGES = {
+    "no runs": "/acme/new-project/runs",
+    "first home": "/",
+    "first repository": "/acme/new-project",
+    "no approvals": "/approvals",
+}
 OPEN_PAGES = {"sign in": "/signin", "sign in by link": "/signin?code=x"}
 
 
@@ -226,3 +236,73 @@ def test_an_approval_is_given_without_javascript(browser: Browser, full: Served)
     page.get_by_role("button", name="Approve").click()
     assert full.services.decided[-1][:4] == ("run1842", "load test#1", True, "no script")
     context.close()
+
+
+def test_no_name_in_the_graph_touches_its_time(browser: Browser, full: Served) -> None:
+    page = visit(browser, full)
+    page.goto(full.url + RUN)
+    gaps = page.evaluate("""[...document.querySelectorAll('.graph .node')].map((node) => {
+        const [label, detail] = [...node.querySelectorAll('text')].map((text) => text.getBoundingClientRect());
+        return detail.width ? detail.left - label.right : 99;
+    })""")
+    assert len(gaps) > 8
+    assert min(gaps) >= 4
+    page.context.close()
+
+
+def test_the_journal_breaks_no_name_of_a_step_on_a_phone(browser: Browser, full: Served) -> None:
+    page = visit(browser, full, width=390)
+    page.goto(full.url + f"{RUN}/journal")
+    heights = page.evaluate("[...document.querySelectorAll('.journal td.mono')].map((cell) => cell.offsetHeight)")
+    assert len(heights) == 5
+    assert max(heights) <= 20  # one line
+    page.context.close()
+
+
+def test_a_matrix_unfolds_by_keyboard_and_stays_so_when_there_is_news(browser: Browser, full: Served) -> None:
+    page = visit(browser, full)
+    page.goto(full.url + f"{RUN}?step=lint")
+    member = page.locator(".steps a", has_text="unit 3.12")
+    expect(member).to_be_hidden()
+    page.locator("summary", has_text="unit × 4").press("Enter")
+    expect(member).to_be_visible()
+    page.keyboard.press("j")
+    expect(page.locator("#log-title")).to_have_text("unit 3.11")
+    page.locator("summary", has_text="unit × 4").click()
+    expect(member).to_be_hidden()
+    page.locator(".steps a", has_text="lint").click()
+    expect(page.locator("#log-title")).to_have_text("lint")
+    expect(member).to_be_hidden()
+    page.context.close()
+
+
+def test_a_matrix_unfolds_without_javascript(browser: Browser, full: Served) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    context.add_cookies([{"name": "stepwell", "value": "admin-session", "url": full.url}])
+    page = context.new_page()
+    page.goto(full.url + f"{RUN}?step=lint")
+    page.locator("summary", has_text="unit × 4").click()
+    page.locator(".steps a", has_text="unit 3.12").click()
+    expect(page.locator("#log-title")).to_have_text("unit 3.12")
+    context.close()
+
+
+def test_a_renewal_that_failed_is_tried_again_without_more_news(browser: Browser, full: Served) -> None:
+    page = visit(browser, full)
+    page.goto(full.url + RUN)
+    script = page.locator("script[src*='run.js']").get_attribute("src") or ""
+    asked = page.evaluate(
+        """async (path) => {
+        const { debounced } = await import(path);
+        let calls = 0;
+        await new Promise((done) => debounced(async () => {
+            calls += 1;
+            if (calls === 1) throw new Error('no network');
+            done();
+        }, 1)());
+        return calls;
+    }""",
+        script.replace("run.js", "live.js"),
+    )
+    assert asked == 2
+    page.context.close()

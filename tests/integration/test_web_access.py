@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from fastapi import FastAPI
-from fixture_services import NASTY, FixtureServices, services
+from fixture_services import NASTY, FixtureServices, services, step
 
 from stepwell_web.app import create_app
 from stepwell_web.security import BODY_LIMIT
@@ -65,7 +66,8 @@ def addresses(app: FastAPI) -> list[tuple[str, str]]:
 
 OPEN = {"/signin", "/signout", "/healthz", "/api/v1/openapi.json"}
 OWN = {"/", "/approvals", "/tokens"} | {
-    f"/api/v1/{word}" for word in ("me", "whoami", "tenants", "tokens", "repos", "runs", "approvals", "stream")
+    f"/api/v1/{word}"
+    for word in ("me", "whoami", "tenants", "tokens", "repos", "runs", "trends", "approvals", "stream")
 }
 """What everybody has of their own; for a stranger it is empty."""
 
@@ -233,6 +235,11 @@ async def test_no_page_holds_inline_code_or_style(web: httpx.AsyncClient) -> Non
         "/acme/payments-api",
         RUN,
         f"{RUN}/journal",
+        f"{RUN}/source",
+        f"{RUN}/timeline",
+        f"{RUN}/changes",
+        "/acme/payments-api/runs",
+        "/acme/-/runs",
         "/tokens",
         "/acme/payments-api/settings",
     ):
@@ -252,6 +259,11 @@ async def test_no_page_holds_inline_code_or_style(web: httpx.AsyncClient) -> Non
         f"{RUN}?step=version",
         f"{RUN}?step=lint",
         "/acme/broken/pipelines",
+        "/acme/payments-api/runs",
+        "/acme/-/runs",
+        f"{RUN}/source",
+        f"{RUN}/changes",
+        "/acme/payments-api/runs/1841/source",
     ],
 )
 async def test_what_others_wrote_is_shown_never_executed(web: httpx.AsyncClient, path: str) -> None:
@@ -341,6 +353,28 @@ async def test_the_api_describes_itself(web: httpx.AsyncClient) -> None:
     assert "/api/v1/runs/{id}/decisions" in paths
     assert all(call.get("description") for path in paths.values() for call in path.values())
     assert not any(path.startswith("/{tenant}") for path in paths)
+
+
+async def test_a_page_is_packed_for_those_who_take_it_so(web: httpx.AsyncClient) -> None:
+    plain = await web.get(RUN, headers=ADMIN | {"Accept-Encoding": "gzip;q=0, br"})
+    assert "content-encoding" not in plain.headers
+    packed = await web.get(RUN, headers=ADMIN | {"Accept-Encoding": "br, gzip"})
+    assert packed.headers["content-encoding"] == "gzip"
+    assert packed.text == plain.text
+    assert int(packed.headers["content-length"]) < len(plain.content) / 4
+    assert packed.headers["vary"] == plain.headers["vary"] == "Accept-Encoding"
+
+
+async def test_two_hundred_steps_come_in_less_than_sixty_kilobytes(
+    web: httpx.AsyncClient, given: FixtureServices
+) -> None:
+    view = given.views["run1842"]
+    steps = [step(f"{chr(97 + n % 26)}{n}z", "passed", n, 3, *([f"{chr(96 + n % 26)}{n - 1}z"] if n else []))
+             for n in range(200)]  # fmt: skip
+    given.views["run1842"] = replace(view, steps=tuple(steps))
+    answer = await web.get(RUN, headers=ADMIN | {"Accept-Encoding": "gzip"})
+    assert answer.text.count('class="step"') == 200
+    assert int(answer.headers["content-length"]) < 60_000
 
 
 async def test_a_page_shows_only_what_its_own_actions_need(web: httpx.AsyncClient) -> None:

@@ -67,3 +67,17 @@ def test_an_edge_says_what_feeds_what_runs() -> None:
 def test_two_hundred_steps_are_drawn() -> None:
     nodes = [node(f"s{i}x", *((f"s{i - 3}x",) if i > 2 else ())) for i in range(200)]
     assert graph.draw(nodes, "big").count("<rect") == 200
+
+
+def test_a_long_name_ends_before_its_time_begins() -> None:
+    for sign in ("i", "x", "W", "測", "_"):
+        svg = graph.draw([replace(node(sign * 60), detail="1h 05m")], "g")
+        shown = re.search(r'width="([\d.]+)" height="34"><text y="21.5">(\S+)</text>', svg)
+        assert shown is not None
+        assert shown[2].endswith("…")
+        assert graph.text_width(shown[2][:-1], graph.LABEL) < float(shown[1])
+        assert float(shown[1]) + 34 + 10 + graph.text_width("1h 05m", graph.DETAIL) < graph.WIDTH
+
+
+def test_a_short_name_is_written_whole() -> None:
+    assert graph.fit("build image", 100, graph.LABEL) == "build image"

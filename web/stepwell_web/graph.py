@@ -5,6 +5,7 @@ so the drawing is true for any Python the author wrote. Only classes and present
 """
 
 import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,11 @@ from stepwell_web.graph_layout import Layout, Spot, layout
 from stepwell_web.icons import STATES
 
 WIDTH, HEIGHT, GUTTER, CORNER, PAD = 168, 34, 36, 8, 14
+LABEL, DETAIL = 12.5, 11.5  # pixels, as run.css has them
+_EM = {
+    **dict.fromkeys("iIjl|'!.,:; ", 0.34), **dict.fromkeys("tfr()[]-/", 0.42), **dict.fromkeys("sczv", 0.59),
+    **dict.fromkeys("mwMW@%", 1.0),
+}  # fmt: skip
 SIBLINGS = 4
 """From so many steps of one stem and the same needs on, they are drawn as one box."""
 _STEM = re.compile(r"[\s:/(\[-]*[\w.+]*\d[\w.+]*[)\]]*$")
@@ -71,8 +77,13 @@ def collapse(nodes: Sequence[Node]) -> list[Node]:
 _TELLING = ("failed", "waiting", "retrying", "running", "queued", "cancelled", "skipped", "passed")
 
 
+def telling(state: str) -> int:
+    """Rank a state: of several steps the one with the lowest rank speaks for all."""
+    return _TELLING.index(state) if state in _TELLING else len(_TELLING)
+
+
 def _foremost(members: Sequence[Node]) -> Node:
-    return min(members, key=lambda m: _TELLING.index(m.state) if m.state in _TELLING else len(_TELLING))
+    return min(members, key=lambda member: telling(member.state))
 
 
 def draw(nodes: Sequence[Node], title: str) -> Markup:
@@ -94,8 +105,8 @@ def draw(nodes: Sequence[Node], title: str) -> Markup:
 
 
 def _box(node: Node, x: float, y: float) -> str:
-    room = int((WIDTH - 46 - (len(node.detail) * 6.4 + 6 if node.detail else 0)) / 6.6)
-    label = node.label if len(node.label) <= room else node.label[: max(room - 1, 1)] + "…"
+    room = WIDTH - 34 - 10 - (text_width(node.detail, DETAIL) + 6 if node.detail else 0)
+    label = fit(node.label, room, LABEL)
     spoken = f"{node.label}: {node.state}" + (f", {node.detail}" if node.detail else "")
     selected = ' aria-current="true"' if node.selected else ""
     return (
@@ -105,10 +116,35 @@ def _box(node: Node, x: float, y: float) -> str:
         f'<svg class="state is-{node.state}" x="{x + 10:.1f}" y="{y + 9:.1f}" width="16" height="16" '
         'viewBox="0 0 16 16">'
         f"{STATES.get(node.state, STATES['queued'])}</svg>"
-        f'<text x="{x + 34:.1f}" y="{y + 21.5:.1f}">{escape(label)}</text>'
+        # A picture of its own, which cuts off what a wider font than reckoned with would write over the time.
+        f'<svg x="{x + 34:.1f}" y="{y:.1f}" width="{room:.1f}" height="{HEIGHT}">'
+        f'<text y="21.5">{escape(label)}</text></svg>'
         f'<text class="detail" x="{x + WIDTH - 10:.1f}" y="{y + 21.5:.1f}" text-anchor="end">'
         f"{escape(node.detail)}</text></a>"
     )
+
+
+def text_width(text: str, size: float) -> float:
+    """Reckon how wide a text of `size` pixels is in a wide font of systems without Inter."""
+    return sum(_em(sign) for sign in text) * size
+
+
+def fit(text: str, room: float, size: float) -> str:
+    """Shorten a text that is wider than `room`."""
+    if text_width(text, size) <= room:
+        return text
+    left = room - size  # the ellipsis
+    for n, sign in enumerate(text):
+        left -= _em(sign) * size
+        if left < 0:
+            return text[: max(n, 1)].rstrip() + "…"
+    return text
+
+
+def _em(sign: str) -> float:
+    if unicodedata.east_asian_width(sign) in {"W", "F"}:
+        return 1.0
+    return _EM.get(sign, 0.7 if sign.isupper() else 0.635)
 
 
 def _edges(place: Layout, x: Mapping[Spot, float], states: Mapping[str, str]) -> list[str]:

@@ -36,6 +36,7 @@ class Row:
     selected: bool
     folded: bool
     origin: int | None = None  # number of the earlier run in which it ended
+    length: float | None = None  # seconds, up to now if it goes on
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,11 @@ def href(view: RunView, step: StepView, attempt: int | None = None) -> str:
     return view.summary.url + query
 
 
+def seconds_of(step: StepView, now: float) -> float | None:
+    """How long a step has taken, up to now if it goes on."""
+    return now - (step.started_at or step.asked_at) if step.state in _BUSY else step.seconds
+
+
 def rows(view: RunView, selected: StepView | None, now: float) -> list[Row]:
     """Every step on the time axis, and first the run's own output when there is any."""
     begin, end = _axis(view, now)
@@ -121,12 +127,12 @@ def rows(view: RunView, selected: StepView | None, now: float) -> list[Row]:
         start, width = _bar(step, begin, end, now)
         busy = step.state in _BUSY
         since = (step.started_at or step.asked_at) if busy else None
-        length = step.seconds if not busy else now - (step.started_at or step.asked_at)
         result.append(Row(
             step.name, f"{view.summary.url}?step={quote(names[step.key])}", step.state, state_word(step.state),
-            "" if step.state in ("skipped", "queued") else times.duration(length),
+            "" if step.state in ("skipped", "queued") else times.duration(seconds_of(step, now)),
             since if step.state != "queued" else None, start, width, step.attempt, chosen,
             step.state == "passed" and passed >= FOLD_FROM and not chosen, step.origin.number if step.origin else None,
+            None if step.state in ("skipped", "queued") else seconds_of(step, now),
         ))  # fmt: skip
     return result
 
@@ -157,11 +163,10 @@ def nodes(view: RunView, selected: StepView | None, now: float) -> list[Node]:
     """The graph's nodes, each after all it needs."""
     names, seen, result = slugs(view.steps), set[str](), []
     for step in view.steps:
-        length = step.seconds if step.state not in _BUSY else now - (step.started_at or step.asked_at)
         quiet = step.state in ("queued", "skipped", "cancelled")
         result.append(Node(
             step.key, step.name, step.state, f"{view.summary.url}?step={quote(names[step.key])}",
-            tuple(n for n in step.needs if n in seen), "" if quiet else times.duration(length),
+            tuple(n for n in step.needs if n in seen), "" if quiet else times.duration(seconds_of(step, now)),
             selected is not None and selected.key == step.key,
         ))  # fmt: skip
         seen.add(step.key)

@@ -11,6 +11,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from stepwell.ci.services import Services
 from stepwell.errors import Invalid
 from stepwell.tenants.actors import NOBODY, Actor
+from stepwell_web import packed
 from stepwell_web.live import Hub
 from stepwell_web.templating import Templates
 
@@ -52,7 +53,8 @@ class Visit:
 
     def page(self, template: str, *, crumbs: list[tuple[str, str]], status: int = 200, **values: Any) -> HTMLResponse:
         """Render a page with the chrome of this visitor."""
-        return HTMLResponse(self.web.templates.render(template, self._chrome(crumbs) | values), status)
+        html = self.web.templates.render(template, self._chrome(crumbs) | values)
+        return packed.page(self.request, html, status)
 
     def _chrome(self, crumbs: list[tuple[str, str]]) -> dict[str, Any]:
         known = self.actor.signed_in

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from stepwell.ci.changes import ChangesSince
+from stepwell.ci.trends import Trend
 from stepwell.ci.views import ApprovalView, Page, RepositoryView, RunSummary, RunView, StepView
 
 Json = dict[str, Any]
@@ -55,6 +57,32 @@ def repository(view: RepositoryView) -> Json:
 def page(found: Page[RunSummary]) -> Json:
     """A stretch of runs with the cursor of the next."""
     return {"items": [run_summary(one) for one in found.items], "next": found.next}
+
+
+def trend(found: Trend) -> Json:
+    """A pipeline's speed and reliability with the runs they are read from, the oldest first."""
+    return {
+        "repository": found.scope, "pipeline": found.pipeline, "median_seconds": found.median_seconds,
+        "pass_rate": found.pass_rate, "passed": found.passed, "judged": found.judged,
+        "runs": [run_summary(one) for one in found.runs],
+    }  # fmt: skip
+
+
+def changes(found: ChangesSince) -> Json:
+    """What changed since a green run."""
+    return {
+        "green": run_summary(found.green), "commits": [plain(one) for one in found.commits.listed],
+        "commit_count": found.commits.count, "paths": list(found.commits.paths.paths),
+        "paths_complete": found.commits.paths.complete, "python": list(found.python),
+        "first": found.first.key if found.first else None,
+        "steps": [
+            {
+                "key": one.key, "name": one.name, "differences": [plain(what) for what in one.differences],
+                "seconds": [side.seconds if side else None for side in (one.before, one.after)],
+            }
+            for one in found.steps
+        ],
+    }  # fmt: skip
 
 
 def plain(view: Any) -> Json:

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Header, Query
 from pydantic import BaseModel, Field
 
+from stepwell.ci.timeline import timeline
 from stepwell.errors import Invalid
 from stepwell_web.api import answers
 from stepwell_web.api.access import Caller
@@ -12,6 +13,7 @@ from stepwell_web.live import entry_json
 
 router = APIRouter(tags=["runs"])
 State = Literal["queued", "running", "waiting", "paused", "passed", "failed", "cancelled", "diverged"]
+Kind = Literal["push", "tag", "cron", "manual"]
 
 
 class NewRun(BaseModel):
@@ -85,14 +87,27 @@ def _only_manual(caller: Caller, tenant: str, name: str, ref: str | None) -> str
 @router.get("/runs")
 def list_runs(
     caller: Caller, *, tenant: str | None = None, repository: str | None = None, state: State | None = None,
-    pipeline: str | None = None, branch: str | None = None, sha: str | None = None, cursor: str | None = None,
+    pipeline: str | None = None, branch: str | None = None, sha: str | None = None, actor: str | None = None,
+    kind: Kind | None = None, text: str | None = None, cursor: str | None = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> dict[str, Any]:  # fmt: skip
-    """List runs, newest first; `next` is the cursor of the following page."""
+    """List runs, newest first; `next` is the cursor of the following page.
+
+    `actor` is who started them, `kind` the kind of event, `text` a part of the title, a commit's beginning or a number.
+    """
     return answers.page(caller.services.runs.list(
         caller.actor, tenant=tenant, repository=repository, state=state, pipeline=pipeline, branch=branch, sha=sha,
-        cursor=cursor, limit=limit,
+        by=actor, kind=kind, text=text, cursor=cursor, limit=limit,
     ))  # fmt: skip
+
+
+@router.get("/trends")
+def trends(
+    caller: Caller, *, tenant: str | None = None, repository: str | None = None, branch: str | None = None
+) -> dict[str, Any]:
+    """Tell each pipeline's speed (median seconds of passed runs) and reliability (pass rate), with its last 30 runs."""
+    found = caller.services.trends.of(caller.actor, tenant or "", repository or "", branch or "")
+    return {"items": [answers.trend(one) for one in found]}
 
 
 @router.get("/repos/{tenant}/{name}/runs/{number}")
@@ -114,6 +129,27 @@ def journal(
     """Read the run's journal after an entry's number."""
     entries = caller.services.runs.journal(caller.actor, id, after=after, limit=limit)
     return {"items": [entry_json(e) for e in entries], "next": entries[-1].seq if len(entries) == limit else None}
+
+
+@router.get("/runs/{id}/source")
+def source(caller: Caller, *, id: str) -> dict[str, Any]:
+    """Read the program that the run executes, as it is at its commit: the texts of `.stepwell/` by path."""
+    found = caller.services.sources.of(caller.actor, caller.services.runs.summary(caller.actor, id))
+    return {"sha": found.sha, "files": dict(found.files), "problem": found.problem or None}
+
+
+@router.get("/runs/{id}/timeline")
+def where_time_went(caller: Caller, *, id: str) -> dict[str, Any]:
+    """Tell where the run's time went: seconds of each kind, which add up to the run's, and the spans of every step."""
+    entries = caller.services.runs.journal(caller.actor, id, limit=10_000)
+    return answers.plain(timeline(entries, caller.web.templates.now()))
+
+
+@router.get("/runs/{id}/changes")
+def changes(caller: Caller, *, id: str) -> dict[str, Any]:
+    """Compare the run with the last one before it that passed: commits, paths, interpreter, and each step."""
+    found = caller.services.changes.of(caller.actor, caller.services.runs.get(caller.actor, id))
+    return {"since": answers.changes(found) if found else None}
 
 
 @router.get("/approvals")

@@ -52,12 +52,12 @@ def create_repository(visit: Visiting, form: Form) -> Response:
 
 
 @router.get("/{tenant}")
-def tenant_page(visit: Visiting, tenant: str, cursor: str | None = None) -> Response:
+def tenant_page(visit: Visiting, tenant: str) -> Response:
     """Show a tenant: its repositories and runs."""
     services = visit.services
     values: dict[str, Any] = {
         "tenant": services.tenants.get(visit.actor, tenant),
-        "runs": services.runs.list(visit.actor, tenant=tenant, cursor=cursor, limit=30),
+        "runs": services.runs.list(visit.actor, tenant=tenant, limit=20),
         "places": services.catalog.list(visit.actor, tenant),
         "tenants": places(visit, tenant),
         "secrets": None,

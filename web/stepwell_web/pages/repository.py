@@ -8,9 +8,11 @@ from starlette.responses import Response
 
 from stepwell.ci.views import RepositoryView
 from stepwell_web.pages.home import SAMPLE
+from stepwell_web.pages.trends import trend_rows
 from stepwell_web.visits import Form, Visit, Visiting, text, to, words
 
 router = APIRouter(include_in_schema=False)
+LAST_RUNS = 12
 
 
 def crumbs(repository: RepositoryView, *more: tuple[str, str]) -> list[tuple[str, str]]:
@@ -18,7 +20,8 @@ def crumbs(repository: RepositoryView, *more: tuple[str, str]) -> list[tuple[str
     return [(repository.tenant, f"/{repository.tenant}"), (repository.name, repository.url), *more]
 
 
-def _common(visit: Visit, tenant: str, name: str, tab: str) -> dict[str, Any]:
+def common(visit: Visit, tenant: str, name: str, tab: str) -> dict[str, Any]:
+    """What every page of the repository needs."""
     repository = visit.services.catalog.get(visit.actor, tenant, name)
     return {"repository": repository, "tab": tab, "sample": SAMPLE}
 
@@ -29,18 +32,13 @@ def _pipelines(visit: Visit, tenant: str, name: str) -> dict[str, Any]:
 
 
 @router.get("/{tenant}/{name}")
-def runs(
-    visit: Visiting, *, tenant: str, name: str, state: str = "", branch: str = "", cursor: str | None = None
-) -> Response:
-    """Show the repository's runs, how to push, and what can be started by hand."""
-    values = _common(visit, tenant, name, "runs")
-    page = visit.services.runs.list(
-        visit.actor, tenant=tenant, repository=name, state=state or None, branch=branch or None, cursor=cursor, limit=30
-    )
-    more = f"/{tenant}/{name}?" + (f"state={state}&" if state else "") + (f"branch={branch}&" if branch else "")
+def overview(visit: Visiting, *, tenant: str, name: str) -> Response:
+    """Show how its pipelines fare, the last runs, how to push, and what can be started by hand."""
+    values = common(visit, tenant, name, "overview")
+    runs = visit.services.runs.list(visit.actor, tenant=tenant, repository=name, limit=LAST_RUNS)
     return visit.page(
-        "repository.html", crumbs=crumbs(values["repository"]), runs=page, more=more, state=state, branch=branch,
-        filtered=bool(state or branch or cursor), **values, **_pipelines(visit, tenant, name),
+        "repository.html", crumbs=crumbs(values["repository"]), runs=runs,
+        trends=trend_rows(visit, tenant, name) if runs.items else [], **values, **_pipelines(visit, tenant, name),
     )  # fmt: skip
 
 
@@ -61,7 +59,7 @@ def _fields(form: FormData, prefix: str) -> dict[str, str]:
 @router.get("/{tenant}/{name}/pipelines")
 def pipelines(visit: Visiting, *, tenant: str, name: str) -> Response:
     """Show the pipelines at the default branch, or why they cannot be read."""
-    values = _common(visit, tenant, name, "pipelines")
+    values = common(visit, tenant, name, "pipelines")
     way = crumbs(values["repository"], ("Pipelines", ""))
     return visit.page("pipelines.html", crumbs=way, **values, **_pipelines(visit, tenant, name))
 
@@ -70,7 +68,7 @@ def pipelines(visit: Visiting, *, tenant: str, name: str) -> Response:
 def settings(visit: Visiting, *, tenant: str, name: str) -> Response:
     """Show secrets, environments and the repository's own settings."""
     visit.actor.require("manage", tenant, name)
-    values = _common(visit, tenant, name, "settings")
+    values = common(visit, tenant, name, "settings")
     return visit.page(
         "settings.html",
         crumbs=crumbs(values["repository"], ("Settings", "")),

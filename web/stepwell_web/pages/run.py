@@ -15,7 +15,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response
 
 from stepwell.ci.control import WhichCode
 from stepwell.ci.views import RunView, StepView
-from stepwell_web import graph, journalview, logview, runview
+from stepwell_web import graph, journalview, logview, runview, sourceview, steplist
 from stepwell_web.live import Tail, event, log_topic, run_topic
 from stepwell_web.runview import RUN_LOG, Panel
 from stepwell_web.streams import KEEP_ALIVE, KEEP_ALIVE_SECONDS, EventStream
@@ -28,14 +28,17 @@ PACE_SECONDS = 0.04
 """Pause between two deliveries of log lines: lines of one burst arrive together."""
 
 
-def _view(visit: Visit, tenant: str, name: str, number: int) -> RunView:
+def view_of(visit: Visit, tenant: str, name: str, number: int) -> RunView:
+    """Find the run of an address."""
     return visit.services.runs.by_number(visit.actor, tenant, name, number)
 
 
-def _page(visit: Visit, view: RunView, **values: Any) -> Response:
+def run_page(visit: Visit, view: RunView, **values: Any) -> Response:
+    """Render the run page with one of its tabs."""
     run = view.summary
     crumbs = [
-        (run.tenant, f"/{run.tenant}"), (run.repository, f"/{run.tenant}/{run.repository}"), (f"#{run.number}", run.url)
+        (run.tenant, f"/{run.tenant}"), (run.repository, f"/{run.tenant}/{run.repository}"),
+        ("Runs", f"/{run.tenant}/{run.repository}/runs"), (f"#{run.number}", run.url),
     ]  # fmt: skip
     error = view.error or {}
     where = f"{error['file']}:{error['line']}" if error.get("file") and error.get("line") else ""
@@ -46,6 +49,7 @@ def _page(visit: Visit, view: RunView, **values: Any) -> Response:
         run=run,
         error_in_step=_told_by_a_step(view),
         error_where=where,
+        source_href=sourceview.href,
         **values,
     )
 
@@ -62,13 +66,13 @@ def show(
     start: Annotated[int | None, Query(alias="from")] = None, have: str = "",
 ) -> Response:  # fmt: skip
     """Show a run with one of its steps open."""
-    view, now = _view(visit, tenant, name, number), visit.web.templates.now()
+    view, now = view_of(visit, tenant, name, number), visit.web.templates.now()
     chosen = runview.choose(view, step)
     panel = _panel(visit, view, chosen, attempt, start) if chosen else _run_panel(visit, view, step, start)
     drawn = graph.draw(runview.nodes(view, chosen, now), f"Steps of run {number}") if len(view.steps) > 1 else ""
-    rows = runview.rows(view, chosen, now)
-    return _page(
-        visit, view, tab="steps", panel=panel, graph=drawn, rows=rows, folded=sum(r.folded for r in rows),
+    items = steplist.listed(view.steps, runview.rows(view, chosen, now))
+    return run_page(
+        visit, view, tab="steps", panel=panel, graph=drawn, items=items, folded=sum(item.folded for item in items),
         legend=runview.legend(view), identity=_identity(panel), same=bool(have) and have == _identity(panel),
     )  # fmt: skip
 
@@ -94,11 +98,11 @@ def _run_panel(visit: Visit, view: RunView, wanted: str | None, line: int | None
 @router.get(BASE + "/journal")
 def journal(visit: Visiting, *, tenant: str, name: str, number: int, after: int = 0) -> Response:
     """Show every entry of the run's journal in words."""
-    view = _view(visit, tenant, name, number)
+    view = view_of(visit, tenant, name, number)
     entries = visit.services.runs.journal(visit.actor, view.summary.id, after=after, limit=JOURNAL_PAGE)
     following = entries[-1].seq if len(entries) == JOURNAL_PAGE else None
     lines = [journalview.line(entry) for entry in entries]
-    return _page(visit, view, tab="journal", journal=lines, journal_next=following, panel=None)
+    return run_page(visit, view, tab="journal", journal=lines, journal_next=following, panel=None)
 
 
 @router.get(BASE + "/log")
@@ -107,7 +111,7 @@ def log_page(
     start: Annotated[int, Query(alias="from", ge=1)] = 1,
 ) -> Response:  # fmt: skip
     """Give one page of a log as HTML, for those scrolled to."""
-    view = _view(visit, tenant, name, number)
+    view = view_of(visit, tenant, name, number)
     key = _key(view, step)
     log = visit.services.runs.log(visit.actor, view.summary.id, key, attempt)
     return HTMLResponse(f"<ol>{logview.page(log, step, start - 1)}</ol>")
@@ -118,7 +122,7 @@ def find(visit: Visiting, *, tenant: str, name: str, number: int, step: str, q: 
     """Give the numbers of the lines that contain a text."""
     if not q.strip():
         return PlainTextResponse("")
-    view = _view(visit, tenant, name, number)
+    view = view_of(visit, tenant, name, number)
     log = visit.services.runs.log(visit.actor, view.summary.id, _key(view, step), attempt)
     return PlainTextResponse(" ".join(map(str, logview.find(log, q))))
 
@@ -131,7 +135,7 @@ def _key(view: RunView, slug: str) -> str:
 @router.post(BASE + "/decisions")
 def decide(visit: Visiting, *, tenant: str, name: str, number: int, form: Form) -> Response:
     """Approve or reject."""
-    run = _view(visit, tenant, name, number).summary
+    run = view_of(visit, tenant, name, number).summary
     fields = {k.removeprefix("field."): v for k, v in form.items() if k.startswith("field.") and isinstance(v, str)}
     visit.services.runs.decide(
         visit.actor, run.id, text(form, "key"), approve=text(form, "decision") == "approve",
@@ -143,7 +147,7 @@ def decide(visit: Visiting, *, tenant: str, name: str, number: int, form: Form) 
 @router.post(BASE + "/cancel")
 def cancel(visit: Visiting, *, tenant: str, name: str, number: int) -> Response:
     """Cancel the run."""
-    run = _view(visit, tenant, name, number).summary
+    run = view_of(visit, tenant, name, number).summary
     visit.services.control.cancel(visit.actor, run.id)
     return to(run.url)
 
@@ -151,7 +155,7 @@ def cancel(visit: Visiting, *, tenant: str, name: str, number: int) -> Response:
 @router.post(BASE + "/terminate")
 def terminate(visit: Visiting, *, tenant: str, name: str, number: int) -> Response:
     """End the run at once."""
-    run = _view(visit, tenant, name, number).summary
+    run = view_of(visit, tenant, name, number).summary
     visit.services.control.terminate(visit.actor, run.id)
     return to(run.url)
 
@@ -159,7 +163,7 @@ def terminate(visit: Visiting, *, tenant: str, name: str, number: int) -> Respon
 @router.post(BASE + "/pause")
 def pause(visit: Visiting, *, tenant: str, name: str, number: int) -> Response:
     """Let nothing more begin in the run."""
-    run = _view(visit, tenant, name, number).summary
+    run = view_of(visit, tenant, name, number).summary
     visit.services.control.pause(visit.actor, run.id)
     return to(run.url)
 
@@ -167,7 +171,7 @@ def pause(visit: Visiting, *, tenant: str, name: str, number: int) -> Response:
 @router.post(BASE + "/resume")
 def resume(visit: Visiting, *, tenant: str, name: str, number: int) -> Response:
     """Have the paused run go on."""
-    run = _view(visit, tenant, name, number).summary
+    run = view_of(visit, tenant, name, number).summary
     visit.services.control.resume(visit.actor, run.id)
     return to(run.url)
 
@@ -175,7 +179,7 @@ def resume(visit: Visiting, *, tenant: str, name: str, number: int) -> Response:
 @router.post(BASE + "/restart")
 def restart(visit: Visiting, *, tenant: str, name: str, number: int, form: Form) -> Response:
     """Begin a new run with what this one did before a step."""
-    run = _view(visit, tenant, name, number).summary
+    run = view_of(visit, tenant, name, number).summary
     code: WhichCode = "newer" if text(form, "code", "same") == "newer" else "same"
     return to(visit.services.control.restart(visit.actor, run.id, text(form, "step"), code=code).url)
 
@@ -183,7 +187,7 @@ def restart(visit: Visiting, *, tenant: str, name: str, number: int, form: Form)
 @router.post(BASE + "/rerun")
 def rerun(visit: Visiting, *, tenant: str, name: str, number: int) -> Response:
     """Run the same commit again."""
-    run = _view(visit, tenant, name, number).summary
+    run = view_of(visit, tenant, name, number).summary
     return to(visit.services.runs.rerun(visit.actor, run.id).url)
 
 
@@ -194,7 +198,7 @@ def stream(
     last_event_id: Annotated[str, Header()] = "",
 ) -> Response:  # fmt: skip
     """Keep a run page up to date."""
-    view = _view(visit, tenant, name, number)
+    view = view_of(visit, tenant, name, number)
     before, _, lines = last_event_id.partition(":")
     if before.isdigit() and lines.isdigit():
         seq, line = int(before), int(lines)

@@ -108,8 +108,9 @@ const places = { h: '/', r: '/', i: '/approvals' };
 let going = 0;
 
 function move(by) {
-  const rows = all('[data-row]').filter((row) => row.offsetParent);
-  const at = rows.findIndex((row) => row === document.activeElement || row.getAttribute('aria-current'));
+  const rows = all('[data-row]').filter((row) => row.checkVisibility());
+  const focused = rows.indexOf(document.activeElement);
+  const at = focused < 0 ? rows.findIndex((row) => row.getAttribute('aria-current')) : focused;
   const row = rows[Math.max(0, Math.min(rows.length - 1, at < 0 ? 0 : at + by))];
   row?.focus();
   if (row?.matches('[data-step]')) row.click();

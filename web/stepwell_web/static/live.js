@@ -3,6 +3,8 @@
 import { fetchText, parsePage } from './html.js';
 
 const shown = new Map();
+const LONGEST_PAUSE = 1000;
+const LONGEST_RETRY = 60000;
 
 export function remember(root = document) {
   for (const part of root.querySelectorAll('[data-live][id]')) shown.set(part.id, part.outerHTML);
@@ -17,18 +19,20 @@ export function merge(page) {
     if (!old) { place(fresh); shown.set(fresh.id, html); continue; }
     if (shown.get(fresh.id) === html) continue;
     if (old.contains(document.activeElement) && document.activeElement.matches('input, textarea, select')) continue;
-    const focused = old.contains(document.activeElement) ? document.activeElement.getAttribute('href') : null;
+    const focused = old.contains(document.activeElement) ? selectorOf(document.activeElement) : null;
     const scrolled = [...old.querySelectorAll('.graph-scroll')].map((box) => box.scrollLeft);
     const menus = [...old.querySelectorAll('details.menu')].map((menu) => menu.open);
     const top = old.scrollTop;
     const unfolded = old.classList.contains('folded') === false && fresh.classList.contains('folded');
+    const groups = [...old.querySelectorAll('details[id]')].map((one) => [one.id, one]);
     const part = document.adoptNode(fresh);
+    unfold(part, new Map(groups));
     old.replaceWith(part);
     if (unfolded) part.classList.remove('folded');
     part.scrollTop = top;
     part.querySelectorAll('.graph-scroll').forEach((box, n) => { box.scrollLeft = scrolled[n] ?? 0; });
     part.querySelectorAll('details.menu').forEach((menu, n) => { menu.open = menus[n] ?? false; });
-    if (focused) part.querySelector(`[href="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
+    if (focused) part.querySelector(focused)?.focus({ preventScroll: true });
     shown.set(part.id, html);
     const word = part.querySelector('[data-word]')?.textContent;
     if (word) words.push(word);
@@ -38,6 +42,23 @@ export function merge(page) {
   if (state && state !== document.body.dataset.state) {
     document.body.dataset.state = state;
     document.getElementById('status').textContent = `Run: ${words[0] ?? state}`;
+  }
+}
+
+// How to find in the new part what had the focus in the old one: a link, or what unfolds a group.
+function selectorOf(element) {
+  const href = element.getAttribute('href');
+  if (href) return `[href="${CSS.escape(href)}"]`;
+  const group = element.matches('summary') && element.closest('details[id]');
+  return group ? `#${CSS.escape(group.id)} > summary` : null;
+}
+
+// What somebody folded or unfolded stays so, but a group that now holds the chosen step is shown.
+function unfold(part, before) {
+  for (const group of part.querySelectorAll('details[id]')) {
+    const old = before.get(group.id);
+    const chosen = group.querySelector('[aria-current]') && !old?.querySelector('[aria-current]');
+    if (old && !chosen) group.open = old.open;
   }
 }
 
@@ -91,19 +112,36 @@ export class Stream {
   }
 }
 
-// Calls `work` soon, and never twice at the same time.
+// Calls `work` soon, never twice at the same time, and on a page that takes long to renew not most of the time. What
+// failed, as it does without a network, is tried again: no other news may come.
 export function debounced(work, pause) {
   let timer = 0;
   let busy = false;
   let again = false;
+  let cost = 0;
+  let failures = 0;
   const go = async () => {
     timer = 0;
     if (busy) { again = true; return; }
     busy = true;
-    try { await work(); } catch (error) { console.info('not up to date:', error.message); }
+    const begun = performance.now();
+    try {
+      await work();
+      failures = 0;
+    } catch (error) {
+      console.info('not up to date:', error.message);
+      failures += 1;
+    }
+    cost = performance.now() - begun;
     busy = false;
-    if (again) { again = false; soon(); }
+    if (failures) after(Math.min(LONGEST_RETRY, 1000 * 2 ** failures));
+    else if (again) soon();
+    again = false;
   };
-  const soon = () => { timer ||= setTimeout(go, pause); };
+  const after = (time) => { timer ||= setTimeout(go, time); };
+  const soon = () => {
+    if (failures) { clearTimeout(timer); timer = 0; }
+    after(Math.max(pause, Math.min(cost * 3, LONGEST_PAUSE)));
+  };
   return soon;
 }

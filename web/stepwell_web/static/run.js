@@ -33,10 +33,10 @@ function pageAddress() {
 
 // Puts a fresh page's parts in place; the log only when it is another one, or has ended.
 function take(page, force = false) {
-  if (!panel()) { begin(page); return; }
+  if (!panel() && find('#log-panel', page)) { begin(page); return; }
   merge(page);
   const fresh = find('#log-panel', page);
-  if (fresh && (force || !panel() || fresh.dataset.identity !== identity())) {
+  if (fresh && (force || fresh.dataset.identity !== identity())) {
     const following = log?.follow;
     log?.destroy();
     panel().replaceWith(document.adoptNode(fresh));

@@ -1,0 +1,75 @@
+"""Timeline, changes and source of a real run in a browser, with JavaScript off: the server says it all."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from live import LiveServer, commit_all, git, write_pipeline
+from playwright.sync_api import Page, expect, sync_playwright
+
+pytestmark = pytest.mark.chromium
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+PIPELINE = """from stepwell import Pipeline, push
+
+
+class Ship(Pipeline):
+    on = [push()]
+
+    async def run(self, event, step):
+        await step.run("build", "echo built")
+        await step.approval("Ship it?")
+        await step.run("deploy", "echo deployed; exit 0")
+"""
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[LiveServer]:
+    live = LiveServer(tmp_path / "state", {"STEPWELL_TRUST_ALL_CODE": "1"})
+    live.start()
+    yield live
+    live.stop()
+
+
+@pytest.fixture
+def page(chromium_path: str, server: LiveServer) -> Iterator[Page]:
+    with sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=chromium_path, args=FLAGS)
+        page = browser.new_context(java_script_enabled=False).new_page()
+        page.goto(server.signin_link())
+        page.get_by_role("button", name="Sign in").click()
+        yield page
+        browser.close()
+
+
+def test_a_red_run_says_where_its_time_went_and_what_changed(server: LiveServer, page: Page, tmp_path: Path) -> None:
+    tree, address = tmp_path / "tree", server.create_repository("shop")
+    broken = PIPELINE.replace("exit 0", "exit 3")
+    for source, message, state in ((PIPELINE, "Sell", "passed"), (broken, "Break", "failed")):
+        write_pipeline(tree, source)
+        commit_all(tree, message)
+        git("push", address, "HEAD:main", cwd=tree)
+        run = server.runs("shop")[0]["id"]
+        server.wait_for_approval(run)
+        server.approve(run)
+        server.wait_for_state(run, {state})
+    page.goto(f"{server.url}/acme/shop/runs/2")
+    page.get_by_label("Run", exact=True).get_by_role("link", name="Timeline").click()
+    expect(page.locator(".time-sentence")).to_contain_text("were work")
+    expect(page.locator(".lane")).to_have_count(4)  # the run's own, and three steps
+    shares = server.api("GET", f"/runs/{run}/timeline")["seconds"]
+    assert {"work", "person", "code"} <= set(shares)
+
+    page.get_by_label("Run", exact=True).get_by_role("link", name="Changes").click()
+    expect(page.get_by_role("heading", name="Since #1, the last green run")).to_be_visible()
+    expect(page.locator(".time-sentence")).to_have_text("1 commit, 1 file changed.")
+    expect(page.get_by_role("heading", name="The first step that differs is deploy")).to_be_visible()
+    expect(page.locator(".told-first")).to_contain_text("exit 3")
+    assert server.api("GET", f"/runs/{run}/changes")["since"]["first"] == "deploy#1"
+
+    page.get_by_label("Run", exact=True).get_by_role("link", name="Steps").click()
+    page.locator(".log-where").click()
+    assert page.url.endswith("/source?file=pipeline.py#L10")
+    line = page.locator("li:target")
+    expect(line).to_contain_text('step.run("deploy", "echo deployed; exit 3")')
+    line.get_by_role("link", name="deploy").click()
+    expect(page.locator("#log-title")).to_have_text("deploy")

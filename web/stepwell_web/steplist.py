@@ -1,0 +1,70 @@
+"""The list of steps: siblings of a matrix as one row that unfolds, as the graph draws them in one box."""
+
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from stepwell.ci.views import StepView
+from stepwell_web import times
+from stepwell_web.graph import SIBLINGS, stem, telling
+from stepwell_web.runview import Row
+from stepwell_web.templating import state_word
+
+
+@dataclass(frozen=True)
+class Item:
+    """A row, or a group of them under a name; `row` of a group tells the most telling state and the whole time."""
+
+    row: Row
+    members: Sequence[Row] = ()
+    id: str = ""
+    open: bool = False
+    summary: str = ""  # of a group, in words: "3 passed, 1 failed"
+
+    @property
+    def folded(self) -> int:
+        """How many steps a phone hides with it at first."""
+        return (len(self.members) or 1) if self.row.folded else 0
+
+
+def listed(steps: Sequence[StepView], rows: Sequence[Row]) -> list[Item]:
+    """Put rows into groups; `rows` end with one for each step, in order."""
+    groups: dict[tuple[str, tuple[str, ...]], list[Row]] = defaultdict(list)
+    places = [(stem(step.name), step.needs) for step in steps]
+    own = rows[len(rows) - len(steps) :]
+    for place, row in zip(places, own, strict=True):
+        groups[place].append(row)
+    items = [Item(row) for row in rows[: len(rows) - len(steps)]]
+    told: set[tuple[str, tuple[str, ...]]] = set()
+    used: set[str] = set()
+    for place, row in zip(places, own, strict=True):
+        if len(groups[place]) < SIBLINGS:
+            items.append(Item(row))
+        elif place not in told:
+            told.add(place)
+            items.append(_group(place[0], groups[place], used))
+    return items
+
+
+def _group(name: str, members: Sequence[Row], used: set[str]) -> Item:
+    first = min(members, key=lambda member: telling(member.state))
+    placed = [member for member in members if member.width]
+    start = min((member.start for member in placed), default=0)
+    end = max((member.start + member.width for member in placed), default=0)
+    begun = [member.since for member in members if member.since]
+    length = max((member.length or 0.0 for member in members), default=0.0)
+    slug = re.sub(r"\W+", "-", name).strip("-") or "steps"
+    while slug in used:
+        slug += "-"
+    used.add(slug)
+    row = Row(
+        f"{name} × {len(members)}", "", first.state, state_word(first.state), times.duration(length) if length else "",
+        min(begun) if begun else None, start, end - start, 0, False, all(member.folded for member in members),
+    )  # fmt: skip
+    return Item(row, members, f"group-{slug}", any(member.selected for member in members), _summary(members))
+
+
+def _summary(members: Sequence[Row]) -> str:
+    states = sorted({member.state for member in members}, key=telling)
+    return ", ".join(f"{sum(member.state == state for member in members)} {state}" for state in states)
