@@ -1,9 +1,11 @@
 """The database: migrated once, strict, safe between threads."""
 
+import gc
 import sqlite3
 import threading
 from pathlib import Path
 
+import psutil
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
@@ -108,3 +110,19 @@ def test_writers_of_many_threads_wait_for_each_other(store: Store) -> None:
         thread.join()
     with store.read() as session:
         assert session.get_one(Tenant, "acme").title == "100"
+
+
+def test_relaxing_closes_idle_connections_and_leaves_sessions_alone(store: Store) -> None:
+    def held() -> int:
+        return sum(file.path == str(store.database) for file in psutil.Process().open_files())
+
+    with store.read() as session:
+        session.exec(select(Tenant)).all()
+        store.relax()
+        assert session.exec(select(Tenant)).all() == []
+    with store.read() as session:
+        session.exec(select(Tenant)).all()
+    assert held()
+    store.relax()
+    gc.collect()
+    assert not held()

@@ -3,12 +3,12 @@
 Each minute it also gives memory back to the host, and has runs and files removed that are kept no longer.
 """
 
-import ctypes
-import gc
 import logging
 import threading
 import time
 from collections.abc import Callable
+
+from stepwell.ci.memory import give_back_memory
 
 EVERY_SECONDS = 60.0
 PATIENCE_SECONDS = 30.0
@@ -17,18 +17,6 @@ REST_SECONDS = 1.0
 """From a push to its finishing: its runs come first."""
 STOP_SECONDS = 5.0
 _LOGGER = logging.getLogger(__name__)
-
-
-def give_back_memory() -> None:
-    """Collect garbage and return freed memory to the host, where the C library can.
-
-    Python looks through everything only when a quarter of it is new, which takes minutes. glibc keeps what threads
-    have freed in their arenas. After a thousand runs that now only wait, both together held 5 kB a run.
-    """
-    gc.collect()
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
 
 
 class Keeper:

@@ -124,6 +124,7 @@ class Services:
 
         def relax() -> None:
             answer_of(thread, thread.engine.relax())
+            base.store.relax()
             seconds = base.settings.keep_layers_days * DAY_SECONDS
             with suppress(Conflict), removals_held(base.settings.state):  # not while a backup is being made
                 thread.submit(thread.engine.let_go_of_layers(seconds))  # not waited for: these may be many files

@@ -21,6 +21,7 @@ from urllib.parse import quote, urlsplit
 
 from pydantic import ValidationError
 
+from stepwell.ci.memory import share_one_arena
 from stepwell.cli.listening import address_of, listen
 from stepwell.cli.lock import StateLock, tell_address
 from stepwell.errors import Bug, Invalid, Unavailable
@@ -206,6 +207,7 @@ class Server:
     @classmethod
     def start(cls, settings: Settings, *, may_do_without_wall: bool = False) -> "Server":
         """Start everything and return once pages are served."""
+        share_one_arena()
         with ExitStack() as kept:
             prepare(settings.state)
             listening = kept.enter_context(contextlib.closing(listen(settings.host, settings.port)))

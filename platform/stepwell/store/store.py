@@ -44,6 +44,13 @@ class Store:
         with Session(self._writing, expire_on_commit=False) as session, session.begin():
             yield session
 
+    def relax(self) -> None:
+        """Close the pooled connections that nobody uses; each holds up to `CACHE_KIB` of pages and its statements.
+
+        Those in use serve their sessions to the end and are closed by the next garbage collection.
+        """
+        self._reading.dispose()
+
     def close(self) -> None:
         """Close every pooled connection."""
         self._reading.dispose()
