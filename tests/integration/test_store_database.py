@@ -1,8 +1,13 @@
 """The database: migrated once, strict, safe between threads."""
 
 import gc
+import re
 import sqlite3
+import subprocess
+import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import psutil
@@ -12,7 +17,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlmodel import SQLModel, select
 
 from stepwell.errors import Invalid
@@ -27,9 +32,48 @@ def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "s.db")
 
 
-def test_migrations_make_the_tables_that_the_code_describes(store: Store) -> None:
-    with create_engine(f"sqlite:///{store.database}").connect() as connection:
+def test_migrations_make_the_tables_that_the_code_describes(tmp_path: Path) -> None:
+    migrate._upgrade(tmp_path / "s.db")
+    with create_engine(f"sqlite:///{tmp_path / 's.db'}").connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), SQLModel.metadata) == []
+
+
+def schema(database: Path) -> dict[str, set[str]]:
+    """Names of tables and indexes → their columns and constraints, in no order."""
+    with closing(sqlite3.connect(database)) as connection:
+        rows = connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
+    return {
+        name: set(re.split(r", (?![^(]*\))", " ".join(sql.split("(", 1)[1].strip(") ").split()))) for name, sql in rows
+    }
+
+
+def test_a_new_database_has_the_tables_that_the_migrations_make(store: Store, tmp_path: Path) -> None:
+    migrate._upgrade(tmp_path / "old.db")
+    assert schema(store.database) == schema(tmp_path / "old.db")
+    assert migrate.recorded_version(store.database) == migrate.recorded_version(tmp_path / "old.db") == migrate.HEAD
+
+
+def test_a_new_database_costs_no_alembic(tmp_path: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path; from stepwell.store.store import Store; "
+        "Store(Path(sys.argv[1])).close(); assert 'alembic' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program, str(tmp_path / "s.db")], check=True, timeout=60)
+
+
+def test_processes_that_begin_together_make_one_database(tmp_path: Path) -> None:
+    start = threading.Barrier(4)
+
+    def begin(_: int) -> Store:
+        start.wait()
+        return Store(tmp_path / "s.db")
+
+    with ThreadPoolExecutor(4) as pool:
+        stores = list(pool.map(begin, range(4)))
+    for each in stores:
+        with each.read() as session:
+            assert session.exec(select(Tenant)).all() == []
+        each.close()
 
 
 def test_the_known_head_is_the_newest_migration() -> None:
@@ -40,6 +84,7 @@ def test_the_known_head_is_the_newest_migration() -> None:
 
 def test_an_up_to_date_database_is_not_migrated(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(migrate, "_upgrade", lambda _: pytest.fail("migrated again"))
+    monkeypatch.setattr(migrate, "_create", lambda _: pytest.fail("made again"))
     Store(store.database)
 
 
@@ -74,8 +119,18 @@ def test_a_migration_cut_short_leaves_nothing(tmp_path: Path, monkeypatch: pytes
     original = alembic.op.create_table
     monkeypatch.setattr(alembic.op, "create_table", create_table)
     with pytest.raises(KeyboardInterrupt):
+        migrate._upgrade(tmp_path / "s.db")
+    monkeypatch.undo()
+    assert schema(tmp_path / "s.db") == {}
+    migrate._upgrade(tmp_path / "s.db")
+
+
+def test_a_making_cut_short_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(migrate, "VERSION_TABLE", "CREATE nothing")
+    with pytest.raises(OperationalError):
         Store(tmp_path / "s.db")
     monkeypatch.undo()
+    assert schema(tmp_path / "s.db") == {}
     Store(tmp_path / "s.db")
 
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from stepwell.ci.history import Filter, History
-from stepwell.ci.keeper import give_back_memory
+from stepwell.ci.memory import give_back_memory
 from stepwell.cli.bench import Sample
 from stepwell.engine.engine import Engine
 from stepwell.engine.entries import Entry
