@@ -293,6 +293,7 @@ class Life(RuleBasedStateMachine):
             for host in list(self.hosts):
                 self.stop(host)
             self.host = self.start()
+        self.host.journal.refusals = 0
         for run, promises in self.runs.items():
             if promises.created:
                 self.bring_to_its_end(run)
