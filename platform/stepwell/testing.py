@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from stepwell.authoring import given as gifts
+from stepwell.authoring.calling import params_of
 from stepwell.authoring.event import Event
 from stepwell.authoring.failures import ApprovalTimeout, EventTimeout
 from stepwell.authoring.given import NOTHING, Given, NotPlayed
@@ -28,7 +29,7 @@ from stepwell.authoring.stage import AskedStep, Stage
 
 __all__ = ["Failure", "NotPlayed", "Played", "PlayedStep", "play"]
 
-State = Literal["passed", "failed", "cancelled", "diverged", "waiting"]
+State = Literal["passed", "continued", "failed", "cancelled", "diverged", "waiting"]
 MOST_ENTRIES = 20_000
 START = datetime.datetime(2030, 1, 1, tzinfo=datetime.UTC)
 """When a run starts unless the test says otherwise."""
@@ -64,7 +65,8 @@ class PlayedStep:
 class Played:
     """How a run went. `steps` are names in the order in which they were asked; `seconds` is how far the clock moved.
 
-    `waiting` is a run that waits for ever: nobody decides, nothing comes, and no timeout ends it.
+    `waiting` is a run that waits for ever: nobody decides, nothing comes, and no timeout ends it. `continued` is one
+    round, ended by step.continue_as; its result is the event of the next, for another `play`.
     """
 
     state: State
@@ -142,7 +144,10 @@ class _Host(Rehearsal):
         value = self.last[2] if self.last else None
         if divergence:
             state, value = "diverged", {"type": "Diverged", "message": divergence}
-        result, error = (value, None) if state == "passed" else (None, _failure(value) if value else None)
+        if state == "continued" and value is not None:
+            value = params_of(self.params, value["event"])
+        done = state in {"passed", "continued"}
+        result, error = (value, None) if done else (None, _failure(value) if value else None)
         return Played(state, result, error, [step.name for step in details], self._now - self.start, details)
 
     def _step(self, asked: AskedStep) -> PlayedStep:
@@ -271,7 +276,7 @@ def _difference(first: Command, again: Command) -> str:
     if first[:2] != again[:2]:
         ends = [f"it ended as {command[1]}" if command else "it went on waiting" for command in (first, again)]
         return f"At first {ends[0]}, when it was replayed {ends[1]}. {_CAUSE}"
-    if first[1:2] == ["passed"] and first[2] != again[2]:
+    if first[1:2] in (["passed"], ["continued"]) and first[2] != again[2]:
         return f"At first run() returned {first[2]!r}, when it was replayed {again[2]!r}. {_CAUSE}"
     return ""
 

@@ -22,6 +22,9 @@ class Log:
     def writer(self, run: str, key: str, attempt: int, masks: Sequence[str]) -> Output:
         return self
 
+    def remove(self, run: str) -> None:
+        self.data = b""
+
     def write(self, data: bytes) -> None:
         self.data += data
         self.arrived.set()

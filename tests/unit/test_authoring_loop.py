@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from stepwell import NotDurable
-from stepwell.authoring.loop import Loop, LoopTimer, StepFuture
+from stepwell.authoring.loop import Leaving, Loop, LoopTimer, StepFuture
 
 
 class Notes:
@@ -23,6 +23,9 @@ class Notes:
 
     def step_dropped(self, step: StepFuture) -> None:
         self.told.append(f"dropped {step.key}")
+
+    def leaves(self, leaving: Leaving) -> None:
+        self.told.append("left")
 
     def complain(self, text: str) -> None:
         self.told.append(text)

@@ -252,6 +252,19 @@ def test_called_pipelines_are_given_their_results() -> None:
         play(pipeline(run), PUSH)
 
 
+def test_a_round_that_continues_gives_the_event_of_the_next() -> None:
+    async def run(self: Any, event: Event, step: Step) -> Any:
+        await step.sleep("pause", "1 hour")
+        if event.payload == 2:
+            return event.branch
+        await step.continue_as((event.payload or 0) + 1)
+
+    played = play(pipeline(run), PUSH)
+    assert (played.state, played.result["payload"]) == ("continued", 1)
+    played = play(pipeline(run), played.result)
+    assert (played.state, play(pipeline(run), played.result).result) == ("continued", PUSH["branch"])
+
+
 def test_the_code_sees_the_journaled_form() -> None:
     async def run(self: Any, event: Event, step: Step) -> Any:
         try:

@@ -63,6 +63,7 @@ def _ended(_: Entry, data: Mapping[str, Any]) -> str:
 _SAYINGS: Mapping[str, Callable[[Entry, Mapping[str, Any]], str]] = {
     "created": _created,
     "admitted": lambda *_: "Nothing is in its way any more: it may begin",
+    "continued": lambda _, data: f"Went on under a fresh journal: round {data.get('round')}",
     "asked": _asked,
     "called": lambda _, data: f"It is run #{data.get('number')}",
     "released": lambda _, data: f"Released by {data.get('by') or 'its environment'}",

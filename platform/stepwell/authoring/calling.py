@@ -1,4 +1,4 @@
-"""What `step.call` asks of the host: a pipeline of the same code, and in which fields the event differs."""
+"""What `step.call` and `step.continue_as` ask of the host: which pipeline, and in which fields the event differs."""
 
 import sys
 from collections.abc import Mapping
@@ -17,14 +17,24 @@ def call_options(name: str, pipeline: object, event: object, own: Event) -> dict
     `event` is an Event, or anything else for the payload of one like the caller's `own`; only what differs from that
     goes to the host, which knows the rest. Raises TypeError and ValueError.
     """
-    given = event.as_params() if isinstance(event, Event) else {**own.as_params(), "kind": "call", "payload": event}
+    different = _different(f"step.call({name!r}, …)", event, own, {"kind": "call"})
+    return {"entry": _entry_of(name, pipeline), "event": different}
+
+
+def continue_options(event: object, own: Event) -> dict[str, Any]:
+    """Check what a run continues as. Raises ValueError."""
+    return {"event": _different("step.continue_as(…)", event, own, {})}
+
+
+def _different(call: str, event: object, own: Event, more: Mapping[str, Any]) -> dict[str, Any]:
     mine = own.as_params()
+    given = event.as_params() if isinstance(event, Event) else {**mine, **more, "payload": event}
     different = {field: value for field, value in given.items() if canonical(mine.get(field)) != canonical(value)}
     try:
-        different = decode(encode_result(different, f"The event of step.call({name!r}, …)"))
+        plain: dict[str, Any] = decode(encode_result(different, f"The event of {call}"))
     except ResultRefused as error:
         raise ValueError(str(error)) from error
-    return {"entry": _entry_of(name, pipeline), "event": different}
+    return plain
 
 
 def _entry_of(name: str, pipeline: object) -> str:

@@ -36,6 +36,8 @@ class Owner(Protocol):
 
     def step_dropped(self, step: "StepFuture") -> None: ...
 
+    def leaves(self, leaving: "Leaving") -> None: ...
+
     def complain(self, text: str) -> None: ...
 
 
@@ -155,6 +157,22 @@ class StepFuture(asyncio.Future[Any]):
             self.used = True
             self.owner.step_dropped(self)
         return cancelled
+
+
+class Leaving(StepFuture):
+    """What step.continue_as returns: never done; whoever awaits it leaves the code."""
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        self.owner.leaves(self)
+        return super().__await__()
+
+    def __iter__(self) -> Generator[Any, None, Any]:
+        self.owner.leaves(self)
+        return super().__iter__()
+
+    def add_done_callback(self, fn: Callable[[Any], object], /, *, context: Any = None) -> None:
+        self.owner.leaves(self)
+        super().add_done_callback(fn, context=context)
 
 
 class Loop(asyncio.AbstractEventLoop):

@@ -5,9 +5,9 @@ import random
 import uuid
 import zlib
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from stepwell.authoring.calling import call_options
+from stepwell.authoring.calling import call_options, continue_options
 from stepwell.authoring.durations import Duration, seconds_of
 from stepwell.authoring.event import Event
 from stepwell.authoring.failures import NotExecuted
@@ -102,6 +102,14 @@ class Step:
         due = None if seconds is None else self._turn.loop.now + seconds
         return self._turn.ask("approval", name, fingerprint_of("approval", canonical(checked)), checked, due=due)
 
+    def continue_as(self, event: Any) -> Awaitable[NoReturn]:
+        """End run() here and begin it anew under the same run, with this event and an empty journal; never returns.
+
+        `event` is an Event, like `event.replace(…)`, or the payload of one like this run's.
+        """
+        options = continue_options(event, Event(decode(self._params)))
+        return self._turn.continue_as(options)
+
     def now(self) -> datetime.datetime:
         """Give the time of the last thing that happened in the run, in UTC; the same on every replay."""
         return datetime.datetime.fromtimestamp(self._turn.loop.now, datetime.UTC)
@@ -124,7 +132,6 @@ _CALLS = tuple(name for name in vars(Step) if not name.startswith("_"))
 _UNEXECUTED = {
     "image": 'Build the image with step.run(name, "…", image=…) on a builder that you trust.',
     "promote": 'Push from a step: step.run(name, "git push …", secrets=[…], network=True).',
-    "continue_as": "Let a cron trigger start the next run instead of looping for ever.",
 }
 
 

@@ -24,7 +24,7 @@ from stepwell.authoring.env import Env
 from stepwell.authoring.event import Event
 from stepwell.authoring.failures import NotDurable, failure_of
 from stepwell.authoring.inline import Inline, Work
-from stepwell.authoring.loop import Loop, LoopTimer, StepFuture
+from stepwell.authoring.loop import Leaving, Loop, LoopTimer, StepFuture
 from stepwell.authoring.past import Past
 from stepwell.authoring.pipeline import Pipeline
 from stepwell.authoring.prints import Prints
@@ -60,6 +60,7 @@ class Turn:
         self._main: asyncio.Task[Any] | None = None
         self._past = Past([], 0)
         self._replaying = False
+        self._offset = int(head.get("offset") or 0)  # of the numbers in keys: those before are an earlier round's
         self._uses: dict[str, int] = {}
         self._steps: dict[str, StepFuture | None] = {}  # None: over and awaited, its result is not ours to keep
         self._waiting: dict[str, StepFuture] = {}
@@ -69,6 +70,8 @@ class Turn:
         self._new_timers: dict[str, LoopTimer] = {}
         self._waits: dict[str, dict[str, StepFuture]] = {}
         self._kept_events: dict[str, collections.deque[tuple[int, Any]]] = {}
+        self._leavings: dict[Leaving, dict[str, Any]] = {}
+        self._next: dict[str, Any] | None = None  # what the run continues as
         self._cancelled = False
         self._undo_asked = False  # by who cancelled
         self._undos = Undos()
@@ -224,12 +227,8 @@ class Turn:
         due: float | None = None, work: Work | None = None,
     ) -> StepFuture:  # fmt: skip
         """Register a step and return its future."""
-        if not self.loop.inside or asyncio._get_running_loop() is not self.loop:
-            raise NotDurable(
-                f"step {name!r} was called outside of run(), for example inside a step.do function. "
-                "Call steps from run() or from what it awaits."
-            )
-        number = self._uses[name] = self._uses.get(name, 0) + 1
+        self._require_inside(name)
+        number = self._uses[name] = self._uses.get(name, self._offset) + 1
         key = f"{name}#{number}"
         step = StepFuture(self, self.loop, key=key, name=name, kind=kind, mark=self._mark())
         step.fingerprint = fingerprint
@@ -248,6 +247,21 @@ class Turn:
         else:
             self._wait(step, options)
         return step
+
+    def continue_as(self, options: dict[str, Any]) -> StepFuture:
+        """Give what the code awaits in order to leave; the first one that it awaits counts."""
+        self._require_inside("continue_as")
+        _require_fit("continue_as", options, encode(options))
+        leaving = Leaving(self, self.loop, key="", name="continue_as", kind="continue_as", mark=self._mark())
+        self._leavings[leaving] = options
+        return leaving
+
+    def _require_inside(self, name: str) -> None:
+        if not self.loop.inside or asyncio._get_running_loop() is not self.loop:
+            raise NotDurable(
+                f"step {name!r} was called outside of run(), for example inside a step.do function. "
+                "Call steps from run() or from what it awaits."
+            )
 
     def _wait(self, step: StepFuture, options: dict[str, Any] | None) -> None:
         if step.kind == "event" and options is not None:
@@ -275,9 +289,7 @@ class Turn:
         if key in self._past.asked:
             return
         text = encode(options)
-        size = len(text) if text.isascii() else len(json.dumps(options, separators=(",", ":")))
-        if size > OPTION_BYTES:
-            raise ValueError(f"The settings of step {name!r} are {size:,} bytes; at most 256 KiB. Use a file.")
+        _require_fit(name, options, text)
         head = encode(asked)[1:-1]
         self._wire.put(f'["ask",{head},{text},{"null" if due is None else repr(due)},{encode(where)},{self.seq}]')
 
@@ -320,6 +332,11 @@ class Turn:
                 self._undos.expect(step)
         self._drop(key)
 
+    def leaves(self, leaving: Leaving) -> None:
+        if self._next is None and self._main is not None and not self._main.done():
+            self._next = self._leavings[leaving]
+            self._main.cancel()
+
     def _drop(self, key: str) -> None:
         if key not in self._past.dropped:
             self._wire.put(encode(["drop", key]))
@@ -348,7 +365,11 @@ class Turn:
         for step in unused:
             step.cancel()
             step.used = False
-        self._judge(*verdict(main, self._cancelled, self._left + unused))
+        unused += [leaving for leaving in self._leavings if not leaving.used]
+        if self._next is not None and not self._cancelled and (main.cancelled() or main.exception() is None):
+            self._judge("continued", self._next)
+        else:
+            self._judge(*verdict(main, self._cancelled, self._left + unused))
 
     def _judge(self, state: str, value: Any) -> None:
         """The code is over: undo what has passed if that is wanted, then end the run."""
@@ -394,11 +415,17 @@ class Turn:
         self._leave(0)
 
 
+def _require_fit(name: str, options: dict[str, Any], text: str) -> None:
+    size = len(text) if text.isascii() else len(json.dumps(options, separators=(",", ":")))
+    if size > OPTION_BYTES:
+        raise ValueError(f"The settings of step {name!r} are {size:,} bytes; at most 256 KiB. Use a file.")
+
+
 _TIMEOUTS = {
     "event": failure("EventTimeout", "the event did not come in time"),
     "approval": failure("ApprovalTimeout", "nobody decided in time"),
 }
 _DELIVERIES: dict[str, Callable[[Turn, str, Any], None]] = {
-    "created": Turn._created, "done": Turn._done, "fired": Turn._fired, "event": Turn._event,
-    "cancel": Turn._cancel, "overdue": Turn._overdue, "retry": Turn._retried,
+    "created": Turn._created, "continued": Turn._created, "done": Turn._done, "fired": Turn._fired,
+    "event": Turn._event, "cancel": Turn._cancel, "overdue": Turn._overdue, "retry": Turn._retried,
 }  # fmt: skip

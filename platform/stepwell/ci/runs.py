@@ -210,6 +210,7 @@ class Runs:
             approvals=tuple(self._approvals(actor, summary, run)),
             may_write=actor.may("write", summary.tenant, summary.repository),
             log_size=self._logs.log(run.id, "", 0).size,
+            round=run.round,
             parent=run.parent,
             restart_of=source,
             restarted_at=run.ancestry.step if run.ancestry else "",

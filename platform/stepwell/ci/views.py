@@ -186,6 +186,7 @@ class RunView:
     approvals: tuple[ApprovalView, ...]  # open ones
     may_write: bool  # the actor may pause, cancel, re-run, restart it, send it events
     log_size: int  # bytes of the run's own log (prints outside steps), key ""
+    round: int = 1  # how often its code was begun: more than once if it continues under fresh journals
     parent: Mapping[str, Any] | None = None  # the run that made this one: {run, number, key, root, depth, waits}
     restart_of: RunLink | None = None  # the run whose beginning this one has adopted
     restarted_at: str = ""  # key of the step before which that beginning ends

@@ -24,7 +24,7 @@ from stepwell.engine.undone import undone
 from stepwell.errors import Conflict, NotFound
 
 _OF_ATTEMPTS = frozenset({"started", "lost", "retry", "fired", "called"})
-_NEVER = frozenset({"created", "admitted", "paused", "resumed", "turn_failed"})
+_NEVER = frozenset({"created", "continued", "admitted", "paused", "resumed", "turn_failed"})
 _TURNS_CODE = {"cancel": "was cancelled", "overdue": "was cancelled", "undoing": "had begun to undo its steps"}
 
 
@@ -50,7 +50,7 @@ def adopt(entries: Sequence[Entry], step: str, *, run: str, now: float, same_cod
     adopted = tuple(_renumbered(entry, run, numbers) for entry in kept)
     state = fold(entries[:1])
     begins = entries[cut].key
-    return Adoption(adopted, begins, _ancestry(state, begins, now, cut, list(numbers)))
+    return Adoption(adopted, begins, _ancestry(state, begins, now, prefix[-1].seq, list(numbers)))
 
 
 def _mention(entries: Sequence[Entry], step: str) -> int:
@@ -129,7 +129,7 @@ def _renumbered(entry: Entry, run: str, numbers: Mapping[int, int]) -> Entry:
 
 
 def _ancestry(source: RunState, step: str, now: float, cut: int, kept: Sequence[int]) -> Ancestry:
-    """`kept` are the entries' numbers in the source."""
+    """`cut`, the last entry that is adopted, and `kept` are numbers of entries in the source."""
     before = source.ancestry
 
     def upto(last: int) -> int:

@@ -139,20 +139,20 @@ class Children:
             self._beginning.discard((run, key))
         parent = self._acts.load(run)
         if parent is not None:
-            if key in parent.state.steps:
-                self._go_on(parent, parent.state.steps[key], ref, refusal)
+            self._go_on(parent, key, ref, refusal)
             self._acts.forget(parent)
 
-    def _go_on(self, parent: Live, step: StepState, ref: RunRef | None, refusal: str) -> None:
+    def _go_on(self, parent: Live, key: str, ref: RunRef | None, refusal: str) -> None:
+        step = parent.state.steps.get(key)  # none, if the run has gone on under a fresh journal
         child = self._acts.load(ref.id) if ref is not None else None
         if child is None:
-            if step.state == "queued":
+            if step is not None and step.state == "queued":
                 error = {"type": "CallRefused", "message": refusal, "traceback": ""}
-                self._parts.commits.append(parent, "done", step.key, {"ok": False, "error": error, "seconds": 0.0})
-        elif step.state == "queued":
-            self._parts.commits.append(parent, "called", step.key, {"run": child.id, "number": child.state.number})
+                self._parts.commits.append(parent, "done", key, {"ok": False, "error": error, "seconds": 0.0})
+        elif step is not None and step.state == "queued":
+            self._parts.commits.append(parent, "called", key, {"run": child.id, "number": child.state.number})
             self._tell(child.state, parent)
-        elif step.state not in OPEN:
+        elif step is None or step.state not in OPEN:
             self._abandon(child, parent.state)
         if child is not None:
             self._acts.forget(child)

@@ -8,7 +8,7 @@ harm itself.
 import json
 import math
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 from stepwell.engine.asked_options import OPTIONS_BYTES, refusal
@@ -110,6 +110,14 @@ def _fingerprint(value: object) -> str | int:
     if isinstance(value, int) and not isinstance(value, bool):
         return value
     return text(value, 128)
+
+
+def continuation(outcome: object) -> Mapping[str, Any]:
+    """Check in which fields of its event a run differs that goes on under a fresh journal."""
+    event = outcome.get("event") if isinstance(outcome, dict) else None
+    if not isinstance(event, dict) or len(encode(event)) > OPTIONS_BYTES:
+        raise Malformed("It continued with an event of the wrong shape.")
+    return event
 
 
 def inline(name: object, fingerprint: object) -> dict[str, Any]:

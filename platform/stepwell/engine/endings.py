@@ -13,6 +13,8 @@ def conclude(live: Live, ending: Ending, parts: Parts) -> float | None:
     was: all were lost, and five losses in a row fail a step. When none ran, it is the turn that failed.
     """
     inflight = list(live.state.inflight.values())
+    if ending.kind == "continued":
+        return None
     if ending.kind == "hibernated":
         live.lost_turns = 0
         parts.commits.touch(live)

@@ -262,8 +262,8 @@ class Engine:
         check_text("type", type)
         check_json("payload", payload)
         live = self._open_run(run_id)
-        if live.state.seq >= self._parts.limits.entries:
-            raise Conflict(f"Run {run_id!r} has {live.state.seq} entries; no more are allowed.")
+        if live.state.length >= self._parts.limits.entries:
+            raise Conflict(f"Run {run_id!r} has {live.state.length} entries; no more are allowed.")
         if id is None or id not in live.state.event_ids:
             self._commits.append(live, "event", "", {"type": type, "payload": payload, "id": id})
         await self._settled(live)
@@ -439,7 +439,7 @@ class Engine:
 
     def _react(self, live: Live, entry: Entry) -> None:
         step = live.state.steps.get(entry.key)
-        if entry.type == "ended":
+        if entry.type in {"ended", "continued"}:
             self._finish(live)
         elif entry.type == "cancel" and live.turn is not None and live.turn.attached:
             live.turn.start_grace()
@@ -472,13 +472,21 @@ class Engine:
     def _finish(self, live: Live) -> None:
         if live.turn is not None:
             live.turn.finish(Ending("ended"))
-        self._spawn(self._clear(live, self._attempts.stop_all(live)))
+        tasks, live.stopping = live.stopping + self._attempts.stop_all(live), []
+        self._spawn(self._clear(live, tasks))
 
     async def _clear(self, live: Live, attempts: list["asyncio.Task[None]"]) -> None:
-        await asyncio.gather(*attempts, return_exceptions=True)
-        if self._parts.executor is not None:
-            await self._parts.executor.forget(live.id)
-        self._forget_idle(live)
+        try:
+            await asyncio.gather(*attempts, return_exceptions=True)
+            if self._parts.executor is not None:
+                await self._parts.executor.forget(live.id)
+            if live.clearing:
+                await self._kept_layers.drop(live.left)
+                await asyncio.to_thread(self._parts.logs.remove, live.id)
+        finally:
+            live.clearing, live.left = False, []
+            self._wake(live)
+            self._forget_idle(live)
 
     def _tell(self, entry: Entry, live: Live) -> None:
         self._parts.tell(entry, live)

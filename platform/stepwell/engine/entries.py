@@ -11,8 +11,13 @@ created    ""    {tenant, scope, number, title, metadata, code, entry, params, r
                  those that made the next, waits: true if the step of the parent waits for its end
                  order: {group: {name, policy}, rate: {key, runs, seconds}, start_at, priority}, each only if given;
                  held: true when it may not begin before `admitted`
-                 of a restarted run also `ancestry`: see ancestry.py; what it adopted follows, with the times it had
+                 of a restarted run also `ancestry`: see ancestry.py; what it adopted follows, with the times it had;
+                 and round and offset, if it was restarted from a step of a later round
 admitted   ""    null                       nothing is in its way any more: its code may begin; counts in its rate
+continued  ""    what the `created` before it said, with other params, and {round, offset, created_at, started_at,
+                 event_ids}: a fresh journal of the same run, whose entries before this one are gone. round: counts
+                 from 2; offset: keys count on from here, none comes again; event_ids: the last ids of events.
+                 Events that nobody had taken follow it, as `event`
 asked      step  {kind, name, fingerprint, options, base: [layer id], due: float|null, where: "file:line", held}
                  held: its environment wants people first
 called     step  {run, number}              the run that a call has asked for is there
@@ -45,8 +50,8 @@ Options of a binding: {binding, call, args, kwargs}; `asked` is written before t
 from typing import Any, Literal, NamedTuple
 
 EntryType = Literal[
-    "created", "admitted", "asked", "called", "released", "started", "retry", "lost", "fired", "decision", "event",
-    "took", "done", "dropped", "cancel", "overdue", "undoing", "paused", "resumed", "turn_failed", "ended",
+    "created", "admitted", "continued", "asked", "called", "released", "started", "retry", "lost", "fired", "decision",
+    "event", "took", "done", "dropped", "cancel", "overdue", "undoing", "paused", "resumed", "turn_failed", "ended",
 ]  # fmt: skip
 StepKind = Literal["do", "run", "read", "call", "sleep", "event", "approval", "timer", "binding"]
 RunStatus = Literal["queued", "running", "waiting", "paused", "passed", "failed", "cancelled", "diverged"]

@@ -9,7 +9,7 @@ Steps may appear first in any of asked, done, retry, lost and dropped: an inline
 
 from collections.abc import Iterable, Mapping
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from stepwell.engine.ancestry import Ancestry
@@ -117,13 +117,17 @@ class RunState:
     ended_at: float | None = None
     updated_at: float = 0.0
     seq: int = 0
+    since: int = 1  # seq of the journal's first entry
+    round: int = 1  # how often the code has been begun
+    offset: int = 0  # of the numbers in keys
+    first: Mapping[str, Any] = field(default_factory=dict)  # what the journal's first entry says
     result: Any = None
     error: Mapping[str, Any] | None = None
     steps: dict[str, StepState] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)  # steps by state
     timers: dict[str, float] = field(default_factory=dict)  # due times: waits, backoffs, the code's own timers (~n)
     events: dict[int, EventState] = field(default_factory=dict)
-    event_ids: set[str] = field(default_factory=set)  # every one that ever arrived
+    event_ids: dict[str, None] = field(default_factory=dict)  # of those that have arrived, oldest first
     approvals: dict[str, None] = field(default_factory=dict)  # steps that wait for people, oldest first
     layers: list[tuple[int, str]] = field(default_factory=list)  # (seq of the result, layer), oldest first
     cancel: Mapping[str, Any] | None = None
@@ -152,8 +156,9 @@ class RunState:
 
     @property
     def seed(self) -> str:
-        """Of its random numbers."""
-        return self.ancestry.seed if self.ancestry else self.id
+        """Of its random numbers; another one in each round."""
+        seed = self.ancestry.seed if self.ancestry else self.id
+        return seed if self.round == 1 else f"{seed} {self.round}"
 
     @property
     def known_number(self) -> int:
@@ -166,6 +171,11 @@ class RunState:
         return self.ancestry is not None and self.seq <= self.ancestry.until
 
     @property
+    def length(self) -> int:
+        """Entries in the journal."""
+        return self.seq - self.since + 1
+
+    @property
     def finished(self) -> bool:
         return self.final is not None
 
@@ -176,10 +186,9 @@ class RunState:
         for step in twin.steps.values():
             step.attempts = [copy(attempt) for attempt in step.attempts]
             step.decisions = list(step.decisions)
-        for name in ("counts", "timers", "events", "approvals", "inflight"):
+        for name in ("counts", "timers", "events", "event_ids", "approvals", "inflight"):
             setattr(twin, name, dict(getattr(self, name)))
         twin.layers = list(self.layers)
-        twin.event_ids = set(self.event_ids)
         return twin
 
 
@@ -197,12 +206,12 @@ def fold(entries: Iterable[Entry]) -> RunState:
 
 def apply(state: RunState, entry: Entry) -> None:
     """Go one entry further."""
-    if entry.seq != state.seq + 1:
+    if entry.seq != state.seq + 1 and (entry.type != "continued" or state.seq):
         raise Bug(f"Journal of run {state.id!r}: entry {entry.seq} follows {state.seq}.")
     state.seq = entry.seq
     state.updated_at = max(entry.at, state.created_at)
     kind = entry.type
-    if kind not in {"created", "turn_failed"}:
+    if kind not in {"created", "continued", "turn_failed"}:
         state.failed_turns = 0
         state.reason = None
         begins = not (state.held or state.adopting) and kind not in {"admitted", "paused", "resumed"}
@@ -265,12 +274,13 @@ def _end_attempt(step: StepState, entry: Entry, to: Literal["passed", "failed", 
 
 
 def _created(state: RunState, entry: Entry) -> None:
-    data = entry.data
+    data = state.first = entry.data
     state.tenant, state.scope, state.number = data["tenant"], data["scope"], data["number"]
     state.title, state.metadata, state.params = data["title"], data["metadata"], data["params"]
     state.code, state.entry, state.created_at = data["code"], data["entry"], entry.at
     state.parent = data.get("parent")
     state.replay, state.python = data.get("replay", 1), data.get("python", "")
+    state.round, state.offset = data.get("round", 1), data.get("offset", 0)
     state.ancestry = ancestry = Ancestry.of_json(data.get("ancestry"))
     if ancestry is not None:
         state.created_at = state.updated_at = ancestry.at
@@ -279,6 +289,16 @@ def _created(state: RunState, entry: Entry) -> None:
 
 def _admitted(state: RunState, entry: Entry) -> None:
     state.held = False
+
+
+def _continued(state: RunState, entry: Entry) -> None:
+    data, fresh = entry.data, RunState(state.id)
+    for one in fields(RunState):
+        setattr(state, one.name, getattr(fresh, one.name))
+    _created(state, entry)
+    state.seq = state.since = entry.seq
+    state.created_at, state.started_at, state.updated_at = data["created_at"], data["started_at"], entry.at
+    state.event_ids = dict.fromkeys(data["event_ids"])
 
 
 def _asked(state: RunState, entry: Entry) -> None:
@@ -365,7 +385,7 @@ def _decision(state: RunState, entry: Entry) -> None:
 def _event(state: RunState, entry: Entry) -> None:
     data = entry.data
     if data.get("id") is not None:
-        state.event_ids.add(data["id"])
+        state.event_ids[data["id"]] = None
     state.events[entry.seq] = EventState(entry.seq, entry.at, data["type"], data.get("payload"), data.get("id"))
 
 
@@ -457,8 +477,9 @@ def _why(what: str, order: Mapping[str, Any]) -> str:
 
 
 _APPLY = {
-    "created": _created, "admitted": _admitted, "asked": _asked, "called": _called, "released": _released,
-    "started": _started, "retry": _retry, "lost": _lost, "fired": _fired, "decision": _decision, "event": _event,
-    "took": _took, "done": _done, "dropped": _dropped, "cancel": _cancel, "overdue": _overdue, "undoing": _undoing,
-    "paused": _paused, "resumed": _resumed, "turn_failed": _turn_failed, "ended": _ended,
+    "created": _created, "admitted": _admitted, "continued": _continued, "asked": _asked, "called": _called,
+    "released": _released, "started": _started, "retry": _retry, "lost": _lost, "fired": _fired,
+    "decision": _decision, "event": _event, "took": _took, "done": _done, "dropped": _dropped, "cancel": _cancel,
+    "overdue": _overdue, "undoing": _undoing, "paused": _paused, "resumed": _resumed, "turn_failed": _turn_failed,
+    "ended": _ended,
 }  # fmt: skip

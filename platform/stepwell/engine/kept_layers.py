@@ -5,6 +5,7 @@ leaves between the note in the journal's file and the removal of the files is re
 """
 
 import asyncio
+from collections.abc import Sequence
 
 from stepwell.engine.parts import Parts
 from stepwell.store.journal import Ended
@@ -33,6 +34,12 @@ class KeptLayers:
                 more = await self._some(ended_before)
         finally:
             self._busy = False
+
+    async def drop(self, layers: Sequence[str]) -> None:
+        """Remove those of the layers that a run has left behind on which no other stands."""
+        free = [layer for layer in layers if not self._parts.journal.layer_in_use(layer)]
+        if free and self._parts.executor is not None:
+            await self._parts.executor.drop(free)
 
     async def _some(self, ended_before: float) -> bool:
         """See to the next runs; say whether there may be more."""

@@ -51,6 +51,10 @@ class Live:
     joins: list[str] = field(default_factory=list)  # queues of runs
     reminder: float | None = -1.0  # when the engine looks again at a held run, as far as known (-1: it is not)
     touched: bool = False  # its row is to be written
+    since: int = 0  # the transaction begins a fresh journal with this seq
+    stopping: list[asyncio.Task[None]] = field(default_factory=list)  # attempts of the last round
+    left: list[str] = field(default_factory=list)  # layers of the last round
+    clearing: bool = False  # what the last round left is being cleared away: the next one waits for that
     history: list[tuple[Entry, str]] | None = None  # committed entries, kept from loading until the turn begins
     waiters: list[asyncio.Future[None]] = field(default_factory=list)
     size: int = 0  # of the journal, in characters of its data
@@ -66,12 +70,12 @@ class Live:
     @property
     def idle(self) -> bool:
         """Nothing goes on: may be forgotten."""
-        return not (self.turn or self.attempts or self.draft or self.waiters or self.touched)
+        return not (self.turn or self.attempts or self.draft or self.waiters or self.touched or self.clearing)
 
     @property
     def wants_turn(self) -> bool:
         state = self.state
-        if self.turn is not None or state.finished or state.paused or state.held or self.gone:
+        if self.turn is not None or state.finished or state.paused or state.held or self.gone or self.clearing:
             return False
         return self.heard > self.played and self.heard != self.blocked_at
 
@@ -97,33 +101,45 @@ class Live:
     def add(self, entry: Entry, ack: bool) -> None:
         """Take an entry into the state and the next transaction."""
         state, key = self.state, entry.key
+        layers = [layer for _, layer in state.layers] if entry.type == "continued" else []
         before = state.timers.get(key)
         apply(state, entry)
         text = encode(entry.data)
+        if entry.type == "continued":
+            self._begin_anew(entry.seq, layers)
         self.size += len(text)
         self.draft.append((entry, text))
         if ack:
             self.acks.add(entry.seq)
         after = state.timers.get(key)
-        if before != after:
+        if before != after and entry.type != "continued":
             self.timers[key] = after
         if entry.type == "done" and entry.data.get("layer"):
             self.layers.append(entry.data["layer"])
         if self.heeded(entry):
             self.heard = entry.seq
 
+    def _begin_anew(self, seq: int, left: list[str]) -> None:
+        """Forget what belongs to the journal before."""
+        self.since, self.clearing, self.size, self.printed, self.lost_turns = seq, True, 0, 0, 0
+        self.timers, self.layers, self.acks, self.history = {}, [], set(), None
+        self.left += left
+        self.stopping, self.attempts = [*self.stopping, *self.attempts.values()], {}
+        for task in self.stopping:
+            task.cancel()
+
     def heeded(self, entry: Entry) -> bool:
         """Say whether the code has to see this entry; executors' retries are none of its business."""
         if entry.type in {"fired", "retry"}:
             step = self.state.steps.get(entry.key)
             return step is None or step.kind not in EXECUTED
-        return entry.type in {"created", "done", "event", "cancel", "overdue", "resumed"}
+        return entry.type in {"created", "continued", "done", "event", "cancel", "overdue", "resumed"}
 
     def write(self) -> Write:
         """Give what the next transaction holds of this run."""
         write = Write(self.id, self.lease, self.next_lease, self.summary())
         write.entries, write.timers, write.layers = self.draft, self.timers, self.layers
-        write.ended = self.state.finished
+        write.ended, write.since = self.state.finished, self.since
         if self.state.order.group or self.state.order.rate:
             write.number, write.moves = self.state.number, self._moves()
         return write
@@ -141,7 +157,7 @@ class Live:
 
     def written(self) -> list[tuple[Entry, str]]:
         """The transaction is on disk: give its entries."""
-        entries, self.draft, self.timers, self.layers = self.draft, [], {}, []
+        entries, self.draft, self.timers, self.layers, self.since = self.draft, [], {}, [], 0
         self.joins, self.touched = [], False
         self.lease = self.next_lease
         return entries

@@ -197,6 +197,9 @@ class NoLogs:
     def writer(self, run: str, key: str, attempt: int, masks: Sequence[str]) -> Output:
         return _Silence()
 
+    def remove(self, run: str) -> None:
+        """There is nothing."""
+
 
 def local_engine(database: Path | str, isolates: Isolates, loader: Loader) -> Engine:
     """Make an engine on one SQLite file, which keeps no logs and has nothing that runs commands."""

@@ -140,9 +140,10 @@ class Rebuild:
 
 
 def _whole(entries: list[Entry]) -> list[Entry]:
-    if entries[0].type != "created":
-        raise ValueError(f"it begins with {entries[0].type!r}, not with 'created'")
-    for place, entry in enumerate(entries, 1):
+    begins = entries[0].type
+    if begins not in {"created", "continued"}:
+        raise ValueError(f"it begins with {begins!r}, not with 'created'")
+    for place, entry in enumerate(entries, 1 if begins == "created" else entries[0].seq):
         if entry.seq != place:
             raise ValueError(f"entry {place} is missing, {entry.seq} follows {place - 1}")
     return entries

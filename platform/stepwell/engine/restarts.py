@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any
 
 from stepwell.engine.adoption import adopt
 from stepwell.engine.entries import Entry
@@ -27,7 +28,10 @@ async def successor(new: NewRun, restart: Restart, parts: Parts) -> NewRun:
         )
     same_code = new.data["code"] == source.code
     adoption = adopt(entries, restart.step, run=new.id, now=new.at, same_code=same_code)
-    rules = {"replay": source.replay, "python": source.python}  # the prefix was lived through under these
+    # The prefix was lived through under these.
+    rules: dict[str, Any] = {"replay": source.replay, "python": source.python}
+    if source.round > 1:
+        rules |= {"round": source.round, "offset": source.offset}
     data = {**new.data, **rules, "ancestry": adoption.ancestry.as_json()}
     first = Entry(new.id, 1, entries[0].at, "created", "", 0, 0, {**data, "number": 0})
     live = _held_anew(_draft([first, *adoption.entries]), parts)

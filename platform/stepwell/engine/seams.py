@@ -138,6 +138,9 @@ class LogSink(Protocol):
 
     def writer(self, run: str, key: str, attempt: int, masks: Sequence[str]) -> Output: ...
 
+    def remove(self, run: str) -> None:
+        """Delete every log of a run; called from any thread."""
+
 
 class Executor(Protocol):
     """Runs attempts of `step.run` and `step.read`.
@@ -146,9 +149,9 @@ class Executor(Protocol):
     files and only then finishes. It never raises for what the command did: that is an Outcome. Attempts of one run
     may run side by side. `recover` is called once before the first attempt and removes what a crash left behind:
     processes, mounts, containers, layers for which `committed(layer)` is false.
-    `forget` drops what only a run under way needs (its fork); layers stay, since a restarted run may stand on them.
-    `missing` names those of the given layers that are there no more. `drop` removes layers on which no run stands; what
-    a crash in between leaves is removed by `recover`.
+    `forget` drops what only a run under way needs (its fork), when it has ended or begins anew; layers stay, since a
+    restarted run may stand on them. `missing` names those of the given layers that are there no more. `drop` removes
+    layers on which no run stands; what a crash in between leaves is removed by `recover`.
     `erase` removes all files of runs that are about to be removed, and these layers; it is called again after a crash.
     """
 

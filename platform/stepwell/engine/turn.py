@@ -12,12 +12,14 @@ executor's step (some seconds) and a due time that is near.
 import asyncio
 import logging
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from stepwell.engine import commands
 from stepwell.engine.clock import Handle
 from stepwell.engine.commands import Malformed
+from stepwell.engine.continuation import draft_continuation
 from stepwell.engine.entries import Entry
 from stepwell.engine.hearing import Hearing
 from stepwell.engine.lines import Lines
@@ -31,9 +33,10 @@ from stepwell.errors import StepwellError, TryLater, Unavailable
 
 _log = logging.getLogger(__name__)
 
-SEEN = frozenset(
-    {"created", "asked", "retry", "fired", "event", "took", "done", "dropped", "cancel", "overdue", "undoing"}
-)
+SEEN = frozenset({
+    "created", "continued", "asked", "retry", "fired", "event", "took", "done", "dropped", "cancel", "overdue",
+    "undoing",
+})  # fmt: skip
 """Types of entries that a replay needs."""
 _STALLED_IN = re.compile(r'File "(\.stepwell/[^"]+)", line (\d+)')
 _DUMP_BYTES = 65_536
@@ -43,7 +46,7 @@ _DUMP_BYTES = 65_536
 class Ending:
     """How a turn ended. `after` are seconds until another try makes sense; None: when something happens."""
 
-    kind: Literal["hibernated", "ended", "failed", "lost", "postponed", "abandoned"]
+    kind: Literal["hibernated", "ended", "continued", "failed", "lost", "postponed", "abandoned"]
     reason: str = ""
     after: float | None = None
 
@@ -126,8 +129,8 @@ class Turn:
         head = {
             "mode": "turn", "root": code.root, "files": dict(code.files), "entry": state.entry or code.entry,
             "run": state.id, "params": state.params, "stall": limits.stall, "grace": limits.grace,
-            "number": state.known_number, "seed": state.seed, "scope": state.scope, "tenant": state.tenant,
-            "played": self.live.played,
+            "number": state.known_number, "seed": state.seed, "offset": state.offset, "scope": state.scope,
+            "tenant": state.tenant, "played": self.live.played,
         }  # fmt: skip
         return encode(head).encode() + b"\n"
 
@@ -142,7 +145,7 @@ class Turn:
         for entry, text in history:
             if entry.type in SEEN and (live.heeded(entry) or entry.type not in {"retry", "fired"}):
                 # What a run was created with is not its code's to read: metadata says whose it is.
-                lines.append(_wire(entry, "null" if entry.type == "created" else text))
+                lines.append(_wire(entry, "null" if entry.type in {"created", "continued"} else text))
                 self._sent = entry.seq
         live.history = None
         return ("[" + ",".join(lines) + "]\n").encode()
@@ -237,8 +240,8 @@ class Turn:
         own = _OWN.get(command[0])
         if own is not None:
             own(self, command)
-        elif self.live.state.seq >= self._parts.limits.entries:
-            message = f"The run has {self.live.state.seq} entries; no more are allowed."
+        elif self.live.state.length >= self._parts.limits.entries:
+            message = f"The run has {self.live.state.length} entries; no more are allowed."
             self._end("failed", None, {"type": "TooManyEntries", "message": message, "traceback": ""})
         elif self.live.size >= self._parts.limits.journal_bytes:
             message = f"The run's journal has {self.live.size:,} bytes; no more are allowed. Return less from steps."
@@ -263,8 +266,20 @@ class Turn:
             self._end("passed", outcome, None)
         elif state in {"failed", "cancelled"}:
             self._end(state, None, commands.failure(outcome) if outcome is not None else None)
+        elif state == "continued":
+            self._continue(commands.continuation(outcome))
         else:
             raise Malformed(f"It ended as {str(state)[:40]!r}.")
+
+    def _continue(self, event: Mapping[str, Any]) -> None:
+        if self.live.state.cancel is not None:
+            self._end("cancelled", None, None)  # the order came too late for the code: it is about all of the run
+        elif self.live.state.length == 1:
+            message = "run() continued before anything had happened, so it would go on for ever. Await a step before."
+            self._end("failed", None, {"type": "Endless", "message": message, "traceback": ""})
+        else:
+            draft_continuation(self.live, self._parts, event)
+            self.finish(Ending("continued"))
 
     def _say_diverged(self, command: list[Any]) -> None:
         message = str(command[1])[:8192] + other_python(self.live.state.python)

@@ -112,13 +112,14 @@ class Difference:
 
 
 def row_of(created: Entry, now: Summary, lease: int) -> dict[str, Any]:
-    """Give the row of `runs` that belongs to a run's first entry and its summary."""
+    """Give the row of `runs` that belongs to the first entry of a run's journal and its summary."""
     data = created.data
     ancestry = data.get("ancestry")
     created_at = ancestry["at"] if ancestry else created.at
     return {
         "id": created.run, "tenant": data["tenant"], "scope": data["scope"], "number": data["number"],
-        "title": data["title"], "created_at": created_at, "lease": lease, "metadata": encode(data["metadata"]),
+        "title": data["title"], "created_at": data.get("created_at", created_at),
+        "lease": lease, "metadata": encode(data["metadata"]),
         "state": now.state, "reason": now.reason, "started_at": now.started_at, "ended_at": now.ended_at,
         "updated_at": now.updated_at, "seq": now.seq, "approvals": now.approvals, "awake": int(now.awake),
         "played": now.played, "summary": now.text,

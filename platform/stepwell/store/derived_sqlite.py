@@ -97,7 +97,7 @@ class SqliteTables:
         other = self._db.execute("SELECT id FROM runs WHERE scope = ? AND number = ? AND id <> ?", place).fetchone()
         if other is None:
             return
-        first = self._db.execute("SELECT data FROM journal WHERE run = ? AND seq = 1", other).fetchone()
+        first = self._db.execute("SELECT data FROM journal WHERE run = ? ORDER BY seq LIMIT 1", other).fetchone()
         if first is not None:
             data = json.loads(unpack(first[0]))
             if (data.get("scope"), data.get("number")) == place[:2]:

@@ -42,6 +42,7 @@ class Write:
     ended: bool = False  # every timer of the run goes
     number: int = 0  # the run's, for queues
     moves: Moves | None = None  # what it does in queues of runs
+    since: int = 0  # with this entry a fresh journal begins: what was kept of the run before goes (0: none does)
 
 
 @dataclass(frozen=True, slots=True)

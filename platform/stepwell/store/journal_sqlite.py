@@ -195,9 +195,12 @@ class SqliteJournal:
         db, now, run = self.db, write.summary, write.run
         if not self._summarise(write, now, kept):
             return False
+        if write.since:
+            self._begin_anew(run)
         rows = [
             (run, entry.seq, entry.at, entry.version, entry.type, entry.key, entry.attempt, entry.turn, pack(text))
             for entry, text in write.entries
+            if entry.seq >= write.since
         ]
         if len(rows) == 1:
             db.execute(_APPEND, rows[0])
@@ -216,6 +219,10 @@ class SqliteJournal:
         if write.moves is not None:
             left += self.queues.move(run, write.number, write.moves)
         return True
+
+    def _begin_anew(self, run: str) -> None:
+        for table in ("journal", "timers", "run_layers"):
+            self.db.execute(f"DELETE FROM {table} WHERE run=?", (run,))  # noqa: S608 - our own names
 
     def _summarise(self, write: Write, now: Summary, kept: dict[str, tuple[Any, ...]]) -> bool:
         # Most commits only go on: leaving the indexed columns alone saves a third of the update.
