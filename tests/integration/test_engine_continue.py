@@ -246,3 +246,26 @@ await step.sleep("s", 60)
         await shop.create(body)
         state = await shop.finished()
         assert state.state == "failed" and "broke the protocol" in str(state.reason)
+
+
+async def test_a_later_round_is_mended_from_its_journal(shop: Workshop) -> None:
+    body = """
+n = event.payload or 0
+if n == 2: return await step.wait_for_event("w", type="go")
+await step.sleep("s", 0)
+await step.continue_as(n + 1)
+"""
+    async with shop.running():
+        await shop.create(body)
+        await shop.until(lambda state: state.round == 3 and state.state == "waiting")
+        before = await shop.hibernating()
+    with closing(shop.journal()) as journal:
+        journal.open()
+        journal.db.executescript("DELETE FROM runs; DELETE FROM timers; DELETE FROM numbers")
+        told = Rebuild(SqliteTables(journal), mend=True).run().told
+        assert [difference.what for difference in told] == ["row", "last number of t/x"]
+        row = journal.db.execute("SELECT number, state, created_at FROM runs").fetchone()
+        assert tuple(row) == (1, "waiting", before.created_at)
+    async with shop.running() as engine:
+        await engine.send_event("r", "go", 5)
+        assert (await shop.finished()).result == 5
