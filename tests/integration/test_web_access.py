@@ -410,3 +410,17 @@ async def test_a_downloaded_log_comes_whole_under_a_plain_name(web: httpx.AsyncC
     whole = await web.get(address, params={"download": "true"}, headers=headers)
     assert whole.text == (await web.get(address, headers=headers)).text
     assert whole.headers["content-disposition"] == 'attachment; filename="unit-3.13-1.log"'
+
+
+async def test_a_run_page_names_its_round_its_parent_and_the_run_that_it_called(
+    given: FixtureServices, web: httpx.AsyncClient
+) -> None:
+    view = given.views["run1842"]
+    child = replace(view.steps[0], kind="call", child={"run": "c0ffee", "number": 1850})
+    parent = {"run": "p", "number": 1841, "key": "c#1", "root": "p", "depth": 1, "waits": True}
+    given.views["run1842"] = replace(view, round=3, parent=parent, steps=(child, *view.steps[1:]))
+    page = (await web.get(f"{RUN}?step={child.name}", headers=ADMIN)).text
+    assert "round 3" in page and 'called by <a href="/acme/payments-api/runs/1841">#1841</a>' in page
+    assert '<a href="/acme/payments-api/runs/1850">#1850</a>' in page
+    answer = (await web.get("/api/v1/runs/run1842", headers=ADMIN)).json()
+    assert (answer["round"], answer["parent"], answer["steps"][0]["child"]) == (3, parent, child.child)
