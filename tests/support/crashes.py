@@ -21,6 +21,7 @@ from stepwell.engine.rebuild import Rebuild
 from stepwell.engine.seams import Attempt, BindingCall, Code, Isolates, Outcome, Output, Prepared
 from stepwell.engine.specs import Limits, Note, RunSpec
 from stepwell.errors import Conflict, TryLater
+from stepwell.store.blobs import BlobFiles
 from stepwell.store.derived_sqlite import SqliteTables
 from stepwell.store.journal import Committed, NewRun, Write
 from stepwell.store.journal_sqlite import SqliteJournal
@@ -206,7 +207,7 @@ class World:
         executor = WordExecutor(self.effects)
         engine = Engine(
             journal, self.isolates, self._load, logs=self.log, executor=executor, gate=Gatekeeper(), clock=self.clock,
-            limits=Limits(nap=0, linger=0),
+            blobs=BlobFiles(self.database.parent / "blobs"), limits=Limits(nap=0, linger=0),
         )  # fmt: skip
         engine.offer("notebook", Notebook(self.effects))
         engine.subscribe(self._hear)

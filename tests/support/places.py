@@ -86,7 +86,7 @@ class Place:
         engine = Engine(
             SqliteJournal(self.settings.database, wal_bytes=4096), isolates, base.loader, logs=base.logs,
             executor=self.executor, preparer=base.preparer, gate=base.gate, heritage=metadata_of_child,
-            caps=RunCaps(base.tenants.quotas, None, None),
+            caps=RunCaps(base.tenants.quotas, None, None), blobs=base.blobs,
         )  # fmt: skip
         engine.offer("workflows", WorkflowsBinding(engine))
         self.thread = EngineThread(engine, after=[isolates.close])

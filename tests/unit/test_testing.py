@@ -252,6 +252,21 @@ def test_called_pipelines_are_given_their_results() -> None:
         play(pipeline(run), PUSH)
 
 
+def test_sleeping_until_a_moment_knows_zones_and_a_moment_that_is_over_is_no_wait() -> None:
+    east = datetime.timezone(datetime.timedelta(hours=2))
+
+    async def run(self: Any, event: Event, step: Step) -> Any:
+        begun = step.now()
+        await step.sleep_until("noon", (begun + datetime.timedelta(hours=3)).astimezone(east))
+        noon = step.now()
+        await step.sleep_until("over", begun)
+        return [(noon - begun).total_seconds(), (step.now() - noon).total_seconds()]
+
+    played = play(pipeline(run))
+    slept, over = played.result
+    assert (round(slept), round(over), round(played.seconds)) == (10_800, 0, 10_800)
+
+
 def test_a_round_that_continues_gives_the_event_of_the_next() -> None:
     async def run(self: Any, event: Event, step: Step) -> Any:
         await step.sleep("pause", "1 hour")

@@ -239,7 +239,8 @@ def _siblings(view: RunView, step: StepView) -> list[Shard]:
 
 def _facts(step: StepView, lines: int) -> list[tuple[str, str]]:
     network = "yes" if step.network else ""
-    value = "" if step.value is None or step.kind in ("run", "approval", "read") else as_json(step.value)
+    large = f"{step.blob['size']:,} bytes of JSON, kept beside the journal" if step.blob else ""
+    value = large if step.value is None or step.kind in ("run", "approval", "read") else as_json(step.value)
     given = as_json([step.options.get("args"), step.options.get("kwargs")]) if step.kind == "binding" else ""
     facts: list[tuple[str, Any]] = [
         ("Command", step.command), ("Image", step.image), ("Tools", ", ".join(step.tools)),

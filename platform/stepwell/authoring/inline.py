@@ -18,10 +18,12 @@ from typing import Any
 from stepwell.authoring.failures import MESSAGE_LENGTH, describe_error
 from stepwell.authoring.loop import StepFuture
 from stepwell.authoring.prints import CURRENT_STEP, Prints
-from stepwell.authoring.results import ResultRefused, decode, encode_result
+from stepwell.authoring.results import RESULT_BYTES, ResultRefused, decode, encode_result, size_of
 from stepwell.authoring.retries import Retries
 from stepwell.authoring.wire import Wire, encode
 
+PIECE_CHARACTERS = 262_144
+"""Of a large result, in one line to the host."""
 ANNOUNCE_SECONDS = 0.05
 """A step that has lasted this long is shown as running."""
 ABANDON_SECONDS = 5.0
@@ -64,12 +66,13 @@ class Attempt:
 class Inline:
     """Runs attempts and turns their ends into commands."""
 
-    def __init__(self, outer: asyncio.AbstractEventLoop, wire: Wire, prints: Prints) -> None:
+    def __init__(self, outer: asyncio.AbstractEventLoop, wire: Wire, prints: Prints, limit: int) -> None:
         self.running: dict[str, Attempt] = {}
         self.unconfirmed: dict[str, tuple[bool, Any]] = {}
         self._outer = outer
         self._wire = wire
         self._prints = prints
+        self._limit = limit  # bytes of a result
         self._threads = Threads()
         self._announcing = False
         self._lock = threading.Lock()
@@ -146,12 +149,15 @@ class Inline:
             self._timed_out(attempt)
             return
         try:
-            text = encode_result(value, f"The result of step {attempt.name!r}")
+            text = encode_result(value, f"The result of step {attempt.name!r}", self._limit)
         except ResultRefused as error:
             refusal = {"type": "ResultRefused", "message": str(error), "traceback": ""}
             self._end(attempt, False, refusal, encode(refusal))
         else:
-            self._end(attempt, True, decode(text), text)
+            if size_of(text) <= RESULT_BYTES:
+                self._end(attempt, True, decode(text), text)
+            else:
+                self._end_large(attempt, text)
 
     def _failed(self, attempt: Attempt, error: BaseException) -> None:
         if attempt.timed_out:
@@ -187,6 +193,17 @@ class Inline:
             f"{attempt.number},{'true' if ok else 'false'},{text},{seconds:.6f}]"
         )
         self._leave(attempt, command, (ok, value))
+
+    def _end_large(self, attempt: Attempt, text: str) -> None:
+        """Send a result that is too large for the journal: in pieces, and then the word that it is whole."""
+        seconds = round(_clock() - attempt.started, 6)
+        for number, start in enumerate(range(0, len(text), PIECE_CHARACTERS)):
+            if attempt.over:
+                return
+            self._wire.put(encode(["chunk", attempt.key, number, text[start : start + PIECE_CHARACTERS]]))
+            self._wire.flush()
+        about = [attempt.key, attempt.name, attempt.step.fingerprint, attempt.number, size_of(text), seconds]
+        self._leave(attempt, encode(["large", *about]), (True, decode(text)))
 
     def _leave(self, attempt: Attempt, command: str, outcome: tuple[bool, Any] | None) -> None:
         """Say how an attempt ended, unless it is over already. Said first, gone then: "idle" must come behind it."""

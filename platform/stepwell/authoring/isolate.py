@@ -83,14 +83,16 @@ def _turn(wire: Wire, head: dict[str, Any]) -> None:
 
 def _play(turn: Turn, entries: list[Any], wire: Wire, outer: asyncio.AbstractEventLoop) -> None:
     def apply(lines: list[Any]) -> None:
-        for line in lines:
-            for entry in line:
-                turn.deliver(entry)
-            turn.flush()
+        while lines:
+            for line in lines:
+                for entry in line:
+                    turn.deliver(entry)
+                turn.flush()
+            lines = wire.read_kept()
 
     def begin() -> None:
         turn.replay(entries)
-        apply(wire.read_buffered())
+        apply(wire.read_kept() + wire.read_buffered())
         outer.add_reader(wire.sock.fileno(), lambda: apply(wire.read_ready()))
 
     outer.call_soon(begin)

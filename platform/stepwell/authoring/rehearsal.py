@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from stepwell.authoring.results import LARGE_BYTES
+
 Entry = list[Any]
 Command = list[Any]
 _SOURCES = str(Path(__file__).parents[2])
@@ -59,6 +61,7 @@ class Rehearsal:
     def __post_init__(self) -> None:
         self._now = self.start
         self._open: dict[str, tuple[str, str, Any, float | None]] = {}
+        self._pieces: dict[str, list[str]] = {}  # of large results
         if not self.journal:
             self._append("created", "", 0, {})
 
@@ -99,6 +102,7 @@ class Rehearsal:
         return {
             "mode": "turn", "root": ".stepwell", "files": dict(self.files), "entry": self.entry, "run": "rehearsal",
             "params": dict(self.params), "stall": self.stall_seconds, "grace": 30, "number": 1, "scope": "acme/api",
+            "result_bytes": LARGE_BYTES,
         }  # fmt: skip
 
     def printed(self, key: str = "") -> str:
@@ -131,6 +135,15 @@ class Rehearsal:
         inline = {"kind": "do", "name": name, "fingerprint": fingerprint}
         data = {"ok": ok, "value" if ok else "error": value, "seconds": seconds, "inline": inline}
         return [*self._append("done", key, attempt, data)[:5], None]
+
+    def _piece(self, command: Command) -> None:
+        _, key, number, piece = command
+        self._pieces[key] = [*(self._pieces[key] if number else []), piece]
+
+    def _large(self, command: Command) -> Entry:
+        _, key, name, fingerprint, attempt, _size, seconds = command
+        value = json.loads("".join(self._pieces.pop(key)))
+        return self._done(["do", key, name, fingerprint, attempt, True, value, seconds])
 
     def _retried(self, command: Command) -> Entry:
         _, key, name, _fingerprint, attempt, error, delay = command
@@ -186,7 +199,8 @@ class Rehearsal:
 
 _HANDLERS: dict[str, Callable[[Rehearsal, Command], Entry | None]] = {
     "ask": Rehearsal._asked, "do": Rehearsal._done, "retry": Rehearsal._retried, "drop": Rehearsal._dropped,
-    "took": Rehearsal._took, "undoing": Rehearsal._undoing, "end": Rehearsal._ended, "diverged": Rehearsal._ended,
+    "took": Rehearsal._took, "chunk": Rehearsal._piece, "large": Rehearsal._large,
+    "undoing": Rehearsal._undoing, "end": Rehearsal._ended, "diverged": Rehearsal._ended,
     "stalled": Rehearsal._ended,
 }  # fmt: skip
 

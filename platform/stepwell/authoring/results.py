@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 RESULT_BYTES = 1_048_576
+"""Of JSON in UTF-8, in a journal."""
+LARGE_BYTES = 64 * 1_048_576
+"""Of a step's result beside the journal, where the host keeps such."""
 
 
 @dataclass(frozen=True)
@@ -53,19 +56,24 @@ class ResultRefused(Exception):
     """A value that cannot be journaled."""
 
 
-def encode_result(value: object, what: str) -> str:
+def size_of(text: str) -> int:
+    """Count bytes. Raises UnicodeEncodeError."""
+    return len(text) if text.isascii() else len(text.encode())
+
+
+def encode_result(value: object, what: str, limit: int = RESULT_BYTES) -> str:
     """Encode a value for the journal. `what` begins the message of ResultRefused."""
     try:
         text = encode(value)
-        size = len(text) if text.isascii() else len(text.encode())
+        size = size_of(text)
     except (TypeError, ValueError, RecursionError) as error:
         raise ResultRefused(
             f"{what} is not JSON: it contains {_fault(error)}. "
             "Return text, numbers, true/false, None, and lists or dicts of them."
         ) from error
-    if size > RESULT_BYTES:
+    if size > limit:
         raise ResultRefused(
-            f"{what} is {size:,} bytes of JSON; at most {RESULT_BYTES:,} (1 MiB) are kept. "
+            f"{what} is {size:,} bytes of JSON; at most {limit:,} ({limit >> 20} MiB) are kept. "
             "Write large data to a file of the workspace and return its path."
         )
     return text

@@ -28,11 +28,11 @@ from stepwell.authoring.loop import Leaving, Loop, LoopTimer, StepFuture
 from stepwell.authoring.past import Past
 from stepwell.authoring.pipeline import Pipeline
 from stepwell.authoring.prints import Prints
-from stepwell.authoring.results import Approval, Result, ResultRefused, encode_result
+from stepwell.authoring.results import RESULT_BYTES, Approval, Result, ResultRefused, encode_result
 from stepwell.authoring.step import Step
 from stepwell.authoring.undo import Undos
 from stepwell.authoring.verdict import failure, stuck, undone, verdict
-from stepwell.authoring.wire import Wire, encode
+from stepwell.authoring.wire import Wire, decode, encode
 
 OPTION_BYTES = 262_144
 """Of a step's settings in ASCII, as the host takes them."""
@@ -48,7 +48,7 @@ class Turn:
         outer: asyncio.AbstractEventLoop, leave: Callable[[int], Any] = os._exit,
     ) -> None:  # fmt: skip
         self.loop = Loop(self)  # type: ignore[abstract]  # what it does not have is refused at the end of loop.py
-        self.inline = Inline(outer, wire, prints)
+        self.inline = Inline(outer, wire, prints, int(head.get("result_bytes") or RESULT_BYTES))
         self.seq = 0
         self.ended = False
         self._head = head
@@ -165,6 +165,8 @@ class Turn:
             value = data.get("value") if ok else data.get("error") or {}
         step = self._waiting.pop(key, None)
         asked = step or self._steps.get(key)
+        if data is not None and "blob" in data and self._wants(key, step, asked):
+            value = decode(self._wire.fetch(data["blob"]["id"]))
         if asked is not None:
             self._undos.note(self.seq, asked, ok, value)
         if step is not None:
@@ -173,6 +175,11 @@ class Turn:
                 self._steps[key] = None
         elif key not in self._steps:
             self._early[key] = (self.seq, ok, value)
+
+    def _wants(self, key: str, step: StepFuture | None, asked: StepFuture | None) -> bool:
+        """Say whether anybody will look at a result; one that is kept beside the journal is fetched only then."""
+        undone = asked is not None and asked.work is not None and asked.work.undo is not None
+        return undone or key not in self._steps or (step is not None and not step.done())
 
     def _fired(self, key: str, _data: Any) -> None:
         if self.loop.fire(key):

@@ -26,6 +26,7 @@ class Wire:
         sock.setblocking(True)
         self.sock = sock
         self._buffer = b""
+        self._kept: list[Any] = []  # lines that came while something else was awaited
         self._start()
 
     def _start(self) -> None:
@@ -39,6 +40,23 @@ class Wire:
             parts.append(self._receive())
         line, _, self._buffer = b"".join(parts).partition(b"\n")
         return decode(line.decode())
+
+    def fetch(self, id: str) -> str:
+        """Ask the host for what it keeps beside the journal, and block until all of it is there."""
+        pieces, offset = [], 0
+        while offset is not None:
+            with self._lock:  # right away, before what is put: during a replay nothing else may leave
+                self.send_bytes(f"[{encode(['fetch', id, offset])}]\n".encode())
+            while not isinstance(piece := self.read_line(), dict):
+                self._kept.append(piece)
+            pieces.append(piece["text"])
+            offset = piece["next"]
+        return "".join(pieces)
+
+    def read_kept(self) -> list[Any]:
+        """Give the lines that came while something was fetched."""
+        kept, self._kept = self._kept, []
+        return kept
 
     def read_ready(self) -> list[Any]:
         """Receive once and give the lines that are complete; for when the socket is readable."""
@@ -71,11 +89,12 @@ class Wire:
             size = 0
             while out:  # popped one by one: other threads append meanwhile
                 command = out.popleft()
-                if size + len(command) > LINE_BYTES and line:
+                length = len(command) if command.isascii() else 4 * len(command)
+                if size + length > LINE_BYTES and line:
                     self._send(line)
                     line, size = [], 0
                 line.append(command)
-                size += len(command)
+                size += length
             if line:
                 self._send(line)
 

@@ -39,6 +39,7 @@ from stepwell.engine.thread import EngineThread
 from stepwell.errors import Conflict
 from stepwell.repos.repositories import Repositories
 from stepwell.settings import Settings
+from stepwell.store.blobs import BlobFiles
 from stepwell.store.logs import LogStore
 from stepwell.store.removals import removals_held
 from stepwell.store.store import Store
@@ -57,6 +58,7 @@ class Foundation:
     tenants: Tenants
     repositories: Repositories
     logs: LogStore
+    blobs: BlobFiles
     environments: Environments
     code: RepositoryCode
     loader: Loader
@@ -79,6 +81,7 @@ class Foundation:
             tenants=tenants,
             repositories=repositories,
             logs=LogStore(settings.state / "logs"),
+            blobs=BlobFiles(settings.state / "blobs"),
             environments=environments,
             code=code,
             loader=route(code.load),

@@ -132,6 +132,7 @@ class StepView:
     error: Mapping[str, str] | None  # type, message, traceback
     needs: tuple[str, ...]  # keys of the steps that had just passed when the code asked for this one
     log_size: int  # bytes of the last attempt's log
+    blob: Mapping[str, Any] | None = None  # {id, size} of a value too large for the journal
     child: Mapping[str, Any] | None = None  # the run that a call made: {run, number}
     origin: RunLink | None = None  # the earlier run in which it ended, when this one has adopted it
 

@@ -165,7 +165,7 @@ class Rooms:
             SqliteJournal(settings.database), isolates, base.loader, logs=base.logs, executor=executor,
             preparer=base.preparer, gate=base.gate,
             concurrent_turns=settings.concurrent_turns, concurrent_steps=settings.concurrent_steps,
-            heritage=metadata_of_child, caps=caps,
+            heritage=metadata_of_child, caps=caps, blobs=base.blobs,
         )  # fmt: skip
         engine.offer("workflows", WorkflowsBinding(engine))
         wall = Wall(isolates, may_do_without=may_do_without_wall)

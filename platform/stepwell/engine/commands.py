@@ -144,11 +144,15 @@ def retry(live: Live, command: list[Any]) -> tuple[str, int, dict[str, Any], flo
     return _own(live, raw_key), whole(attempt), data, max(0.0, number(delay))
 
 
-def _own(live: Live, raw_key: object) -> str:
-    """Check that an inline step may still say something about itself."""
-    key = text(raw_key)
+def owns(live: Live, key: str) -> bool:
+    """Say whether an inline step may still say something about itself."""
     step = live.state.steps.get(key)
-    if step is not None and (step.kind != "do" or step.state not in OPEN):
+    return step is None or (step.kind == "do" and step.state in OPEN)
+
+
+def _own(live: Live, raw_key: object) -> str:
+    key = text(raw_key)
+    if not owns(live, key):
         raise Malformed(f"It reported on {key!r}, which is not its to report on.")
     return key
 

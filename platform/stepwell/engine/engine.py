@@ -33,11 +33,12 @@ from stepwell.engine.fold import RunState, fold
 from stepwell.engine.hearing import holds
 from stepwell.engine.kept_layers import KeptLayers
 from stepwell.engine.live import EXECUTED, Live, collection_paused, encode, load
+from stepwell.engine.no_blobs import NoBlobs
 from stepwell.engine.order import NO_ORDER
 from stepwell.engine.parts import Parts
 from stepwell.engine.restarts import successor
 from stepwell.engine.room import CapsOf, Room, Wish, no_caps, rank_of
-from stepwell.engine.seams import Binding, Executor, Gate, Isolates, Judge, Loader, LogSink, Preparer
+from stepwell.engine.seams import Binding, BlobStore, Executor, Gate, Isolates, Judge, Loader, LogSink, Preparer
 from stepwell.engine.slots import Slots
 from stepwell.engine.specs import DEFAULT_LIMITS, Limits, Note, RunRef, RunSpec, Subscriber, check_json, check_text
 from stepwell.engine.timers import Timers
@@ -59,7 +60,7 @@ class Engine:
         self, journal: Journal, isolates: Isolates, loader: Loader, *, logs: LogSink, executor: Executor | None = None,
         preparer: Preparer | None = None, gate: Gate | None = None, clock: Clock | None = None,
         concurrent_turns: int = 50, concurrent_steps: int = 8, limits: Limits = DEFAULT_LIMITS,
-        heritage: Heritage = all_metadata, caps: CapsOf = no_caps,
+        heritage: Heritage = all_metadata, caps: CapsOf = no_caps, blobs: BlobStore | None = None,
     ) -> None:  # fmt: skip
         clock = clock or RealClock()
         self._journal = journal
@@ -69,7 +70,7 @@ class Engine:
         )
         self._parts = Parts(
             journal, isolates, loader, executor, preparer, gate, logs, clock, limits, self._commits,
-            Room(concurrent_turns, self._on_room, caps), Slots(concurrent_steps), [],
+            Room(concurrent_turns, self._on_room, caps), Slots(concurrent_steps), [], blobs or NoBlobs(),
         )  # fmt: skip
         self._attempts = Attempts(self._parts)
         self._calls = Calls(self._parts)
@@ -114,6 +115,7 @@ class Engine:
     async def start(self) -> None:
         """Open the journal, clear what a crash left behind, and go on where it stopped."""
         self._journal.open()
+        self._parts.blobs.recover()
         self._running = True
         if self._parts.executor is not None:
             await self._parts.executor.recover(self._journal.layer_in_use)
@@ -483,6 +485,7 @@ class Engine:
             if live.clearing:
                 await self._kept_layers.drop(live.left)
                 await asyncio.to_thread(self._parts.logs.remove, live.id)
+                await asyncio.to_thread(self._parts.blobs.remove, live.id)
         finally:
             live.clearing, live.left = False, []
             self._wake(live)

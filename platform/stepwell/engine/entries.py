@@ -29,7 +29,8 @@ fired      step  null                       a due time passed: sleep over, wait 
 decision   step  {by, at, approve, comment, fields}
 event      ""    {type, payload, id}        arrival is delivery: the isolate gives it to its first open wait or keeps it
 took       step  {event: seq}               what the wait consumed
-done       step  {ok, value | error, seconds, layer: id|null, exit_code, inline: {kind, name, fingerprint} | absent}
+done       step  {ok, value | blob | error, seconds, layer: id|null, exit_code, inline: {kind, name, fingerprint}}
+                 inline: only of `do`; blob: {id, size} of a value that is kept beside the journal
 dropped    step  null                       cancelled by the code
 cancel     ""    {by, reason, now, undo}    raised in the code as CancelledError at this place of the order; `now`, when
                                             it is there and true: the run ends with it, its code is told nothing;

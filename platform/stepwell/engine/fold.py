@@ -56,6 +56,7 @@ class StepState:
     layer: str | None = None
     error: Mapping[str, Any] | None = None
     value: Any = None
+    blob: Mapping[str, Any] | None = None  # {id, size} of a value that is kept beside the journal
     exit_code: int | None = None
     due: float | None = None
     held: bool = False  # an executor's step that waits for its environment's rules
@@ -403,6 +404,7 @@ def _done(state: RunState, entry: Entry) -> None:
     ok = bool(data["ok"])
     _end_attempt(step, entry, "passed" if ok else "failed")
     step.value, step.error = data.get("value"), None if ok else data.get("error")
+    step.blob = data.get("blob")
     step.seconds, step.exit_code, step.layer = data.get("seconds"), data.get("exit_code"), data.get("layer")
     if step.started_at is None and step.attempts:
         step.started_at = step.attempts[0].started_at

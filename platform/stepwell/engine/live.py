@@ -58,6 +58,7 @@ class Live:
     history: list[tuple[Entry, str]] | None = None  # committed entries, kept from loading until the turn begins
     waiters: list[asyncio.Future[None]] = field(default_factory=list)
     size: int = 0  # of the journal, in characters of its data
+    kept: int = 0  # bytes of results beside the journal
     printed: int = 0  # bytes
     lost_turns: int = 0  # in a row
     blocked_at: int = -1  # what was heard when the code or an isolate was not to be had
@@ -116,12 +117,13 @@ class Live:
             self.timers[key] = after
         if entry.type == "done" and entry.data.get("layer"):
             self.layers.append(entry.data["layer"])
+        self.kept += kept_bytes(entry)
         if self.heeded(entry):
             self.heard = entry.seq
 
     def _begin_anew(self, seq: int, left: list[str]) -> None:
         """Forget what belongs to the journal before."""
-        self.since, self.clearing, self.size, self.printed, self.lost_turns = seq, True, 0, 0, 0
+        self.since, self.clearing, self.size, self.kept, self.printed, self.lost_turns = seq, True, 0, 0, 0, 0
         self.timers, self.layers, self.acks, self.history = {}, [], set(), None
         self.left += left
         self.stopping, self.attempts = [*self.stopping, *self.attempts.values()], {}
@@ -201,9 +203,15 @@ def load(run: str, loaded: Loaded) -> Live:
             ) from error
         if live.heeded(entry):
             live.heard = entry.seq
+        live.kept += kept_bytes(entry)
     live.history = list(zip(loaded.entries, loaded.texts, strict=True))
     live.size = sum(len(text) for text in loaded.texts)
     return live
+
+
+def kept_bytes(entry: Entry) -> int:
+    """Count what an entry's result takes beside the journal."""
+    return int(entry.data["blob"]["size"]) if entry.type == "done" and "blob" in entry.data else 0
 
 
 def plain(text: str | None) -> str | None:

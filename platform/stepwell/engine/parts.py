@@ -7,8 +7,9 @@ from stepwell.engine.clock import Clock
 from stepwell.engine.commits import Commits
 from stepwell.engine.entries import Entry
 from stepwell.engine.live import Live
+from stepwell.engine.no_blobs import NoBlobs
 from stepwell.engine.room import Room
-from stepwell.engine.seams import Binding, Executor, Gate, Isolates, Loader, LogSink, Preparer
+from stepwell.engine.seams import Binding, BlobStore, Executor, Gate, Isolates, Loader, LogSink, Preparer
 from stepwell.engine.slots import Slots
 from stepwell.engine.specs import Limits, Note, Subscriber
 from stepwell.store.journal import Journal
@@ -33,6 +34,7 @@ class Parts:
     room: Room
     step_slots: Slots
     subscribers: list[Subscriber]
+    blobs: BlobStore = field(default_factory=NoBlobs)
     bindings: dict[str, Binding] = field(default_factory=dict)
 
     def tell(self, news: Entry | Note, live: Live | None) -> None:

@@ -1,5 +1,6 @@
 """A restarted run: what it adopts, with rows and due times, ready to be written in the transaction that creates it."""
 
+import asyncio
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
@@ -11,7 +12,7 @@ from stepwell.engine.hearing import holds
 from stepwell.engine.live import Live
 from stepwell.engine.parts import Parts
 from stepwell.engine.specs import Restart
-from stepwell.errors import Conflict, NotFound
+from stepwell.errors import Conflict, NotFound, Unavailable
 from stepwell.store.journal import NewRun
 
 
@@ -36,6 +37,7 @@ async def successor(new: NewRun, restart: Restart, parts: Parts) -> NewRun:
     first = Entry(new.id, 1, entries[0].at, "created", "", 0, 0, {**data, "number": 0})
     live = _held_anew(_draft([first, *adoption.entries]), parts)
     await _require_layers(live.state, parts)
+    await _adopt_blobs(live.state, restart.run, parts)
     write = live.write()
     write.entries = write.entries[1:]  # the first one gets its number from the journal
     return replace(new, data=data, adopted=write, began_at=first.at)
@@ -66,6 +68,17 @@ def _may_start(step: StepState) -> bool:
 
 def _hold(entry: Entry) -> Entry:
     return entry._replace(data={**entry.data, "held": True})
+
+
+async def _adopt_blobs(state: RunState, source: str, parts: Parts) -> None:
+    ids = {step.blob["id"]: step.name for step in state.steps.values() if step.blob}
+    try:
+        if ids:
+            await asyncio.to_thread(parts.blobs.adopt, state.id, source, list(ids))
+    except Unavailable as error:
+        raise Conflict(
+            f"{error} Restart from the step that made it or one before it, or run everything again."
+        ) from error
 
 
 async def _require_layers(state: RunState, parts: Parts) -> None:

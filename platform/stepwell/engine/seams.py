@@ -5,7 +5,7 @@ All methods are called on the engine's own event loop and must not block it.
 """
 
 import socket
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -140,6 +140,43 @@ class LogSink(Protocol):
 
     def remove(self, run: str) -> None:
         """Delete every log of a run; called from any thread."""
+
+
+class BlobWriter(Protocol):
+    """A blob that is being written; `keep` is called once, from any thread, and gives its id when it is on disk, whole.
+    All raise OSError.
+    """
+
+    @property
+    def size(self) -> int: ...
+
+    def write(self, data: bytes) -> None: ...
+
+    def keep(self) -> str: ...
+
+    def drop(self) -> None: ...
+
+
+class BlobStore(Protocol):
+    """Keeps results that are too large for a journal, up to `most_bytes` each, and every run's apart.
+
+    Ids follow from the content. `recover` is called before anything else and removes what a crash left unfinished.
+    `read` raises Unavailable when a blob is not there. `adopt` lets a run have another one's blobs as well. `remove` is
+    called when a run begins anew, and by whoever removes the run.
+    """
+
+    @property
+    def most_bytes(self) -> int: ...
+
+    def recover(self) -> None: ...
+
+    def writer(self, run: str) -> BlobWriter: ...
+
+    def read(self, run: str, id: str, offset: int, size: int) -> bytes: ...
+
+    def adopt(self, run: str, source: str, ids: Iterable[str]) -> None: ...
+
+    def remove(self, run: str) -> None: ...
 
 
 class Executor(Protocol):

@@ -92,6 +92,7 @@ class Limits:
     children: int = 1_000  # runs below one that no other made
     child_depth: int = 8  # of runs that make runs
     journal_bytes: int = 128 * 1024 * 1024  # in one run
+    kept_bytes: int = 1024 * 1024 * 1024  # of results beside the journal of one run
     printed_bytes: int = 64 * 1024 * 1024  # by a run's code, while the run is in memory
     outgoing_bytes: int = 64 * 1024 * 1024  # unread by the isolate
 

@@ -22,6 +22,7 @@ from stepwell.engine.commands import Malformed
 from stepwell.engine.continuation import draft_continuation
 from stepwell.engine.entries import Entry
 from stepwell.engine.hearing import Hearing
+from stepwell.engine.large_results import LargeResults
 from stepwell.engine.lines import Lines
 from stepwell.engine.live import Live, encode
 from stepwell.engine.loading import check_replay, load_code, other_python
@@ -59,6 +60,7 @@ class Turn:
         self.lingering = False
         self._parts = parts
         self._hearing = Hearing(live, parts)
+        self._large = LargeResults(live, parts, self._kept, self._keeps_nothing)
         self._standstill = Standstill()
         self._over: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
         self._lines: Lines | None = None
@@ -130,7 +132,7 @@ class Turn:
             "mode": "turn", "root": code.root, "files": dict(code.files), "entry": state.entry or code.entry,
             "run": state.id, "params": state.params, "stall": limits.stall, "grace": limits.grace,
             "number": state.known_number, "seed": state.seed, "offset": state.offset, "scope": state.scope,
-            "tenant": state.tenant, "played": self.live.played,
+            "tenant": state.tenant, "played": self.live.played, "result_bytes": self._parts.blobs.most_bytes,
         }  # fmt: skip
         return encode(head).encode() + b"\n"
 
@@ -163,6 +165,7 @@ class Turn:
 
     async def _close(self) -> None:
         self._hearing.close()
+        self._large.close()
         if self._channel is None:
             return
         self._channel.kill()
@@ -246,9 +249,38 @@ class Turn:
         elif self.live.size >= self._parts.limits.journal_bytes:
             message = f"The run's journal has {self.live.size:,} bytes; no more are allowed. Return less from steps."
             self._end("failed", None, {"type": "JournalTooLarge", "message": message, "traceback": ""})
+        elif command[0] in {"chunk", "large"}:
+            self._take_large(command)
+        elif command[0] == "drop" and self._large.holds(command):
+            return
         else:
             self._hearing.take(command)
             self._standstill.heard(command)
+
+    def _take_large(self, command: list[Any]) -> None:
+        most = self._parts.limits.kept_bytes
+        if self.live.kept + self._large.received >= most:
+            message = f"The run's results take {most:,} bytes beside its journal; no more are allowed. Return less."
+            self._end("failed", None, {"type": "ResultsTooLarge", "message": message, "traceback": ""})
+        else:
+            self._large.take(command)
+
+    def _kept(self, key: str, said: list[list[Any]]) -> None:
+        self._standstill.heard(["do", key])
+        for command in said:
+            self._hearing.take(command)
+        self._settle()
+
+    def _keeps_nothing(self, why: str) -> None:
+        self.finish(Ending("postponed", why, self._parts.limits.again))
+
+    def _say_fetch(self, command: list[Any]) -> None:
+        if self._lines is None:
+            return
+        try:
+            self._lines.send(self._large.fetched(command))
+        except Unavailable as error:
+            self.finish(Ending("postponed", str(error)))
 
     def _say_idle(self, command: list[Any]) -> None:
         self._idle = commands.whole(command[1])
@@ -399,5 +431,5 @@ def _wire(entry: Entry, text: str) -> str:
 
 _OWN = {
     "idle": Turn._say_idle, "holding": Turn._say_holding, "end": Turn._say_end, "diverged": Turn._say_diverged,
-    "stalled": Turn._say_stalled,
+    "stalled": Turn._say_stalled, "fetch": Turn._say_fetch,
 }  # fmt: skip

@@ -1,0 +1,60 @@
+"""Blobs as files: whole and named by their content, or not there."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from stepwell.errors import Unavailable
+from stepwell.store.blobs import BlobFiles
+
+
+@pytest.fixture
+def blobs(tmp_path: Path) -> BlobFiles:
+    return BlobFiles(tmp_path / "blobs")
+
+
+def kept(blobs: BlobFiles, run: str, *pieces: bytes) -> str:
+    writer = blobs.writer(run)
+    for piece in pieces:
+        writer.write(piece)
+    return writer.keep()
+
+
+def test_a_blob_is_named_by_its_content_and_read_piece_by_piece(blobs: BlobFiles) -> None:
+    id = kept(blobs, "r", b"abc", b"def")
+    assert id == hashlib.sha256(b"abcdef").hexdigest() == kept(blobs, "r", b"abcdef")
+    assert [blobs.read("r", id, at, 4) for at in (0, 4, 8)] == [b"abcd", b"ef", b""]
+
+
+def test_a_blob_is_its_runs_alone(blobs: BlobFiles) -> None:
+    id = kept(blobs, "r", b"secret")
+    with pytest.raises(Unavailable, match="cannot be read: No such file"):
+        blobs.read("other", id, 0, 1)
+    blobs.adopt("other", "r", [id, id])
+    blobs.remove("r")
+    assert blobs.read("other", id, 0, 9) == b"secret"
+    with pytest.raises(Unavailable, match="is not kept any more"):
+        blobs.adopt("third", "r", [id])
+
+
+@pytest.mark.parametrize("id", ["", "..", "../../etc/passwd", "x" * 64, "A" * 64, "0" * 63])
+def test_what_is_no_id_is_never_a_path(blobs: BlobFiles, id: str) -> None:
+    with pytest.raises(Unavailable, match="There is no blob"):
+        blobs.read("r", id, 0, 1)
+
+
+def test_what_was_being_written_at_a_crash_is_gone_at_the_next_start(blobs: BlobFiles, tmp_path: Path) -> None:
+    id = kept(blobs, "r", b"whole")
+    blobs.writer("r").write(b"half")
+    assert len(list((tmp_path / "blobs" / "new").iterdir())) == 1
+    blobs.recover()
+    assert not (tmp_path / "blobs" / "new").exists()
+    assert blobs.read("r", id, 0, 9) == b"whole"
+
+
+def test_a_dropped_blob_leaves_nothing(blobs: BlobFiles, tmp_path: Path) -> None:
+    writer = blobs.writer("r")
+    writer.write(b"x")
+    writer.drop()
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
