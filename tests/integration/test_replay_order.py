@@ -112,6 +112,81 @@ PROGRAMS = {
             task.cancel()
         print([repr(x) for x in await gather(*pending, return_exceptions=True)], len(done) > 0)
 """,
+    "wait_with_conditions": """
+        async def slow(i):
+            return await step.do(f"slow{i}", work, i, 0.3)
+        tasks = [asyncio.create_task(slow(i)) for i in range(3)]
+        done, late = await asyncio.wait(tasks, timeout=0.005)
+        print(len(done) + len(late), [task.get_name() for task in late])
+        failing = [asyncio.create_task(step.do(f"f{i}", boom if i == 1 else work, i, retries=0)) for i in range(3)]
+        done, rest = await asyncio.wait(failing, return_when=asyncio.FIRST_EXCEPTION)
+        print([type(task.exception()).__name__ for task in done])
+        done, none = await asyncio.wait([*late, *rest, *tasks], return_when=asyncio.ALL_COMPLETED)
+        return [len(none), await gather(*tasks)]
+""",
+    "sleeps_and_deadlines": """
+        loop, out = asyncio.get_running_loop(), []
+        async def tick(name):
+            for k in range(3):
+                await asyncio.sleep(0)
+                out.append([name, k])
+        await gather(tick("a"), tick("b"))
+        woken = asyncio.Event()
+        loop.call_later(30, woken.set)
+        loop.call_at(loop.time() + 20, out.append, "at 20")
+        try:
+            async with asyncio.timeout_at(loop.time() + 10):
+                await woken.wait()
+        except TimeoutError:
+            out.append(await step.do("late", work, 10))
+        async with asyncio.timeout(None) as limit:
+            limit.reschedule(loop.time() + 60)
+            await woken.wait()
+        out += await gather(asyncio.sleep(3, "slept"), asyncio.wait_for(asyncio.sleep(1, "one"), 2))
+        try:
+            await asyncio.wait_for(step.do("never", work, 1, 30), 0)
+        except TimeoutError:
+            out.append("at once")
+        return out
+""",
+    "barriers_and_conditions": """
+        barrier, changed, state = asyncio.Barrier(3), asyncio.Condition(), []
+        async def party(i):
+            await step.do(f"p{i}", work, i)
+            async with barrier:
+                print("met", i)
+            async with changed:
+                await changed.wait_for(lambda: len(state) > i)
+                print("saw", i, len(state))
+        async def feeder():
+            for i in range(3):
+                value = await step.do("feed", work, i)
+                async with changed:
+                    state.append(value)
+                    changed.notify_all()
+        await gather(*(party(i) for i in range(3)), feeder())
+""",
+    "task_group_cancels_the_others": """
+        async def careful(i):
+            try:
+                await step.wait_for_event(f"w{i}", type="never")
+            finally:
+                print("left", i, await step.do(f"clean{i}", work, i))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for i in range(3):
+                    group.create_task(careful(i))
+                group.create_task(step.run("c", "true"))
+                await step.do("bad", boom, "x", retries=0)
+        except* StepFailed as failed:
+            print([str(error) for error in failed.exceptions])
+        async with asyncio.timeout(3600):
+            outer = asyncio.current_task()
+            inner = asyncio.create_task(careful(9))
+            await asyncio.sleep(1)
+            inner.cancel("enough")
+            print(await gather(inner, return_exceptions=True), outer.cancelling())
+""",
     "sets": """
         class Thing:
             def __init__(self, name):

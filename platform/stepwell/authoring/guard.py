@@ -11,6 +11,7 @@ Callers inside the standard library (logging's time stamps) get the journal's ti
 """
 
 import _thread
+import asyncio
 import datetime
 import os
 import random
@@ -26,6 +27,7 @@ from stepwell.authoring.loop import Loop
 
 _IN_A_STEP = "Move it into a function and call it with step.do(name, function)."
 _SLEEP = 'Write `await step.sleep(name, "10 seconds")` or `await asyncio.sleep(10)`.'
+_AWAIT = "Await the coroutine: run() is already inside a loop."
 _COMMAND = "Write `await step.run(name, command)`."
 _NOW = "Write step.now()."
 _RANDOM = "Write step.random()."
@@ -63,6 +65,7 @@ class Guard:
         """Patch this process, an isolate for the rest of its life."""
         _replace_sleep_and_threads(self)
         _replace_clocks(self)
+        _replace_loops(self)
         _replace_entropy(self)
         self.replace(datetime, "datetime", _journal_datetime(self))
         Guard.standing = self
@@ -158,6 +161,15 @@ def _replace_sleep_and_threads(guard: Guard) -> None:
     _replace(guard, time, "sleep", _SLEEP)
     _replace(guard, _thread, "start_new_thread", _IN_A_STEP, shown="Starting a thread")
     _replace(guard, threading, "_start_new_thread", _IN_A_STEP, shown="Starting a thread")
+
+
+def _replace_loops(guard: Guard) -> None:
+    """Another loop would run past the journal, or wait for this one for ever."""
+    for home, name in (
+        (asyncio.runners, "run"), (asyncio.events, "new_event_loop"), (asyncio.tasks, "run_coroutine_threadsafe"),
+    ):  # fmt: skip
+        for module in (asyncio, home):
+            _replace(guard, module, name, _AWAIT, shown=f"asyncio.{name}")
 
 
 def _replace_clocks(guard: Guard) -> None:
