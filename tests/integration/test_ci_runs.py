@@ -1,6 +1,7 @@
 """Runs as people and programs use them: approve, start, cancel, re-run, read logs; and as strangers do not see them."""
 
 import inspect
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -234,6 +235,28 @@ def test_a_called_pipeline_is_a_run_of_its_own_outside_of_its_callers_group(clon
     again = place.services.runs.rerun(place.admin(), step.child["run"])
     repeated = place.finished(again.id)
     assert (repeated.summary.pipeline, repeated.result, repeated.parent) == ("Part", ["main", 3], None)
+
+
+LARGE = """
+from stepwell import Pipeline, push
+
+class Large(Pipeline):
+    on = [push("main")]
+    async def run(self, event, step):
+        await step.do("small", lambda: ["ä"])
+        await step.do("large", lambda: "ä" * 700_000)
+"""
+
+
+def test_results_are_read_whole_however_large(clone: Clone) -> None:
+    place, run = clone.place, pushed(clone, LARGE)
+    view = place.finished(run)
+    assert view.steps[1].blob is not None and view.steps[1].blob["size"] == 1_400_002
+    read = place.services.results.read
+    assert json.loads(b"".join(read(place.admin(), run, "small#1"))) == ["ä"]
+    assert json.loads(b"".join(read(place.admin(), run, "large#1"))) == "ä" * 700_000
+    with pytest.raises(NotFound, match="has no step 'none#1' that has passed"):
+        read(place.admin(), run, "none#1")
 
 
 def test_a_newer_run_of_a_cancelling_group_ends_the_older_ones_of_its_branch(clone: Clone) -> None:

@@ -412,6 +412,19 @@ async def test_a_downloaded_log_comes_whole_under_a_plain_name(web: httpx.AsyncC
     assert whole.headers["content-disposition"] == 'attachment; filename="unit-3.13-1.log"'
 
 
+async def test_the_result_of_a_step_is_read_as_json(web: httpx.AsyncClient, given: FixtureServices) -> None:
+    view = given.views["run1842"]
+    step = next(step for step in view.steps if step.state == "passed")
+    given.views["run1842"] = replace(view, steps=(replace(step, value={"a": "<b>"}),))
+    answer = await web.get(f"/api/v1/runs/run1842/steps/{step.key.replace('#', '%23')}/result", headers=ADMIN)
+    assert (answer.status_code, answer.json(), answer.headers["content-type"]) == (
+        200,
+        {"a": "<b>"},
+        "application/json",
+    )
+    assert (await web.get("/api/v1/runs/run1842/steps/none%231/result", headers=ADMIN)).status_code == 404
+
+
 async def test_a_run_page_names_its_round_its_parent_and_the_run_that_it_called(
     given: FixtureServices, web: httpx.AsyncClient
 ) -> None:

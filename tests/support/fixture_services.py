@@ -16,6 +16,7 @@ from stepwell.ci.bulk import Wanted
 from stepwell.ci.changes import ChangesSince, Commits
 from stepwell.ci.comparison import compare, first_difference
 from stepwell.ci.history import Choices
+from stepwell.ci.results import Results
 from stepwell.ci.sources import Source
 from stepwell.ci.trends import Trend, trend_of
 from stepwell.ci.views import (
@@ -40,6 +41,7 @@ from stepwell.errors import Denied, NotFound
 from stepwell.repos.objects import Changes as Paths
 from stepwell.repos.objects import CommitInfo, Person
 from stepwell.settings import Settings
+from stepwell.store.blobs import BlobFiles
 from stepwell.tenants.actors import ACTIONS, Actor
 
 NOW = 1_763_800_000.0
@@ -257,6 +259,7 @@ class FixtureServices:
         self.runs = _Runs(self)
         self.control = _Control(self)
         self.bulk = _Bulk(self)
+        self.results = Results(self.runs, BlobFiles(self.settings.state / "blobs"))  # type: ignore[arg-type]
         self.catalog = _Catalog(self)
         self.environments = _Environments()
         self.trends = _Trends(self)

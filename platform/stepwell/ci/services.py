@@ -25,6 +25,7 @@ from stepwell.ci.launch import Launcher
 from stepwell.ci.manual import Starter
 from stepwell.ci.newest import Newest
 from stepwell.ci.pushes import Pushes
+from stepwell.ci.results import Results
 from stepwell.ci.retention import Aged, Policy, Retention
 from stepwell.ci.runs import Runs
 from stepwell.ci.schedules import Schedules
@@ -115,6 +116,7 @@ class Services:
     runs: Runs
     control: Control
     bulk: BulkRuns
+    results: Results
     keeper: Keeper
     retention: Retention
 
@@ -142,9 +144,10 @@ class Services:
         retention = Retention(
             Aged(store, Policy.of(base.settings)),
             base.tenants.audit,
-            [base.logs],
+            [base.logs, base.blobs],
             lambda runs: answer_of(thread, thread.engine.remove(runs)),
         )
+        runs = Runs(history, starter, launcher, base.environments, base.logs)
         services = cls(
             settings=base.settings,
             store=store,
@@ -158,9 +161,10 @@ class Services:
             schedules=schedules,
             catalog=Catalog(store, base.tenants, repositories, declarations, schedules),
             pushes=pushes,
-            runs=Runs(history, starter, launcher, base.environments, base.logs),
+            runs=runs,
             control=Control(history, launcher, Newest(repositories, declarations), store, base.tenants.audit),
             bulk=BulkRuns(thread, store, base.tenants.audit),
+            results=Results(runs, base.blobs),
             keeper=Keeper(
                 pushes.reconcile,
                 pushes.finish,

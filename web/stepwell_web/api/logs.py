@@ -74,6 +74,12 @@ def step_log(
     return _whole(log, f"{key}.log") if download else _raw(log, offset, limit)
 
 
+@router.get("/runs/{id}/steps/{key:path}/result")
+def step_result(caller: Caller, *, id: str, key: str) -> Response:
+    """Read what a step gave back, as JSON, however large."""
+    return StreamingResponse(caller.services.results.read(caller.actor, id, key), media_type="application/json")
+
+
 def _raw(log: Readable, offset: int, limit: int) -> Response:
     data = log.read(offset, limit)
     headers = {"X-Log-Size": str(log.size), "X-Log-Finished": "true" if log.finished else "false"}
