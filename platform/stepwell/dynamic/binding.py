@@ -82,10 +82,7 @@ class WorkflowsBinding:
 
 
 def id_of(call: BindingCall) -> str:
-    """Derive the id of what a call makes, a run or an event.
-
-    The time of the ask is part of it because keys begin anew where a run goes on under a fresh journal.
-    """
+    """Derive the id of what a call makes, a run or an event: the same when it is made again."""
     cause = "\0".join(("self.env", call.run.id, call.key, repr(call.asked_at)))
     return hashlib.sha256(cause.encode("utf-8", "replace")).hexdigest()[:32]
 

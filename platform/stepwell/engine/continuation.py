@@ -5,10 +5,12 @@ transaction: there is no moment at which a crash could find both, or neither. Nu
 count on, so nothing that names an entry, a step, a log or a called run can ever mean another one.
 """
 
+import platform
 from collections.abc import Mapping
 from typing import Any
 
 from stepwell.authoring.calling import params_of
+from stepwell.authoring.version import REPLAY
 from stepwell.engine.fold import OPEN, RunState
 from stepwell.engine.live import Live
 from stepwell.engine.parts import Parts
@@ -33,8 +35,9 @@ def draft_continuation(live: Live, parts: Parts, event: Mapping[str, Any]) -> No
 
 def _first(state: RunState, event: Mapping[str, Any]) -> dict[str, Any]:
     numbers = (int(key.rpartition("#")[2]) for key in state.steps)
+    kept = {name: value for name, value in state.first.items() if name != "held"}
     return {
-        **state.first, "params": params_of(state.params, event), "round": state.round + 1,
-        "offset": max(numbers, default=state.offset), "created_at": state.created_at, "started_at": state.started_at,
-        "event_ids": list(state.event_ids)[-EVENT_IDS:],
+        **kept, "params": params_of(state.params, event), "replay": REPLAY, "python": platform.python_version(),
+        "round": state.round + 1, "offset": max([state.offset, *numbers]), "created_at": state.created_at,
+        "started_at": state.started_at, "event_ids": list(state.event_ids)[-EVENT_IDS:],
     }  # fmt: skip
