@@ -13,6 +13,7 @@ from engines import FakeExecutor, Workshop, passed
 from stepwell.engine.children import child_id
 from stepwell.engine.clock import TestClock
 from stepwell.engine.entries import Entry
+from stepwell.engine.order import Order
 from stepwell.engine.rebuild import Rebuild
 from stepwell.engine.specs import Limits, Restart, RunSpec
 from stepwell.store.derived_sqlite import SqliteTables
@@ -269,3 +270,29 @@ await step.continue_as(n + 1)
     async with shop.running() as engine:
         await engine.send_event("r", "go", 5)
         assert (await shop.finished()).result == 5
+
+
+async def test_a_group_waits_for_the_last_round(shop: Workshop) -> None:
+    loops = """
+await step.wait_for_event("w", type="go")
+if (event.payload or 0) < 1: await step.continue_as(1)
+return event.payload
+"""
+    async with shop.running() as engine:
+        for run in ("a", "b"):
+            await shop.create(loops, run, order=Order("ship"))
+        await shop.hibernating("a")
+        await shop.until(lambda state: state.state == "queued" and not engine.holds("b"), "b")
+        await engine.send_event("a", "go", None)
+        await shop.until(lambda state: state.round == 2 and state.state == "waiting", "a")
+        assert [state.state for state in [await engine.get("b")] if state] == ["queued"]
+        with closing(shop.journal()) as journal:
+            journal.open()
+            assert Rebuild(SqliteTables(journal), mend=False).run().told == []
+        await engine.send_event("a", "go", None)
+        assert (await shop.finished("a")).result == 1
+        for _ in range(2):
+            held = await shop.until(lambda state: state.state == "waiting" and not state.events, "b")
+            await engine.send_event("b", "go", None, f"{held.round}")
+            await shop.until(lambda state: state.finished or state.round == 2, "b")
+        assert (await shop.finished("b")).result == 1
