@@ -11,12 +11,9 @@ from typing import Any
 
 from stepwell.authoring.calling import params_of
 from stepwell.authoring.version import REPLAY
-from stepwell.engine.fold import OPEN, RunState
+from stepwell.engine.fold import EVENT_IDS, OPEN, RunState
 from stepwell.engine.live import Live
 from stepwell.engine.parts import Parts
-
-EVENT_IDS = 256
-"""Of how many events the ids are still known afterwards, so that one sent again is not another one."""
 
 
 def draft_continuation(live: Live, parts: Parts, event: Mapping[str, Any]) -> None:
@@ -39,5 +36,5 @@ def _first(state: RunState, event: Mapping[str, Any]) -> dict[str, Any]:
     return {
         **kept, "params": params_of(state.params, event), "replay": REPLAY, "python": platform.python_version(),
         "round": state.round + 1, "offset": max([state.offset, *numbers]), "created_at": state.created_at,
-        "started_at": state.started_at, "event_ids": list(state.event_ids)[-EVENT_IDS:],
+        "started_at": state.started_at, "event_ids": state.last_ids[-EVENT_IDS:],
     }  # fmt: skip

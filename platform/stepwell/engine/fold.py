@@ -19,6 +19,8 @@ from stepwell.errors import Bug
 
 OPEN: frozenset[str] = frozenset({"queued", "running", "retrying", "waiting"})
 """States of a step that can still change."""
+EVENT_IDS = 256
+"""Of how many events the ids are still known in the next round, so that one sent again is not another one."""
 TO_START: frozenset[str] = frozenset({"run", "read", "call"})
 """Kinds of steps that begin somewhere else, some time after they were asked."""
 
@@ -128,7 +130,8 @@ class RunState:
     counts: dict[str, int] = field(default_factory=dict)  # steps by state
     timers: dict[str, float] = field(default_factory=dict)  # due times: waits, backoffs, the code's own timers (~n)
     events: dict[int, EventState] = field(default_factory=dict)
-    event_ids: dict[str, None] = field(default_factory=dict)  # of those that have arrived, oldest first
+    event_ids: set[str] = field(default_factory=set)  # of those that have arrived
+    last_ids: list[str] = field(default_factory=list)  # the latest of these, oldest first
     approvals: dict[str, None] = field(default_factory=dict)  # steps that wait for people, oldest first
     layers: list[tuple[int, str]] = field(default_factory=list)  # (seq of the result, layer), oldest first
     cancel: Mapping[str, Any] | None = None
@@ -187,9 +190,10 @@ class RunState:
         for step in twin.steps.values():
             step.attempts = [copy(attempt) for attempt in step.attempts]
             step.decisions = list(step.decisions)
-        for name in ("counts", "timers", "events", "event_ids", "approvals", "inflight"):
+        for name in ("counts", "timers", "events", "approvals", "inflight"):
             setattr(twin, name, dict(getattr(self, name)))
         twin.layers = list(self.layers)
+        twin.event_ids, twin.last_ids = set(self.event_ids), list(self.last_ids)
         return twin
 
 
@@ -299,7 +303,7 @@ def _continued(state: RunState, entry: Entry) -> None:
     _created(state, entry)
     state.seq = state.since = entry.seq
     state.created_at, state.started_at, state.updated_at = data["created_at"], data["started_at"], entry.at
-    state.event_ids = dict.fromkeys(data["event_ids"])
+    state.event_ids, state.last_ids = set(data["event_ids"]), list(data["event_ids"])
 
 
 def _asked(state: RunState, entry: Entry) -> None:
@@ -386,7 +390,10 @@ def _decision(state: RunState, entry: Entry) -> None:
 def _event(state: RunState, entry: Entry) -> None:
     data = entry.data
     if data.get("id") is not None:
-        state.event_ids[data["id"]] = None
+        state.event_ids.add(data["id"])
+        state.last_ids.append(data["id"])
+        if len(state.last_ids) > 2 * EVENT_IDS:
+            del state.last_ids[:EVENT_IDS]
     state.events[entry.seq] = EventState(entry.seq, entry.at, data["type"], data.get("payload"), data.get("id"))
 
 
