@@ -66,7 +66,8 @@ def retain(place: Place, newest: int = 1, later: float = 100 * DAY_SECONDS, **pa
         return answer_of(place.thread, place.thread.engine.remove(runs))
 
     aged = Aged(place.base.store, Policy(90, newest))
-    made: dict[str, Any] = {"audit": place.base.tenants.audit, "files": [place.base.logs], "remove": remove, **parts}
+    made: dict[str, Any] = {"audit": place.base.tenants.audit, "remove": remove, **parts}
+    made.setdefault("files", [place.base.logs, place.base.blobs])
     return Retention(aged, **made, now=lambda: time.time() + later)
 
 
@@ -91,6 +92,10 @@ def audited(place: Place) -> list[list[int]]:
 def test_old_runs_go_with_all_that_is_kept_of_them_and_their_numbers_stay_taken(clone: Clone) -> None:
     place = clone.place
     runs = [start(clone) for _ in range(4)]
+    for run in runs:
+        writer = place.base.blobs.writer(run)
+        writer.write(b"large")
+        blob = writer.keep()
     assert (place.settings.state / "logs" / runs[0]).exists() and rows_of(place, runs[0])["journal"] > 3
     assert retain(place, newest=2, later=0).remove_some() == 0, "they have only just ended"
     assert retain(place, newest=2).remove_some() == 2
@@ -98,9 +103,10 @@ def test_old_runs_go_with_all_that_is_kept_of_them_and_their_numbers_stay_taken(
     for run in runs[:2]:
         assert set(rows_of(place, run).values()) == {0}
         assert not (place.settings.state / "logs" / run).exists()
+        assert not place.base.blobs.path(run, blob).exists()
         with pytest.raises(NotFound):
             place.services.runs.get(place.admin(), run)
-    assert (place.settings.state / "logs" / runs[2]).exists()
+    assert (place.settings.state / "logs" / runs[2]).exists() and place.base.blobs.path(runs[2], blob).exists()
     assert place.executor.erased == [runs[:2]]
     assert audited(place) == [[1, 2]]
     start(clone)

@@ -7,6 +7,7 @@ import pytest
 
 from stepwell.errors import Unavailable
 from stepwell.store.blobs import BlobFiles
+from stepwell.store.removals import removals_held
 
 
 @pytest.fixture
@@ -51,6 +52,16 @@ def test_what_was_being_written_at_a_crash_is_gone_at_the_next_start(blobs: Blob
     blobs.recover()
     assert not (tmp_path / "blobs" / "new").exists()
     assert blobs.read("r", id, 0, 9) == b"whole"
+
+
+def test_a_backup_that_is_being_made_keeps_what_a_run_leaves_behind(blobs: BlobFiles, tmp_path: Path) -> None:
+    id = kept(blobs, "r", b"x")
+    with removals_held(tmp_path):
+        blobs.clear("r")
+        assert blobs.read("r", id, 0, 1) == b"x"
+    blobs.clear("r")
+    with pytest.raises(Unavailable):
+        blobs.read("r", id, 0, 1)
 
 
 def test_a_dropped_blob_leaves_nothing(blobs: BlobFiles, tmp_path: Path) -> None:

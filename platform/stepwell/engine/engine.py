@@ -485,7 +485,7 @@ class Engine:
             if live.clearing:
                 await self._kept_layers.drop(live.left)
                 await asyncio.to_thread(self._parts.logs.remove, live.id)
-                await asyncio.to_thread(self._parts.blobs.remove, live.id)
+                await asyncio.to_thread(self._parts.blobs.clear, live.id)
         finally:
             live.clearing, live.left = False, []
             self._wake(live)

@@ -25,5 +25,5 @@ class NoBlobs:
     def adopt(self, run: str, source: str, ids: Iterable[str]) -> None:
         """There are none."""
 
-    def remove(self, run: str) -> None:
+    def clear(self, run: str) -> None:
         """There are none."""

@@ -161,8 +161,8 @@ class BlobStore(Protocol):
     """Keeps results that are too large for a journal, up to `most_bytes` each, and every run's apart.
 
     Ids follow from the content. `recover` is called before anything else and removes what a crash left unfinished.
-    `read` raises Unavailable when a blob is not there. `adopt` lets a run have another one's blobs as well. `remove` is
-    called when a run begins anew, and by whoever removes the run.
+    `read` raises Unavailable when a blob is not there. `adopt` lets a run have another one's blobs as well. `clear`
+    is called when a run begins anew: its blobs are needed no more.
     """
 
     @property
@@ -176,7 +176,7 @@ class BlobStore(Protocol):
 
     def adopt(self, run: str, source: str, ids: Iterable[str]) -> None: ...
 
-    def remove(self, run: str) -> None: ...
+    def clear(self, run: str) -> None: ...
 
 
 class Executor(Protocol):

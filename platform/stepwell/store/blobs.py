@@ -15,7 +15,8 @@ import uuid
 from collections.abc import Iterable
 from pathlib import Path
 
-from stepwell.errors import Unavailable
+from stepwell.errors import Conflict, Unavailable
+from stepwell.store.removals import removals_held
 
 MOST_BYTES = 64 * 1_048_576
 _ID = re.compile(r"[0-9a-f]{64}")
@@ -65,6 +66,11 @@ class BlobFiles:
         if folder.exists():
             _sync(folder)
             _sync(self._root)
+
+    def clear(self, run: str) -> None:
+        """Delete a run's blobs when it begins anew. During a backup they stay, and go with their run."""
+        with contextlib.suppress(Conflict), removals_held(self._root.parent):
+            self.remove(run)
 
     def remove(self, run: str) -> None:
         """Delete every blob of a run."""
