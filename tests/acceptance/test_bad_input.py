@@ -73,7 +73,8 @@ def test_missing_module_is_named(server: LiveServer, remote: str, tmp_path: Path
 
 RUN_MISTAKES = {
     "result that is not JSON": (("await step.do('thing', lambda: object())",), ("thing", "JSON")),
-    "result over 1 MiB": (("await step.do('big', lambda: 'x' * 1_100_000)",), ("big", "1 MiB")),
+    "result over 64 MiB": (("await step.do('big', lambda: 'x' * 67_200_000, retries=0)",), ("big", "64 MiB")),
+    "result of run over 1 MiB": (("return 'x' * 1_100_000",), ("run() returned", "1 MiB")),
     "wrong duration": (("await step.sleep('nap', '5 parsecs')",), ("5 parsecs", "minutes")),
     "negative timeout": (("await step.run('go', 'true', timeout=-1)",), ("-1",)),
     "time.sleep": (("time.sleep(1)",), ("time.sleep", "step.sleep")),
