@@ -70,7 +70,7 @@ def _links(pid: int) -> list[str]:
 
 def _command(process: psutil.Process) -> str:
     try:
-        return " ".join(process.cmdline())
+        return re.sub(r"\d+$", "", " ".join(process.cmdline()))  # a zygote is told the number of a descriptor
     except psutil.NoSuchProcess:
         return ""
 
