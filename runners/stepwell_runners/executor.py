@@ -111,11 +111,11 @@ class LocalExecutor:
         rooms = (trees or Trees(state), workspaces, Toolchains(state), containers)
         return cls(isolates, *rooms, forks=RunForks(state), bounds=bounds)
 
-    async def recover(self, committed: Callable[[str], bool]) -> None:
+    async def recover(self, committed: Callable[[str], bool], ended: Callable[[str], bool]) -> None:
         """Remove what a crash left behind."""
         await self._containers.recover()
         await asyncio.to_thread(self._workspaces.recover, committed)
-        await asyncio.to_thread(self._forks.recover)
+        await asyncio.to_thread(self._forks.recover, ended)
         await asyncio.to_thread(self._trees.recover)
         await asyncio.to_thread(self._toolchains.recover)
 

@@ -44,6 +44,7 @@ REST_SECONDS = 30.0
 GIT_ENVIRONMENT = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "safe.directory", "GIT_CONFIG_VALUE_0": WORKSPACE}
 _RUNS = ".runs"
 _PLAIN = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 _CONFIG = f"""\
 [core]
 \trepositoryformatversion = 0
@@ -137,12 +138,19 @@ class RunForks:
         """Remove the fork of a run that has ended; the last run of a commit takes the pin along."""
         with self._locks.of(run):
             remove_fork(self._fork(run))
-            self._release(run)
+            self._release(self.pins / _RUNS / _file_name(run))
 
-    def recover(self) -> None:
-        """Remove all forks. Nothing is running yet, and each is made again when its run needs it."""
+    def recover(self, ended: Callable[[str], bool]) -> None:
+        """Remove all forks, and the pins of runs that a server saw the end of and died before it forgot them.
+
+        Nothing is running yet, and each fork is made again when its run needs it.
+        """
         for fork in self.folder.iterdir():
             remove_fork(fork)
+        for link in (self.pins / _RUNS).iterdir():
+            run = _run_of(link)
+            if run is not None and ended(run):
+                self._release(link)
 
     def _fork(self, run: str) -> Path:
         return self.folder / f"{_file_name(run)}.git"
@@ -155,11 +163,10 @@ class RunForks:
             folder.mkdir(parents=True, exist_ok=True)
             with contextlib.suppress(FileExistsError):
                 (self.pins / _RUNS / name).symlink_to(f"../{repository}/{commit}/{name}")
-            (folder / name).touch()
+            (folder / name).write_text(run, "utf-8")
             self._with_lock(origin, lambda: pin(origin, commit))
 
-    def _release(self, run: str) -> None:
-        link = self.pins / _RUNS / _file_name(run)
+    def _release(self, link: Path) -> None:
         try:
             note = Path(os.path.normpath(link.parent / link.readlink()))
         except FileNotFoundError:
@@ -217,12 +224,20 @@ def _file_name(run: str) -> str:
     return run if _PLAIN.fullmatch(run) else hashlib.sha256(run.encode()).hexdigest()
 
 
+def _run_of(link: Path) -> str | None:
+    """Return the id of the run that needs a commit; None when an older note, which is empty, does not tell it."""
+    try:
+        return link.read_text("utf-8") or (None if _DIGEST.fullmatch(link.name) else link.name)
+    except FileNotFoundError:  # a crash came between link and note, or between their ends: nothing is held by it
+        return link.name
+
+
 def _remove_empty(folder: Path) -> bool:
-    """Remove a directory if nothing is in it."""
+    """Remove a directory if nothing is in it; true when it is not there."""
     try:
         folder.rmdir()
     except FileNotFoundError:
-        return False
+        return True
     except OSError as error:
         if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
             raise

@@ -204,7 +204,7 @@ async def test_recover_removes_our_orphans_only(executor: LocalExecutor, engine:
     ours.start()
     other = engine.containers.create(IMAGE, ["true"], labels={LABEL: "another"})
     try:
-        await executor.recover(lambda layer: True)
+        await executor.recover(lambda layer: True, lambda run: False)
         assert engine.containers.list(all=True, filters={"id": other.id}) != []
         assert engine.containers.list(all=True, filters={"id": ours.id}) == []
     finally:
@@ -213,7 +213,7 @@ async def test_recover_removes_our_orphans_only(executor: LocalExecutor, engine:
 
 async def test_without_an_engine_the_step_fails_at_once_and_says_what_to_do(tmp_path: Path) -> None:
     executor = LocalExecutor.at(tmp_path, NoIsolates(), docker_host=f"unix://{tmp_path}/none.sock")
-    await executor.recover(lambda layer: True)
+    await executor.recover(lambda layer: True, lambda run: False)
     outcome = await run(executor, dataclasses.replace(attempt("true")))
     assert not outcome.ok and outcome.final and outcome.error is not None
     assert outcome.error["type"] == "Unavailable" and "Start Docker on this host" in outcome.error["message"]

@@ -327,7 +327,7 @@ async def test_recover_removes_what_a_crash_left(executor: LocalExecutor) -> Non
     lost = await run(executor, attempt("echo 1 > b", key="two#1"))
     assert kept.layer and lost.layer
     executor._workspaces.open("run-1", "cut#1", (kept.layer,), None, "copy")
-    await executor.recover(lambda layer: layer == kept.layer)
+    await executor.recover(lambda layer: layer == kept.layer, lambda run: False)
     assert left_over(executor) == []
     assert (await run(executor, attempt("cat a", (kept.layer,), "three#1"))).ok
     await executor.forget("run-1")

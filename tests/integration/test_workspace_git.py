@@ -241,7 +241,7 @@ async def test_a_commit_that_was_forced_away_and_collected_still_builds(
     (state / "trees" / "r1").rename(state / "trees" / "gone")
     executor._trees._known.clear()
     assert await say(executor, origin.last, f"git log --format=%s && {UNTOUCHED}", key="two#1") == "second\nfirst"
-    await executor.recover(lambda layer: True)
+    await executor.recover(lambda layer: True, lambda run: False)
     assert await say(executor, origin.last, "git log -1 --format=%s", key="three#1") == "second"
 
 
@@ -254,7 +254,7 @@ async def test_forks_and_pins_end_with_their_runs(executor: LocalExecutor, origi
     await executor.forget("run-1")
     assert not (state / "forks" / "run-1.git").exists() and (state / "forks" / "run-2.git").exists()
     assert pinned(origin.path) == {origin.first, origin.last}
-    await executor.recover(lambda layer: True)
+    await executor.recover(lambda layer: True, lambda run: False)
     again = LocalExecutor.at(state, executor._isolates, executor._trees)  # as after a restart
     assert list((state / "forks").iterdir()) == []
     await again.forget("run-2")
@@ -263,6 +263,30 @@ async def test_forks_and_pins_end_with_their_runs(executor: LocalExecutor, origi
     await again.forget("unknown")
     assert pinned(origin.path) == set()
     assert [path for path in (state / "pins").rglob("*") if path.name not in (".runs", "r1")] == []
+
+
+async def test_a_pin_of_a_run_that_was_not_forgotten_before_a_crash_ends_at_the_next_start(
+    executor: LocalExecutor, origin: Origin
+) -> None:
+    await say(executor, origin.first, "git status", run="odd/../id", metadata={})
+    await say(executor, origin.last, "git status", run="waits")
+    await executor.recover(lambda layer: True, {"odd/../id": True, "waits": False}.__getitem__)
+    assert pinned(origin.path) == {origin.last}
+    (note,) = (executor._forks.pins / "r1" / origin.last).iterdir()
+    note.unlink()  # as when the server dies within `forget`
+    note.parent.rmdir()
+    await executor.recover(lambda layer: True, {"waits": True}.__getitem__)
+    assert pinned(origin.path) == set()
+
+
+async def test_a_note_of_an_older_server_that_does_not_tell_its_run_is_kept(
+    executor: LocalExecutor, origin: Origin
+) -> None:
+    await say(executor, origin.last, "git status", run="odd/../id", metadata={})
+    (note,) = (executor._forks.pins / "r1" / origin.last).iterdir()
+    note.write_text("")
+    await executor.recover(lambda layer: True, lambda run: True)
+    assert pinned(origin.path) == {origin.last}
 
 
 async def test_a_run_that_rests_has_no_fork_and_gets_it_back(
@@ -292,7 +316,7 @@ def test_a_fork_in_use_does_not_rest(origin: Origin, state: Path) -> None:
     view = forks.ready("run-1", "r1", origin.last, "main", index=index, walled=True)
     forks.rest("run-1")
     assert (view.lower / ".git" / "HEAD").read_text() == "ref: refs/heads/main\n"
-    forks.recover()
+    forks.recover(lambda run: False)
     assert list((state / "forks").iterdir()) == []
 
 

@@ -128,7 +128,7 @@ class FakeExecutor:
         self.most_at_once = 0
         self.now = 0
 
-    async def recover(self, committed: Callable[[str], bool]) -> None:
+    async def recover(self, committed: Callable[[str], bool], ended: Callable[[str], bool]) -> None:
         self.in_use = committed
 
     async def forget(self, run: str) -> None:

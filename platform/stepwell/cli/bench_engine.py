@@ -89,7 +89,7 @@ class _Gate:
     def __init__(self) -> None:
         self.open = asyncio.Event()
 
-    async def recover(self, committed: Callable[[str], bool]) -> None:
+    async def recover(self, committed: Callable[[str], bool], ended: Callable[[str], bool]) -> None:
         """Nothing is left of earlier ones."""
 
     async def forget(self, run: str) -> None:

@@ -118,7 +118,7 @@ class Engine:
         self._parts.blobs.recover()
         self._running = True
         if self._parts.executor is not None:
-            await self._parts.executor.recover(self._journal.layer_in_use)
+            await self._parts.executor.recover(self._journal.layer_in_use, self._has_ended)
         self._spawn(self._revive(self._journal.awake()))
         self._timers.start()
 
@@ -383,6 +383,11 @@ class Engine:
             _log.error("Run %s is set aside: %s", run_id, error)
             self._journal.set_aside(run_id, str(error))
             return None
+
+    def _has_ended(self, run_id: str) -> bool:
+        """Say whether nothing of a run will ever go on: it has ended, or is there no more."""
+        found = self._journal.glance(run_id)
+        return found is None or found.state in FINISHED
 
     def _find(self, run_id: str) -> Live:
         live = self._load(run_id)

@@ -185,14 +185,15 @@ class Executor(Protocol):
     `execute` is awaited once per attempt; cancelling the awaiting task kills every process of the attempt, discards its
     files and only then finishes. It never raises for what the command did: that is an Outcome. Attempts of one run
     may run side by side. `recover` is called once before the first attempt and removes what a crash left behind:
-    processes, mounts, containers, layers for which `committed(layer)` is false.
+    processes, mounts, containers, layers for which `committed(layer)` is false, what only runs under way need of runs
+    for which `ended(run)` is true.
     `forget` drops what only a run under way needs (its fork), when it has ended or begins anew; layers stay, since a
     restarted run may stand on them. `missing` names those of the given layers that are there no more. `drop` removes
     layers on which no run stands; what a crash in between leaves is removed by `recover`.
     `erase` removes all files of runs that are about to be removed, and these layers; it is called again after a crash.
     """
 
-    async def recover(self, committed: Callable[[str], bool]) -> None: ...
+    async def recover(self, committed: Callable[[str], bool], ended: Callable[[str], bool]) -> None: ...
 
     async def execute(self, attempt: Attempt, prepared: Prepared, output: Output) -> Outcome: ...
 
