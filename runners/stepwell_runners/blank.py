@@ -69,6 +69,8 @@ class Blank:
         except OSError as error:
             for descriptor in received:
                 os.close(descriptor)
+            if isolate.over:  # its cgroup goes with it
+                raise Gone("the isolate ended before its cgroup had its bounds") from error
             raise Refused({"step": "cgroup", "errno": error.errno, "text": str(error)}) from error
         return isolate, received
 

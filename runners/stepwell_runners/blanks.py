@@ -164,9 +164,9 @@ class Blanks:
                 raise trouble
             if group is not None:
                 await asyncio.get_running_loop().run_in_executor(self._movers, group.attach, isolate.pid)
-        except ProcessLookupError as error:
-            raise Gone("the isolate ended before it was in its cgroup") from error
         except OSError as error:
+            if isinstance(error, ProcessLookupError) or isolate.over:  # its cgroup goes with it
+                raise Gone("the isolate ended before it was in its cgroup") from error
             isolate.kill()
             raise Refused({"step": "cgroup", "errno": error.errno, "text": str(error)}) from error
         return isolate

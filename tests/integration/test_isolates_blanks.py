@@ -7,12 +7,16 @@ import secrets
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import pytest_asyncio
+from live import wait_until
 from walled import execute, isolates, run, until_full
 
 from stepwell.engine.seams import Code, IsolateSpec
+from stepwell_runners.blank import Blank
+from stepwell_runners.cgroups import Cgroup
 from stepwell_runners.isolate import Isolate
 from stepwell_runners.isolates import ZygoteIsolates
 from stepwell_runners.spec import CommandSpec, Limits
@@ -245,3 +249,55 @@ def _socket_of(pid: int) -> int:
     os.close(pidfd)
     assert end >= 0, os.strerror(ctypes.get_errno())
     return end
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def bounded(tmp_path: Path) -> AsyncIterator[ZygoteIsolates]:
+    """No isolates but those that are asked for, each in a cgroup."""
+    started = isolates(tmp_path, blanks=0)
+    await started.start()
+    problem = started._cgroups.problem
+    if not problem:
+        yield started
+    await started.stop()
+    if problem:
+        pytest.skip(f"needs cgroups: {problem}")
+
+
+async def test_isolate_that_dies_on_its_way_into_its_cgroup_is_made_again(
+    bounded: ZygoteIsolates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attach = Cgroup.attach
+    killed: list[int] = []
+
+    def late(group: Cgroup, pid: int) -> None:  # on a thread
+        if not killed:
+            killed.append(pid)
+            os.kill(pid, signal.SIGKILL)
+            wait_until(lambda: not group.memory.exists(), 10, "end of the cgroup")
+        attach(group, pid)
+
+    monkeypatch.setattr(Cgroup, "attach", late)
+    assert (await run(bounded, "echo here")).text == "here\n"
+    assert len(killed) == 1
+
+
+async def test_isolate_that_dies_before_its_cgroup_has_its_bounds_is_made_again(
+    bounded: ZygoteIsolates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hear = Blank._hear
+    killed: list[int] = []
+
+    async def late(blank: Blank, awaited: Literal["blank", "ready"]) -> tuple[Isolate, list[int]]:
+        isolate, received = await hear(blank, awaited)
+        if not killed:
+            killed.append(isolate.pid)
+            isolate.kill()
+            await isolate.ended()
+            while isolate.cgroup is not None and isolate.cgroup.memory.exists():
+                await asyncio.sleep(0.001)
+        return isolate, received
+
+    monkeypatch.setattr(Blank, "_hear", late)
+    assert (await run(bounded, "echo here", limits=Limits(memory=100 << 20))).text == "here\n"
+    assert len(killed) == 1
