@@ -230,7 +230,7 @@ def test_what_cannot_be_restarted_is_refused_with_the_reason(clone: Clone) -> No
     clone.push()
     with pytest.raises(Invalid, match="no pipeline 'Ship' at this commit"):
         restart(admin, run, "deploy", code="newer")
-    tagged = pushed(clone, SHIP, "refs/tags/v1")
+    tagged = hibernating(place, pushed(clone, SHIP, "refs/tags/v1")).summary.id
     place.services.control.terminate(admin, tagged)
     with pytest.raises(Conflict, match="is for no branch"):
         restart(admin, tagged, "build", code="newer")
