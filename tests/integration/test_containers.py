@@ -200,6 +200,7 @@ async def test_setup_runs_once_per_content(executor: LocalExecutor, engine: Any)
 
 
 async def test_recover_removes_our_orphans_only(executor: LocalExecutor, engine: Any) -> None:
+    assert (await run(executor, attempt("true"))).ok
     ours = engine.containers.create(IMAGE, ["sleep", "60"], labels=executor._containers._label)
     ours.start()
     other = engine.containers.create(IMAGE, ["true"], labels={LABEL: "another"})

@@ -10,7 +10,6 @@ from typing import Any
 from urllib.parse import quote
 
 from markupsafe import Markup
-from pygments.lexers.python import PythonLexer
 from pygments.token import Token
 
 from stepwell.ci.views import RunSummary, RunView, StepView
@@ -116,6 +115,8 @@ def coloured(file: str, text: str) -> Sequence[Markup]:
     """Give a file's lines as HTML: Python in colours, anything else plain."""
     if not file.endswith(".py") or len(text) > COLOURED_BYTES:
         return [Markup(escape(line)) for line in text.rstrip("\n").split("\n")]  # noqa: S704
+    from pygments.lexers.python import PythonLexer  # its package loads the names of all languages
+
     lines: list[list[str]] = [[]]
     for kind, value in PythonLexer(stripnl=False, ensurenl=False).get_tokens(text):
         name = _class(kind)

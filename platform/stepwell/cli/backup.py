@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from stepwell.cli.screen import JsonFlag, err, say, show_json
+from stepwell.cli.screen import JsonFlag, console, say, show_json
 
 
 def backup(
@@ -66,7 +66,7 @@ def _told(*, hidden: bool) -> Iterator[Callable[[str, int], None]]:
     from rich.progress import Progress, TextColumn
 
     columns = (TextColumn("{task.description}"), TextColumn("{task.completed:,.1f} MB"))
-    with Progress(*columns, console=err, transient=True, disable=hidden) as bar:
+    with Progress(*columns, console=console(stderr=True), transient=True, disable=hidden) as bar:
         task = bar.add_task("", total=None)
 
         def tell(part: str, size: int) -> None:

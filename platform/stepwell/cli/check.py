@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from stepwell.cli.screen import COMMAND_FAILED, JsonFlag, err, out, show_json
+from stepwell.cli.screen import COMMAND_FAILED, JsonFlag, say, show_json, tell
 from stepwell.errors import Bug, Invalid
 
 ROOT = ".stepwell"
@@ -35,13 +35,11 @@ def check(
     if json:
         show_json({"ok": found.error is None, "pipelines": found.pipelines, "error": found.error})
     elif found.error is not None:
-        err.print(f"✗ {_placed(found.error)}", style="red", markup=False)
+        say(f"✗ {_placed(found.error)}", "red")
     else:
         for pipeline in found.pipelines:
             words = ", ".join(_words(trigger) for trigger in pipeline["on"]) or "nothing: add `on = [push()]`"
-            out.print(
-                f"✓ {pipeline['name']} ({ROOT}/{pipeline['entry'].partition(':')[0]}) starts on {words}", markup=False
-            )
+            tell(f"✓ {pipeline['name']} ({ROOT}/{pipeline['entry'].partition(':')[0]}) starts on {words}")
     if found.error is not None:
         raise typer.Exit(1 if found.error["type"] != "Bug" else COMMAND_FAILED)
 

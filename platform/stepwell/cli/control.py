@@ -4,10 +4,9 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from stepwell.cli.follow import FINISHED, flat
 from stepwell.cli.runs import Repository, Run
 from stepwell.cli.screen import JsonFlag, say, show_json
-from stepwell.cli.where import connected, find_run
+from stepwell.cli.where import FINISHED, connected, find_run, flat
 from stepwell.errors import Conflict
 
 Reason = Annotated[str, typer.Option(help="Why; everybody sees it.")]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from stepwell.cli.git_client import GitClient
-from stepwell.cli.screen import JsonFlag, duration, end_with, err, say, show_json
+from stepwell.cli.screen import JsonFlag, console, duration, end_with, say, show_json
 from stepwell.errors import Conflict, Invalid, Unavailable
 
 if TYPE_CHECKING:
@@ -83,12 +83,11 @@ def _client(server: "Server") -> Iterator["Client"]:
 
 
 def _banner(why: str) -> None:
-    err.rule(style="yellow")
-    err.print(
-        "These steps run WITHOUT the wall. It is the demo's own example, so that is fine here and now.", style="yellow"
-    )
-    err.print(why, style="yellow", markup=False)
-    err.rule(style="yellow")
+    screen = console(stderr=True)
+    screen.rule(style="yellow")
+    say("These steps run WITHOUT the wall. It is the demo's own example, so that is fine here and now.", "yellow")
+    say(why, "yellow")
+    screen.rule(style="yellow")
 
 
 def _prepare(server: "Server", client: "Client") -> "Story":
@@ -126,7 +125,7 @@ class Story:
         with tempfile.TemporaryDirectory(prefix="stepwell-demo-") as moment:
             sha = self._push(Path(moment) / EXAMPLE)
         run = self._run_of(sha)
-        follower = Follower(OverHttp(self.client, run["id"]), err)
+        follower = Follower(OverHttp(self.client, run["id"]), console(stderr=True))
         view = follower.until(lambda seen: bool(seen["approvals"]))
         if view["approvals"]:
             self._answer(view, approve=approve)

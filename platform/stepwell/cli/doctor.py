@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from rich.text import Text
 
-from stepwell.cli.screen import JsonFlag, out, show_json
+from stepwell.cli.screen import JsonFlag, console, show_json
 from stepwell.errors import StepwellError
 
 if TYPE_CHECKING:
@@ -73,10 +72,12 @@ def doctor(
 
 
 def _show(one: Diagnosis, width: int) -> None:
+    from rich.text import Text
+
     sign, style = ("✓", "green") if one.ok else ("✗", "red") if one.needed else ("!", "yellow")
-    out.print(Text.assemble((f"{sign} ", style), (one.name.ljust(width), "bold"), " ", one.detail))
+    console().print(Text.assemble((f"{sign} ", style), (one.name.ljust(width), "bold"), " ", one.detail))
     if one.remedy and not one.ok:
-        out.print(Text.assemble(" " * (width + 3), (f"→ {one.remedy}", style)))
+        console().print(Text.assemble(" " * (width + 3), (f"→ {one.remedy}", style)))
 
 
 def _python() -> Diagnosis:

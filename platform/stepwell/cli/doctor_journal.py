@@ -8,7 +8,7 @@ from typing import Any
 from rich.progress import Progress
 
 from stepwell.cli.lock import StateLock
-from stepwell.cli.screen import err, say, show_json
+from stepwell.cli.screen import console, say, show_json
 from stepwell.engine.rebuild import Rebuild, Report
 from stepwell.errors import Conflict, Unavailable
 from stepwell.settings import Settings
@@ -52,7 +52,7 @@ def _alone(settings: Settings) -> Iterator[None]:
 
 @contextmanager
 def _progress(runs: int, *, hidden: bool) -> Iterator[Any]:
-    with Progress(console=err, transient=True, disable=hidden) as bar:
+    with Progress(console=console(stderr=True), transient=True, disable=hidden) as bar:
         task = bar.add_task("journals", total=max(runs, 1))
         yield lambda report: bar.update(task, completed=report.runs, total=max(runs, report.runs))
 
@@ -70,7 +70,7 @@ def _as_json(report: Report) -> dict[str, Any]:
 
 def _tell(report: Report) -> None:
     for one in (*report.damaged[:SHOWN], *report.told[:SHOWN]):
-        err.print(str(one), markup=False, style="red" if one in report.damaged else "yellow")
+        say(str(one), "red" if one in report.damaged else "yellow")
     if len(report.told) > SHOWN:
         say(f"… and more: --json tells {len(report.told)} of the differences.", "yellow")
     say(f"{report.runs:,} runs with {report.entries:,} journal entries were compared.")

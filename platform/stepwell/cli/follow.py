@@ -9,16 +9,11 @@ from rich.console import Console
 from rich.text import Text
 
 from stepwell.cli.screen import SIGNS, duration
+from stepwell.cli.where import FINISHED
 
-FINISHED = frozenset({"passed", "failed", "cancelled", "diverged"})
 NOTE = b"\x1e"  # begins a line of Stepwell's own in a log
 NAME_WIDTH = 24
 OWN = "Output of the run"  # what its code printed outside of steps
-
-
-def flat(answer: dict[str, Any]) -> dict[str, Any]:
-    """Put the fields of a run's summary beside its steps: commands need both."""
-    return {**answer["summary"], **{name: value for name, value in answer.items() if name != "summary"}}
 
 
 class Source(Protocol):

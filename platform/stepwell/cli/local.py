@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from stepwell.cli.screen import JsonFlag, end_with, err, out, say, show_json
+from stepwell.cli.screen import JsonFlag, console, end_with, say, show_json
 from stepwell.errors import Invalid, Unavailable
 
 if TYPE_CHECKING:
@@ -100,13 +100,14 @@ class _Local:
         self, pipeline: str, inputs: dict[str, str], secrets: dict[str, str], *, yes: bool, quiet: bool
     ) -> dict[str, Any]:
         """Start the run and follow it to its end, asking the person what it asks."""
-        from stepwell.cli.follow import FINISHED, Follower
+        from stepwell.cli.follow import Follower
+        from stepwell.cli.where import FINISHED
 
         repository = self._repository()
         for name, value in secrets.items():
             self.services.tenants.secrets.put(self.actor, TENANT, name, value, repository=repository)
         self.run = self._start(repository, pipeline, inputs)
-        follower = Follower(self, err if quiet else out)
+        follower = Follower(self, console(stderr=quiet))
         while True:
             view = follower.until(lambda seen: bool(seen["state"] == "waiting" and self._questions()))
             questions = self._questions()
@@ -122,7 +123,7 @@ class _Local:
         return [answers.approval(one) for one in self.services.runs.inbox(self.actor)]
 
     def view(self) -> dict[str, Any]:
-        from stepwell.cli.follow import flat
+        from stepwell.cli.where import flat
         from stepwell_web.api import answers
 
         return flat(answers.run(self.services.runs.get(self.actor, self.run)))

@@ -4,9 +4,8 @@ from typing import Annotated, Any
 
 import typer
 
-from stepwell.cli.follow import FINISHED, flat
-from stepwell.cli.screen import JsonFlag, end_with, out, say, show_json, show_table, state_text
-from stepwell.cli.where import connected, find_run
+from stepwell.cli.screen import JsonFlag, console, end_with, say, show_json, show_table, state_text
+from stepwell.cli.where import FINISHED, connected, find_run, flat
 from stepwell.errors import NotFound
 
 Run = Annotated[
@@ -71,7 +70,7 @@ def logs(
         if json:
             show_json(_as_data(source, view, step))
             end_with(view["state"])
-        follower = Follower(source, out, step)
+        follower = Follower(source, console(), step)
         view = follower.until(lambda seen: not follow or _waits(seen))
         if not follow:
             end_with(view["state"])

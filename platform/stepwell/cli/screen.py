@@ -1,16 +1,22 @@
-"""What the commands print: tables and JSON on stdout, everything else on stderr; exit codes."""
+"""What the commands print: tables and JSON on stdout, everything else on stderr; exit codes.
+
+Rich is loaded by what needs it only: a server runs for months and would carry it for three lines.
+"""
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Any
+from functools import cache
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from stepwell.errors import StepwellError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
 
 EXIT_CODES = {
     "passed": 0,
@@ -32,13 +38,31 @@ SIGNS = {
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON value on stdout.")]
 
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+@cache
+def console(*, stderr: bool = False) -> "Console":
+    """What progress and live logs are drawn on."""
+    from rich.console import Console
+
+    return Console(stderr=stderr, highlight=False, soft_wrap=True)
+
+
+def tell(text: str, style: str = "") -> None:
+    """Print a line of the answer, on stdout. `style` is a colour, "bold", "dim", or two of them."""
+    _print(text, style, stderr=False)
 
 
 def say(text: str, style: str = "") -> None:
-    """Tell the person something, on stderr."""
-    err.print(Text(text, style=style))
+    """Tell the person something beside the answer, on stderr."""
+    _print(text, style, stderr=True)
+
+
+def _print(text: str, style: str, *, stderr: bool) -> None:
+    words = set(style.split())
+    bold, dim = "bold" in words, "dim" in words
+    colour = next(iter(words - {"bold", "dim"}), None)
+    plain = "NO_COLOR" in os.environ
+    typer.secho(text, err=stderr, fg=colour, bold=bold or None, dim=dim or None, color=False if plain else None)
 
 
 def show_json(value: Any) -> None:
@@ -47,16 +71,21 @@ def show_json(value: Any) -> None:
     sys.stdout.flush()
 
 
-def show_table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> None:
+def show_table(columns: Sequence[str], rows: "Iterable[Sequence[str | Text]]") -> None:
     """Print rows on stdout. Cells are texts, never markup: they come from other people."""
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table(*columns, box=None, pad_edge=False, header_style="bold")
     for row in rows:
         table.add_row(*(cell if isinstance(cell, Text) else Text(cell) for cell in row))
-    out.print(table)
+    console().print(table)
 
 
-def state_text(state: str) -> Text:
+def state_text(state: str) -> "Text":
     """A state with its sign and colour."""
+    from rich.text import Text
+
     sign, style = SIGNS.get(state, (" ", ""))
     return Text(f"{sign} {state}", style=style)
 
@@ -68,7 +97,8 @@ def end_with(state: str) -> None:
 
 def show_error(error: StepwellError) -> None:
     """Print an error as its message, without a traceback."""
-    err.print(Text.assemble(("stepwell: ", "bold red"), str(error)))
+    mark = typer.style("stepwell: ", fg="red", bold=True)
+    say(f"{mark}{error}")
 
 
 def duration(seconds: float | None) -> str:

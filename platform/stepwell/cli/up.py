@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from stepwell.cli.screen import JsonFlag, err, out, say
+from stepwell.cli.screen import JsonFlag, say, tell
 
 if TYPE_CHECKING:
     from stepwell.cli.compose import Server
@@ -33,22 +33,22 @@ def up(
         if json:
             _tell_programs(server, link)
         else:
-            tell(server, link)
+            announce(server, link)
         while not stopping.wait(1.0):
             server.check()
         if not json:
             say("Stopping. What is under way goes on at the next start.", "dim")
 
 
-def tell(server: "Server", link: str) -> None:
+def announce(server: "Server", link: str) -> None:
     """Say where the server is and what it cannot do."""
-    out.print(f"Stepwell is up at {server.rooms.settings.base_url}", style="bold green")
-    out.print(f"Sign in:  {link}", markup=False)
-    out.print(f"State:    {server.rooms.settings.state}", markup=False, style="dim")
+    tell(f"Stepwell is up at {server.rooms.settings.base_url}", "bold green")
+    tell(f"Sign in:  {link}")
+    tell(f"State:    {server.rooms.settings.state}", "dim")
     if server.rooms.settings.host in ("0.0.0.0", "::") and "STEPWELL_URL" not in os.environ:  # noqa: S104 - compared
-        err.print("! Links work on this machine only: set STEPWELL_URL to the address that people use.", style="yellow")
+        say("! Links work on this machine only: set STEPWELL_URL to the address that people use.", "yellow")
     if server.rooms.wall:
-        err.print(f"! {server.rooms.wall}", markup=False, style="yellow")
+        say(f"! {server.rooms.wall}", "yellow")
 
 
 def _tell_programs(server: "Server", link: str) -> None:

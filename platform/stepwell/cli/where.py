@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stepwell.cli.follow import flat
 from stepwell.cli.logins import Login, Logins, origin_of
 from stepwell.errors import Invalid, NotFound, Unavailable
 
@@ -16,8 +15,14 @@ if TYPE_CHECKING:
     from stepwell.cli.client import Client
     from stepwell.cli.worktree import WorkTree
 
+FINISHED = frozenset({"passed", "failed", "cancelled", "diverged"})
 _RUN = re.compile(r"(?:(?P<repository>[^#\s]+/[^#\s]+)?#)?(?P<number>\d+)")
 _ADDRESS = re.compile(r"https?://[^/]+/(?P<repository>[^/]+/[^/]+)/runs/(?P<number>\d+)")
+
+
+def flat(answer: dict[str, Any]) -> dict[str, Any]:
+    """Put the fields of a run's summary beside its steps: commands need both."""
+    return {**answer["summary"], **{name: value for name, value in answer.items() if name != "summary"}}
 
 
 @dataclass(frozen=True)
