@@ -102,9 +102,12 @@ def _collect(paths: Iterable[str]) -> dict[str, str]:
 
 
 def _read_bounded(path: str) -> bytes | None:
-    """Content of a regular file, up to the bound and one byte more; a command may have left anything in its place."""
+    """Content of a regular file, up to the bound and one byte more; a command may have left anything in its place.
+
+    A link is not followed: it could lead to what process 1 may read and the command may not, like its /proc/self/maps.
+    """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except OSError:
         return None
     with os.fdopen(descriptor, "rb") as file:

@@ -1,7 +1,8 @@
 """How much an attempt has written, watched while it runs: no file system here counts that for one directory.
 
 Looking is cheap as long as little is written: only when the whole disk has lost enough is the directory walked, and
-what a walk takes is waited ten times over before the next one.
+what a walk takes is waited ten times over before the next one. Every file counts at least what file systems commonly
+set aside for one inode, for they run out of inodes as well as of bytes.
 """
 
 import asyncio
@@ -10,6 +11,7 @@ import time
 from pathlib import Path
 
 _LOOK_SECONDS = 1.0
+INODE = 16 << 10  # bytes
 _STEP = 16  # a walk each time the disk has lost this part of the limit
 
 
@@ -35,7 +37,10 @@ async def outgrown(upper: Path | None, limit: int) -> None:
 
 
 def size(top: Path, enough: int) -> int:
-    """Bytes on disk below a directory that others write to, links not followed; stops counting above `enough`."""
+    """Bytes on disk below a directory that others write to, links not followed; stops counting above `enough`.
+
+    Each file and directory counts INODE at least.
+    """
     found, folders = 0, [str(top)]
     while folders and found <= enough:
         try:
@@ -43,12 +48,13 @@ def size(top: Path, enough: int) -> int:
                 for entry in entries:
                     if entry.is_dir(follow_symlinks=False):
                         folders.append(entry.path)
-                    found += entry.stat(follow_symlinks=False).st_blocks * 512
+                    found += max(INODE, entry.stat(follow_symlinks=False).st_blocks * 512)
         except OSError:
             continue  # it was removed meanwhile, or its path is too long to be seen
     return found
 
 
 def _free(place: Path) -> int:
+    """Bytes and inodes that are left, as bytes."""
     status = os.statvfs(place)
-    return status.f_bfree * status.f_frsize
+    return status.f_bfree * status.f_frsize + status.f_ffree * INODE

@@ -1,7 +1,8 @@
 """The allow-list of system calls, as a BPF program that the zygote loads into every isolate.
 
 What no other part of the wall stops: io_uring, new user namespaces, AF_VSOCK (a network namespace does not contain
-it), netlink other than route, keyrings, userfaultfd, pushing characters into a terminal. So this part is mandatory.
+it), netlink other than route, keyrings, userfaultfd, pushing characters into a terminal, leases on files that others
+open too. So this part is mandatory.
 
 Rejected: a deny-list (every kernel release would open it), and one rule `ioctl != TIOCSTI`: the kernel looks at the
 lower 32 bits of the argument, a 64-bit comparison does not, and 0x1_0000_5412 would pass. Hence `_all_but`.
@@ -23,7 +24,7 @@ getdents getdents64 getcwd chdir fchdir rename renameat renameat2 mkdir mkdirat 
 symlink symlinkat readlink readlinkat chmod fchmod fchmodat chown fchown lchown fchownat umask utime utimes utimensat
 futimesat flock fsync fdatasync sync_file_range sync readahead fadvise64 copy_file_range sendfile splice tee vmsplice
 setxattr lsetxattr fsetxattr getxattr lgetxattr fgetxattr listxattr llistxattr flistxattr removexattr lremovexattr
-fremovexattr inotify_init inotify_init1 inotify_add_watch inotify_rm_watch fcntl dup dup2 dup3 pipe pipe2
+fremovexattr inotify_init inotify_init1 inotify_add_watch inotify_rm_watch dup dup2 dup3 pipe pipe2
 poll ppoll select pselect6 epoll_create epoll_create1 epoll_ctl epoll_wait epoll_pwait epoll_pwait2 eventfd eventfd2
 signalfd signalfd4 timerfd_create timerfd_settime timerfd_gettime
 mmap mprotect munmap mremap madvise msync mincore mlock mlock2 munlock mlockall munlockall brk memfd_create membarrier
@@ -34,7 +35,7 @@ sigaltstack kill tkill tgkill pause pidfd_open pidfd_send_signal
 fork vfork execve execveat exit exit_group wait4 waitid set_tid_address restart_syscall futex futex_waitv
 get_robust_list set_robust_list rseq arch_prctl gettid getpid getppid getpgrp getpgid setpgid getsid setsid
 getuid geteuid getgid getegid getresuid getresgid getgroups setuid setgid setreuid setregid setresuid setresgid
-setgroups setfsuid setfsgid capget capset getrlimit setrlimit prlimit64 getrusage sysinfo times uname
+setgroups setfsuid setfsgid capget capset getrlimit getrusage sysinfo times uname
 getpriority setpriority ioprio_get ioprio_set sched_yield sched_getparam sched_setparam sched_getscheduler
 sched_setscheduler sched_get_priority_max sched_get_priority_min sched_rr_get_interval sched_getaffinity
 sched_setaffinity sched_getattr sched_setattr getcpu gettimeofday time clock_gettime clock_getres nanosleep
@@ -52,6 +53,8 @@ _INTERNET = (0, 1, 6, 17, 58, 262)  # the default, ICMP, TCP, UDP, ICMPv6, MPTCP
 _FILE_TYPE, _REGULAR, _FIFO, _SOCKET = 0o170000, 0o100000, 0o010000, 0o140000
 _PERSONALITIES = (0, 0xFFFFFFFF, 0x8, 0x40000)  # default, ask, 32-bit uname, no address randomisation
 _PR_SET_PDEATHSIG = 1
+_F_SETLEASE, _F_NOTIFY = 1024, 1026
+_RLIMIT_CORE = 4
 _WORD = 0xFFFFFFFF
 
 
@@ -117,6 +120,16 @@ def _add_conditional(seccomp: Any, filter: Any) -> None:
     for mask, value in _all_but((_PR_SET_PDEATHSIG,)):
         _add(s, filter, allow, "prctl", arg(0, masked, mask, value))
     _add(s, filter, s.ERRNO(0), "prctl", arg(0, masked, _WORD, _PR_SET_PDEATHSIG))
+    # A lease on a file that others read too (a tool, a repository's objects) makes everybody's open wait for 45 s.
+    for mask, value in _all_but((_F_SETLEASE, _F_NOTIFY)):
+        _add(s, filter, allow, "fcntl", arg(1, masked, mask, value))
+    # The limit of core files is what keeps crashes from the host's core handler: setting it succeeds, does nothing.
+    for call, place in (("setrlimit", 0), ("prlimit64", 1)):
+        for mask, value in _all_but((_RLIMIT_CORE,)):
+            _add(s, filter, allow, call, arg(place, masked, mask, value))
+    _add(s, filter, s.ERRNO(0), "setrlimit", arg(0, masked, _WORD, _RLIMIT_CORE))
+    _add(s, filter, allow, "prlimit64", arg(1, masked, _WORD, _RLIMIT_CORE), arg(2, equal, 0))  # it only asks
+    _add(s, filter, s.ERRNO(0), "prlimit64", arg(1, masked, _WORD, _RLIMIT_CORE), arg(2, s.NE, 0))
     for call in ("socket", "socketpair"):
         _add(s, filter, allow, call, arg(0, equal, _AF_UNIX))
     for family in (_AF_INET, _AF_INET6):

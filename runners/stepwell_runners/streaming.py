@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from stepwell.engine.seams import Output
-from stepwell_runners.outgrown import outgrown
+from stepwell_runners.outgrown import INODE, outgrown
 from stepwell_runners.spec import Excess, Exit
 
 KILL_PATIENCE = 30.0  # seconds until a killed process that does not go is called stuck
 _BLOCK = 256 << 10
+_EACH = f" (a file counts {INODE >> 10} KiB at least)"
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ async def watch(
     if stream.full.done():
         return _beyond(exit_, "output", f"it printed more than {bounds.output >> 20} MiB"), False
     if growing in done:
-        return _beyond(exit_, "disk", f"it wrote more than {bounds.disk >> 30} GiB into its workspace"), False
+        return _beyond(exit_, "disk", f"it wrote more than {bounds.disk >> 30} GiB into its workspace{_EACH}"), False
     return exit_, not done
 
 

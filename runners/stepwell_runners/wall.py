@@ -35,7 +35,9 @@ SOCKET = 3  # an isolate's own, from its first moment on
 
 _TENANT_PROCESSES = 8_192  # all isolates of one uid together
 _SPARE_PROCESSES = 16
-_RLIMIT_NICE, _RLIMIT_RTPRIO = 13, 14  # the module `resource` does not name them
+_QUEUED_SIGNALS = 4_096  # of all isolates of one uid together
+NO_CORE = 1  # byte: 0 would still start the program that the host's core_pattern may name, as root of the host
+_RLIMIT_SIGPENDING, _RLIMIT_NICE, _RLIMIT_RTPRIO = 11, 13, 14  # the module `resource` does not name them
 _SCHEDULE_LAST = b"1000"  # oom_score_adj: the host's own processes are spared
 _READ, _WRITE_FILE, _EVERYTHING = 1 | 4 | 8, 2 | 1 << 14 | 1 << 15, (1 << 16) - 1
 _LANDLOCK = (
@@ -176,10 +178,11 @@ def bound_resources(order: Order) -> None:
     """Set the limits that are per process, never above what the host gives."""
     wanted = {
         resource.RLIMIT_NOFILE: order.open_files,
-        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_CORE: NO_CORE,
         resource.RLIMIT_FSIZE: order.file_size,
         resource.RLIMIT_MEMLOCK: 1 << 20,
         resource.RLIMIT_MSGQUEUE: 0,
+        _RLIMIT_SIGPENDING: _QUEUED_SIGNALS,
         _RLIMIT_NICE: 0,
         _RLIMIT_RTPRIO: 0,
         resource.RLIMIT_NPROC: _TENANT_PROCESSES,

@@ -15,10 +15,12 @@ what to run.
 """
 
 import base64
+import contextlib
 import gc
 import importlib
 import json
 import os
+import resource
 import select
 import signal
 import socket
@@ -62,6 +64,8 @@ def prepare(config: dict[str, Any]) -> tuple[wall.Plan, Callable[[socket.socket]
     environment: dict[str, str] = config["environment"]
     os.environ.clear()
     os.environ.update(environment)
+    with contextlib.suppress(ValueError):  # only root may raise what the host has set to 0
+        resource.setrlimit(resource.RLIMIT_CORE, (wall.NO_CORE, wall.NO_CORE))
     if mode == "user":
         house.enter_as_user(sys_.NEWNS)
     elif mode != "none":

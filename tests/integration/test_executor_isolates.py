@@ -164,11 +164,12 @@ async def test_output_after_the_first_megabytes_is_complete_and_bounded(
         assert len(log.data) == 1 << 20 and log.notes == ["Only the first 1 MiB of the output are kept."]
 
 
+@pytest.mark.parametrize("fills", ["head -c 4M /dev/zero > f$i", "mkdir $i; (cd $i; touch $(seq 1 200))"])
 async def test_what_fills_the_disk_is_ended_and_removed(
-    executor: LocalExecutor, monkeypatch: pytest.MonkeyPatch
+    executor: LocalExecutor, monkeypatch: pytest.MonkeyPatch, fills: str
 ) -> None:
     monkeypatch.setattr(executor, "_bounds", Bounds(disk=32 << 20))
-    bomb = "i=0; while :; do i=$((i+1)); head -c 4M /dev/zero > f$i; sleep 0.05; done"
+    bomb = f"i=0; while :; do i=$((i+1)); {fills}; sleep 0.05; done"
     kind, message = failure(await run(executor, attempt(bomb, timeout=60.0)))
     assert kind == "TooMuchDisk" and "STEPWELL_STEP_DISK_GB" in message
     assert left_over(executor) == []

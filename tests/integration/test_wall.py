@@ -105,10 +105,24 @@ async def test_isolate_has_no_capability_and_cannot_gain_one(where: ZygoteIsolat
     assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
 
 
-async def test_32_bit_calls_are_killed(where: ZygoteIsolates) -> None:
-    ended = await python(where, f"{PRELUDE}\nprint(call(0x40000000 | 39))")
+INT_80 = """
+import mmap, platform
+code = mmap.mmap(-1, 4096, prot=7)
+code.write(bytes.fromhex("53b814000000cd805bc3"))  # getpid of 32 bits; rbx, which the caller needs, is kept
+print("open", ctypes.CFUNCTYPE(ctypes.c_int)(ctypes.addressof(ctypes.c_char.from_buffer(code)))())
+"""
+
+
+@pytest.mark.parametrize("calls", ["print('open', call(0x40000000 | 39))", INT_80], ids=["x32", "i386"])
+async def test_32_bit_calls_are_killed(where: ZygoteIsolates, calls: str) -> None:
+    ended = await python(where, f"{PRELUDE}\n{calls}")
     assert "open" not in ended.text
     assert ended.exit.code != 0
+
+
+async def test_link_in_place_of_the_outputs_does_not_show_what_process_1_may_read(where: ZygoteIsolates) -> None:
+    ended = await run(where, "ln -s /proc/self/maps /run/files/out", collect=("/run/files/out",))
+    assert (ended.exit.code, ended.exit.collected) == (0, {})
 
 
 async def test_workspace_of_another_tenant_is_out_of_reach(where: ZygoteIsolates, tmp_path: Path) -> None:

@@ -97,6 +97,13 @@ ATTEMPTS: dict[str, Attempt] = {
     "signal to the zygote": _try("os.kill({zygote}, 0)", "ESRCH"),
     "signal to everybody": _try("os.kill(-1, 0)", "EPERM", "ESRCH"),
     "signal by descriptor": _try("os.pidfd_open({pid})", "ESRCH"),
+    "make everybody wait for a file": _try(
+        "open('f', 'w').close(); fcntl.fcntl(os.open('f', 0), fcntl.F_SETLEASE, fcntl.F_WRLCK)", "EPERM"
+    ),
+    "wait for a file, the upper half set": _try(
+        "open('f', 'w').close(); call(72, os.open('f', 0), 1 << 32 | 1024, 1)", "EPERM"
+    ),
+    "signals of a directory": _try("fcntl.fcntl(os.open('.', 0), fcntl.F_NOTIFY, fcntl.DN_ACCESS)", "EPERM"),
     "priority of the server": _try("os.getpriority(os.PRIO_PROCESS, {pid})", "ESRCH"),
     "limits of the server": _try("resource.prlimit({pid}, resource.RLIMIT_NOFILE)", "ESRCH"),
     "processors of the server": _try("os.sched_getaffinity({pid})", "ESRCH"),
@@ -123,6 +130,17 @@ ATTEMPTS: dict[str, Attempt] = {
     "raise a limit": _try(
         "resource.setrlimit(resource.RLIMIT_NPROC, (10**6, 10**6))", "ValueError", "EPERM", shown=False
     ),  # the same
+    "crash into the handler of the host's core_pattern": _try(
+        "resource.setrlimit(resource.RLIMIT_CORE, (0, 0)); assert resource.getrlimit(resource.RLIMIT_CORE) != (1, 1)",
+        _FALSE,
+    ),
+    "the same by another call": _try(
+        "resource.prlimit(0, resource.RLIMIT_CORE, (0, 0)); assert resource.getrlimit(resource.RLIMIT_CORE) != (1, 1)",
+        _FALSE,
+    ),
+    "exhaust the queue of signals": _try(
+        "assert resource.getrlimit(resource.RLIMIT_SIGPENDING)[1] > 4096", _FALSE, shown=False
+    ),  # a host may have as few
     # kernel interfaces
     "core pattern": _try("write('/proc/sys/kernel/core_pattern', b'|/x')", *_READ_ONLY, shown=False),  # would stay
     "system controls": _try("write('/proc/sys/kernel/hostname', b'x')", *_READ_ONLY),
@@ -134,6 +152,8 @@ ATTEMPTS: dict[str, Attempt] = {
     "performance events": _try("call(298, struct.pack('II', 1, 0) + bytes(120), 0, -1, -1, 0)", "EPERM"),
     "io_uring": _try("call(425, 8, bytes(120))", "ENOSYS"),
     "userfaultfd": _try("call(323, 1)", "ENOSYS"),
+    "memory that the kernel cannot see": _try("call(447, 0)", "EPERM"),
+    "segments of a processor": _try("call(154, 0, bytes(8), 8)", "EPERM"),
     "watch all files": _try("call(300, 0, 0)", "EPERM"),
     "ports of the machine": _try("call(172, 3)", "EPERM"),
     "memory that runs when written": _try("call(135, 0x0400000)", "EPERM"),
@@ -152,6 +172,7 @@ ATTEMPTS: dict[str, Attempt] = {
     ),
     "new mount namespace": _try("call(272, 0x20000)", "EPERM"),
     "new network namespace": _try("call(272, 0x40000000)", "EPERM"),
+    "new time namespace": _try("call(272, 0x80)", "EPERM"),
     "join a namespace": _try("call(308, os.open('/proc/self/ns/mnt', 0), 0)", "EPERM"),
     "bind mount": _try("mount(b'/tmp', b'/usr', 4096)", "EPERM"),
     "file system in memory": _try("mount(b'none', b'/usr', 0, b'tmpfs')", "EPERM"),
