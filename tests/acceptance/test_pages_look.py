@@ -29,7 +29,8 @@ RUN = "/acme/payments-api/runs/1842"
 PAGES = {
     "home": "/", "approvals": "/approvals", "tenant": "/acme", "repository": "/acme/payments-api", "run": RUN,
     "run of a wrong program": "/acme/payments-api/runs/1841", "long log": "/acme/payments-api/runs/1840?step=hello",
-    "function": f"{RUN}?step=version", "queued step": f"{RUN}?step=load-test", "journal": f"{RUN}/journal",
+    "function": f"{RUN}?step=version",
+    "found": f"{RUN}?step=unit-3.13&find=assert", "queued step": f"{RUN}?step=load-test", "journal": f"{RUN}/journal",
     "source": f"{RUN}/source", "timeline": "/acme/payments-api/runs/1839/timeline",
     "timeline of a run that goes on": f"{RUN}/timeline", "changes": f"{RUN}/changes",
     "nothing to compare with": "/acme/payments-api/runs/1840/changes",
@@ -178,6 +179,19 @@ def test_a_click_on_a_number_makes_a_link_to_the_line(browser: Browser, full: Se
     page.goto(full.url + f"{RUN}?step=unit-3.13")
     page.locator("li[data-n='5']").click(position={"x": 20, "y": 8})
     assert page.url.endswith("#unit-3.13:5")
+    page.locator("li[data-n='8']").click(position={"x": 20, "y": 8}, modifiers=["Shift"])
+    assert page.url.endswith("#unit-3.13:5-8")
+    page.reload()
+    expect(page.locator("li.hit")).to_have_count(4)
+    page.context.close()
+
+
+def test_n_and_p_go_from_error_to_error(browser: Browser, full: Served) -> None:
+    page = visit(browser, full)
+    page.goto(full.url + f"{RUN}?step=unit-3.13")
+    for key, line in (("n", 23), ("n", 18), ("p", 23)):
+        page.keyboard.press(key)
+        expect(page.locator("li.hit")).to_have_attribute("data-n", str(line))
     page.context.close()
 
 
@@ -236,6 +250,11 @@ def test_an_approval_is_given_without_javascript(browser: Browser, full: Served)
     page = context.new_page()
     page.goto(full.url + f"{RUN}?step=unit-3.13")
     assert "assert 503 == 502" in page.locator("#log").inner_text()
+    page.get_by_label("Find in this log").fill("ASSERT 503")
+    page.get_by_label("Find in this log").press("Enter")
+    expect(page.get_by_role("heading", name="2 lines with “ASSERT 503”")).to_be_visible()
+    page.locator(".log-found a", has_text="FAILED").click()
+    expect(page.locator("li.hit")).to_have_attribute("data-n", "23")
     page.get_by_placeholder("Comment (optional)").fill("no script")
     page.get_by_role("button", name="Approve").click()
     assert full.services.decided[-1][:4] == ("run1842", "load test#1", True, "no script")

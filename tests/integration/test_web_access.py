@@ -98,7 +98,7 @@ async def test_a_stranger_finds_nothing_on_any_route(app: FastAPI, web: httpx.As
         if path in ("/tokens", "/api/v1/tokens"):  # of one's own
             continue
         sent: dict[str, Any] = {"json": body} if path.startswith("/api/") else {"data": form}
-        query = {"step": "lint", "q": "x"} if path.endswith(("/log", "/find")) else None
+        query = {"step": "lint", "q": "x"} if path.endswith(("/log", "/find", "/errors", "/raw")) else None
         answer = await web.request(
             method, path, params=query, headers=STRANGER | SAME, **({} if method == "GET" else sent)
         )
@@ -336,7 +336,16 @@ async def test_search_answers_with_line_numbers(web: httpx.AsyncClient) -> None:
     answer = await web.get(
         "/acme/payments-api/runs/1840/find", params={"step": "hello", "q": "LINE 1999 "}, headers=ADMIN
     )
-    assert answer.text == "1999"
+    assert answer.json() == {"count": 1, "lines": [1999]}
+
+
+async def test_a_log_comes_whole_to_look_at_or_to_keep_and_never_as_a_page(web: httpx.AsyncClient) -> None:
+    for query, kind in (({}, "inline"), ({"download": 1}, "attachment")):
+        answer = await web.get(f"{RUN}/raw", params={"step": "lint", **query}, headers=ADMIN)
+        assert NASTY in answer.text
+        assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+        assert answer.headers["content-disposition"] == f'{kind}; filename="payments-api-1842-lint.log"'
+    assert (await web.get(f"{RUN}/raw", params={"step": "no such"}, headers=ADMIN)).status_code == 404
 
 
 async def test_static_files_are_kept_for_ever_under_their_build_only(web: httpx.AsyncClient) -> None:

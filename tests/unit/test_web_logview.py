@@ -1,6 +1,6 @@
 from fixture_services import NASTY, FixtureLog, huge_log
 
-from stepwell_web import logview
+from stepwell_web import logsearch, logview
 
 
 def test_lines_have_numbers_anchors_and_times() -> None:
@@ -25,7 +25,7 @@ def test_stepwells_own_lines_are_told_apart() -> None:
 
 
 def test_a_long_log_is_sent_in_pages_as_they_are_needed() -> None:
-    chunks = logview.chunks(FixtureLog(huge_log()), "s", 20_000, [10_100])
+    chunks = logview.chunks(FixtureLog(huge_log()), "s", 20_000, range(10_100, 10_101))
     assert [n for n, c in enumerate(chunks) if c.html is not None] == [0, 20, 39]
     assert (chunks[1].start, chunks[1].end) == (501, 1000)
 
@@ -49,8 +49,18 @@ def test_a_log_without_an_error_points_out_none() -> None:
     assert logview.first_error(FixtureLog(b"all good\nno error here\n"), 2) is None
 
 
-def test_search_ignores_case_and_colour() -> None:
-    assert logview.find(FixtureLog(b"a\n\x1b[31mAss\x1b[0mert\nassert\n"), "assert") == [2, 3]
+def test_lines_that_a_link_leads_to_are_pointed_out_with_a_place_for_the_link() -> None:
+    html = logview.page(FixtureLog(b"a\nb\nc\nd\n"), "s", 0, hits=range(2, 4))
+    assert [n for n in range(1, 5) if f'data-n="{n}" class="hit"' in html] == [2, 3]
+    assert '<i id="s:2-3"></i>' in html
+
+
+def test_found_lines_are_quoted_as_links_with_nothing_of_theirs_executed() -> None:
+    log = FixtureLog(f"\x1b[31m{NASTY}\x1b[0m\nother\n".encode())
+    html = logview.quoted(log, "s", logsearch.find(log, "ALERT(1)"), "/r?step=s")
+    assert html.count("<li") == 1
+    assert '<a href="/r?step=s&amp;from=1#s:1">&lt;/script&gt;' in html
+    assert "<script" not in html
 
 
 def test_a_line_without_its_break_is_not_yet_shown_to_followers() -> None:

@@ -35,7 +35,7 @@ def test_a_step_is_found_by_address_and_by_key() -> None:
 def test_a_call_links_to_the_run_that_it_made() -> None:
     call = step("deploy", "waiting", 0, None, kind="call", command="", child={"run": "c0ffee", "number": 43})
     view = replace(busy_run(), steps=(call,))
-    panel = runview.panel(view, call, StepLog(Log(Path("none")), 0, False), 0, None)
+    panel = runview.panel(view, call, StepLog(Log(Path("none")), 0, False), 0, runview.Shown())
     summary = view.summary
     assert panel.child == ("#43", f"/{summary.tenant}/{summary.repository}/runs/43")
     assert panel.empty == "Its log is in the run that it called."

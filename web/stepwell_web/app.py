@@ -21,7 +21,7 @@ from stepwell_web.api import runs as api_runs
 from stepwell_web.git import git_routes
 from stepwell_web.gitaccess import authorizer
 from stepwell_web.live import Feeds, Hub
-from stepwell_web.pages import changes, home, repository, run, signin, source, timeline, tokens
+from stepwell_web.pages import changes, home, log, repository, run, signin, source, timeline, tokens
 from stepwell_web.pages import runs as runs_pages
 from stepwell_web.security import Guard
 from stepwell_web.templating import STATIC, Templates, build
@@ -67,7 +67,7 @@ def create_app(services: Services, banner: str = "") -> FastAPI:
     for part in (api_runs, bulk, logs, repos, people, quotas):
         app.include_router(part.router, prefix="/api/v1")
     app.router.routes.extend(git_routes(wire, authorizer(services.tenants)))
-    for pages in (signin, tokens, home, runs_pages, repository, run, source, timeline, changes):
+    for pages in (signin, tokens, home, runs_pages, repository, run, log, source, timeline, changes):
         app.include_router(pages.router)
     return app
 

@@ -6,7 +6,6 @@ browser lays out only when they come into view; above that, only the first, the 
 others when they are scrolled to.
 """
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from html import escape
@@ -15,16 +14,14 @@ from typing import Protocol
 from markupsafe import Markup
 
 from stepwell_web import ansi, times
+from stepwell_web.logsearch import Found, is_error
 
 PAGE = 500
 WHOLE = 5_000
 LOOK_BACK = 100
 _SEARCHED = 20_000
-_ERROR = re.compile(
-    r"^(?:E {2,}|error\b|ERROR\b|Error:|fatal:|FATAL\b|FAILED?\b|panic:|Traceback \(most recent)"
-    r"|^\S+:\d+(?::\d+)?:? (?:fatal )?error\b"
-    r"|^\w*(?:Error|Exception): "
-)
+QUOTED = 50
+NO_LINES = range(0)
 
 
 class Line(Protocol):
@@ -65,23 +62,23 @@ class Chunk:
         return self.end - self.start + 1 == PAGE
 
 
-def chunks(log: StepLog, slug: str, count: int, shown: Iterable[int] = (), hit: int | None = None) -> list[Chunk]:
-    """Cut a log of `count` lines into pages; pages of `shown` lines are there at once, `hit` is pointed out."""
+def chunks(log: StepLog, slug: str, count: int, hits: range = NO_LINES) -> list[Chunk]:
+    """Cut a log of `count` lines into pages; the lines of `hits`, counted from 1, are there at once and pointed out."""
     pages = range(0, count, PAGE)
-    wanted = {0, (count - 1) // PAGE, *((n - 1) // PAGE for n in (*shown, hit) if n)}
+    wanted = {0, (count - 1) // PAGE, *((n - 1) // PAGE for n in (hits[:1] or ()))}
     return [
-        Chunk(at + 1, min(at + PAGE, count), page(log, slug, at, min(PAGE, count - at), hit))
+        Chunk(at + 1, min(at + PAGE, count), page(log, slug, at, min(PAGE, count - at), hits))
         if count <= WHOLE or n in wanted
         else Chunk(at + 1, min(at + PAGE, count), None)
         for n, at in enumerate(pages)
     ]
 
 
-def page(log: StepLog, slug: str, start: int, count: int = PAGE, hit: int | None = None) -> Markup:
+def page(log: StepLog, slug: str, start: int, count: int = PAGE, hits: range = NO_LINES) -> Markup:
     """Render `count` lines from line `start`, counted from 0."""
     back = min(LOOK_BACK, start)
     lines = list(log.lines(start - back, back + count))
-    return render(lines[back:], slug, style_after(lines[:back]), hit)[0]
+    return render(lines[back:], slug, style_after(lines[:back]), hits)[0]
 
 
 def style_after(lines: Iterable[Line]) -> ansi.Style:
@@ -94,9 +91,9 @@ def style_after(lines: Iterable[Line]) -> ansi.Style:
 
 
 def render(
-    lines: Iterable[Line], slug: str, style: ansi.Style = ansi.PLAIN, hit: int | None = None
+    lines: Iterable[Line], slug: str, style: ansi.Style = ansi.PLAIN, hits: range = NO_LINES
 ) -> tuple[Markup, ansi.Style]:
-    """Render lines, `hit` pointed out; returns them with the style that the next line starts with."""
+    """Render lines, those of `hits` pointed out; returns them with the style that the next line starts with."""
     anchor = escape(slug)
     parts: list[str] = []
     for line in lines:
@@ -106,7 +103,9 @@ def render(
         else:
             (html, style), kind = ansi.render(text, style), ""
         n = line.number + 1
-        kind = ' class="hit"' if n == hit else kind
+        kind = ' class="hit"' if n in hits else kind
+        if n == hits.start and len(hits) > 1:  # where a link to all of them leads
+            html = f'<i id="{anchor}:{n}-{hits[-1]}"></i>{html}'
         parts.append(f'<li id="{anchor}:{n}" data-n="{n}"{kind}><time>{times.clock(line.at)}</time>{html}</li>')
     return Markup("".join(parts)), style  # noqa: S704
 
@@ -115,22 +114,19 @@ def first_error(log: StepLog, count: int) -> int | None:
     """Return the number, from 1, of the first line like an error; of a very long log only the end is read."""
     start = max(0, count - _SEARCHED)
     for line in log.lines(start, _SEARCHED):
-        if not line.note and _ERROR.search(ansi.plain(line.text.decode(errors="replace"))):
+        if not line.note and is_error(ansi.plain(line.text.decode(errors="replace"))):
             return line.number + 1
     return None
 
 
-def find(log: StepLog, query: str, limit: int = 1000) -> list[int]:
-    """Return the numbers, from 1, of the lines that contain the text, in any case."""
-    needle, start = query.casefold(), 0
-    found: list[int] = []
-    while len(found) < limit:
-        lines = list(log.lines(start, 10_000))
-        if not lines:
-            break
-        found += [one.number + 1 for one in lines if needle in ansi.plain(one.text.decode(errors="replace")).casefold()]
-        start += len(lines)
-    return found[:limit]
+def quoted(log: StepLog, slug: str, found: Found, href: str) -> Markup:
+    """Render the first lines that were found as links, for browsers that cannot point them out by themselves."""
+    line = Markup('<li data-n="{n}"><a href="{href}&amp;from={n}#{slug}:{n}">{text}</a></li>')
+    shown = (one for n in found.lines[:QUOTED] for one in log.lines(n - 1, 1))
+    return Markup("").join(
+        line.format(n=one.number + 1, href=href, slug=slug, text=ansi.plain(one.text.decode(errors="replace")).strip())
+        for one in shown
+    )
 
 
 def complete(log: StepLog) -> int:

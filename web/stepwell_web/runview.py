@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
+from markupsafe import Markup
+
 from stepwell.ci.views import RunLink, RunView, StepView
-from stepwell_web import logview, times
+from stepwell.errors import NotFound
+from stepwell_web import logsearch, logview, times
 from stepwell_web.graph import SIBLINGS, Node, stem
-from stepwell_web.logview import Chunk, StepLog
+from stepwell_web.logview import NO_LINES, Chunk, StepLog
 from stepwell_web.templating import as_json, state_word
 
 RUN_LOG = "run"
@@ -76,6 +79,23 @@ class Panel:
     child: tuple[str, str] | None = None  # the run that a call made: its name and its address
     origin: RunLink | None = None  # the run whose log this is, when it is another one
     restart: str = ""  # key of the step from which the run can be restarted
+    found: Markup | None = None  # quoted lines that contain `wanted`
+    found_count: int = 0
+    wanted: str = ""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What the address asks of a log: lines to point out, counted from 1, and a text to find."""
+
+    start: int | None = None
+    end: int | None = None
+    find: str = ""
+
+    @property
+    def lines(self) -> range:
+        """The lines to point out."""
+        return range(self.start, max(self.start, self.end or self.start) + 1) if self.start else NO_LINES
 
 
 def slugs(steps: Sequence[StepView]) -> dict[str, str]:
@@ -100,6 +120,14 @@ def choose(view: RunView, wanted: str | None) -> StepView | None:
             return found
     logged = [s for s in view.steps if s.log_size]
     return next(reversed(logged or list(view.steps)), None)
+
+
+def key_of(view: RunView, slug: str) -> str:
+    """The key of the step with this slug; "" for the run's own log. Raises NotFound."""
+    chosen = choose(view, slug)
+    if chosen is None and slug != RUN_LOG:
+        raise NotFound(f"Run #{view.summary.number} has no step {slug!r}.")
+    return chosen.key if chosen else ""
 
 
 def href(view: RunView, step: StepView, attempt: int | None = None) -> str:
@@ -173,8 +201,8 @@ def nodes(view: RunView, selected: StepView | None, now: float) -> list[Node]:
     return result
 
 
-def panel(view: RunView, step: StepView, log: StepLog, attempt: int, line: int | None) -> Panel:
-    """The panel of a step's attempt; `line` is one whose page must be there at once."""
+def panel(view: RunView, step: StepView, log: StepLog, attempt: int, shown: Shown) -> Panel:
+    """The panel of a step's attempt."""
     slug = slugs(view.steps)[step.key]
     count = log.line_count
     error_line = logview.first_error(log, count) if step.state in ("failed", "retrying") and count else None
@@ -183,33 +211,39 @@ def panel(view: RunView, step: StepView, log: StepLog, attempt: int, line: int |
     last = attempt == step.attempt
     error = (tried.error if tried and not last else step.error) if state in ("failed", "retrying") else None
     address = f"{view.summary.url}?step={quote(slug)}&attempt={attempt}"
+    hits = shown.lines or (range(error_line, error_line + 1) if error_line else NO_LINES)
     shards = _attempts(view, step, attempt) if len(step.attempts) > 1 else _siblings(view, step)
     return Panel(
         slug=slug, title=step.name, state=state, attempt=attempt, count=count, size=log.size,
         open=last and step.state in ("queued", "running", "retrying") and step.kind in ("run", "do"),
-        url=view.summary.url, href=address, raw=_raw(view, step.key, attempt), about=_about(step),
-        first_error=error_line, chunks=logview.chunks(log, slug, count, [line] if line else [], error_line),
+        url=view.summary.url, href=address, raw=address.replace("?", "/raw?", 1),
+        about=_about(step),
+        first_error=error_line, chunks=logview.chunks(log, slug, count, hits),
         shards=shards, shards_label="Attempts" if len(step.attempts) > 1 else "Siblings", error=error, where=step.where,
         facts=_facts(step, count), empty=_empty(step), child=_child(view, step),
         origin=step.origin,
-        restart=step.key if view.summary.finished and view.may_write else "",
+        restart=step.key if view.summary.finished and view.may_write else "", **_found(log, slug, address, shown),
     )  # fmt: skip
 
 
-def run_panel(view: RunView, log: StepLog, line: int | None) -> Panel:
+def _found(log: StepLog, slug: str, address: str, shown: Shown) -> dict[str, Any]:
+    if not shown.find.strip():
+        return {}
+    found = logsearch.find(log, shown.find)
+    quoted = logview.quoted(log, slug, found, address)
+    return {"found": quoted, "found_count": found.count, "wanted": shown.find}
+
+
+def run_panel(view: RunView, log: StepLog, shown: Shown) -> Panel:
     """The panel of the run's own output."""
     count, run = log.line_count, view.summary
     return Panel(
         slug=RUN_LOG, title="Output of the run", state=run.state, attempt=0, count=count, size=log.size,
         open=not run.finished,
-        url=run.url, href=f"{run.url}?step={RUN_LOG}", raw=f"/api/v1/runs/{run.id}/log", about="", first_error=None,
-        chunks=logview.chunks(log, RUN_LOG, count, [line] if line else []), shards=(), shards_label="", error=None,
-        where="", facts=(), empty="No output",
+        url=run.url, href=f"{run.url}?step={RUN_LOG}", raw=f"{run.url}/raw?step={RUN_LOG}", about="", first_error=None,
+        chunks=logview.chunks(log, RUN_LOG, count, shown.lines), shards=(), shards_label="", error=None,
+        where="", facts=(), empty="No output", **_found(log, RUN_LOG, f"{run.url}?step={RUN_LOG}", shown),
     )  # fmt: skip
-
-
-def _raw(view: RunView, key: str, attempt: int) -> str:
-    return f"/api/v1/runs/{view.summary.id}/steps/{quote(key, safe='')}/log?attempt={attempt}&download=1"
 
 
 def _about(step: StepView) -> str:

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query
-from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.responses import Response
 
 from stepwell.ci.control import WhichCode
 from stepwell.ci.views import RunView, StepView
-from stepwell_web import graph, journalview, logview, runview, sourceview, steplist
+from stepwell_web import graph, journalview, runview, sourceview, steplist
 from stepwell_web.live import Tail, event, log_topic, run_topic
-from stepwell_web.runview import RUN_LOG, Panel
+from stepwell_web.runview import RUN_LOG, Panel, Shown, key_of
 from stepwell_web.streams import KEEP_ALIVE, KEEP_ALIVE_SECONDS, EventStream
 from stepwell_web.visits import Form, Visit, Visiting, own_path, text, to
 
@@ -63,12 +63,13 @@ def _told_by_a_step(view: RunView) -> bool:
 @router.get(BASE)
 def show(
     visit: Visiting, *, tenant: str, name: str, number: int, step: str | None = None, attempt: int | None = None,
-    start: Annotated[int | None, Query(alias="from")] = None, have: str = "",
+    start: Annotated[int | None, Query(alias="from", ge=1)] = None, to: Annotated[int | None, Query(ge=1)] = None,
+    find: str = "", have: str = "",
 ) -> Response:  # fmt: skip
     """Show a run with one of its steps open."""
-    view, now = view_of(visit, tenant, name, number), visit.web.templates.now()
+    view, now, shown = view_of(visit, tenant, name, number), visit.web.templates.now(), Shown(start, to, find[:200])
     chosen = runview.choose(view, step)
-    panel = _panel(visit, view, chosen, attempt, start) if chosen else _run_panel(visit, view, step, start)
+    panel = _panel(visit, view, chosen, attempt, shown) if chosen else _run_panel(visit, view, step, shown)
     drawn = graph.draw(runview.nodes(view, chosen, now), f"Steps of run {number}") if len(view.steps) > 1 else ""
     items = steplist.listed(view.steps, runview.rows(view, chosen, now))
     return run_page(
@@ -83,16 +84,16 @@ def _identity(panel: Panel | None) -> str:
     return f"{panel.slug}.{panel.attempt}.{panel.state}.{'open' if panel.open else 'done'}.{panel.restart}"
 
 
-def _panel(visit: Visit, view: RunView, chosen: StepView, attempt: int | None, line: int | None) -> Panel:
+def _panel(visit: Visit, view: RunView, chosen: StepView, attempt: int | None, shown: Shown) -> Panel:
     number = attempt or max(chosen.attempt, 1)
     log = visit.services.runs.log(visit.actor, view.summary.id, chosen.key, number)
-    return runview.panel(view, chosen, log, number, line)
+    return runview.panel(view, chosen, log, number, shown)
 
 
-def _run_panel(visit: Visit, view: RunView, wanted: str | None, line: int | None) -> Panel | None:
+def _run_panel(visit: Visit, view: RunView, wanted: str | None, shown: Shown) -> Panel | None:
     if wanted != RUN_LOG and not view.log_size:
         return None
-    return runview.run_panel(view, visit.services.runs.log(visit.actor, view.summary.id, ""), line)
+    return runview.run_panel(view, visit.services.runs.log(visit.actor, view.summary.id, ""), shown)
 
 
 @router.get(BASE + "/journal")
@@ -103,33 +104,6 @@ def journal(visit: Visiting, *, tenant: str, name: str, number: int, after: int 
     following = entries[-1].seq if len(entries) == JOURNAL_PAGE else None
     lines = [journalview.line(entry) for entry in entries]
     return run_page(visit, view, tab="journal", journal=lines, journal_next=following, panel=None)
-
-
-@router.get(BASE + "/log")
-def log_page(
-    visit: Visiting, *, tenant: str, name: str, number: int, step: str, attempt: int = 1,
-    start: Annotated[int, Query(alias="from", ge=1)] = 1,
-) -> Response:  # fmt: skip
-    """Give one page of a log as HTML, for those scrolled to."""
-    view = view_of(visit, tenant, name, number)
-    key = _key(view, step)
-    log = visit.services.runs.log(visit.actor, view.summary.id, key, attempt)
-    return HTMLResponse(f"<ol>{logview.page(log, step, start - 1)}</ol>")
-
-
-@router.get(BASE + "/find")
-def find(visit: Visiting, *, tenant: str, name: str, number: int, step: str, q: str, attempt: int = 1) -> Response:
-    """Give the numbers of the lines that contain a text."""
-    if not q.strip():
-        return PlainTextResponse("")
-    view = view_of(visit, tenant, name, number)
-    log = visit.services.runs.log(visit.actor, view.summary.id, _key(view, step), attempt)
-    return PlainTextResponse(" ".join(map(str, logview.find(log, q))))
-
-
-def _key(view: RunView, slug: str) -> str:
-    chosen = runview.choose(view, slug)
-    return chosen.key if chosen else ""
 
 
 @router.post(BASE + "/decisions")
@@ -202,7 +176,7 @@ def stream(
     before, _, lines = last_event_id.partition(":")
     if before.isdigit() and lines.isdigit():
         seq, line = int(before), int(lines)
-    key = _key(view, step) if step else None
+    key = key_of(view, step) if step else None
     return EventStream(_news(visit, view.summary.id, _Follower(key, step, attempt, seq, line)))
 
 

@@ -7,7 +7,7 @@ const find = (selector, from = document) => from.querySelector(selector);
 const all = (selector, from = document) => [...from.querySelectorAll(selector)];
 
 function reveal() {
-  all('[data-open], [data-theme-button], [data-copy], [data-copy-line], [data-toggle], .log-find, [data-with-script]')
+  all('[data-open], [data-theme-button], [data-copy], [data-copy-line], [data-toggle], [data-with-script]')
     .forEach((part) => { part.hidden = false; });
   all('[data-no-script]').forEach((part) => part.remove());
 }
@@ -146,4 +146,4 @@ if (document.body.dataset.stream && !find('#log-panel') && !document.body.matche
   new Stream(() => document.body.dataset.stream, { changed: update });
 }
 
-export { all, find, reveal, say };
+export { all, find, reveal, save, saved, say };

@@ -1,7 +1,7 @@
 // The log viewer: pages that load when scrolled to, permalinks, find, follow, times and wrapping.
 
 import { fetchText, parseLines, parsePage } from './html.js';
-import { all, find, onKey, say } from './app.js';
+import { all, find, onKey, save, saved, say } from './app.js';
 
 const PAGE = 500;
 const FLUSH = 120;
@@ -19,10 +19,14 @@ export class Log {
     this.follow = Boolean(panel.dataset.open);
     this.hits = [];
     this.hit = -1;
+    this.count = 0;
+    this.range = null;
     if (!this.box) return;
     this.watch();
     this.tools();
     this.stickFollow();
+    const shown = all('.hit', this.box).map((line) => Number(line.dataset.n));
+    if (shown.length) this.chosen(shown[0], shown.at(-1), false);
   }
 
   query(more) {
@@ -42,6 +46,7 @@ export class Log {
       this.observer.unobserve(list);
       list.replaceChildren(...all('li', parsePage(text)));
       list.classList.remove('later');
+      if (this.range) this.mark();
       this.paint();
     }).catch(() => { list.loading = undefined; });
     return list.loading;
@@ -56,13 +61,28 @@ export class Log {
     return document.getElementById(id);
   }
 
-  async go(n) {
-    const line = await this.line(n);
+  async go(first, last = first) {
+    const line = await this.line(first);
     if (!line) return;
-    all('.hit', this.box).forEach((one) => one.classList.remove('hit'));
-    line.classList.add('hit');
+    this.chosen(first, last, true);
     line.scrollIntoView({ block: 'center' });
     this.setFollow(false);
+  }
+
+  // Lines that a link leads to; those of pages that come later are marked when they come.
+  chosen(first, last, picked) {
+    this.range = [first, last];
+    this.picked = picked;
+    this.mark();
+    const words = find('[data-copy-line] span', this.panel);
+    if (words && picked) words.textContent = first === last ? `Copy link to line ${first}` : `Copy link to lines ${first}–${last}`;
+  }
+
+  mark() {
+    all('.hit', this.box).forEach((one) => one.classList.remove('hit'));
+    for (let n = this.range[0]; n <= Math.min(this.range[1], this.range[0] + 20000); n += 1) {
+      document.getElementById(`${this.slug}:${n}`)?.classList.add('hit');
+    }
   }
 
   // New lines are gathered and put in place together; they never animate.
@@ -86,7 +106,7 @@ export class Log {
       list.append(line);
     }
     const size = find('[data-size]', this.panel);
-    if (size) size.textContent = `${this.lines} lines`;
+    if (size) size.textContent = `${this.lines.toLocaleString('en')} lines`;
     if (this.follow) this.end();
   }
 
@@ -114,10 +134,17 @@ export class Log {
       const button = event.target.closest('button, [data-first-error]');
       if (button?.dataset.toggle) this.toggle(button);
       else if (button?.dataset.find) this.step(Number(button.dataset.find));
+      else if (button?.dataset.error) this.error(Number(button.dataset.error));
       else if (button?.matches('[data-copy-line]')) this.copy();
       else if (event.target.matches('.log li')) this.pick(event);
     });
-    const field = find('.log-find input', this.panel);
+    for (const name of ['wrap', 'times']) {
+      const button = find(`[data-toggle="${name}"]`, this.panel);
+      if (button && saved(`log-${name}`)) this.toggle(button, saved(`log-${name}`) === 'on');
+    }
+    const field = find('.log-find input[type="search"]', this.panel);
+    find('.log-find', this.panel)?.addEventListener('submit', (event) => event.preventDefault());
+    if (field?.value) this.search(field.value);
     field?.addEventListener('input', () => { clearTimeout(this.typing); this.typing = setTimeout(() => this.search(field.value), 120); });
     field?.addEventListener('keydown', (event) => {
       if (event.key === 'Enter') { event.preventDefault(); this.step(event.shiftKey ? -1 : 1); }
@@ -125,27 +152,68 @@ export class Log {
     });
   }
 
-  toggle(button) {
-    const on = button.getAttribute('aria-pressed') !== 'true';
+  toggle(button, on = button.getAttribute('aria-pressed') !== 'true') {
     button.setAttribute('aria-pressed', String(on));
-    if (button.dataset.toggle === 'wrap') this.box.classList.toggle('wrap', on);
-    if (button.dataset.toggle === 'times') this.box.classList.toggle('no-times', !on);
-    if (button.dataset.toggle === 'follow') this.setFollow(on);
+    const name = button.dataset.toggle;
+    if (name === 'wrap') this.box.classList.toggle('wrap', on);
+    if (name === 'times') this.box.classList.toggle('no-times', !on);
+    if (name === 'follow') this.setFollow(on);
+    else save(`log-${name}`, on ? 'on' : 'off');
   }
 
-  // The number in front of a line is its link.
+  // The number in front of a line is its link; with Shift, of all lines from the last one picked.
   pick(event) {
     const line = event.target;
     if (event.clientX - line.getBoundingClientRect().left > 56) return;
-    history.replaceState(history.state, '', `#${encodeURIComponent(this.slug)}:${line.dataset.n}`);
-    this.go(Number(line.dataset.n));
+    const n = Number(line.dataset.n);
+    const from = event.shiftKey && this.picked ? this.range[0] : n;
+    getSelection().empty();
+    const [first, last] = [Math.min(from, n), Math.max(from, n)];
+    this.chosen(first, last, true);
+    this.setFollow(false);
+    history.replaceState(history.state, '', this.link());
   }
 
-  async copy() {
+  // A link means the same tomorrow: it names the step, and the attempt when there were several.
+  link() {
     const url = new URL(location.href);
+    for (const name of ['from', 'to', 'find']) url.searchParams.delete(name);
+    if (!this.picked) return url;
+    const [first, last] = this.range;
     url.searchParams.set('step', this.slug);
+    if (Number(this.panel.dataset.tried) > 1) url.searchParams.set('attempt', this.attempt);
+    url.hash = `${encodeURIComponent(this.slug)}:${first}${last > first ? `-${last}` : ''}`;
+    return url;
+  }
+
+  // What is copied works without scripts, too: the server marks the lines.
+  async copy() {
+    const url = this.link();
+    url.searchParams.set('step', this.slug);
+    if (this.picked) {
+      url.searchParams.set('from', String(this.range[0]));
+      if (this.range[1] > this.range[0]) url.searchParams.set('to', String(this.range[1]));
+    }
     await navigator.clipboard.writeText(url.href);
     say('Link copied');
+  }
+
+  // Errors are looked for by the server in the whole log, again when it has grown.
+  async error(by) {
+    if (this.erred?.at !== this.lines) {
+      const found = await fetchText(`${this.url}/errors?${this.query()}`).catch(() => null);
+      if (!found) return;
+      this.erred = { at: this.lines, lines: JSON.parse(found).lines };
+    }
+    const { lines } = this.erred;
+    if (!lines.length) { say('No error in this log'); return; }
+    const here = this.range?.[0] ?? (by > 0 ? 0 : Infinity);
+    let at = by > 0 ? lines.findIndex((n) => n > here) : lines.findLastIndex((n) => n < here);
+    if (at < 0) at = by > 0 ? 0 : lines.length - 1;
+    await this.go(lines[at]);
+    const told = find('.log-errors output', this.panel);
+    if (told) told.textContent = `${at + 1}/${lines.length}`;
+    say(`Error ${at + 1} of ${lines.length}, line ${lines[at]}`);
   }
 
   async search(text) {
@@ -153,9 +221,9 @@ export class Log {
     this.hits = [];
     this.hit = -1;
     if (text.trim()) {
-      const found = await fetchText(`${this.url}/find?${this.query({ q: text })}`).catch(() => '');
+      const found = await fetchText(`${this.url}/find?${this.query({ q: text })}`).catch(() => '{"count":0,"lines":[]}');
       if (this.text !== text) return;
-      this.hits = found.split(' ').filter(Boolean).map(Number);
+      ({ count: this.count, lines: this.hits } = JSON.parse(found));
     }
     if (this.hits.length) await this.step(1);
     else this.paint();
@@ -172,7 +240,7 @@ export class Log {
 
   // Matches are painted with highlights: the lines themselves stay as they are.
   paint() {
-    const said = this.text?.trim() ? `${this.hits.length ? this.hit + 1 : 0}/${this.hits.length}` : '';
+    const said = this.text?.trim() ? `${this.hits.length ? this.hit + 1 : 0}/${this.hits.length && this.count.toLocaleString('en')}` : '';
     const output = find('.log-find output', this.panel);
     if (output) output.textContent = said;
     if (!CSS.highlights) return;
@@ -212,7 +280,8 @@ export class Log {
 }
 
 export function logKeys(current) {
-  onKey('f', () => find('.log-find input')?.focus());
+  onKey('f', () => find('.log-find input[type="search"]')?.focus());
   onKey('y', () => current()?.copy());
-  onKey('n', () => { const n = Number(current()?.panel.dataset.firstError); if (n) current().go(n); });
+  onKey('n', () => current()?.error(1));
+  onKey('p', () => current()?.error(-1));
 }

@@ -26,7 +26,7 @@ function address() {
 function pageAddress() {
   const url = new URL(location.href);
   url.hash = '';
-  if (chosen && log) url.searchParams.set('step', log.slug);
+  if ((chosen || url.searchParams.has('step')) && log) url.searchParams.set('step', log.slug);
   else url.searchParams.delete('step');
   return url;
 }
@@ -85,19 +85,19 @@ document.addEventListener('click', (event) => {
 });
 addEventListener('popstate', () => openStep(location.href, false).then(toLine).catch(() => location.reload()));
 
-// #step:line opens the step and shows the line.
+// #step:line or #step:line-line opens the step and shows the lines.
 async function toLine() {
   const hash = decodeURIComponent(location.hash.slice(1));
-  const at = hash.lastIndexOf(':');
-  const [slug, line] = [hash.slice(0, at), Number(hash.slice(at + 1))];
-  if (at < 1 || !Number.isInteger(line)) return;
+  const found = /^(.+):(\d+)(?:-(\d+))?$/.exec(hash);
+  if (!found) return;
+  const [slug, line, last] = [found[1], Number(found[2]), Number(found[3] ?? found[2])];
   if (!log || log.slug !== slug) {
     const url = new URL(location.href);
     url.searchParams.set('step', slug);
     url.searchParams.set('from', String(line));
     await openStep(url.href, false);
   }
-  await log?.go(line);
+  await log?.go(line, Math.max(line, last));
 }
 addEventListener('hashchange', toLine);
 toLine();
