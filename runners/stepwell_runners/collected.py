@@ -1,51 +1,194 @@
-"""Collected files: what `junit=` and `artifacts=` name is kept per step, beside the workspace and never in a layer.
+"""Collected files: what `artifacts=` and `junit=` name is kept per step as blobs, never in a layer.
 
 So three parallel steps that each write junit.xml neither conflict nor see each other's.
+
+An artifact may have been there before the step; a report is the step's own, or a fixture in the repository would be
+read as its tests. Links are never followed, not even to files of the workspace: which files leave it is said by
+their names. What goes beyond a bound is refused as a whole, because half of the artifacts are no artifacts.
 """
 
-import hashlib
+import json
+import os
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import stat
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from urllib.parse import quote
+from typing import Any
 
 from stepwell.authoring.globs import glob_pattern
-from stepwell_runners.layers import File, Folder, Layer, join, parent, parents
-from stepwell_runners.reduce import Stack, copy_file, remove
-from stepwell_runners.workspaces import sync_file_system, sync_folder
+from stepwell.errors import Invalid
+from stepwell.store.blobs import BlobBatch, BlobFiles
+from stepwell_runners.layers import File, Folder, Layer, Link, join, parent, parents
+from stepwell_runners.reduce import Stack, open_beneath
 
-_PLAIN = re.compile(r"[A-Za-z0-9_-]{1,100}")
-MOST_FILES = 10_000
-MOST_BYTES = 1 << 30
+SHOWN = 5
+
+
+class TooMuchCollected(Invalid):
+    """More files, or more bytes, than are kept of a step."""
 
 
 @dataclass(frozen=True)
+class Bound:
+    """What is kept at most of what one option names."""
+
+    files: int = 10_000
+    bytes: int = 1 << 30
+    raised_by: str = ""  # the operator's setting for bytes
+
+
+REPORTS = Bound(1_000, 64 << 20)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Patterns of the two options."""
+
+    artifacts: tuple[str, ...] = ()
+    junit: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.artifacts or self.junit)
+
+
+@dataclass(frozen=True)
+class Found:
+    """Paths in the workspace that an option names, and the links that it names too."""
+
+    files: tuple[str, ...] = ()
+    links: tuple[str, ...] = ()
+    bytes: int = 0
+
+
+@dataclass(frozen=True)
+class View:
+    """The files as they were when the step ended: what it changed, over what it stood on."""
+
+    layer: Layer
+    upper: Path
+    base: Stack
+
+    def size(self, path: str) -> int:
+        """Give the size of a file, in bytes."""
+        node = self.layer.written.get(path) or self.base.node(path)
+        return int(getattr(getattr(node, "content", None), "size", 0))
+
+    def open(self, path: str) -> int:
+        """Open a file for reading; no component of its path is a link. Raises OSError."""
+        if path in self.layer.written:
+            return open_beneath(self.upper, path)
+        place = self.base.place(path)
+        if place is None:
+            raise FileNotFoundError(path)
+        return os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+
+
+@dataclass
 class Collected:
-    """What was found: `files` are paths in the workspace; `left_out` says in words what the bounds kept out."""
+    """What was kept. `facts` are for the journal, `notes` for the step's log; `files` leave the layer."""
 
-    files: tuple[str, ...]
-    left_out: str = ""
-
-
-def folder_of(state: Path, run: str, key: str) -> Path:
-    """Return where the collected files of a step are kept."""
-    return folder_of_run(state, run) / quote(key, safe="")
+    facts: dict[str, Any] | None = None
+    files: tuple[str, ...] = ()
+    notes: list[str] = field(default_factory=list)
 
 
-def folder_of_run(state: Path, run: str) -> Path:
-    """Return where the collected files of all steps of a run are kept, and nothing else."""
-    # Ids are callers' own: ".." would lead elsewhere, and this directory is removed with the run.
-    name = run if _PLAIN.fullmatch(run) else f"run-{hashlib.sha256(run.encode()).hexdigest()[:20]}"
-    return state / "artifacts" / name
+class Collector:
+    """Keeps collected files as blobs of their run."""
+
+    def __init__(self, blobs: BlobFiles, artifacts: Bound) -> None:
+        self._blobs = blobs
+        self._artifacts = artifacts
+
+    def collect(self, run: str, asked: Asked, view: View) -> Collected:
+        """Keep what a step's options name; on disk when this returns. Raises TooMuchCollected, OSError."""
+        result = Collected()
+        artifacts = find(asked.artifacts, view)
+        reports = find(asked.junit, view, own=True)
+        check("artifacts=", artifacts, self._artifacts)
+        check("junit=", reports, REPORTS)
+        for patterns, found in ((asked.artifacts, artifacts), (asked.junit, reports)):
+            result.notes += _notes(patterns, found)
+        result.files = tuple(sorted({*artifacts.files, *reports.files}))
+        if result.files:
+            batch = self._blobs.batch(run)
+            try:
+                result.facts = _kept(batch, {"artifacts": artifacts.files, "reports": reports.files}, view)
+                batch.keep()
+            finally:
+                batch.drop()
+        return result
 
 
-def find(patterns: Sequence[str], layer: Layer, base: Stack) -> Collected:
-    """Return the files that match after the step: those it wrote, and those that were there before."""
-    found = {path for path, node in layer.written.items() if isinstance(node, File) and _matches(path, patterns)}
-    for pattern in patterns:
-        found |= {path for path in _walk(base, _fixed(pattern)) if _matches(path, [pattern]) and _remains(path, layer)}
-    return _bounded(sorted(found), layer, base)
+def _kept(batch: BlobBatch, wanted: Mapping[str, Sequence[str]], view: View) -> dict[str, Any]:
+    """Copy the files and the list of them."""
+    ids: dict[str, int] = {}
+    numbers: dict[str, tuple[int, int]] = {}
+    listed: dict[str, Any] = {}
+    facts: dict[str, Any] = {}
+    for kind, paths in wanted.items():
+        for path in paths:
+            if path not in numbers:
+                id, size = _copy(batch, view, path)
+                numbers[path] = ids.setdefault(id, len(ids)), size
+        listed[kind] = [[shown(path), numbers[path][1], numbers[path][0]] for path in paths]
+        facts[kind] = len(paths)
+        facts[f"{kind}_bytes"] = sum(numbers[path][1] for path in paths)
+    manifest = json.dumps({"blobs": list(ids), **listed}, separators=(",", ":"))
+    id, size = batch.add_bytes(manifest.encode())
+    return {"id": id, "size": size, **facts}
+
+
+def _copy(batch: BlobBatch, view: View, path: str) -> tuple[str, int]:
+    with os.fdopen(view.open(path), "rb") as source:
+        if not stat.S_ISREG(os.fstat(source.fileno()).st_mode):
+            raise OSError(f"{path!r} is no regular file any more")
+        return batch.add(source)
+
+
+def shown(path: str) -> str:
+    """Give a path as text: bytes that are no UTF-8 become escapes."""
+    return path.encode("utf-8", "backslashreplace").decode()
+
+
+def find(patterns: Sequence[str], view: View, *, own: bool = False) -> Found:
+    """Return what matches after the step; with `own`, only what it wrote itself."""
+    if not patterns:
+        return Found()
+    nodes = {path: node for path, node in view.layer.written.items() if _matches(path, patterns)}
+    files = {path for path, node in nodes.items() if isinstance(node, File)}
+    links = {path for path, node in nodes.items() if isinstance(node, Link)}
+    for start in () if own else _starts(patterns):
+        for path, node in _walk(view.base, start):
+            if _matches(path, patterns) and _remains(path, view.layer):
+                (files if isinstance(node, File) else links).add(path)
+    return Found(tuple(sorted(files)), tuple(sorted(links)), sum(map(view.size, files)))
+
+
+def check(option: str, found: Found, bound: Bound) -> None:
+    """Refuse what is beyond a bound."""
+    if len(found.files) > bound.files:
+        raise TooMuchCollected(
+            f"{option} names {len(found.files):,} files; at most {bound.files:,} are kept of a step. "
+            "Name fewer, or pack them into one file."
+        )
+    if found.bytes > bound.bytes:
+        raised = f" The operator sets the limit: {bound.raised_by}." if bound.raised_by else ""
+        raise TooMuchCollected(
+            f"{option} names files of {found.bytes:,} bytes; at most {bound.bytes:,} ({bound.bytes >> 20} MiB) "
+            f"are kept of a step. Name fewer, or make them smaller.{raised}"
+        )
+
+
+def _notes(patterns: Sequence[str], found: Found) -> list[str]:
+    notes = []
+    if patterns and not found.files:
+        notes.append(f'No file matches {", ".join(patterns)}. To name all files below a folder, write "folder/**".')
+    if found.links:
+        more = f" and {len(found.links) - SHOWN} more" if len(found.links) > SHOWN else ""
+        named = ", ".join(map(shown, found.links[:SHOWN]))
+        notes.append(f"Links are not collected, only files: {named}{more}.")
+    return notes
 
 
 def without(layer: Layer, files: Sequence[str], base: Stack) -> Layer:
@@ -59,55 +202,30 @@ def without(layer: Layer, files: Sequence[str], base: Stack) -> Layer:
     return replace(layer, written=written, passed={path: layer.passed[path] for path in layer.passed if path in wanted})
 
 
-def keep(files: Sequence[str], layer: Layer, upper: Path, base: Stack, target: Path) -> None:
-    """Copy collected files to `target`."""
-    for path in files:
-        source = upper / path if path in layer.written else base.place(path)
-        if source is not None:
-            (target / path).parent.mkdir(parents=True, exist_ok=True)
-            copy_file(source, target / path)
-
-
-def publish(fresh: Path, target: Path) -> None:
-    """Put a directory of collected files in the place of an earlier attempt's."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    remove(target)
-    sync_file_system(fresh)
-    fresh.rename(target)
-    sync_folder(target.parent)
-
-
-def _bounded(paths: Sequence[str], layer: Layer, base: Stack) -> Collected:
-    files: list[str] = []
-    total = 0
-    for path in paths:
-        node = layer.written.get(path) or base.node(path)
-        total += getattr(getattr(node, "content", None), "size", 0)
-        if len(files) >= MOST_FILES or total > MOST_BYTES:
-            rest = len(paths) - len(files)
-            return Collected(tuple(files), f"{rest} more files, from {path!r} on, are over the bound and were not kept")
-        files.append(path)
-    return Collected(tuple(files))
-
-
 def _remains(path: str, layer: Layer) -> bool:
     if path in layer.deleted or path in layer.written:
         return False
     return all(isinstance(layer.written.get(above, Folder(0)), Folder) for above in parents(path))
 
 
-def _walk(base: Stack, start: str) -> list[str]:
-    """List the regular files of the stack at or under `start`."""
-    found: list[str] = []
+def _walk(base: Stack, start: str) -> list[tuple[str, File | Link]]:
+    """List the regular files and links of the stack at or under `start`."""
+    found: list[tuple[str, File | Link]] = []
     waiting = [start]
     while waiting:
         path = waiting.pop()
         node = base.node(path)
-        if isinstance(node, File):
-            found.append(path)
-        elif isinstance(node, Folder):
+        if isinstance(node, File | Link):
+            found.append((path, node))
+        elif isinstance(node, Folder) or not path:
             waiting += [join(path, name) for name in base.names(path)]
     return found
+
+
+def _starts(patterns: Sequence[str]) -> list[str]:
+    """Return where to look: the directories at the start of the patterns, none within another."""
+    starts = {_fixed(pattern) for pattern in patterns}
+    return sorted(one for one in starts if not one or not starts & {"", *parents(one)})
 
 
 def _fixed(pattern: str) -> str:

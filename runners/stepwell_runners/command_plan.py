@@ -9,6 +9,7 @@ from typing import Any
 
 from stepwell.engine.seams import Attempt, Prepared
 from stepwell.errors import Invalid
+from stepwell_runners.collected import Asked
 from stepwell_runners.spec import FILES, WORKSPACE, Egress
 
 OUTPUT_FILE = f"{FILES}/stepwell-output"
@@ -38,7 +39,7 @@ class CommandPlan:
     setup_inputs: tuple[str, ...]
     check: bool
     keep: bool
-    collected: tuple[str, ...]
+    collected: Asked
 
 
 def plan(attempt: Attempt, prepared: Prepared) -> CommandPlan:
@@ -61,7 +62,7 @@ def plan(attempt: Attempt, prepared: Prepared) -> CommandPlan:
         setup_inputs=tuple(options.get("setup_inputs") or ()),
         check=options.get("check", True),
         keep=options.get("keep", True),
-        collected=(*(options.get("junit") or ()), *(options.get("artifacts") or ())),
+        collected=Asked(tuple(options.get("artifacts") or ()), tuple(options.get("junit") or ())),
     )
 
 

@@ -17,14 +17,16 @@ from typing import Any, Protocol, TypeVar
 
 from stepwell.engine.seams import Attempt, Outcome, Output, Prepared
 from stepwell.errors import Conflict, TryLater
+from stepwell.store.blobs import BlobFiles
 from stepwell.store.removals import removals_held
 from stepwell_runners import collected, outcomes
+from stepwell_runners.collected import Bound, Collected, Collector, TooMuchCollected, View
 from stepwell_runners.command_plan import OUTPUT_FILE, CommandPlan, plan, read_outputs
 from stepwell_runners.containers import Containers
 from stepwell_runners.layers import Layer
 from stepwell_runners.options import base_environment
 from stepwell_runners.reading import read_text
-from stepwell_runners.reduce import Stack, remove
+from stepwell_runners.reduce import Stack
 from stepwell_runners.run_forks import GIT_ENVIRONMENT, OBJECTS, GitView, RunForks, branch_of
 from stepwell_runners.spec import FILES, CommandSpec, Exit, Limits, ToolDir
 from stepwell_runners.streaming import DEFAULT_BOUNDS, Bounds, Process, Stuck, watch
@@ -32,6 +34,7 @@ from stepwell_runners.toolchains import Toolchain, Toolchains
 from stepwell_runners.trees import Trees, index_of, parse_reference
 from stepwell_runners.workspaces import Form, Workspace, Workspaces
 
+DEFAULT_ARTIFACTS = Bound()
 _FULL = 1 << 20  # bytes left on a file system that counts as full
 
 T = TypeVar("T")
@@ -84,6 +87,7 @@ class LocalExecutor:
         containers: Containers,
         *,
         forks: RunForks,
+        collector: Collector,
         bounds: Bounds = DEFAULT_BOUNDS,
     ) -> None:
         self._isolates = isolates
@@ -92,6 +96,7 @@ class LocalExecutor:
         self._toolchains = toolchains
         self._containers = containers
         self._forks = forks
+        self._collector = collector
         self._bounds = bounds
 
     @classmethod
@@ -104,12 +109,14 @@ class LocalExecutor:
         docker_host: str | None = None,
         runtime: str | None = None,
         bounds: Bounds = DEFAULT_BOUNDS,
+        artifacts: Bound = DEFAULT_ARTIFACTS,
     ) -> "LocalExecutor":
         """Make one with everything below a state directory."""
         workspaces = Workspaces(state)
         containers = Containers(state, docker_host, runtime)
         rooms = (trees or Trees(state), workspaces, Toolchains(state), containers)
-        return cls(isolates, *rooms, forks=RunForks(state), bounds=bounds)
+        collector = Collector(BlobFiles(state / "blobs"), artifacts)
+        return cls(isolates, *rooms, forks=RunForks(state), collector=collector, bounds=bounds)
 
     async def recover(self, committed: Callable[[str], bool], ended: Callable[[str], bool]) -> None:
         """Remove what a crash left behind."""
@@ -120,7 +127,7 @@ class LocalExecutor:
         await asyncio.to_thread(self._toolchains.recover)
 
     async def forget(self, run: str) -> None:
-        """Drop fork and pin of a finished run; its layers stay, and what was collected."""
+        """Drop fork and pin of a finished run; its layers stay."""
         self._forks.stay(run)
         await asyncio.to_thread(self._forks.forget, run)
 
@@ -138,10 +145,9 @@ class LocalExecutor:
             await asyncio.to_thread(self._workspaces.drop, layer)
 
     async def erase(self, runs: Sequence[str], layers: Sequence[str]) -> None:
-        """Remove what is left of runs: forks and pins, collected files, these layers."""
+        """Remove what is left of runs: forks and pins, these layers."""
         for run in runs:
             await asyncio.to_thread(self._forks.forget, run)
-            await asyncio.to_thread(remove, collected.folder_of_run(self._workspaces.state, run))
         await self._drop(layers)  # whoever removes runs has seen to it that no backup is made
 
     async def execute(self, attempt: Attempt, prepared: Prepared, output: Output) -> Outcome:
@@ -253,38 +259,36 @@ class LocalExecutor:
     def _settle(self, ending: Ending) -> Outcome:
         """Keep or discard what the command did."""
         asked, workspace, exit_ = ending.asked, ending.workspace, ending.exit
-        layer = Layer()
+        layer, found = Layer(), Collected()
         full = not ending.passed and _is_full(workspace.place)
         if (ending.passed and asked.keep) or (asked.collected and not full):
-            layer = self._collect(ending, self._workspaces.change(workspace).layer)
+            layer = self._workspaces.change(workspace).layer
+        if asked.collected and not full:
+            found = self._collect(ending, layer)
+            ending.notes.extend(found.notes)
         if not ending.passed:
             self._workspaces.discard(workspace)
-            return outcomes.of_exit(exit_, asked.timeout if ending.timed_out else None, full)
-        kept = self._workspaces.commit(workspace, layer if asked.keep else Layer())
+            failed = outcomes.of_exit(exit_, asked.timeout if ending.timed_out else None, full)
+            return replace(failed, collected=found.facts)
+        layer = collected.without(layer, found.files, workspace.stack) if asked.keep else Layer()
+        kept = self._workspaces.commit(workspace, layer)
         for step in sorted({step for _, step in kept.overlaps}):
             paths = [path for path, other in kept.overlaps if other == step]
             ending.notes.append(f"The parallel step {step!r} wrote {_some(paths)} too: the one asked for last wins.")
         outputs = read_outputs(b"".join(exit_.collected.values()), ending.masks, ending.notes.append)
         value = {"exit_code": exit_.code, "seconds": round(exit_.seconds, 3), "outputs": outputs}
-        return Outcome(True, value, None, exit_.code, exit_.seconds, kept.layer)
+        return Outcome(True, value, None, exit_.code, exit_.seconds, kept.layer, found.facts)
 
-    def _collect(self, ending: Ending, layer: Layer) -> Layer:
-        """Copy the named files out, in place of an earlier attempt's; the layer without them."""
-        patterns, workspace = ending.asked.collected, ending.workspace
-        if not patterns:
-            return layer
-        stack = workspace.stack
-        found = collected.find(patterns, layer, stack)
-        fresh = workspace.place / "collected"
-        fresh.mkdir()
-        collected.keep(found.files, layer, workspace.upper, stack, fresh)
-        target = collected.folder_of(self._workspaces.state, ending.attempt.run, ending.attempt.key)
-        collected.publish(fresh, target)
-        if found.left_out:
-            ending.notes.append(f"Collected files: {found.left_out}.")
-        if not found.files:
-            ending.notes.append(f"No file matches {', '.join(patterns)}.")
-        return collected.without(layer, found.files, stack)
+    def _collect(self, ending: Ending, layer: Layer) -> Collected:
+        """Keep the named files; of a failed attempt only if they are within bounds, for its failure is what counts."""
+        workspace = ending.workspace
+        view = View(layer, workspace.upper, workspace.stack)
+        try:
+            return self._collector.collect(ending.attempt.run, ending.asked.collected, view)
+        except TooMuchCollected as error:
+            if ending.passed:
+                raise
+            return Collected(notes=[str(error)])
 
     def _take_back(self, outcome: Outcome) -> None:
         """Undo the commit of an attempt that was cancelled meanwhile."""

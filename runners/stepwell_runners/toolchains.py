@@ -24,9 +24,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stepwell.errors import Invalid, Unavailable
+from stepwell.store.durable import sync_file_system, sync_folder
 from stepwell_runners.reduce import remove
 from stepwell_runners.spec import TOOLS, ToolDir
-from stepwell_runners.workspaces import sync_file_system, sync_folder
 
 TIMEOUT = 600.0  # seconds for one installation
 MOST_TOOLS = 50

@@ -17,10 +17,10 @@ from pathlib import Path
 from stepwell.errors import Invalid
 from stepwell.repos.process import environment
 from stepwell.repos.repositories import Repositories
+from stepwell.store.durable import sync_file_system, sync_folder
 from stepwell_runners.git_index import settle_times
 from stepwell_runners.keyed_locks import KeyedLocks
 from stepwell_runners.reduce import remove
-from stepwell_runners.workspaces import sync_file_system, sync_folder
 
 _REFERENCE = re.compile(r"([^:/]{1,100}):([0-9a-f]{40}|[0-9a-f]{64})")
 MOST_ENTRIES = 1_000_000

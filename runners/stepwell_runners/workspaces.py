@@ -17,7 +17,6 @@ on-<digest>/ made of hard links to files/. A directory that may be mounted is ne
 """
 
 import contextlib
-import ctypes
 import errno
 import hashlib
 import json
@@ -30,6 +29,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from stepwell.errors import Conflict
+from stepwell.store.durable import sync_file_system, sync_folder
 from stepwell_runners import reduce as disk
 from stepwell_runners.keyed_locks import KeyedLocks
 from stepwell_runners.layers import File, Folder, Layer, Link, Upper, conflicts, overlaps, reduce, unpack
@@ -298,23 +298,3 @@ def _rename_new(source: Path, target: Path) -> None:
         if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
             raise
         disk.remove(source)
-
-
-def sync_file_system(path: Path) -> None:
-    """Write everything of the file system that holds `path` to disk: for many files far cheaper than each by itself."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        if ctypes.CDLL(None, use_errno=True).syncfs(descriptor) != 0:
-            code = ctypes.get_errno()
-            raise OSError(code, os.strerror(code), str(path))
-    finally:
-        os.close(descriptor)
-
-
-def sync_folder(path: Path) -> None:
-    """Make the names in a directory durable."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

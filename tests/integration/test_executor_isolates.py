@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import json
 import os
 import signal
 import subprocess
@@ -15,9 +16,10 @@ from logged import Log, attempt
 
 from stepwell.engine.seams import Attempt, Code, Outcome, Prepared
 from stepwell.repos.process import environment
+from stepwell.store.blobs import BlobFiles
 from stepwell.store.removals import removals_held
 from stepwell_runners.blank import Blank
-from stepwell_runners.collected import folder_of
+from stepwell_runners.collected import Bound
 from stepwell_runners.executor import LocalExecutor
 from stepwell_runners.isolate import Isolate
 from stepwell_runners.isolates import ZygoteIsolates
@@ -206,32 +208,58 @@ async def test_parallel_siblings_may_write_the_same_report(executor: LocalExecut
 
     outcomes = await asyncio.gather(*(run(executor, sibling(number)) for number in (1, 2, 3)))
     assert all(outcome.ok and outcome.layer is None for outcome in outcomes), outcomes
-    for number in (1, 2, 3):
-        kept = folder_of(state_of(executor), "run-1", f"test#{number}")
-        assert (kept / "junit.xml").read_text() == f"{number}\n" and (kept / "out" / "a").exists()
+    for number, outcome in enumerate(outcomes, 1):
+        assert kept(executor, outcome, "reports") == {"junit.xml": f"{number}\n".encode()}
+        assert kept(executor, outcome, "artifacts") == {"out/a": b"a\n"}
 
 
 async def test_reports_of_failed_steps_are_kept_too(executor: LocalExecutor) -> None:
     failed = await run(executor, attempt("echo x > junit.xml; exit 1", junit=["junit.xml"]))
     assert not failed.ok
-    assert (folder_of(state_of(executor), "run-1", "step#1") / "junit.xml").read_text() == "x\n"
+    assert kept(executor, failed, "reports") == {"junit.xml": b"x\n"}
+
+
+def kept(executor: LocalExecutor, outcome: Outcome, kind: str) -> dict[str, bytes]:
+    """Path and content of the files that were collected."""
+    assert outcome.collected
+    blobs = BlobFiles(state_of(executor) / "blobs")
+    listed = json.loads(blobs.path("run-1", outcome.collected["id"]).read_bytes())
+    return {path: blobs.path("run-1", listed["blobs"][n]).read_bytes() for path, _, n in listed[kind]}
+
+
+async def test_artifacts_are_files_of_the_workspace_whatever_they_are_called(
+    executor: LocalExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = """
+        mkdir -p out/deep; echo 1 > out/deep/a; ln out/deep/a out/hard; ln -s /etc/passwd out/etc; ln -s deep out/folder
+        ln -s ../../../key out/up; ln -s /etc out/d; mkfifo out/pipe; printf x > "out/$(printf 'bad\\377')"
+        printf y > 'out/..x'
+    """
+    log = Log()
+    outcome = await run(executor, attempt(made, artifacts=["out/**"]), log)
+    assert outcome.ok, outcome
+    assert kept(executor, outcome, "artifacts") == {
+        "out/deep/a": b"1\n", "out/hard": b"1\n", "out/bad\\udcff": b"x", "out/..x": b"y",
+    }  # fmt: skip
+    assert log.notes == ["Links are not collected, only files: out/d, out/etc, out/folder, out/up."]
+    monkeypatch.setattr(executor._collector, "_artifacts", Bound(bytes=1 << 20, raised_by="STEPWELL_ARTIFACTS_MB"))
+    kind, message = failure(await run(executor, attempt("truncate -s 6G sparse", artifacts=["sparse"])))
+    assert kind == "TooMuchCollected" and "6,442,450,944 bytes; at most 1,048,576 (1 MiB)" in message
+    log = Log()
+    assert failure(await run(executor, attempt("truncate -s 6G s; exit 4", artifacts=["s"]), log))[1] == "exit code 4"
+    assert "at most 1,048,576" in log.notes[0] and left_over(executor) == []
 
 
 async def test_erasing_runs_removes_their_files_and_no_others(executor: LocalExecutor) -> None:
-    kept = await run(executor, attempt("echo x > junit.xml; echo y > file", junit=["junit.xml"]))
-    other = dataclasses.replace(attempt("echo x > junit.xml", junit=["junit.xml"]), run="..")
-    assert kept.layer and (await run(executor, other)).ok
+    one = await run(executor, attempt("echo y > file"))
+    other = await run(executor, dataclasses.replace(attempt("echo y > file"), run=".."))
+    assert one.layer and other.layer
     with removals_held(state_of(executor)):
-        await executor.drop([kept.layer])  # a backup is being made
-    assert await executor.missing([kept.layer]) == []
-    await executor.erase(["run-1"], [kept.layer])
-    await executor.erase(["run-1"], [kept.layer])  # as after a crash in the middle of it
-    state = state_of(executor)
-    assert not folder_of(state, "run-1", "step#1").parent.exists()
-    assert [path for path in (state / "layers").rglob("files") if path.is_dir()] == []
-    assert (folder_of(state, "..", "step#1") / "junit.xml").exists() and (state / "layers").exists()
-    await executor.erase([".."], [])
-    assert list((state / "artifacts").iterdir()) == []
+        await executor.drop([one.layer])  # a backup is being made
+    assert await executor.missing([one.layer]) == []
+    await executor.erase(["run-1"], [one.layer])
+    await executor.erase(["run-1"], [one.layer])  # as after a crash in the middle of it
+    assert await executor.missing([one.layer, other.layer]) == [one.layer]
 
 
 async def test_parallel_changes_of_tracked_files_conflict(executor: LocalExecutor, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Blobs as files: whole and named by their content, or not there."""
 
 import hashlib
+import json
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,22 @@ def test_a_blob_is_its_runs_alone(blobs: BlobFiles) -> None:
     assert blobs.read("other", id, 0, 9) == b"secret"
     with pytest.raises(Unavailable, match="is not kept any more"):
         blobs.adopt("third", "r", [id])
+
+
+def test_a_batch_is_there_as_a_whole_and_adopted_by_its_list(blobs: BlobFiles, tmp_path: Path) -> None:
+    batch = blobs.batch("r")
+    ids = [batch.add_bytes(content)[0] for content in (b"one", b"two", b"one")]
+    list_id, size = batch.add_bytes(json.dumps({"blobs": ids[:2]}).encode())
+    with pytest.raises(Unavailable):
+        blobs.whole("r", ids[0], 3)
+    batch.keep()
+    batch.drop()
+    blobs.adopt("other", "r", [], [list_id])
+    blobs.remove("r")
+    assert b"".join(blobs.whole("other", ids[1], 3)) == b"two" and len(list((tmp_path / "blobs").iterdir())) == 2
+    assert len(b"".join(blobs.whole("other", list_id, size))) == size
+    with pytest.raises(Unavailable, match="is not kept any more"):
+        blobs.adopt("third", "other", [], [ids[0]])  # no list
 
 
 @pytest.mark.parametrize("id", ["", "..", "../../etc/passwd", "x" * 64, "A" * 64, "0" * 63])

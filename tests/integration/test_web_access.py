@@ -98,7 +98,11 @@ async def test_a_stranger_finds_nothing_on_any_route(app: FastAPI, web: httpx.As
         if path in ("/tokens", "/api/v1/tokens"):  # of one's own
             continue
         sent: dict[str, Any] = {"json": body} if path.startswith("/api/") else {"data": form}
-        query = {"step": "lint", "q": "x"} if path.endswith(("/log", "/find", "/errors", "/raw")) else None
+        query = (
+            {"step": "lint", "q": "x", "path": "x"}
+            if path.endswith(("/log", "/find", "/errors", "/raw", "/file"))
+            else None
+        )
         answer = await web.request(
             method, path, params=query, headers=STRANGER | SAME, **({} if method == "GET" else sent)
         )

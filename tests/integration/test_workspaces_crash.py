@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from stepwell.store import durable
 from stepwell_runners import reduce as disk
 from stepwell_runners import workspaces as room
 from stepwell_runners.workspaces import Workspaces
@@ -38,8 +39,8 @@ def commit_until(state: Path, point: str) -> None:
     patch = pytest.MonkeyPatch()
     patch.setattr(disk, "settle", before("settle", disk.settle))
     patch.setattr(room, "_meta_of", before("meta", room._meta_of))
-    patch.setattr(room, "sync_file_system", before("sync", room.sync_file_system))
-    patch.setattr(room, "sync_folder", before("renamed", room.sync_folder))
+    patch.setattr(room, "sync_file_system", before("sync", durable.sync_file_system))
+    patch.setattr(room, "sync_folder", before("renamed", durable.sync_folder))
     patch.setattr(disk, "remove", before("cleaned", disk.remove))
     patch.setattr(Path, "rename", _rename(before("rename", Path.rename), Path.rename))
     workspaces.commit(workspace, change.layer)

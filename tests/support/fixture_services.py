@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from stepwell.ci.artifacts import Artifacts
 from stepwell.ci.bulk import Wanted
 from stepwell.ci.changes import ChangesSince, Commits
 from stepwell.ci.comparison import compare, first_difference
@@ -259,7 +260,9 @@ class FixtureServices:
         self.runs = _Runs(self)
         self.control = _Control(self)
         self.bulk = _Bulk(self)
-        self.results = Results(self.runs, BlobFiles(self.settings.state / "blobs"))  # type: ignore[arg-type]
+        blobs = BlobFiles(self.settings.state / "blobs")
+        self.results = Results(self.runs, blobs)  # type: ignore[arg-type]
+        self.artifacts = Artifacts(self.runs, blobs)  # type: ignore[arg-type]
         self.catalog = _Catalog(self)
         self.environments = _Environments()
         self.trends = _Trends(self)

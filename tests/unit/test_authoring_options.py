@@ -28,6 +28,8 @@ def test_options_that_are_not_executed_are_refused_with_a_remedy(option: str) ->
         ("secrets", ["a-b"], "secrets names the variable 'a-b'"),
         ("network", 1, "network has value 1"),
         ("cwd", "../up", "cwd has value '../up'"),
+        ("artifacts", ["dist/[z-a]"], "in which a set is wrong"),
+        ("artifacts", ["a"] * 101, "Write at most 100"),
         ("junit", ["/etc/passwd"], "junit has value '/etc/passwd'"),
         ("timeout", 0, "timeout has value 0. It must be longer than 0"),
         ("retries", -1, "retries has value -1"),

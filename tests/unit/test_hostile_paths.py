@@ -8,7 +8,7 @@ import pytest
 from stepwell.engine.seams import Attempt, Code, Prepared
 from stepwell.errors import Invalid
 from stepwell_runners import containers
-from stepwell_runners.collected import find
+from stepwell_runners.collected import View, find
 from stepwell_runners.command_plan import plan
 from stepwell_runners.layers import Layer
 from stepwell_runners.reduce import Stack, copy_file
@@ -32,7 +32,7 @@ def test_no_path_leads_out_of_a_stack(tree: Path, path: str) -> None:
 
 @pytest.mark.parametrize("pattern", ["../../key", "../../*", "../**"])
 def test_no_pattern_collects_files_of_the_host(tree: Path, pattern: str) -> None:
-    assert find([pattern], Layer(), Stack([tree])).files == ()
+    assert find([pattern], View(Layer(), tree, Stack([tree]))).files == ()
 
 
 def test_inputs_of_a_setup_never_follow_a_link_to_a_file_of_the_host(tree: Path) -> None:

@@ -5,7 +5,7 @@ from typing import cast
 
 import pytest
 
-from stepwell_runners.collected import _matches, find, without
+from stepwell_runners.collected import Bound, Found, TooMuchCollected, View, _matches, check, find, without
 from stepwell_runners.layers import File, Folder, Layer, Node, Plain
 from stepwell_runners.reduce import OnDisk, Stack
 
@@ -44,6 +44,20 @@ def test_collected_files_and_their_own_directories_leave_the_layer() -> None:
         "keep": file("k"),
     }
     layer = Layer(written, frozenset({"src/gone"}), {"src": Folder(0o755)})
-    assert find(["out/**", "**/*.xml", "src/*"], layer, base).files == ("out/r/a.xml", "src/b.xml", "src/old")
+    view = View(layer, Path("upper"), base)
+    assert find(["**/*.xml", "src/*"], view, own=True).files == ("out/r/a.xml", "src/b.xml")
+    assert find(["out/**", "**/*.xml", "src/*"], view).files == ("out/r/a.xml", "src/b.xml", "src/old")
     rest = without(layer, ["out/r/a.xml", "src/b.xml"], base)
     assert set(rest.written) == {"keep"} and rest.deleted == {"src/gone"} and not rest.passed
+
+
+@pytest.mark.parametrize(
+    ("found", "message"),
+    [
+        (Found(("a", "b", "c")), "artifacts= names 3 files; at most 2 are kept of a step"),
+        (Found(("a",), (), 3 << 20), "at most 2,097,152 (2 MiB) are kept of a step.*STEPWELL_ARTIFACTS_MB"),
+    ],
+)
+def test_what_is_too_much_is_refused_as_a_whole_and_names_the_limit(found: Found, message: str) -> None:
+    with pytest.raises(TooMuchCollected, match=message.replace("(", "\\(").replace(")", "\\)")):
+        check("artifacts=", found, Bound(2, 2 << 20, "STEPWELL_ARTIFACTS_MB"))

@@ -11,7 +11,10 @@ from typing import Any
 
 from stepwell.authoring.durations import seconds_of
 from stepwell.authoring.failures import NotExecuted
+from stepwell.authoring.globs import glob_pattern
 from stepwell.authoring.retries import retry_of
+
+MOST_PATTERNS = 100
 
 
 @dataclass(frozen=True)
@@ -152,6 +155,18 @@ def _paths(name: str, value: object) -> list[str]:
     return [_relative(name, path) for path in _texts(name, value)]
 
 
+def _patterns(name: str, value: object) -> list[str]:
+    patterns = _paths(name, value)
+    if len(patterns) > MOST_PATTERNS:
+        raise ValueError(f"{name} has {len(patterns)} patterns. Write at most {MOST_PATTERNS}.")
+    for pattern in patterns:
+        try:
+            glob_pattern(pattern)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
+    return patterns
+
+
 def _timeout(name: str, value: object) -> float:
     seconds = seconds_of(value, name)
     if seconds == 0:
@@ -210,7 +225,7 @@ def _field(name: str, field: str, kind: object) -> Any:
 _RUN: dict[str, Callable[[str, Any], Any]] = {
     "tools": _texts, "image": _text, "python": _text, "setup": _text, "setup_inputs": _paths, "env": _env,
     "secrets": _secrets, "environment": _text, "network": _network, "cwd": _relative, "timeout": _timeout,
-    "retries": _retries, "check": _flag, "keep": _flag, "junit": _paths, "artifacts": _paths, "memory": _memory,
+    "retries": _retries, "check": _flag, "keep": _flag, "junit": _patterns, "artifacts": _patterns, "memory": _memory,
     "processes": _processes, "cpu": _cpu,
 }  # fmt: skip
 _APPROVAL: dict[str, Callable[[str, Any], Any]] = {

@@ -11,6 +11,7 @@ from typing import Any
 
 from stepwell.ci.answers import answer_of
 from stepwell.ci.approvals import EnvironmentGate
+from stepwell.ci.artifacts import Artifacts
 from stepwell.ci.bulk import BulkRuns
 from stepwell.ci.catalog import Catalog
 from stepwell.ci.changes import GreenChanges
@@ -117,6 +118,7 @@ class Services:
     control: Control
     bulk: BulkRuns
     results: Results
+    artifacts: Artifacts
     keeper: Keeper
     retention: Retention
 
@@ -165,6 +167,7 @@ class Services:
             control=Control(history, launcher, Newest(repositories, declarations), store, base.tenants.audit),
             bulk=BulkRuns(thread, store, base.tenants.audit),
             results=Results(runs, base.blobs),
+            artifacts=Artifacts(runs, base.blobs),
             keeper=Keeper(
                 pushes.reconcile,
                 pushes.finish,

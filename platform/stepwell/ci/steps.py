@@ -92,6 +92,7 @@ def _view(run: RunState, step: StepState, needs: tuple[str, ...], log_size: LogS
         log_size=attempts[-1].log_size if attempts else 0,
         blob=step.blob,
         child=step.child,
+        collected=step.collected,
     )
 
 

@@ -134,6 +134,7 @@ class StepView:
     log_size: int  # bytes of the last attempt's log
     blob: Mapping[str, Any] | None = None  # {id, size} of a value too large for the journal
     child: Mapping[str, Any] | None = None  # the run that a call made: {run, number}
+    collected: Mapping[str, Any] | None = None  # {id, size, artifacts, artifacts_bytes, reports, …}: numbers of files
     origin: RunLink | None = None  # the earlier run in which it ended, when this one has adopted it
 
     @property

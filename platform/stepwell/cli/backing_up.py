@@ -28,7 +28,7 @@ from stepwell.store.migrate import recorded_version
 from stepwell.store.removals import removals_held
 from stepwell.store.snapshot import at_one_moment
 
-TREES = ("blobs", "logs", "artifacts", "pins")
+TREES = ("blobs", "logs", "pins")
 """Directories that are taken as they are, where there is one."""
 PATIENCE_SECONDS = 30.0
 """For whoever is removing something just now."""

@@ -1,5 +1,6 @@
 """The JSON API as the command line uses it: paths in, plain data out, problems as StepwellError."""
 
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
@@ -60,6 +61,17 @@ class Client:
         return self._call(
             "GET", f"/runs/{quote(run, safe='')}{step}/log", {"offset": offset, "attempt": attempt}
         ).content
+
+    def stream(self, path: str, /, **query: Any) -> Iterator[bytes]:
+        """Read a file piece by piece."""
+        try:
+            with self._http.stream("GET", path, params=query) as answer:
+                if not answer.is_success:
+                    answer.read()
+                    raise _problem(answer, self.login.url)
+                yield from answer.iter_bytes()
+        except httpx.TransportError as error:
+            raise Unavailable(f"{self.login.url} broke off ({type(error).__name__}). Try again.") from error
 
     def _call(
         self, method: str, path: str, query: dict[str, Any] | None = None, body: dict[str, Any] | None = None

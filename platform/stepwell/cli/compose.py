@@ -145,6 +145,7 @@ class Rooms:
         from stepwell.engine.engine import Engine
         from stepwell.engine.thread import EngineThread
         from stepwell.store.journal_sqlite import SqliteJournal
+        from stepwell_runners.collected import Bound
         from stepwell_runners.executor import LocalExecutor
         from stepwell_runners.isolates import ZygoteIsolates
         from stepwell_runners.options import IsolateOptions
@@ -157,6 +158,7 @@ class Rooms:
         executor = LocalExecutor.at(
             settings.state, isolates, trees, docker_host=settings.docker_host, runtime=settings.runtime,
             bounds=Bounds(settings.step_output_mb << 20, settings.step_disk_gb << 30),
+            artifacts=Bound(bytes=settings.artifacts_mb << 20, raised_by="STEPWELL_ARTIFACTS_MB"),
         )  # fmt: skip
         base = Foundation.open(settings)
         kept.callback(base.close)

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from stepwell.cli import (
+    artifacts,
     bench,
     bulk,
     check,
@@ -66,6 +67,7 @@ app.add_typer(token.app, name="token")
 app.command("quota")(quota.quota)
 app.command("runs")(runs.runs)
 app.command("logs")(runs.logs)
+app.command("artifacts")(artifacts.artifacts)
 app.command("approve")(decide.approve)
 app.command("reject")(decide.reject)
 app.command("pause")(control.pause)

@@ -10,6 +10,9 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from stepwell.authoring.globs import glob_pattern
+from stepwell.authoring.options import MOST_PATTERNS
+
 OPTIONS_BYTES = 262_144
 ENTRY_CHARACTERS = 512
 _MOST_SECONDS = 10 * 366 * 86_400.0
@@ -35,6 +38,15 @@ def _word(value: Any) -> bool:
 
 def _texts(value: Any) -> bool:
     return isinstance(value, list) and all(_text(item) for item in value)
+
+
+def _patterns(value: Any) -> bool:
+    if not _texts(value) or len(value) > MOST_PATTERNS:
+        return False
+    try:
+        return all(glob_pattern(one) for one in value)
+    except ValueError:
+        return False
 
 
 def _dict(value: Any) -> bool:
@@ -103,8 +115,8 @@ _CHECKS: Mapping[str, Mapping[str, Check]] = {
         "command": lambda value: _text(value) or _choices(value),
         "tools": _texts, "image": _text, "python": _text, "setup": _text, "setup_inputs": _texts, "env": _variables,
         "secrets": _secrets, "environment": _text, "network": lambda value: _flag(value) or _texts(value), "cwd": _text,
-        "timeout": _seconds, "retries": _retries, "check": _flag, "keep": _flag, "junit": _texts, "artifacts": _texts,
-        "memory": _whole, "processes": _threads, "cpu": _number,
+        "timeout": _seconds, "retries": _retries, "check": _flag, "keep": _flag, "junit": _patterns,
+        "artifacts": _patterns, "memory": _whole, "processes": _threads, "cpu": _number,
     },
     "approval": {
         "message": _text, "environment": _text, "reviewers": _texts, "count": _few, "fields": _fields,

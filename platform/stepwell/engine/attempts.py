@@ -200,6 +200,8 @@ def _facts(outcome: Outcome) -> dict[str, Any]:
     facts: dict[str, Any] = {"seconds": round(outcome.seconds, 6)}
     if outcome.layer is not None:
         facts["layer"] = outcome.layer
+    if outcome.collected is not None:
+        facts["collected"] = outcome.collected
     if outcome.exit_code is not None:
         facts["exit_code"] = outcome.exit_code
     return facts

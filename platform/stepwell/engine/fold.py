@@ -59,6 +59,7 @@ class StepState:
     error: Mapping[str, Any] | None = None
     value: Any = None
     blob: Mapping[str, Any] | None = None  # {id, size} of a value that is kept beside the journal
+    collected: Mapping[str, Any] | None = None  # files that its last attempt left beside the workspace: {id, …}
     exit_code: int | None = None
     due: float | None = None
     held: bool = False  # an executor's step that waits for its environment's rules
@@ -354,6 +355,7 @@ def _retry(state: RunState, entry: Entry) -> None:
     step.failures += 1
     step.losses = 0
     step.error, step.due = entry.data["error"], entry.data["due"]
+    step.collected = entry.data.get("collected")
     state.timers[step.key] = entry.data["due"]
     state.inflight.pop(step.key, None)
     _move(state, step, "retrying")
@@ -411,7 +413,7 @@ def _done(state: RunState, entry: Entry) -> None:
     ok = bool(data["ok"])
     _end_attempt(step, entry, "passed" if ok else "failed")
     step.value, step.error = data.get("value"), None if ok else data.get("error")
-    step.blob = data.get("blob")
+    step.blob, step.collected = data.get("blob"), data.get("collected")
     step.seconds, step.exit_code, step.layer = data.get("seconds"), data.get("exit_code"), data.get("layer")
     if step.started_at is None and step.attempts:
         step.started_at = step.attempts[0].started_at

@@ -22,7 +22,7 @@ class NoBlobs:
     def read(self, run: str, id: str, offset: int, size: int) -> bytes:
         raise Unavailable(f"A result of run {run!r} was kept as a blob, and this server keeps none.")
 
-    def adopt(self, run: str, source: str, ids: Iterable[str]) -> None:
+    def adopt(self, run: str, source: str, ids: Iterable[str], lists: Iterable[str] = ()) -> None:
         """There are none."""
 
     def clear(self, run: str) -> None:

@@ -71,10 +71,12 @@ def _hold(entry: Entry) -> Entry:
 
 
 async def _adopt_blobs(state: RunState, source: str, parts: Parts) -> None:
-    ids = {step.blob["id"]: step.name for step in state.steps.values() if step.blob}
+    steps = state.steps.values()
+    ids = list(dict.fromkeys(step.blob["id"] for step in steps if step.blob))
+    lists = list(dict.fromkeys(step.collected["id"] for step in steps if step.collected))
     try:
-        if ids:
-            await asyncio.to_thread(parts.blobs.adopt, state.id, source, list(ids))
+        if ids or lists:
+            await asyncio.to_thread(parts.blobs.adopt, state.id, source, ids, lists)
     except Unavailable as error:
         raise Conflict(
             f"{error} Restart from the step that made it or one before it, or run everything again."

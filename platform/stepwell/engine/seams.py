@@ -55,6 +55,7 @@ class Outcome:
     exit_code: int | None = None
     seconds: float = 0.0
     layer: str | None = None
+    collected: Mapping[str, Any] | None = None  # files kept beside the workspace: {id, …}; `id` is a blob, a list
     lost: bool = False  # host, zygote or sibling took it: tried again, not counted
     final: bool = False  # retrying cannot help (refused, bad settings)
 
@@ -161,8 +162,9 @@ class BlobStore(Protocol):
     """Keeps results that are too large for a journal, up to `most_bytes` each, and every run's apart.
 
     Ids follow from the content. `recover` is called before anything else and removes what a crash left unfinished.
-    `read` raises Unavailable when a blob is not there. `adopt` lets a run have another one's blobs as well. `clear`
-    is called when a run begins anew: its blobs are needed no more.
+    `read` raises Unavailable when a blob is not there. `adopt` lets a run have another one's blobs as well; `lists`
+    are blobs of the form {"blobs": [id, …]}, which come with all that they name. `clear` is called when a run begins
+    anew: its blobs are needed no more.
     """
 
     @property
@@ -174,7 +176,7 @@ class BlobStore(Protocol):
 
     def read(self, run: str, id: str, offset: int, size: int) -> bytes: ...
 
-    def adopt(self, run: str, source: str, ids: Iterable[str]) -> None: ...
+    def adopt(self, run: str, source: str, ids: Iterable[str], lists: Iterable[str] = ()) -> None: ...
 
     def clear(self, run: str) -> None: ...
 

@@ -8,17 +8,22 @@ one tenant has stored can not be found out by another who stores the same.
 
 import contextlib
 import hashlib
+import io
+import json
 import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from stepwell.errors import Conflict, Unavailable
+from stepwell.store.durable import sync_file_system, sync_folder
 from stepwell.store.removals import removals_held
 
 MOST_BYTES = 64 * 1_048_576
+_PIECE_BYTES = 1_048_576
 _ID = re.compile(r"[0-9a-f]{64}")
 
 
@@ -38,6 +43,15 @@ class BlobFiles:
         """Begin a blob."""
         return BlobFile(self._root / "new" / uuid.uuid4().hex, self._folder(run))
 
+    def batch(self, run: str) -> "BlobBatch":
+        """Begin many blobs that belong together."""
+        return BlobBatch(self._root / "new" / uuid.uuid4().hex, self._folder(run))
+
+    def whole(self, run: str, id: str, size: int) -> Iterator[bytes]:
+        """Give a blob piece by piece. Raises Unavailable now, not later, when it is not there."""
+        self.read(run, id, 0, 1)
+        return (self.read(run, id, at, min(_PIECE_BYTES, size - at)) for at in range(0, size, _PIECE_BYTES))
+
     def read(self, run: str, id: str, offset: int, size: int) -> bytes:
         """Read a piece; less than `size` bytes at the end. Raises Unavailable when it is not there."""
         try:
@@ -53,10 +67,14 @@ class BlobFiles:
             raise Unavailable(f"There is no blob {id[:80]!r} of run {run!r}.")
         return self._folder(run) / id
 
-    def adopt(self, run: str, source: str, ids: Iterable[str]) -> None:
-        """Let a run have blobs of another one, too; they are on disk when this returns. Raises Unavailable."""
+    def adopt(self, run: str, source: str, ids: Iterable[str], lists: Iterable[str] = ()) -> None:
+        """Let a run have blobs of another one, too; they are on disk when this returns. Raises Unavailable.
+
+        Each of `lists` is a blob that names others: {"blobs": [id, …]}. It comes along, and what it names.
+        """
         folder = self._folder(run)
-        for id in ids:
+        named = (id for list in lists for id in (list, *self._named(source, list)))
+        for id in (*ids, *named):
             try:
                 folder.mkdir(parents=True, exist_ok=True)
                 with contextlib.suppress(FileExistsError):
@@ -64,8 +82,14 @@ class BlobFiles:
             except OSError as error:
                 raise Unavailable(f"A result of run {source!r}, the blob {id}, is not kept any more.") from error
         if folder.exists():
-            _sync(folder)
-            _sync(self._root)
+            sync_folder(folder)
+            sync_folder(self._root)
+
+    def _named(self, run: str, id: str) -> list[str]:
+        try:
+            return [str(one) for one in json.loads(self.path(run, id).read_bytes())["blobs"]]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise Unavailable(f"The list of files {id} of run {run!r} is not kept any more.") from error
 
     def clear(self, run: str) -> None:
         """Delete a run's blobs when it begins anew. During a backup they stay, and go with their run."""
@@ -106,8 +130,8 @@ class BlobFile:
             id = self._hash.hexdigest()
             self._folder.mkdir(parents=True, exist_ok=True)
             self._path.replace(self._folder / id)
-            _sync(self._folder)
-            _sync(self._folder.parent)
+            sync_folder(self._folder)
+            sync_folder(self._folder.parent)
         except OSError:
             self.drop()
             raise
@@ -120,9 +144,40 @@ class BlobFile:
         self._path.unlink(missing_ok=True)
 
 
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+class BlobBatch:
+    """Blobs of one run that are made durable together: for thousands of files far cheaper than each by itself."""
+
+    def __init__(self, place: Path, folder: Path) -> None:
+        place.mkdir(parents=True)
+        self._place = place
+        self._folder = folder
+
+    def add(self, source: BinaryIO) -> tuple[str, int]:
+        """Copy a file; give its id and its size. Raises OSError."""
+        hash, size = hashlib.sha256(), 0
+        fresh = self._place / "fresh"
+        with fresh.open("wb") as file:
+            while piece := source.read(_PIECE_BYTES):
+                hash.update(piece)
+                size += len(piece)
+                file.write(piece)
+        fresh.replace(self._place / hash.hexdigest())
+        return hash.hexdigest(), size
+
+    def add_bytes(self, content: bytes) -> tuple[str, int]:
+        """Take a small blob; give its id and its size. Raises OSError."""
+        return self.add(io.BytesIO(content))
+
+    def keep(self) -> None:
+        """Have all of them on disk, whole. Raises OSError."""
+        sync_file_system(self._place)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        for path in self._place.iterdir():
+            path.replace(self._folder / path.name)
+        sync_folder(self._folder)
+        sync_folder(self._folder.parent)
+        self._place.rmdir()
+
+    def drop(self) -> None:
+        """Forget those that are not kept."""
+        shutil.rmtree(self._place, ignore_errors=True)

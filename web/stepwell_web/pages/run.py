@@ -13,6 +13,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Query
 from starlette.responses import Response
 
+from stepwell.ci import artifacts
 from stepwell.ci.control import WhichCode
 from stepwell.ci.views import RunView, StepView
 from stepwell_web import graph, journalview, runview, sourceview, steplist
@@ -50,6 +51,7 @@ def run_page(visit: Visit, view: RunView, **values: Any) -> Response:
         error_in_step=_told_by_a_step(view),
         error_where=where,
         source_href=sourceview.href,
+        artifact_count=artifacts.count(view),
         **values,
     )
 

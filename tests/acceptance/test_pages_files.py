@@ -1,0 +1,113 @@
+"""What steps keep beside the workspace: on pages with JavaScript off, over the API and by command."""
+
+import io
+import json
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from command_line import Terminal
+from live import LiveServer, commit_all, git, write_pipeline
+from playwright.sync_api import Page, expect, sync_playwright
+
+pytestmark = pytest.mark.chromium
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+PIPELINE = r"""from stepwell import Pipeline, push
+
+MAKE = r'''
+mkdir -p dist/docs
+echo '<script>document.title = "owned"</script>' > dist/docs/index.html
+printf '\211PNG\r\n\032\n' > dist/logo.png; head -c 100000 /dev/urandom > dist/app.bin
+printf 'caf\303\251\n' > 'dist/a "b" <i>.txt'
+'''
+
+class Ship(Pipeline):
+    on = [push()]
+
+    async def run(self, event, step):
+        await step.run("build", MAKE, artifacts=["dist/**"])
+        await step.run("look", "test ! -e dist")
+"""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    live = LiveServer(tmp_path_factory.mktemp("files") / "state")
+    live.start()
+    yield live
+    live.stop()
+
+
+@pytest.fixture
+def page(chromium_path: str, server: LiveServer) -> Iterator[Page]:
+    with sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=chromium_path, args=FLAGS)
+        page = browser.new_context(java_script_enabled=False).new_page()
+        page.goto(server.signin_link())
+        page.get_by_role("button", name="Sign in").click()
+        yield page
+        browser.close()
+
+
+def push(server: LiveServer, tree: Path, name: str, source: str, state: str) -> str:
+    """Push a pipeline to a new repository and wait for its run to end; the run's id."""
+    write_pipeline(tree, source)
+    commit_all(tree, "Make it")
+    git("push", server.create_repository(name), "HEAD:main", cwd=tree)
+    run = str(server.runs(name)[0]["id"])
+    server.wait_for_state(run, {state})
+    return run
+
+
+def raw(server: LiveServer, path: str, /, **query: str) -> httpx.Response:
+    headers = {"Authorization": f"Bearer {server.token}"}
+    return httpx.get(f"{server.url}/api/v1{path}", headers=headers, params=query, timeout=30)
+
+
+def test_artifacts_are_shown_saved_and_never_run(server: LiveServer, page: Page, tmp_path: Path) -> None:
+    run = push(server, tmp_path / "tree", "kept", PIPELINE, "passed")
+    listed = server.api("GET", f"/runs/{run}/artifacts", params={"step": "build#1"})["items"]
+    assert [one["path"] for one in listed] == [
+        'dist/a "b" <i>.txt', "dist/app.bin", "dist/docs/index.html", "dist/logo.png",
+    ]  # fmt: skip
+    assert server.run(run)["steps"][0]["collected"]["artifacts"] == 4
+
+    page.goto(f"{server.url}/acme/kept/runs/1")
+    page.get_by_label("Run", exact=True).get_by_role("link", name="Artifacts 4").click()
+    expect(page.locator(".files li")).to_have_count(4)
+    page.get_by_role("link", name="dist/docs/index.html", exact=True).click()
+    expect(page.locator(".preview-text")).to_have_text('<script>document.title = "owned"</script>')
+    page.get_by_role("link", name='dist/a "b" <i>.txt', exact=True).click()
+    expect(page.locator(".preview-text")).to_have_text("caf\xe9")
+    page.get_by_role("link", name="dist/app.bin", exact=True).click()
+    expect(page.locator(".preview-none")).to_have_text("There is no preview of files that are not text.")
+    page.get_by_role("link", name="dist/logo.png", exact=True).click()
+    assert page.locator(".preview-picture img").get_attribute("src")
+
+    file = f"/runs/{run}/artifacts/file"
+    for path, picture in (("dist/docs/index.html", "1"), ("dist/app.bin", ""), ("dist/logo.png", "")):
+        answer = raw(server, file, step="build#1", path=path, **({"picture": picture} if picture else {}))
+        assert answer.headers["content-type"] == "application/octet-stream"
+        assert answer.headers["content-disposition"].startswith("attachment; ")
+        assert answer.headers["content-security-policy"].startswith("sandbox; default-src 'none'")
+        assert answer.headers["x-content-type-options"] == "nosniff"
+    assert raw(server, file, step="build#1", path="dist/logo.png", picture="1").headers["content-type"] == "image/png"
+    for path in ("../../../key", "/etc/passwd", "dist"):
+        assert raw(server, file, step="build#1", path=path).status_code == 404
+    zipped = zipfile.ZipFile(io.BytesIO(raw(server, f"/runs/{run}/artifacts.zip").content))
+    assert zipped.testzip() is None and len(zipped.read("dist/app.bin")) == 100_000
+
+    person = Terminal(tmp_path, {"STEPWELL_URL": server.url, "STEPWELL_TOKEN": server.token})
+    assert "100000" in person.stepwell("artifacts", "acme/kept#1").stdout
+    done = person.stepwell("artifacts", "acme/kept#1", "--only", "dist/**/*.html", "--to", "got", "--json")
+    assert [one["path"] for one in json.loads(done.stdout)] == ["dist/docs/index.html"], done.stderr
+    assert (tmp_path / "got/dist/docs/index.html").read_text().startswith("<script>")
+    assert "no such artifacts" in person.stepwell("artifacts", "acme/kept#1", "--only", "x", "--to", "got").stderr
+
+    again = server.api("POST", f"/runs/{run}/restart", json={"from_step": "look"})["id"]
+    server.wait_for_state(again, {"passed"})
+    assert raw(server, f"/runs/{again}/artifacts/file", step="build#1", path="dist/app.bin").content == zipped.read(
+        "dist/app.bin"
+    )
