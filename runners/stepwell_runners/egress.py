@@ -6,13 +6,16 @@ curl.
 
 What is refused: everything not public (loopback, private, link-local, the metadata addresses of clouds, carrier NAT,
 documentation, multicast) and every form of IPv6 that carries an IPv4 address inside, for a gateway may unpack it:
-`is_global` accepts NAT64 and 6to4. `exceptions` are hosts the operator vouches for, such as a package index on the
-own network. Behind an upstream proxy it is that proxy which resolves names; literal addresses are judged all the same.
+`is_global` accepts NAT64 and 6to4. Ports below 1024 other than the web's have to be named by the step: mail, remote
+shells and file servers are what a stranger's code would be abused for. `exceptions` are hosts the operator vouches for,
+such as a package index on the own network. Behind an upstream proxy it is that proxy which resolves names; literal
+addresses are judged all the same.
 """
 
 import asyncio
 import base64
 import ipaddress
+import re
 import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -32,6 +35,10 @@ _CARRIERS = tuple(
 _CLOUDS = tuple(ipaddress.ip_network(text) for text in ("168.63.129.16/32", "fec0::/10"))  # public by name only
 _LOCAL_NAMES = (".localhost", ".local", ".internal", ".localdomain")
 _RESOLVERS = 16
+
+_WEB = (80, 443)
+_WITH_PORT = re.compile(r"([^:]+|\[.*\]):[0-9]{1,5}")
+_CONTROL = re.compile(rb"[\x00\r\n]")
 
 _OWN_FIELDS = (b"connection", b"proxy-connection", b"proxy-authorization", b"host")
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -90,18 +97,33 @@ def literal_of(host: str) -> str | None:
         return None
 
 
-def allows(egress: Egress, host: str) -> bool:
-    """Whether the step's own list names this host."""
-    if egress.hosts is None:
-        return True
+def refusal(egress: Egress, host: str, port: int) -> str | None:
+    """Why the step's own list does not let it there; None when it does.
+
+    Entries are `host`, `*.host` or `*`, each perhaps with `:port`; of no list it is `*`.
+    """
     name = host.lower().rstrip(".")
-    suffixes = {pattern[1:].lower() for pattern in egress.hosts if pattern.startswith("*.")}
-    return name in {pattern.lower() for pattern in egress.hosts} or any(name.endswith(suffix) for suffix in suffixes)
+    listed = False
+    for entry in ("*",) if egress.hosts is None else egress.hosts:
+        pattern, colon, only = entry.lower().rpartition(":") if _WITH_PORT.fullmatch(entry) else (entry.lower(), "", "")
+        pattern = pattern.strip("[]")
+        if pattern not in ("*", name) and not (pattern.startswith("*.") and name.endswith(pattern[1:])):
+            continue
+        if not colon and (port in _WEB or port >= 1024):
+            return None
+        if colon and int(only) == port:
+            return None
+        listed = True
+    if listed:
+        return f"port {port} of {host} is not in this step's network list: add {f'{host}:{port}'!r} to network="
+    return f"{host} is not in this step's network list"
 
 
 def parse(head: bytes) -> Request:
     """Read the head of a request to a proxy. Raises ValueError."""
-    first, _, rest = head.partition(b"\r\n")
+    first, *fields = head.removesuffix(b"\r\n").split(b"\r\n")
+    if any(_CONTROL.search(line) for line in (first, *fields)):
+        raise ValueError("a line of the request holds a control character")
     method, target, version = first.decode("ascii").split(" ")
     if method == "CONNECT":
         parts = urlsplit(f"//{target}")
@@ -112,7 +134,7 @@ def parse(head: bytes) -> Request:
     if parts.scheme != "http" or not parts.hostname:
         raise ValueError(f"not a request to a proxy: {target[:80]!r}")
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    kept = [line for line in rest.split(b"\r\n") if line and line.split(b":")[0].strip().lower() not in _OWN_FIELDS]
+    kept = [line for line in fields if line and line.split(b":")[0].strip().lower() not in _OWN_FIELDS]
     name = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     host = f"Host: {name}:{parts.port}" if parts.port else f"Host: {name}"  # what was judged, not what they say
     lines = [f"{method} {path} {version}".encode(), host.encode(), *kept, b"Connection: close", b"", b""]
@@ -142,8 +164,7 @@ class EgressProxy:
         """Judge and connect. Raises _Refusal; tells `egress.seen` either way."""
         refused: str | None = None
         try:
-            if not allows(egress, request.host):
-                raise _Refusal(403, f"{request.host} is not in this step's network list")
+            self._check(request, egress)
             async with asyncio.timeout(_CONNECT_SECONDS):
                 return await self._reach(request)
         except (OSError, TimeoutError) as error:
@@ -156,8 +177,17 @@ class EgressProxy:
             if egress.seen is not None:
                 egress.seen(Connection(request.host, request.port, refused))
 
+    def _trusts(self, request: Request) -> bool:
+        return bool({request.host.lower(), f"{request.host.lower()}:{request.port}"} & self.exceptions)
+
+    def _check(self, request: Request, egress: Egress) -> None:
+        if egress.hosts is None and self._trusts(request):
+            return
+        if reason := refusal(egress, request.host, request.port):
+            raise _Refusal(403, reason)
+
     async def _reach(self, request: Request) -> Streams:
-        trusted = {request.host.lower(), f"{request.host.lower()}:{request.port}"} & self.exceptions
+        trusted = self._trusts(request)
         if self.upstream is not None and not trusted:
             if address := literal_of(request.host):
                 self._judge(request, [address])

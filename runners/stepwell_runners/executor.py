@@ -22,6 +22,7 @@ from stepwell.store.removals import removals_held
 from stepwell_runners import collected, outcomes
 from stepwell_runners.collected import Bound, Collected, Collector, TooMuchCollected, View
 from stepwell_runners.command_plan import OUTPUT_FILE, CommandPlan, plan, read_outputs
+from stepwell_runners.connections import Connections
 from stepwell_runners.containers import Containers
 from stepwell_runners.layers import Layer
 from stepwell_runners.options import base_environment
@@ -171,6 +172,9 @@ class LocalExecutor:
 
     async def _run(self, attempt: Attempt, prepared: Prepared, output: Output) -> Outcome:
         asked = plan(attempt, prepared)
+        connections = Connections(output.note)
+        if asked.network is not None and not asked.image:
+            asked = replace(asked, network=replace(asked.network, seen=connections.seen))
         if attempt.code.tree is not None:
             asked = replace(asked, env={**GIT_ENVIRONMENT, **asked.env})
         tree = await asyncio.to_thread(self._trees.resolve, attempt.code.tree)
@@ -178,6 +182,7 @@ class LocalExecutor:
         workspace, process = await self._begin(attempt, asked, tree, tools, output)
         try:
             exit_, timed_out = await watch(process, output, asked.timeout, self._bounds, workspace.upper)
+            connections.finish()
             ending = Ending(attempt, asked, workspace, exit_, timed_out, prepared.masks, [])
             outcome = await _finished(asyncio.to_thread(self._settle, ending), self._take_back)
         except Stuck:

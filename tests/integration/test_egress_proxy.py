@@ -28,6 +28,8 @@ async def _server() -> AsyncIterator[int]:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
         body = b"inside " + head.split(b" ")[1]
+        if b"/elsewhere " in head:
+            writer.write(b"HTTP/1.1 302 Found\r\nLocation: http://169.254.169.254/latest/\r\nContent-Length: 0\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
         await writer.drain()
         writer.close()
@@ -78,6 +80,17 @@ print(c.getresponse().read().decode())
         tunnelled = await python(where, tunnel.format(port=port), network=Egress())
     assert plain.text == "inside /plain\n"
     assert tunnelled.text == "inside /tunnelled\n"
+
+
+async def test_redirect_to_an_address_inside_is_refused_as_if_asked_for(tmp_path: Path) -> None:
+    seen: list[Connection] = []
+    async with _server() as port, _isolates(tmp_path, f"localhost:{port}") as where:
+        code = f"import os; os.environ['no_proxy'] = ''\n{FETCH.format(url=f'http://localhost:{port}/elsewhere')}"
+        ended = await python(where, code, network=Egress(None, seen.append))
+    assert ended.text.startswith("403 stepwell: 169.254.169.254")
+    assert [(connection.host, connection.refused is None) for connection in seen] == [
+        ("localhost", True), ("169.254.169.254", False),
+    ]  # fmt: skip
 
 
 async def test_list_of_a_step_is_kept_to(tmp_path: Path) -> None:

@@ -197,6 +197,16 @@ async def test_limits_that_are_exceeded_are_named_with_what_raises_them(executor
     assert passing.ok
 
 
+async def test_connections_of_a_step_are_told_in_its_log(executor: LocalExecutor) -> None:
+    if not executor._isolates.walled:
+        pytest.skip("without the wall a step has the host's network")
+    fetch = "import urllib.request\ntry: urllib.request.urlopen('http://10.0.0.1/')\nexcept OSError: pass\n"
+    log = Log()
+    assert (await run(executor, attempt(["python", "-c", fetch * 2], network=["10.0.0.1"]), log)).ok
+    place = "network: 10.0.0.1:80 refused (10.0.0.1 is not a public address)"
+    assert log.notes == [place, f"{place} 2 times"]
+
+
 async def test_parallel_siblings_may_write_the_same_report(executor: LocalExecutor) -> None:
     def sibling(number: int) -> Attempt:
         return attempt(

@@ -1,10 +1,14 @@
 """What the proxy of isolates lets out, decided without a network."""
 
+import asyncio
+import socket
+
 import pytest
 
 from stepwell_runners import egress
-from stepwell_runners.egress import EgressProxy, allows, literal_of, not_public, parse
-from stepwell_runners.spec import Egress
+from stepwell_runners.connections import MOST_PLACES, Connections
+from stepwell_runners.egress import EgressProxy, literal_of, not_public, parse, refusal
+from stepwell_runners.spec import Connection, Egress
 
 
 @pytest.mark.parametrize(
@@ -48,23 +52,111 @@ def test_public_addresses_are_allowed(address: str) -> None:
 
 
 def test_no_list_allows_every_name() -> None:
-    assert allows(Egress(), "example.org")
+    assert refusal(Egress(), "example.org", 443) is None
 
 
 @pytest.mark.parametrize(
-    ("host", "allowed"),
+    ("place", "allowed"),
     [
-        ("example.org", True),
-        ("EXAMPLE.org.", True),
-        ("www.example.org", False),
-        ("a.example.net", True),
-        ("a.b.example.net", True),
-        ("example.net", False),
-        ("badexample.net", False),
+        ("example.org:443", True),
+        ("EXAMPLE.org.:80", True),
+        ("example.org:8443", True),
+        ("www.example.org:443", False),
+        ("a.example.net:443", True),
+        ("a.b.example.net:443", True),
+        ("example.net:443", False),
+        ("badexample.net:443", False),
+        ("example.org:22", False),
+        ("git.example.org:22", True),
+        ("git.example.org:443", False),
+        ("2606:4700::1111:443", True),
     ],
 )
-def test_list_allows_its_names_and_the_subdomains_of_its_stars(host: str, allowed: bool) -> None:
-    assert allows(Egress(frozenset({"example.org", "*.example.net"})), host) is allowed
+def test_list_allows_its_names_ports_and_the_subdomains_of_its_stars(place: str, allowed: bool) -> None:
+    host, _, port = place.rpartition(":")
+    egress = Egress(frozenset({"example.org", "*.example.net", "git.example.org:22", "2606:4700::1111"}))
+    assert (refusal(egress, host, int(port)) is None) is allowed
+
+
+@pytest.mark.parametrize("port", [1, 22, 23, 25, 139, 445, 465, 587, 993])
+def test_ports_of_mail_shells_and_file_servers_have_to_be_named(port: int) -> None:
+    assert f"example.org:{port}" in str(refusal(Egress(), "example.org", port))
+    assert refusal(Egress(frozenset({"*", f"example.org:{port}"})), "example.org", port) is None
+
+
+class Names:
+    """A name server that answers differently each time, and what was connected to."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *answers: list[str]) -> None:
+        self.answers, self.connected = list(answers), list[str]()
+        monkeypatch.setattr(socket, "getaddrinfo", self.resolve)
+        monkeypatch.setattr(asyncio, "open_connection", self.connect)
+
+    def resolve(self, host: str, port: int, **_: object) -> list[tuple[object, ...]]:
+        return [(2, 1, 6, "", (address, port)) for address in self.answers.pop(0)]
+
+    async def connect(self, host: str, port: int) -> tuple[str, str]:
+        self.connected.append(host)
+        return "reader", "writer"
+
+
+async def test_a_name_that_answers_differently_the_second_time_gains_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = Names(monkeypatch, ["151.101.0.223"], ["127.0.0.1"], ["169.254.169.254"])
+    proxy, request = EgressProxy(), egress.Request("rebinds.example", 80, b"")
+    await proxy.connect(request, Egress())
+    assert names.connected == ["151.101.0.223"]
+    for _ in range(2):
+        with pytest.raises(egress._Refusal, match="not a public address"):
+            await proxy.connect(request, Egress())
+    assert names.connected == ["151.101.0.223"]
+
+
+async def test_of_several_addresses_only_public_ones_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = Names(monkeypatch, ["10.0.0.1", "::ffff:127.0.0.1", "151.101.0.223"])
+    await EgressProxy().connect(egress.Request("mixed.example", 443, b""), Egress())
+    assert names.connected == ["151.101.0.223"]
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET http://a.example/ HTTP/1.1\r\nX: 1\nHost: b.example\r\n",
+        b"GET http://a.example/ HTTP/1.1\nHost: b.example\r\n",
+        b"GET http://a.example/\x00 HTTP/1.1\r\n",
+        b"CONNECT a.example:0 HTTP/1.1\r\n",
+        b"CONNECT a.example:65536 HTTP/1.1\r\n",
+        b"CONNECT a.example:-1 HTTP/1.1\r\n",
+    ],
+)
+def test_requests_that_somebody_else_may_read_differently_are_refused(head: bytes) -> None:
+    with pytest.raises(ValueError):
+        parse(head)
+
+
+def test_connections_are_listed_once_each_and_counted() -> None:
+    notes: list[str] = []
+    connections = Connections(notes.append)
+    for _ in range(3):
+        connections.seen(Connection("files.example", 443))
+    connections.seen(Connection("::1", 80, "::1: ::1 is not a public address"))
+    connections.seen(Connection("a\nforged", 80, "no connection: unknown"))
+    connections.finish()
+    assert notes == [
+        "network: files.example:443",
+        "network: [::1]:80 refused (::1 is not a public address)",
+        "network: 'a\\nforged':80 refused (no connection: unknown)",
+        "network: files.example:443 3 times",
+    ]
+
+
+def test_a_step_cannot_fill_its_log_with_connections() -> None:
+    notes: list[str] = []
+    connections = Connections(notes.append)
+    for number in range(1_000):
+        connections.seen(Connection(f"h{number}.example", 443))
+    connections.finish()
+    assert len(notes) == MOST_PLACES + 1
+    assert notes[-1] == "network: 800 more connections to places that are not listed"
 
 
 def test_connect_names_host_and_port() -> None:

@@ -141,7 +141,14 @@ def _secret(name: str, secret: object) -> Any:
 
 
 def _network(name: str, value: object) -> bool | list[str]:
-    return value if isinstance(value, bool) else _texts(name, value)
+    if isinstance(value, bool):
+        return value
+    for host in (hosts := _texts(name, value)):
+        if "/" in host or " " in host:
+            raise ValueError(
+                f'{name} names {host!r}. Write hosts: "example.org", "*.example.org" or "example.org:8443".'
+            )
+    return hosts
 
 
 def _relative(name: str, value: object) -> str:
