@@ -8,7 +8,7 @@ import io
 import os
 import tarfile
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, cast
@@ -65,19 +65,23 @@ def _as_root(info: tarfile.TarInfo) -> tarfile.TarInfo:
     return info
 
 
-def fetch_file(container: Any, path: str) -> bytes | None:
-    """Return a small regular file of a container, None when there is none."""
+def fetch_files(container: Any, folder: str, names: Collection[str]) -> dict[str, bytes]:
+    """Return the small regular files of these names in a directory of a container; there may be none, nor it."""
     import docker.errors
 
     try:
-        blocks, _ = container.get_archive(path)
+        blocks, _ = container.get_archive(folder)
     except docker.errors.NotFound:
-        return None
+        return {}
+    found = {}
     with tarfile.open(fileobj=cast("io.BufferedReader", _Blocks(blocks)), mode="r|") as archive:
         for member in archive:
-            content = archive.extractfile(member) if member.isreg() and member.size <= MOST_BYTES else None
-            return content.read() if content else None
-    return None
+            name = member.name.partition("/")[2]
+            if name in names and member.isreg() and member.size <= MOST_BYTES:
+                content = archive.extractfile(member)
+                assert content is not None
+                found[name] = content.read()
+    return found
 
 
 def fetch_folder(container: Any, path: str, target: Path, scratch: Path) -> None:

@@ -2,30 +2,33 @@
 
 import asyncio
 import contextlib
-import logging
 import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from stepwell.errors import Invalid, Unavailable
+from stepwell.errors import Invalid, TryLater, Unavailable
 from stepwell_runners.spec import Exit
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Job:
-    """What to create, what to bring in before the start, and what to fetch when it ended by itself."""
+    """What to do with one container, each in a thread and once: all may raise what the engine raises.
 
-    engine: Any
-    settings: Mapping[str, Any]
-    fill: Callable[[Any], None]
+    `create` makes it, or gives one that waits. `start` sets the command going and gives its output from the first byte
+    on. `collect` fetches what an ended command left, by the names of its files. `dispose` removes the container, None
+    when none was made, and everything about it; it never raises. `began` is told that the command runs.
+    """
+
+    create: Callable[[], Any]
+    start: Callable[[Any], Iterable[bytes]]
     collect: Callable[[Any], Mapping[str, bytes]]
-    volume: Mapping[str, Any] | None = None
+    dispose: Callable[[Any], None]
+    began: Callable[[], None] = lambda: None
+    older: float = 0.0  # seconds that it had been running for when it was found
 
 
 @dataclass
@@ -63,13 +66,16 @@ class ContainerProcess:
     def _live(self) -> None:
         started = time.monotonic()
         try:
-            exit_ = replace(self._followed(), seconds=time.monotonic() - started)
+            exit_ = replace(self._followed(), seconds=self.job.older + time.monotonic() - started)
         except Exception as error:
-            os.close(self._writing)
-            self._loop.call_soon_threadsafe(self._exit.set_exception, error)
+            self._end(self._exit.set_exception, error)
         else:
-            os.close(self._writing)
-            self._loop.call_soon_threadsafe(self._exit.set_result, exit_)
+            self._end(self._exit.set_result, exit_)
+
+    def _end(self, tell: Callable[[Any], None], what: Exit | Exception) -> None:
+        os.close(self._writing)
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            self._loop.call_soon_threadsafe(tell, what)
 
     def _followed(self) -> Exit:
         """Create, start, follow, fetch and remove."""
@@ -77,11 +83,12 @@ class ContainerProcess:
 
         running = False
         try:
-            lines = self._created()
+            self._container = self.job.create()
             if self._killed:
                 return Exit(None, int(signal.SIGKILL), "killed")
-            self._container.start()
+            lines = self.job.start(self._container)
             running = True
+            self.job.began()
             if self._killed:
                 self._kill()
             for block in lines:
@@ -96,15 +103,7 @@ class ContainerProcess:
                 return Exit(None, None, f"the container engine went away ({error})", lost=True)
             raise Unavailable(f"The container engine does not answer any more: {error}") from error
         finally:
-            self._dispose()
-
-    def _created(self) -> Any:
-        """Create it, and follow its output from before the start: no line is lost."""
-        if self.job.volume is not None:
-            self.job.engine.volumes.create(**self.job.volume)
-        self._container = self.job.engine.containers.create(**self.job.settings)
-        self.job.fill(self._container)
-        return self._container.attach(stdout=True, stderr=True, stream=True)
+            self.job.dispose(self._container)
 
     def _ended(self) -> Exit:
         code = self._container.wait()["StatusCode"]
@@ -116,19 +115,10 @@ class ContainerProcess:
             return Exit(None, int(signal.SIGKILL), "killed")
         return Exit(code, None, f"exit code {code}", collected=self.job.collect(self._container))
 
-    def _dispose(self) -> None:
-        """Remove container and volume; dockerd unmounts the workspace with them."""
-        import docker.errors
 
-        try:
-            if self._container is not None:
-                self._container.remove(force=True, v=True)
-            if self.job.volume is not None:
-                self.job.engine.volumes.get(self.job.volume["name"]).remove(force=True)
-        except docker.errors.NotFound:
-            return  # never made, or removed by somebody else
-        except (docker.errors.APIError, OSError) as error:
-            log.warning("A container or volume was left behind, until the next start: %s", error)
+def never_started() -> TryLater:
+    """Return the error for a container that had ended before its command began: the attempt is made again."""
+    return TryLater("The container that waited for this step had ended.", 0.0)
 
 
 def _write_all(descriptor: int, block: bytes) -> None:

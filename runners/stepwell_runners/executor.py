@@ -23,7 +23,7 @@ from stepwell_runners import collected, outcomes
 from stepwell_runners.collected import Bound, Collected, Collector, TooMuchCollected, View
 from stepwell_runners.command_plan import OUTPUT_FILE, CommandPlan, plan, read_outputs
 from stepwell_runners.connections import Connections
-from stepwell_runners.containers import Containers
+from stepwell_runners.containers import WARM, Containers
 from stepwell_runners.layers import Layer
 from stepwell_runners.options import base_environment
 from stepwell_runners.reading import read_text
@@ -109,12 +109,13 @@ class LocalExecutor:
         *,
         docker_host: str | None = None,
         runtime: str | None = None,
+        warm_containers: int = WARM,
         bounds: Bounds = DEFAULT_BOUNDS,
         artifacts: Bound = DEFAULT_ARTIFACTS,
     ) -> "LocalExecutor":
         """Make one with everything below a state directory."""
         workspaces = Workspaces(state)
-        containers = Containers(state, docker_host, runtime)
+        containers = Containers(state, docker_host, runtime, warm_containers=warm_containers)
         rooms = (trees or Trees(state), workspaces, Toolchains(state), containers)
         collector = Collector(BlobFiles(state / "blobs"), artifacts)
         return cls(isolates, *rooms, forks=RunForks(state), collector=collector, bounds=bounds)
@@ -126,6 +127,18 @@ class LocalExecutor:
         await asyncio.to_thread(self._forks.recover, ended)
         await asyncio.to_thread(self._trees.recover)
         await asyncio.to_thread(self._toolchains.recover)
+
+    async def close(self) -> None:
+        """Give back what stands ready. Called when no attempt is under way and none follows."""
+        await self._containers.close()
+
+    async def drop_snapshots(self) -> None:
+        """Remove everything that `setup=` has made; it is made again when a step asks."""
+        await self._containers.drop_snapshots()
+
+    async def filled(self) -> None:
+        """Wait until what is made ahead stands ready."""
+        await self._containers.pool.filled()
 
     async def forget(self, run: str) -> None:
         """Drop fork and pin of a finished run; its layers stay."""
@@ -234,7 +247,7 @@ class LocalExecutor:
         self, attempt: Attempt, asked: CommandPlan, workspace: Workspace, tools: Toolchain | None, output: Output
     ) -> Process:
         if asked.image:
-            return await self._containers.start(asked, workspace, output)
+            return await self._containers.start(asked, attempt, workspace, output)
         if asked.cpu is not None and not self._isolates.divides_processors:
             output.note("cpu= has no effect: this host gives isolates no cgroup for cpu. Use image=, or see doctor.")
         env = dict(asked.env)

@@ -2,75 +2,27 @@
 
 import asyncio
 import dataclasses
-import io
 import os
-import shutil
-import subprocess
-import tarfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import logged
 import pytest
+from heavy import IMAGE, NoIsolates, attempt, connect, nothing_left, run
 from logged import Log
 
-from stepwell.engine.seams import Attempt, Outcome, Prepared
+from stepwell.engine.seams import Attempt
 from stepwell_runners.containers import LABEL, Containers
 from stepwell_runners.executor import LocalExecutor
-from stepwell_runners.spec import CommandSpec
-from stepwell_runners.streaming import Process
 from stepwell_runners.workspaces import Form
 
 pytestmark = pytest.mark.docker
-IMAGE = "stepwell-test/busybox:latest"
-
-
-class NoIsolates:
-    """These steps need none."""
-
-    walled = overlays = divides_processors = True
-
-    async def command(self, spec: CommandSpec) -> Process:
-        raise AssertionError("a container step asked for an isolate")
 
 
 @pytest.fixture(scope="module")
 def engine() -> Any:
     """A client of the engine, with the image in it."""
-    import docker
-    import docker.errors
-
-    try:
-        client = docker.from_env()
-        client.ping()
-    except docker.errors.DockerException:
-        pytest.skip("no Docker engine answers")
-    busybox = shutil.which("busybox")
-    try:
-        client.images.get(IMAGE)
-    except docker.errors.ImageNotFound:
-        if busybox is None:
-            pytest.skip("the image needs busybox (package busybox-static)")
-        client.api.import_image_from_data(_root_of(busybox), repository=IMAGE.partition(":")[0], tag="latest")
-    return client
-
-
-def _root_of(busybox: str) -> bytes:
-    """Pack a root file system."""
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w") as archive:
-        for folder in ("bin", "tmp", "run", "etc"):
-            info = tarfile.TarInfo(folder)
-            info.type, info.mode = tarfile.DIRTYPE, 0o755
-            archive.addfile(info)
-        archive.add(Path(busybox).resolve(), "bin/busybox")
-        for name in subprocess.check_output([busybox, "--list"], text=True).split():
-            info = tarfile.TarInfo(f"bin/{name}")
-            info.type, info.linkname = tarfile.SYMTYPE, "busybox"
-            if name != "busybox":
-                archive.addfile(info)
-    return packed.getvalue()
+    return connect()
 
 
 @pytest.fixture(params=["overlay", "copy"])
@@ -81,22 +33,9 @@ async def executor(
     if form == "overlay" and os.geteuid() != 0:
         pytest.skip("dockerd's overlays are root's")
     monkeypatch.setattr(Containers, "form", form)
-    executor = LocalExecutor.at(tmp_path / "state", NoIsolates())
+    executor = LocalExecutor.at(tmp_path / "state", NoIsolates(), warm_containers=0)
     yield executor
-    label = executor._containers._label[LABEL]
-    ours = {"label": f"{LABEL}={label}"}
-    assert engine.containers.list(all=True, filters=ours) == []
-    assert engine.volumes.list(filters=ours) == []
-    assert list((tmp_path / "state" / "work").iterdir()) == []
-
-
-def attempt(command: str | list[str], base: tuple[str, ...] = (), key: str = "step#1", **options: Any) -> Attempt:
-    asked = logged.attempt(command, base, key, **{"image": IMAGE, **options})
-    return dataclasses.replace(asked, metadata={})
-
-
-async def run(executor: LocalExecutor, asked: Attempt, log: Log | None = None, **prepared: Any) -> Outcome:
-    return await executor.execute(asked, Prepared(**prepared), log or Log())
+    await nothing_left(executor, engine)
 
 
 async def test_a_container_step_prints_passes_and_leaves_its_files(executor: LocalExecutor) -> None:
@@ -193,9 +132,8 @@ async def test_setup_runs_once_per_content(executor: LocalExecutor, engine: Any)
         assert not failed.ok and not failed.final and failed.error is not None
         assert failed.error == {"type": "SetupFailed", "message": "setup= failed: exit code 4.", "traceback": ""}
     finally:
-        for image in engine.images.list("stepwell-snapshot"):
-            if any(stamp in (layer.get("CreatedBy") or "") for layer in image.history()):
-                engine.images.remove(image.id, force=True)
+        await executor.drop_snapshots()
+        assert engine.images.list(filters={"label": f"{LABEL}={executor._containers._label[LABEL]}"}) == []
 
 
 async def test_recover_removes_our_orphans_only(executor: LocalExecutor, engine: Any) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from stepwell.engine.seams import Attempt, Code, Prepared
 from stepwell.errors import Invalid
-from stepwell_runners import containers
+from stepwell_runners import containers, snapshots
 from stepwell_runners.collected import View, find
 from stepwell_runners.command_plan import plan
 from stepwell_runners.layers import Layer
@@ -38,16 +38,16 @@ def test_no_pattern_collects_files_of_the_host(tree: Path, pattern: str) -> None
 def test_inputs_of_a_setup_never_follow_a_link_to_a_file_of_the_host(tree: Path) -> None:
     (tree / "requirements.txt").symlink_to(tree.parent.parent / "key")
     with pytest.raises(Invalid, match="not a regular file"):
-        containers._inputs(("requirements.txt",), Stack([tree]))
-    found = containers._inputs(("real", "."), Stack([tree]))
+        snapshots._inputs(("requirements.txt",), Stack([tree]))
+    found = snapshots._inputs(("real", "."), Stack([tree]))
     assert [entry.content for entry in found.values() if entry.content] == [b"r"]
 
 
 def test_inputs_of_a_setup_are_bounded(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(containers, "MOST_INPUT_BYTES", 10)
+    monkeypatch.setattr(snapshots, "MOST_INPUT_BYTES", 10)
     (tree / "big").write_bytes(b"x" * 11)
     with pytest.raises(Invalid, match="setup_inputs"):
-        containers._inputs(("big",), Stack([tree]))
+        snapshots._inputs(("big",), Stack([tree]))
 
 
 @pytest.mark.parametrize("name", ["../../../etc/cron.d/x", "a/b", "..", "", "a\0b", "A=B"])
@@ -109,5 +109,5 @@ class Container:
 def test_a_setup_that_failed_leaves_no_snapshot() -> None:
     failed, passed = Container(1), Container(0)
     for container in (failed, passed):
-        containers._commit(container, "key")
+        snapshots._commit(container, "key")
     assert (failed.tags, passed.tags) == ([], ["key"])

@@ -15,6 +15,8 @@ from stepwell.repos.process import run_git
 from stepwell.repos.repositories import Repositories
 
 if TYPE_CHECKING:
+    from docker import DockerClient
+
     from stepwell_runners.executor import LocalExecutor
 
 FILES = 1000
@@ -76,30 +78,65 @@ def _origin(state: Path) -> str:
 
 
 def container_warm_ms(samples: int = 15) -> Sample:
-    """Run a container step on an image that is there, to its first output; the first one is not counted."""
+    """Run a container step while one of its kind waits, to its first output."""
+    return _steps(samples, {})
+
+
+def container_cold_ms(samples: int = 15) -> Sample:
+    """Run a container step while none of its kind waits, to its first output."""
+    return _steps(samples, {}, warm_containers=0)
+
+
+def snapshot_hit_ms(samples: int = 15) -> Sample:
+    """Run a container step whose `setup=` has been run before, to its first output; the first ones are not counted."""
+    return _steps(samples, {"setup": "echo bench > /prepared"})
+
+
+def _steps(samples: int, options: Mapping[str, object], warm_containers: int = 4) -> Sample:
     with tempfile.TemporaryDirectory(prefix="stepwell-bench-") as folder:
-        return Sample(tuple(asyncio.run(_containers(Path(folder), samples))), "ms")
+        return Sample(tuple(asyncio.run(_containers(Path(folder), samples, options, warm_containers))), "ms")
 
 
-async def _containers(state: Path, samples: int) -> list[float]:
+async def _containers(state: Path, samples: int, options: Mapping[str, object], warm: int) -> list[float]:
     from stepwell_runners.executor import LocalExecutor
     from stepwell_runners.isolates import ZygoteIsolates
 
-    executor = LocalExecutor.at(state, ZygoteIsolates(state, lambda _: state))
+    executor = LocalExecutor.at(state, ZygoteIsolates(state, lambda _: state), warm_containers=warm)
     image = an_image()
-    found = [await _first_output(executor, image, number) for number in range(samples + 1)]
+    found = []
+    try:
+        for number in range(samples + 1):
+            found.append(await _first_output(executor, image, number, options))
+            await executor.filled()
+    finally:
+        await executor.close()
+        await executor.drop_snapshots()
     return found[1:]
 
 
-async def _first_output(executor: "LocalExecutor", image: str, number: int) -> float:
+async def _first_output(executor: "LocalExecutor", image: str, number: int, more: Mapping[str, object]) -> float:
     clock = _Stopwatch()
-    options = {"command": "echo here", "image": image, "network": False}
+    options = {"command": "echo here", "image": image, "network": False, **more}
     code = Code("bench", {}, "pipeline.py:Bench")
     attempt = Attempt("bench", "bench", "bench", {}, code, f"step#{number}", "step", "run", 1, options, ())
     outcome = await executor.execute(attempt, Prepared(), clock)
     if not outcome.ok or clock.taken is None:
         raise Invalid(f"The container step did not pass: {(outcome.error or {}).get('message')}")
     return clock.taken
+
+
+def docker_exec_ms(samples: int = 15) -> Sample:
+    """Do without Stepwell what `docker exec` does in a container that is kept, to the first output."""
+    engine, image, found = _engine(), an_image(), []
+    container = engine.containers.run(image, ["sleep", "600"], network_mode="none", detach=True)
+    try:
+        for _ in range(samples):
+            started = time.perf_counter()
+            next(iter(container.exec_run(["echo", "here"], stream=True).output))
+            found.append((time.perf_counter() - started) * 1000)
+    finally:
+        container.remove(force=True)
+    return Sample(tuple(found), "ms")
 
 
 class _Stopwatch:
@@ -123,15 +160,21 @@ class _Stopwatch:
         return
 
 
-def an_image() -> str:
-    """Return a small image of this host's engine."""
+def _engine() -> "DockerClient":
     import docker
     import docker.errors
 
     try:
-        engine = docker.from_env()
+        return docker.from_env()
     except docker.errors.DockerException as error:
         raise Unavailable("No Docker engine answers. Start dockerd, or set DOCKER_HOST.") from error
+
+
+def an_image() -> str:
+    """Return a small image of this host's engine."""
+    import docker.errors
+
+    engine = _engine()
     for name in IMAGES:
         try:
             engine.images.get(name)
@@ -141,4 +184,10 @@ def an_image() -> str:
     raise Unavailable(f"The engine has none of the images {', '.join(IMAGES)}. Pull one of them.")
 
 
-MEASURES: Mapping[str, Callable[[], Sample]] = {"fork_ms": fork_ms, "container_warm_ms": container_warm_ms}
+MEASURES: Mapping[str, Callable[[], Sample]] = {
+    "fork_ms": fork_ms,
+    "container_warm_ms": container_warm_ms,
+    "container_cold_ms": container_cold_ms,
+    "snapshot_hit_ms": snapshot_hit_ms,
+    "docker_exec_ms": docker_exec_ms,
+}

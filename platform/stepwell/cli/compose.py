@@ -157,6 +157,7 @@ class Rooms:
         isolates = ZygoteIsolates(settings.state, trees.resolve, options)
         executor = LocalExecutor.at(
             settings.state, isolates, trees, docker_host=settings.docker_host, runtime=settings.runtime,
+            warm_containers=settings.warm_containers,
             bounds=Bounds(settings.step_output_mb << 20, settings.step_disk_gb << 30),
             artifacts=Bound(bytes=settings.artifacts_mb << 20, raised_by="STEPWELL_ARTIFACTS_MB"),
         )  # fmt: skip
@@ -171,7 +172,7 @@ class Rooms:
         )  # fmt: skip
         engine.offer("workflows", WorkflowsBinding(engine))
         wall = Wall(isolates, may_do_without=may_do_without_wall)
-        thread = EngineThread(engine, before=[wall.start], after=[isolates.stop])
+        thread = EngineThread(engine, before=[wall.start], after=[executor.close, isolates.stop])
         thread.start()
         kept.callback(thread.stop)
         base.tenants.bootstrap(HOME, ADMIN)

@@ -1,0 +1,223 @@
+"""How a workspace gets into a container and its changes out: mounted by dockerd, mounted by us, or sent as an archive.
+
+    cold, mounted    a volume of type overlay, which dockerd mounts; works whatever mount namespace dockerd is in
+    warm, mounted    into the slot of a container that waits
+    sent             a tar stream in and one out, where we are not root or the engine is elsewhere; cold or warm
+
+A container that waits is a shell that reads from its standard input, which is ours. It is sent one command that ends in
+`exec`, with the variables: so they appear in no description of the container. When the server dies before, the input
+ends and the shell with it.
+"""
+
+import logging
+import select
+import shlex
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from stepwell.errors import Invalid
+from stepwell_runners import archives, slots
+from stepwell_runners.command_plan import OUTPUT_FILE, CommandPlan
+from stepwell_runners.container_process import Job, never_started
+from stepwell_runners.slots import Slot
+from stepwell_runners.spec import FILES, WORKSPACE, Overlay
+from stepwell_runners.workspaces import Workspace
+
+log = logging.getLogger(__name__)
+
+STARTED, MISSING = ".started", ".missing"
+_OUTPUT = OUTPUT_FILE.rpartition("/")[2]
+_WANTED = (_OUTPUT, STARTED, MISSING)
+
+
+@dataclass
+class WaitingContainer:
+    """Implements Waiting."""
+
+    container: Any = None
+    stream: Any = None  # of its input and its output
+    slot: Slot | None = None
+
+    def usable(self) -> bool:
+        """Say whether it still waits: it says nothing before it is told what to do."""
+        poll = select.poll()
+        poll.register(self.stream, select.POLLIN | select.POLLHUP)
+        return not poll.poll(0)
+
+    def discard(self) -> None:
+        """Remove it, with all that had been made of it."""
+        dispose(self.container)
+        if self.stream is not None:
+            self.stream.close()
+        if self.slot is not None:
+            self.slot.clear()
+
+
+def can_wait(asked: CommandPlan, workspace: Workspace) -> bool:
+    """Say whether a command can be sent to a container that waits."""
+    return not asked.argv[0].startswith("-") and (workspace.git is None or workspace.git.at == slots.GIT_OBJECTS)
+
+
+def warm(waiting: WaitingContainer, asked: CommandPlan, workspace: Workspace) -> Job:
+    """Return the job of an attempt in a container that waits."""
+    slot = waiting.slot
+
+    def create() -> Any:
+        if slot is None:
+            _send(waiting.container, asked, workspace)
+        else:
+            assert isinstance(workspace.mount, Overlay)
+            slots.write_files(slot.files, asked.files)
+            slot.lay(workspace.mount, workspace.git.objects if workspace.git else None)
+        return waiting.container
+
+    def start(container: Any) -> Iterable[bytes]:
+        getattr(waiting.stream, "_sock", waiting.stream).sendall(script(asked))
+        return _blocks(waiting.stream)
+
+    def collect(container: Any) -> Mapping[str, bytes]:
+        return _outputs(_fetch(container, workspace) if slot is None else _read(slot), asked)
+
+    return Job(create, start, collect, dispose=lambda _: waiting.discard())
+
+
+def script(asked: CommandPlan) -> bytes:
+    """Return what a shell is told: one compound command, of which a part is none. It says that it began, then goes."""
+    variables = "".join(f"export {name}={shlex.quote(value)}; " for name, value in asked.env.items())
+    program = shlex.quote(asked.argv[0])
+    parts = [
+        f": > {FILES}/{STARTED}; cd {shlex.quote(asked.cwd)} || exit 1; {variables}",
+        f"command -v {program} > /dev/null 2>&1 || {{ : > {FILES}/{MISSING}; exit 127; }}; ",
+        f"exec {shlex.join(asked.argv)} < /dev/null; ",
+    ]
+    return f"{{ {''.join(parts)}}}\n".encode()
+
+
+def _outputs(found: Mapping[str, bytes], asked: CommandPlan) -> Mapping[str, bytes]:
+    if STARTED not in found:
+        raise never_started()
+    if MISSING in found:
+        raise Invalid(f"The container cannot start: {asked.argv[0]!r} is no program of its image.")
+    return {OUTPUT_FILE: found[_OUTPUT]} if _OUTPUT in found else {}
+
+
+@dataclass(frozen=True)
+class Cold:
+    """A container that is made for one attempt: `settings` are those of the engine."""
+
+    engine: Any
+    settings: Mapping[str, Any]
+    labels: Mapping[str, str]
+
+    def job(self, asked: CommandPlan, workspace: Workspace) -> Job:
+        """Return the job of an attempt in it."""
+        if isinstance(workspace.mount, Overlay):
+            return self._mounted(asked, workspace, workspace.mount)
+        return self.filled(
+            lambda container: _send(container, asked, workspace),
+            lambda container: _outputs_of(_fetch(container, workspace)),
+        )
+
+    def filled(self, fill: Callable[[Any], None], collect: Callable[[Any], Mapping[str, bytes]]) -> Job:
+        """Return the job of one that is filled before its start, and read after its end."""
+
+        def create() -> Any:
+            container = self.engine.containers.create(**self.settings)
+            try:
+                fill(container)
+            except BaseException:
+                dispose(container)
+                raise
+            return container
+
+        return Job(create, _started, collect, dispose)
+
+    def _mounted(self, asked: CommandPlan, workspace: Workspace, mount: Overlay) -> Job:
+        """Return the job of a container in which dockerd mounts the workspace, and a directory of private files.
+
+        Archives would be simpler for the files, but each makes dockerd mount and unmount all volumes, and a volatile
+        overlay mounts only once.
+        """
+        name = f"stepwell-{workspace.id}"
+        paths = f"{slots.overlay_paths(mount)},volatile,nodev,nosuid"
+        private = workspace.place / "files"
+        volumes = {
+            name: {"bind": WORKSPACE, "mode": "rw,nocopy"},  # a copy would mount it once too often
+            str(private): {"bind": FILES, "mode": "rw"},
+        }
+        if workspace.git:
+            volumes[str(workspace.git.objects)] = {"bind": workspace.git.at, "mode": "ro"}
+
+        def create() -> Any:
+            options = {"type": "overlay", "device": "overlay", "o": paths}
+            self.engine.volumes.create(name=name, driver="local", driver_opts=options, labels=dict(self.labels))
+            slots.write_files(private, asked.files)
+            return self.engine.containers.create(**self.settings, volumes=volumes)
+
+        return Job(
+            create,
+            _started,
+            lambda _: _outputs_of(slots.read_files(private, _WANTED, archives.MOST_BYTES)),
+            partial(_dispose_all, self.engine, name),
+        )
+
+
+def _started(container: Any) -> Iterator[bytes]:
+    """Start it, and follow its output from before the start: no line is lost."""
+    lines: Iterator[bytes] = container.attach(stdout=True, stderr=True, stream=True)
+    container.start()
+    return lines
+
+
+def _blocks(stream: Any) -> Iterator[bytes]:
+    """Give what a container that waited puts out, as it comes."""
+    from docker.utils.socket import frames_iter
+
+    return (block for _, block in frames_iter(stream, tty=False))  # type: ignore[no-untyped-call]
+
+
+def _dispose_all(engine: Any, volume: str, container: Any) -> None:
+    """Remove a container and its volume; dockerd unmounts the workspace with them."""
+    dispose(container)
+    _removed(lambda: engine.volumes.get(volume).remove(force=True))
+
+
+def dispose(container: Any) -> None:
+    """Remove a container, running or not; never raises."""
+    if container is not None:
+        _removed(lambda: container.remove(force=True, v=True))
+
+
+def _removed(remove: Callable[[], None]) -> None:
+    import docker.errors
+
+    try:
+        remove()
+    except docker.errors.NotFound:
+        return  # never made, or removed by somebody else
+    except (docker.errors.APIError, OSError) as error:
+        log.warning("A container or volume was left behind, until the next start: %s", error)
+
+
+def _send(container: Any, asked: CommandPlan, workspace: Workspace) -> None:
+    """Bring private files and the workspace in."""
+    files = {FILES[1:]: archives.folder(0o1777)}
+    files |= {f"{FILES[1:]}/{name}": archives.file(content, 0o444) for name, content in asked.files.items()}
+    archives.send(container, files)
+    archives.send_folder(container, workspace.upper, WORKSPACE[1:], workspace.place)
+
+
+def _fetch(container: Any, workspace: Workspace) -> dict[str, bytes]:
+    """Fetch the workspace, and the files that a command or its shell put beside it."""
+    archives.fetch_folder(container, WORKSPACE, workspace.upper, workspace.place)
+    return archives.fetch_files(container, FILES, _WANTED)
+
+
+def _read(slot: Slot) -> dict[str, bytes]:
+    return slots.read_files(slot.files, _WANTED, archives.MOST_BYTES)
+
+
+def _outputs_of(found: Mapping[str, bytes]) -> dict[str, bytes]:
+    return {OUTPUT_FILE: found[_OUTPUT]} if _OUTPUT in found else {}

@@ -1,0 +1,189 @@
+"""Containers that wait for an attempt, against a real Docker engine; the pool's rules are tests of the unit."""
+
+import asyncio
+import dataclasses
+import os
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from heavy import IMAGE, NoIsolates, attempt, connect, nothing_left, run
+from logged import Log
+
+from stepwell_runners import slots
+from stepwell_runners.container_jobs import Cold
+from stepwell_runners.container_process import Job
+from stepwell_runners.containers import Containers
+from stepwell_runners.executor import LocalExecutor
+from stepwell_runners.workspaces import Form
+
+pytestmark = pytest.mark.docker
+
+
+@pytest.fixture(scope="module")
+def engine() -> Any:
+    """A client of the engine, with the image in it."""
+    return connect()
+
+
+@pytest.fixture(params=["overlay", "copy"])
+async def executor(
+    request: pytest.FixtureRequest, engine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[LocalExecutor]:
+    """An executor with one container that waits: nothing is counted that was made for its first step."""
+    form: Form = request.param
+    if form == "overlay" and os.geteuid() != 0:
+        pytest.skip("dockerd's overlays are root's")
+    monkeypatch.setattr(Containers, "form", form)
+    executor = LocalExecutor.at(tmp_path / "state", NoIsolates(), warm_containers=4)
+    assert (await run(executor, attempt("true", network=False))).ok
+    await executor.filled()
+    yield executor
+    await nothing_left(executor, engine)
+
+
+def waiting(executor: LocalExecutor) -> list[Any]:
+    """The containers that wait, of all kinds."""
+    return [one.container for use in executor._containers.pool._uses.values() for one in use.waiting]
+
+
+def cold_starts(executor: LocalExecutor, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Count the containers that are made for one attempt, from now on."""
+    made: list[Any] = []
+    whole = Cold.job
+
+    def job(self: Cold, *given: Any) -> Job:
+        found = whole(self, *given)
+
+        def create() -> Any:
+            made.append(self)
+            return found.create()
+
+        return dataclasses.replace(found, create=create)
+
+    monkeypatch.setattr(Cold, "job", job)
+    return made
+
+
+async def test_a_step_in_a_container_that_waited_is_like_any_other(
+    executor: LocalExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cold = cold_starts(executor, monkeypatch)
+    log = Log()
+    command = (
+        'pwd; id -u; echo err >&2; cat; hostname > /dev/null; echo "$A B"; cat $CONF; mkdir -p sub; '
+        'echo 1 > sub/file; touch /tmp/mark; echo v=1 > "$STEPWELL_OUTPUT"'
+    )
+    asked = attempt(command, key="one#1", network=False, env={"A": "a'$HOME\n\"z"})
+    one = await run(executor, asked, log, files={"CONF": "secret\n"})
+    assert one.ok and one.layer, (one, log.text)
+    assert sorted(log.text.split("\n")) == sorted(["/workspace", "0", "err", "a'$HOME", '"z B', "secret", ""])
+    assert one.value["outputs"] == {"v": "1"}
+    await executor.filled()
+    two = attempt(["sh", "-c", "cat file; ls /tmp; exit 3"], (one.layer,), "two#1", cwd="sub", network=False)
+    failed = await run(executor, two, log)
+    assert failed.exit_code == 3 and log.text.endswith("1\n"), "another attempt's container was used again"
+    assert cold == []
+
+
+async def test_what_is_no_program_of_the_image_is_named(executor: LocalExecutor) -> None:
+    outcome = await run(executor, attempt(["no-such-program"], network=False))
+    assert outcome.final and outcome.error is not None
+    assert "cannot start: 'no-such-program' is no program" in outcome.error["message"]
+
+
+async def test_cancelling_and_limits_work_as_in_any_other(executor: LocalExecutor) -> None:
+    log = Log()
+    running = asyncio.create_task(run(executor, attempt("echo here; sleep 60", network=False), log))
+    await log.arrived.wait()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    await executor.filled()
+    slow = await run(executor, attempt("sleep 60", network=False, timeout=0.5))
+    assert slow.error is not None and slow.error["type"] == "Timeout"
+
+
+async def test_tenants_kinds_and_other_images_do_not_share(
+    executor: LocalExecutor, engine: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cold = cold_starts(executor, monkeypatch)
+    ours = {container.id for container in waiting(executor)}
+    assert len(ours) == 1
+    stranger = attempt("true", network=False)
+    assert (await run(executor, dataclasses.replace(stranger, tenant="other"))).ok
+    assert (await run(executor, attempt("true", network=False, memory=64 << 20))).ok
+    assert len(cold) == 2 and ours <= {container.id for container in engine.containers.list()}
+
+
+async def test_a_container_that_died_while_it_waited_is_not_used(executor: LocalExecutor) -> None:
+    (dead,) = waiting(executor)
+    dead.kill()
+    dead.wait()
+    log = Log()
+    assert (await run(executor, attempt("echo alive", network=False), log)).ok
+    assert log.text == "alive\n"
+
+
+async def test_one_that_dies_as_it_is_told_loses_the_attempt(
+    executor: LocalExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (dead,) = waiting(executor)
+    dead.kill()
+    dead.wait()
+    monkeypatch.setattr("stepwell_runners.container_jobs.WaitingContainer.usable", lambda _: True)
+    outcome = await run(executor, attempt("echo alive", network=False))
+    assert outcome.lost and not outcome.ok
+
+
+async def test_variables_are_in_no_description_of_the_container(executor: LocalExecutor, engine: Any) -> None:
+    (container,) = waiting(executor)
+    log = Log()
+    running = asyncio.create_task(run(executor, attempt("echo $KEY; sleep 60", network=False), log, env={"KEY": "s3x"}))
+    await log.arrived.wait()
+    assert log.text == "s3x\n"
+    assert "s3x" not in str(engine.api.inspect_container(container.id))
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+
+async def test_a_container_goes_when_its_server_is_gone(executor: LocalExecutor, engine: Any) -> None:
+    ((waits,),) = [use.waiting for use in executor._containers.pool._uses.values() if use.waiting]
+    waits.stream._sock.shutdown(socket.SHUT_RDWR)
+    assert waits.container.wait(timeout=20)["StatusCode"] == 0
+
+
+async def test_where_the_engine_sees_no_mounts_of_ours_steps_start_cold(
+    engine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("mounting takes root")
+    monkeypatch.setattr(slots.Slot, "is_seen_by", lambda self, pid: False)
+    executor = LocalExecutor.at(tmp_path / "state", NoIsolates(), warm_containers=2)
+    for _ in range(2):
+        assert (await run(executor, attempt("true", network=False))).ok
+        await executor.filled()
+        assert waiting(executor) == []
+    await nothing_left(executor, engine)
+
+
+async def test_an_image_without_a_shell_starts_cold(engine: Any, tmp_path: Path) -> None:
+    name = "stepwell-test/no-shell"
+    try:
+        without = engine.containers.run(IMAGE, ["rm", "/bin/sh"], detach=True)
+        without.wait()
+        without.commit(name, "latest")
+        without.remove()
+        executor = LocalExecutor.at(tmp_path / "state", NoIsolates(), warm_containers=2)
+        for _ in range(2):
+            log = Log()
+            asked = attempt(["echo", "here"], image=f"{name}:latest", network=False)
+            assert (await run(executor, asked, log)).ok and log.text == "here\n"
+            await executor.filled()
+            assert waiting(executor) == []
+        await nothing_left(executor, engine)
+    finally:
+        engine.images.remove(f"{name}:latest", force=True)

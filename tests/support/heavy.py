@@ -1,0 +1,88 @@
+"""A Docker engine with an image made of busybox, and attempts of steps in it, for tests of containers."""
+
+import dataclasses
+import io
+import shutil
+import subprocess
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import logged
+import pytest
+from logged import Log
+
+from stepwell.engine.seams import Attempt, Outcome, Prepared
+from stepwell_runners.containers import LABEL
+from stepwell_runners.executor import LocalExecutor
+from stepwell_runners.spec import CommandSpec
+from stepwell_runners.streaming import Process
+
+IMAGE = "stepwell-test/busybox:latest"
+
+
+class NoIsolates:
+    """These steps need none."""
+
+    walled = overlays = divides_processors = True
+
+    async def command(self, spec: CommandSpec) -> Process:
+        raise AssertionError("a container step asked for an isolate")
+
+
+def connect() -> Any:
+    """Return a client of the engine, with the image in it."""
+    import docker
+    import docker.errors
+
+    try:
+        client = docker.from_env()
+        client.ping()
+    except docker.errors.DockerException:
+        pytest.skip("no Docker engine answers")
+    busybox = shutil.which("busybox")
+    try:
+        client.images.get(IMAGE)
+    except docker.errors.ImageNotFound:
+        if busybox is None:
+            pytest.skip("the image needs busybox (package busybox-static)")
+        client.api.import_image_from_data(_root_of(busybox), repository=IMAGE.partition(":")[0], tag="latest")
+    return client
+
+
+def _root_of(busybox: str) -> bytes:
+    """Pack a root file system."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        for folder in ("bin", "tmp", "run", "etc"):
+            info = tarfile.TarInfo(folder)
+            info.type, info.mode = tarfile.DIRTYPE, 0o755
+            archive.addfile(info)
+        archive.add(Path(busybox).resolve(), "bin/busybox")
+        for name in subprocess.check_output([busybox, "--list"], text=True).split():
+            info = tarfile.TarInfo(f"bin/{name}")
+            info.type, info.linkname = tarfile.SYMTYPE, "busybox"
+            if name != "busybox":
+                archive.addfile(info)
+    return packed.getvalue()
+
+
+def attempt(command: str | list[str], base: tuple[str, ...] = (), key: str = "step#1", **options: Any) -> Attempt:
+    asked = logged.attempt(command, base, key, **{"image": IMAGE, **options})
+    return dataclasses.replace(asked, metadata={})
+
+
+async def run(executor: LocalExecutor, asked: Attempt, log: Log | None = None, **prepared: Any) -> Outcome:
+    return await executor.execute(asked, Prepared(**prepared), log or Log())
+
+
+async def nothing_left(executor: LocalExecutor, engine: Any) -> None:
+    """Assert that an executor leaves nothing of containers when it closes."""
+    await executor.close()
+    state = executor._workspaces.state
+    ours = {"label": f"{LABEL}={executor._containers._label[LABEL]}"}
+    assert engine.containers.list(all=True, filters=ours) == []
+    assert engine.volumes.list(filters=ours) == []
+    assert engine.networks.list(filters=ours) == []
+    assert list((state / "work").iterdir()) == []
+    assert str(state) not in Path("/proc/self/mountinfo").read_text()
