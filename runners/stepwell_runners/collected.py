@@ -4,7 +4,8 @@ So three parallel steps that each write junit.xml neither conflict nor see each 
 
 An artifact may have been there before the step; a report is the step's own, or a fixture in the repository would be
 read as its tests. Links are never followed, not even to files of the workspace: which files leave it is said by
-their names. What goes beyond a bound is refused as a whole, because half of the artifacts are no artifacts.
+their names. Too many artifacts are refused as a whole, because half of them are no artifacts. Reports are read here,
+once, and their numbers are in the journal: lists need not open a file.
 """
 
 import json
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from stepwell.authoring.globs import glob_pattern
+from stepwell.ci.junit import Report
 from stepwell.errors import Invalid
 from stepwell.store.blobs import BlobBatch, BlobFiles
 from stepwell_runners.layers import File, Folder, Layer, Link, join, parent, parents
@@ -38,7 +40,7 @@ class Bound:
     raised_by: str = ""  # the operator's setting for bytes
 
 
-REPORTS = Bound(1_000, 64 << 20)
+REPORTS = Bound(1_000, 32 << 20)
 
 
 @dataclass(frozen=True)
@@ -106,21 +108,41 @@ class Collector:
         artifacts = find(asked.artifacts, view)
         reports = find(asked.junit, view, own=True)
         check("artifacts=", artifacts, self._artifacts)
-        check("junit=", reports, REPORTS)
+        reports = _bounded(reports, result.notes)
         for patterns, found in ((asked.artifacts, artifacts), (asked.junit, reports)):
             result.notes += _notes(patterns, found)
         result.files = tuple(sorted({*artifacts.files, *reports.files}))
         if result.files:
             batch = self._blobs.batch(run)
             try:
-                result.facts = _kept(batch, {"artifacts": artifacts.files, "reports": reports.files}, view)
+                read = _read(reports.files, view) if reports.files else None
+                result.notes += [f"Report {path}: {why}" for path, why in (read.problems if read else [])[:SHOWN]]
+                result.facts = _kept(batch, {"artifacts": artifacts.files, "reports": reports.files}, view, read)
                 batch.keep()
             finally:
                 batch.drop()
         return result
 
 
-def _kept(batch: BlobBatch, wanted: Mapping[str, Sequence[str]], view: View) -> dict[str, Any]:
+def _bounded(reports: Found, notes: list[str]) -> Found:
+    """Leave reports out that are too much: the tests have passed or failed without them."""
+    try:
+        check("junit=", reports, REPORTS)
+    except TooMuchCollected as error:
+        notes.append(f"{error} No report was read.")
+        return Found(links=reports.links)
+    return reports
+
+
+def _read(paths: Sequence[str], view: View) -> Report:
+    report = Report()
+    for path in paths:
+        with os.fdopen(view.open(path), "rb") as source:
+            report.add(shown(path), source)
+    return report
+
+
+def _kept(batch: BlobBatch, wanted: Mapping[str, Sequence[str]], view: View, report: Report | None) -> dict[str, Any]:
     """Copy the files and the list of them."""
     ids: dict[str, int] = {}
     numbers: dict[str, tuple[int, int]] = {}
@@ -134,6 +156,10 @@ def _kept(batch: BlobBatch, wanted: Mapping[str, Sequence[str]], view: View) -> 
         listed[kind] = [[shown(path), numbers[path][1], numbers[path][0]] for path in paths]
         facts[kind] = len(paths)
         facts[f"{kind}_bytes"] = sum(numbers[path][1] for path in paths)
+    if report is not None:
+        id, size = batch.add_bytes(json.dumps(report.as_json(), separators=(",", ":")).encode())
+        ids.setdefault(id, len(ids))
+        facts["tests"] = {"id": id, "size": size, **report.counts()}
     manifest = json.dumps({"blobs": list(ids), **listed}, separators=(",", ":"))
     id, size = batch.add_bytes(manifest.encode())
     return {"id": id, "size": size, **facts}

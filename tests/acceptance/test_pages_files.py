@@ -111,3 +111,43 @@ def test_artifacts_are_shown_saved_and_never_run(server: LiveServer, page: Page,
     assert raw(server, f"/runs/{again}/artifacts/file", step="build#1", path="dist/app.bin").content == zipped.read(
         "dist/app.bin"
     )
+
+
+TESTED = r"""from stepwell import Pipeline, push
+
+REPORT = '''<testsuite name="s"><testcase classname="test_a" name="test_good" time="0.5"/>
+<testcase classname="test_a" name="test_bad[&lt;img src=x&gt;]" file="test_a.py" line="3"><failure message="1 is not 2">
+Traceback &lt;b&gt;</failure></testcase></testsuite>'''
+
+class Check(Pipeline):
+    on = [push()]
+
+    async def run(self, event, step):
+        await step.run("types", "echo '<x' > broken.xml; mkdir a; cp broken.xml a/junit.xml", junit=["**/*.xml"])
+        await step.run("test", ["sh", "-c", "printf '%s' \"$REPORT\" > junit.xml; exit 1"], env={"REPORT": REPORT},
+                       junit=["junit.xml"])
+"""
+
+
+def test_failed_tests_are_told_first_wherever_they_are_looked_for(
+    server: LiveServer, page: Page, tmp_path: Path
+) -> None:
+    run = push(server, tmp_path / "tree", "tested", TESTED, "failed")
+    steps = {step["name"]: step["collected"] for step in server.run(run)["steps"]}
+    tests = {name: steps["test"]["tests"][name] for name in ("total", "passed", "failed", "seconds")}
+    assert tests == {"total": 2, "passed": 1, "failed": 1, "seconds": 0.5}
+    assert steps["types"]["tests"]["problems"] == 2 and steps["types"]["reports"] == 2
+    found = server.api("GET", f"/runs/{run}/tests", params={"state": "failed", "step": "test#1"})
+    assert found["counts"]["total"] == 2 and [case["line"] for case in found["steps"][0]["cases"]] == [3]
+    assert "Report broken.xml: It is no well-formed XML" in raw(server, f"/runs/{run}/steps/types%231/log").text
+
+    page.goto(f"{server.url}/acme/tested/runs/1")
+    page.get_by_label("Run", exact=True).get_by_role("link", name="Tests 1 failed").click()
+    expect(page.locator(".tests h2").first).to_have_text("test")
+    expect(page.locator(".case[open]")).to_contain_text("test_bad[<img src=x>]")
+    expect(page.locator(".case[open] .preview-text")).to_have_text("Traceback <b>")
+    expect(page.locator(".report-problem")).to_have_count(2)
+
+    person = Terminal(tmp_path, {"STEPWELL_URL": server.url, "STEPWELL_TOKEN": server.token})
+    done = person.stepwell("tests", "acme/tested#1", "--step", "test")
+    assert done.returncode == 1 and "test_a::test_bad[<img src=x>]" in done.stdout and "test_good" not in done.stdout

@@ -17,6 +17,7 @@ from stepwell.ci.bulk import Wanted
 from stepwell.ci.changes import ChangesSince, Commits
 from stepwell.ci.comparison import compare, first_difference
 from stepwell.ci.history import Choices
+from stepwell.ci.reports import Reports
 from stepwell.ci.results import Results
 from stepwell.ci.sources import Source
 from stepwell.ci.trends import Trend, trend_of
@@ -263,6 +264,7 @@ class FixtureServices:
         blobs = BlobFiles(self.settings.state / "blobs")
         self.results = Results(self.runs, blobs)  # type: ignore[arg-type]
         self.artifacts = Artifacts(self.runs, blobs)  # type: ignore[arg-type]
+        self.reports = Reports(self.runs, blobs)  # type: ignore[arg-type]
         self.catalog = _Catalog(self)
         self.environments = _Environments()
         self.trends = _Trends(self)

@@ -26,6 +26,7 @@ from stepwell.ci.launch import Launcher
 from stepwell.ci.manual import Starter
 from stepwell.ci.newest import Newest
 from stepwell.ci.pushes import Pushes
+from stepwell.ci.reports import Reports
 from stepwell.ci.results import Results
 from stepwell.ci.retention import Aged, Policy, Retention
 from stepwell.ci.runs import Runs
@@ -119,6 +120,7 @@ class Services:
     bulk: BulkRuns
     results: Results
     artifacts: Artifacts
+    reports: Reports
     keeper: Keeper
     retention: Retention
 
@@ -168,6 +170,7 @@ class Services:
             bulk=BulkRuns(thread, store, base.tenants.audit),
             results=Results(runs, base.blobs),
             artifacts=Artifacts(runs, base.blobs),
+            reports=Reports(runs, base.blobs),
             keeper=Keeper(
                 pushes.reconcile,
                 pushes.finish,

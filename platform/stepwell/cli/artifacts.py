@@ -40,11 +40,11 @@ def artifacts(
                 raise NotFound(f"Run #{view['number']} has no such artifacts.")
             for one, target in targets(found, to).items():
                 save(client, view["id"], found[one], target)
-                say(f"{_plain(str(target))}")
+                say(f"{plain(str(target))}")
     if json:
         show_json(found)
     elif to is None:
-        show_table(("STEP", "PATH", "BYTES"), ((one["step"], _plain(one["path"]), str(one["size"])) for one in found))
+        show_table(("STEP", "PATH", "BYTES"), ((one["step"], plain(one["path"]), str(one["size"])) for one in found))
 
 
 def _matches(path: str, only: str | None) -> bool:
@@ -82,6 +82,6 @@ def save(client: "Client", run: str, artifact: dict[str, Any], target: Path) -> 
             fresh.unlink(missing_ok=True)
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Write a stranger's text so that it moves nothing on a terminal."""
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)

@@ -20,6 +20,7 @@ from stepwell.cli import (
     login,
     quota,
     repo,
+    reports,
     runs,
     secret,
     token,
@@ -68,6 +69,7 @@ app.command("quota")(quota.quota)
 app.command("runs")(runs.runs)
 app.command("logs")(runs.logs)
 app.command("artifacts")(artifacts.artifacts)
+app.command("tests")(reports.tests)
 app.command("approve")(decide.approve)
 app.command("reject")(decide.reject)
 app.command("pause")(control.pause)

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Query
 from starlette.responses import Response
 
-from stepwell.ci import artifacts
+from stepwell.ci import artifacts, reports
 from stepwell.ci.control import WhichCode
 from stepwell.ci.views import RunView, StepView
 from stepwell_web import graph, journalview, runview, sourceview, steplist
@@ -52,6 +52,7 @@ def run_page(visit: Visit, view: RunView, **values: Any) -> Response:
         error_where=where,
         source_href=sourceview.href,
         artifact_count=artifacts.count(view),
+        tests=reports.counts(view),
         **values,
     )
 
