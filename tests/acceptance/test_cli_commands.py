@@ -18,6 +18,14 @@ class Ship(Pipeline):
         await step.run("deploy", "echo deploying with ${#DEPLOY_KEY} characters; echo by " + approval.by,
                        environment="production", secrets=["DEPLOY_KEY"])
 """
+PLAN = """
+from stepwell import Pipeline
+
+class Look(Pipeline):
+    async def run(self, event, step):
+        seen = await step.run("look", 'echo "names=$(ls -A | xargs)" | tee $STEPWELL_OUTPUT; exit 0')
+        return [seen.outputs["names"], await step.do("add", lambda n: n + 1, event.payload["n"])]
+"""
 COUNT = """
 from stepwell import Pipeline, manual
 
@@ -151,6 +159,22 @@ def test_quotas_are_shown_set_and_taken_away(person: Terminal, project: Path) ->
     assert "the server's settings count" in person.stepwell("quota", repository).stderr
     done = person.stepwell("quota", repository, "--runs", "many")
     assert (done.returncode, "--runs has value 'many'" in done.stderr) == (2, True)
+
+
+def test_a_plan_runs_without_being_committed(person: Terminal, project: Path, tmp_path: Path) -> None:
+    (tmp_path / "plan.py").write_text(PLAN)
+    checked = person.json("plan", str(tmp_path / "plan.py"), "--check")
+    steps = [(step["kind"], step["name"], step["line"]) for step in checked["steps"]]
+    assert steps == [("run", "look", 6), ("do", "add", 7)]
+    ran = person.json("plan", str(tmp_path / "plan.py"), "--event", '{"n": 4}', "--repo", "home/shop", cwd=project)
+    assert (ran["state"], ran["result"], ran["url"]) == ("passed", [".git .stepwell", 5], "/home/-/runs/1")
+    followed = person.stepwell("plan", "-", "--event", '{"n": 4}', input=PLAN.replace("exit 0", "exit 9"))
+    assert (followed.returncode, "exit code: 9" in followed.stdout) == (1, False), followed.stdout
+    assert "look" in followed.stdout and ".stepwell" not in followed.stdout
+    wrong = person.stepwell("plan", "-", input="import numpy\n")
+    assert (wrong.returncode, ".stepwell/pipeline.py:1" in wrong.stderr) == (2, True)
+    none = person.stepwell("plan", "-", "--event", "{", input=PLAN)
+    assert (none.returncode, "--event has value '{'" in none.stderr) == (2, True)
 
 
 def test_token_signs_another_machine_in_until_it_is_revoked(person: Terminal, project: Path, tmp_path: Path) -> None:

@@ -91,6 +91,7 @@ async def test_a_stranger_finds_nothing_on_any_route(app: FastAPI, web: httpx.As
         "tenant": "acme",
         "name": "new",
         "runs": 1,
+        "code": "same",  # for a restart; for a plan it is a program
     }
     for method, path in addresses(app):
         if path in OPEN or ".git" in path or path.endswith("/info/refs") or (path in OWN and method == "GET"):

@@ -7,7 +7,7 @@ services in tests/integration/test_web_*.py.
 from __future__ import annotations
 
 import builtins
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from stepwell.ci.bulk import Wanted
 from stepwell.ci.changes import ChangesSince, Commits
 from stepwell.ci.comparison import compare, first_difference
 from stepwell.ci.history import Choices
+from stepwell.ci.plans import Checked, Plan
 from stepwell.ci.reports import Reports
 from stepwell.ci.results import Results
 from stepwell.ci.sources import Source
@@ -39,7 +40,8 @@ from stepwell.ci.views import (
 )  # fmt: skip
 from stepwell.dynamic import Changed, Dead, DeadRuns, Refused, Report
 from stepwell.engine.entries import Entry
-from stepwell.errors import Denied, NotFound
+from stepwell.engine.specs import RunRef
+from stepwell.errors import Denied, Invalid, NotFound
 from stepwell.repos.objects import Changes as Paths
 from stepwell.repos.objects import CommitInfo, Person
 from stepwell.settings import Settings
@@ -261,6 +263,7 @@ class FixtureServices:
         self.runs = _Runs(self)
         self.control = _Control(self)
         self.bulk = _Bulk(self)
+        self.plans = _Plans()
         blobs = BlobFiles(self.settings.state / "blobs")
         self.results = Results(self.runs, blobs)  # type: ignore[arg-type]
         self.artifacts = Artifacts(self.runs, blobs)  # type: ignore[arg-type]
@@ -469,6 +472,18 @@ class _Control:
         self, actor: Actor, run_id: str, step: str, *, code: str = "same", key: str | None = None
     ) -> RunSummary:
         return self._did(actor, run_id, f"restart {code} {step}").summary
+
+
+class _Plans:
+    """Takes no plan, not even from those who may send some."""
+
+    def check(self, actor: Actor, tenant: str, files: Mapping[str, str]) -> Checked:
+        actor.require("write", tenant, "-")
+        return Checked(problem=Problem("error", "This server runs none."))
+
+    def start(self, actor: Actor, tenant: str, plan: Plan) -> tuple[RunRef, Checked]:
+        self.check(actor, tenant, plan.files)
+        raise Invalid("This server runs none.")
 
 
 class _Bulk:

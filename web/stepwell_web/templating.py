@@ -26,7 +26,10 @@ _WORDS = {
     "failed": "Failed",
     "cancelled": "Cancelled", "diverged": "Diverged", "retrying": "Retrying", "skipped": "Skipped",
 }  # fmt: skip
-_DEEDS = {"push": "pushed", "tag": "tagged", "cron": "by schedule", "manual": "started", "workflow": "created by a run"}
+_DEEDS = {
+    "push": "pushed", "tag": "tagged", "cron": "by schedule", "manual": "started", "workflow": "created by a run",
+    "plan": "sent as a plan",
+}  # fmt: skip
 
 
 class Templates:

@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 from stepwell.authoring import ordered
 from stepwell.authoring.code import Files, LoadFailed, load_all, load_entry, refused
 from stepwell.authoring.guard import Guard
+from stepwell.authoring.outline import outline
 from stepwell.authoring.pipeline import PipelineRefused, declaration
 from stepwell.authoring.prints import Prints
 from stepwell.authoring.turn import Turn
@@ -46,7 +47,8 @@ def describe(head: dict[str, Any]) -> dict[str, Any]:
     try:
         path, found = load_all(files, head.get("entry") or "pipeline.py")
         try:
-            return {"ok": True, "pipelines": [declaration(cls, path) for cls in found]}
+            told = {"ok": True, "pipelines": [declaration(cls, path) for cls in found]}
+            return {**told, "steps": outline(files.files)} if head.get("outline") else told
         except PipelineRefused as error:
             raise refused(files, path, error) from error
     except LoadFailed as error:

@@ -125,10 +125,10 @@ class Step:
     def __getattr__(self, name: str) -> Any:
         if name in _UNEXECUTED:
             raise NotExecuted(f"step.{name} is not executed by this version of Stepwell. {_UNEXECUTED[name]}")
-        raise AttributeError(f"step has no call {name!r}. Known are: {', '.join(_CALLS)}.")
+        raise AttributeError(f"step has no call {name!r}. Known are: {', '.join(CALLS)}.")
 
 
-_CALLS = tuple(name for name in vars(Step) if not name.startswith("_"))
+CALLS = tuple(name for name in vars(Step) if not name.startswith("_"))
 _UNEXECUTED = {
     "image": 'Build the image with step.run(name, "…", image=…) on a builder that you trust.',
     "promote": 'Push from a step: step.run(name, "git push …", secrets=[…], network=True).',

@@ -59,11 +59,13 @@ class GreenChanges:
         self._runs = runs
 
     def of(self, actor: Actor, view: RunView) -> ChangesSince | None:
-        """Compare a run that the actor may see; None when no run of its pipeline passed before it.
+        """Compare a run that the actor may see; None for a plan, and when no run of its pipeline passed before it.
 
         The last green run of the same branch is taken; on a branch that has none, that of the default branch.
         """
         run = view.summary
+        if run.plan:
+            return None
         repository = self._scope.repository(actor, run.tenant, run.repository)
         green = self._history.green_before(actor, run, run.branch)
         if green is None and run.branch != repository.default_branch:

@@ -1,4 +1,4 @@
-"""From a run's metadata to its code: the files of `.stepwell/` at the run's commit.
+"""From a run's metadata to its code: the files of `.stepwell/` at the run's commit, or those of a plan.
 
 Code is pinned by content: the digest covers the texts, the entry and the commit, whose tree the steps see.
 A run that was created only to show why nothing could run (its metadata has a `problem`) gets a program that raises
@@ -8,7 +8,7 @@ just that, and never the author's: what could not be described must not be execu
 import asyncio
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -16,6 +16,8 @@ from stepwell.engine.seams import Code
 from stepwell.errors import NotFound
 from stepwell.repos.repositories import Repositories
 
+PlanFiles = Callable[[str, str], Mapping[str, str]]
+"""(tenant, digest) → the files of a plan. Blocks; raises NotFound."""
 ROOT = ".stepwell"
 ENTRY = "pipeline.py"
 _PROBLEM = """\
@@ -30,8 +32,9 @@ raise PipelineProblem({message!r})
 class RepositoryCode:
     """Loads code from repositories; `load` is a Loader."""
 
-    def __init__(self, repositories: Repositories) -> None:
+    def __init__(self, repositories: Repositories, plan: PlanFiles) -> None:
         self._repositories = repositories
+        self._plan = plan
         self._files = lru_cache(maxsize=256)(self._read)
 
     async def load(self, metadata: Mapping[str, Any]) -> Code:
@@ -40,6 +43,9 @@ class RepositoryCode:
 
     def code(self, metadata: Mapping[str, Any]) -> Code:
         """Do the same, blocking."""
+        if digest := metadata.get("plan"):
+            place = f"{metadata['files_of']}:{metadata['commit']}" if metadata.get("files_of") else None
+            return _code(self._plan(str(metadata["tenant"]), str(digest)), str(metadata["entry"]), place)
         commit, repository = str(metadata["commit"]), str(metadata["repository"])
         tree = f"{repository}:{commit}"
         if problem := metadata.get("problem"):
@@ -58,6 +64,6 @@ class RepositoryCode:
         return self._repositories.reader(repository).read_files(commit, ROOT)
 
 
-def _code(files: Mapping[str, str], entry: str, tree: str) -> Code:
+def _code(files: Mapping[str, str], entry: str, tree: str | None) -> Code:
     pinned = json.dumps([entry, tree, sorted(files.items())]).encode()
     return Code(digest=hashlib.sha256(pinned).hexdigest(), files=files, entry=entry, root=ROOT, tree=tree)

@@ -22,13 +22,16 @@ _KINDS = {
 }
 
 
-async def describe(isolates: Isolates, tenant: str, code: Code, seconds: float = SECONDS) -> dict[str, Any] | Problem:
+async def describe(
+    isolates: Isolates, tenant: str, code: Code, seconds: float = SECONDS, *, outline: bool = False
+) -> dict[str, Any] | Problem:
     """Return the isolate's answer `{"pipelines": [...]}`, or the problem. Runs on the engine's loop.
 
-    Raises Unavailable or TryLater when there is no isolate to be had.
+    With `outline` it has `"steps"`, too: those that the text tells. Raises Unavailable or TryLater when there is no
+    isolate to be had.
     """
     channel = await isolates.open(IsolateSpec(tenant, "describe", code))
-    head = {"mode": "describe", "root": code.root, "files": dict(code.files), "entry": code.entry}
+    head = {"mode": "describe", "root": code.root, "files": dict(code.files), "entry": code.entry, "outline": outline}
     try:
         async with asyncio.timeout(seconds):
             line = await _ask(channel.sock, json.dumps(head).encode() + b"\n")
@@ -66,7 +69,10 @@ def _understood(line: bytes) -> dict[str, Any] | Problem:
     try:
         answer = json.loads(line)
         if answer["ok"]:
-            return {"pipelines": [_pipeline(dict(told)) for told in _few(answer["pipelines"])]}
+            pipelines = [_pipeline(dict(told)) for told in _few(answer["pipelines"])]
+            if "steps" not in answer:
+                return {"pipelines": pipelines}
+            return {"pipelines": pipelines, "steps": [_step(dict(told)) for told in _few(answer["steps"])]}
         error = answer["error"]
         kind = _KINDS.get(str(error["type"]), "error")
         place = (str(error.get("file") or ""), int(error.get("line") or 0))
@@ -84,6 +90,11 @@ def _pipeline(told: dict[str, Any]) -> dict[str, Any]:
     on = [_trigger(trigger).as_json() for trigger in _few(told.get("on") or [])]
     line = told.get("line") or 0
     return {**texts, "line": line if type(line) is int else 0, "on": on, "concurrency": concurrency}
+
+
+def _step(told: dict[str, Any]) -> dict[str, Any]:
+    texts = {name: str(told[name])[:LONGEST_TEXT] for name in ("kind", "name", "file")}
+    return {**texts, "line": int(told["line"])}
 
 
 def _trigger(told: dict[str, Any]) -> Trigger:

@@ -43,7 +43,7 @@ JOURNAL = Table(
     *(Column(name, Integer) for name in ("version", "attempt", "turn")),
     Column("at", Float),
 )
-KINDS = ("push", "tag", "cron", "manual")
+KINDS = ("push", "tag", "cron", "manual", "plan")
 LOOKED_AT = 1000
 """Newest runs that choices are read from."""
 LONGEST_TEXT = 200
@@ -306,6 +306,7 @@ def summary_of(row: Any) -> RunSummary:
         ),
         rerun_of=metadata.get("rerun_of") or "",
         seq=row["seq"],
+        plan=metadata.get("plan") or "",
     )
 
 

@@ -78,6 +78,18 @@ class Launcher:
         order = order_of(program.concurrency, {**cause.event, "kind": cause.kind})
         return self._create(program, cause, {"pipeline": program.pipeline, "entry": program.entry}, order)
 
+    def play(self, tenant: str, pipeline: Declared, cause: Cause) -> RunRef:
+        """Start a plan; which program it is, and on which files it stands, is in `cause.more`."""
+        bound = {"tenant": tenant, "repository": "", "name": f"{tenant}/-"}
+        title = (pipeline.doc.strip().partition("\n")[0] or pipeline.name)[:LONGEST_TITLE]
+        metadata = {"kind": cause.kind, "actor": cause.actor, **cause.more}
+        order = order_of(pipeline.concurrency, {**cause.event, "kind": cause.kind})
+        creating = bind(self.thread.engine, bound).create(
+            cause.event, id=cause.id, metadata=metadata, title=title, order=order
+        )
+        handle = answer_of(self.thread, creating)
+        return RunRef(handle.id, handle.number, handle.created)
+
     def fail(self, program: Program, problem: Problem, cause: Cause) -> RunRef:
         """Create a run that fails at once with the problem, so that people find it where they look for runs."""
         shown = {**asdict(problem), "text": problem.text}

@@ -48,7 +48,7 @@ class Starter:
         """Start; Invalid says what is wrong with pipeline or inputs, NotFound that there is no such ref."""
         row = self._scope.repository(actor, tenant, repository, "write")
         reader = self._repositories.reader(row.id)
-        branch, tag, sha = _resolved(reader, wish.ref or row.default_branch)
+        branch, tag, sha = resolved(reader, wish.ref or row.default_branch)
         declared = self._declarations.read(row.tenant, row.id, sha)
         found = declared.named(wish.pipeline)
         form = triggers.manual_inputs(found)
@@ -70,7 +70,7 @@ class Starter:
         return self._launcher.start(Program.of(row, commit, declared.tree, found), cause)
 
 
-def _resolved(reader: Reader, ref: str) -> tuple[str, str, str]:
+def resolved(reader: Reader, ref: str) -> tuple[str, str, str]:
     """Return (branch, tag, commit) of what a person calls a ref."""
     for prefix in ("refs/heads/", "refs/tags/"):
         name = ref.removeprefix(prefix)

@@ -28,6 +28,11 @@ class SecretsPreparer:
         if environment and (why := self._environments.rules(repository, environment).refuses(attempt.metadata)):
             raise Denied(f"Step {attempt.name!r} is refused. {why}")
         variables, files = named(attempt.options.get("secrets"))
+        if attempt.metadata.get("plan") and (environment or variables or files):
+            raise Denied(
+                f"Step {attempt.name!r} is refused. A plan has no secrets and no environments: nobody has pushed its "
+                "code. Commit it to a repository as .stepwell/pipeline.py."
+            )
         if not variables and not files:
             return Prepared()
         wanted = {*variables.values(), *files.values()}

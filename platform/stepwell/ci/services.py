@@ -25,6 +25,8 @@ from stepwell.ci.keeper import Keeper
 from stepwell.ci.launch import Launcher
 from stepwell.ci.manual import Starter
 from stepwell.ci.newest import Newest
+from stepwell.ci.plan_texts import PlanTexts
+from stepwell.ci.plans import Plans
 from stepwell.ci.pushes import Pushes
 from stepwell.ci.reports import Reports
 from stepwell.ci.results import Results
@@ -63,6 +65,7 @@ class Foundation:
     logs: LogStore
     blobs: BlobFiles
     environments: Environments
+    plan_texts: PlanTexts
     code: RepositoryCode
     loader: Loader
     gate: Gate
@@ -77,7 +80,8 @@ class Foundation:
         repositories = Repositories(settings.state)
         repositories.remove_leftovers()
         environments = Environments(store, tenants)
-        code = RepositoryCode(repositories)
+        plan_texts = PlanTexts(store)
+        code = RepositoryCode(repositories, plan_texts.files)
         return cls(
             settings=settings,
             store=store,
@@ -86,6 +90,7 @@ class Foundation:
             logs=LogStore(settings.state / "logs"),
             blobs=BlobFiles(settings.state / "blobs"),
             environments=environments,
+            plan_texts=plan_texts,
             code=code,
             loader=route(code.load),
             gate=EnvironmentGate(environments),
@@ -122,6 +127,8 @@ class Services:
     artifacts: Artifacts
     reports: Reports
     keeper: Keeper
+    plans: Plans
+    sources: Sources
     retention: Retention
 
     @classmethod
@@ -130,6 +137,13 @@ class Services:
 
         def ask(tenant: str, code: Code) -> dict[str, Any] | Problem:
             return answer_of(thread, describe(isolates, tenant, code))
+
+        def look_through(tenant: str, code: Code) -> dict[str, Any] | Problem:
+            return answer_of(thread, describe(isolates, tenant, code, outline=True))
+
+        def retain() -> None:
+            retention.remove_some()
+            base.plan_texts.sweep()
 
         def relax() -> None:
             answer_of(thread, thread.engine.relax())
@@ -175,8 +189,10 @@ class Services:
                 pushes.reconcile,
                 pushes.finish,
                 relax=relax,
-                retain=retention.remove_some,
+                retain=retain,
             ),
+            plans=Plans(base.tenants.scope, repositories, base.plan_texts, launcher, look_through),
+            sources=Sources(base.tenants.scope, base.code, base.plan_texts.files),
             retention=retention,
         )
         services._connect(history)
@@ -186,11 +202,6 @@ class Services:
     def trends(self) -> Trends:
         """How pipelines fare."""
         return Trends(self.store)
-
-    @cached_property
-    def sources(self) -> Sources:
-        """What runs execute."""
-        return Sources(self.tenants.scope, RepositoryCode(self.repositories))
 
     @cached_property
     def changes(self) -> GreenChanges:

@@ -41,7 +41,7 @@ class RunSummary:
     state: RunStatus
     reason: str
     pipeline: str
-    kind: str  # push, tag, cron, manual
+    kind: str  # push, tag, cron, manual, plan
     branch: str
     tag: str
     sha: str
@@ -54,6 +54,7 @@ class RunSummary:
     waiting: tuple[WaitingView, ...]
     rerun_of: str  # id of the run that this repeats, or ""
     seq: int  # of the last journal entry: grows with every change
+    plan: str = ""  # digest of its program, if that was sent instead of committed
 
     @property
     def scope(self) -> str:

@@ -18,6 +18,7 @@ from stepwell.cli import (
     init,
     local,
     login,
+    plan,
     quota,
     repo,
     reports,
@@ -65,6 +66,7 @@ app.command("run")(local.run)
 app.add_typer(repo.app, name="repo")
 app.add_typer(secret.app, name="secret")
 app.add_typer(token.app, name="token")
+app.command("plan")(plan.plan)
 app.command("quota")(quota.quota)
 app.command("runs")(runs.runs)
 app.command("logs")(runs.logs)

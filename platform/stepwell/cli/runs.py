@@ -71,7 +71,7 @@ def logs(
             show_json(_as_data(source, view, step))
             end_with(view["state"])
         follower = Follower(source, console(), step)
-        view = follower.until(lambda seen: not follow or _waits(seen))
+        view = follower.until(lambda seen: not follow or waits(seen))
         if not follow:
             end_with(view["state"])
         for waiting in view["approvals"]:
@@ -86,7 +86,8 @@ def require_step(view: dict[str, Any], only: str | None) -> None:
         raise NotFound(f"Run #{view['number']} has no step {only!r}. Its steps: {names}.")
 
 
-def _waits(view: dict[str, Any]) -> bool:
+def waits(view: dict[str, Any]) -> bool:
+    """Say whether a run waits for people."""
     return view["state"] == "waiting" and bool(view["approvals"])
 
 

@@ -190,6 +190,17 @@ class Declaration(SQLModel, table=True):
     created_at: float
 
 
+class PlanText(SQLModel, table=True):
+    """The program of a plan: path → text, kept per tenant by its content for as long as a run needs it."""
+
+    __tablename__ = "plans"
+
+    tenant: str = Field(primary_key=True, foreign_key="tenants.name")
+    digest: str = Field(primary_key=True)
+    files: dict[str, str] = Field(sa_column=_json())
+    sent_at: float
+
+
 class Schedule(SQLModel, table=True):
     """One cron trigger of a repository's default branch and when it last started a run."""
 

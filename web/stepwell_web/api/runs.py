@@ -13,7 +13,7 @@ from stepwell_web.live import entry_json
 
 router = APIRouter(tags=["runs"])
 State = Literal["queued", "running", "waiting", "paused", "passed", "failed", "cancelled", "diverged"]
-Kind = Literal["push", "tag", "cron", "manual"]
+Kind = Literal["push", "tag", "cron", "manual", "plan"]
 
 
 class NewRun(BaseModel):

@@ -37,10 +37,9 @@ def view_of(visit: Visit, tenant: str, name: str, number: int) -> RunView:
 def run_page(visit: Visit, view: RunView, **values: Any) -> Response:
     """Render the run page with one of its tabs."""
     run = view.summary
-    crumbs = [
-        (run.tenant, f"/{run.tenant}"), (run.repository, f"/{run.tenant}/{run.repository}"),
-        ("Runs", f"/{run.tenant}/{run.repository}/runs"), (f"#{run.number}", run.url),
-    ]  # fmt: skip
+    home = (run.repository, f"/{run.tenant}/{run.repository}")
+    way = [("Plans", f"/{run.tenant}/-/runs?kind=plan")] if run.plan else [home, ("Runs", f"{home[1]}/runs")]
+    crumbs = [(run.tenant, f"/{run.tenant}"), *way, (f"#{run.number}", run.url)]
     error = view.error or {}
     where = f"{error['file']}:{error['line']}" if error.get("file") and error.get("line") else ""
     return visit.page(
