@@ -30,6 +30,7 @@ PAGES = {
     "home": "/", "approvals": "/approvals", "tenant": "/acme", "repository": "/acme/payments-api", "run": RUN,
     "run of a wrong program": "/acme/payments-api/runs/1841", "long log": "/acme/payments-api/runs/1840?step=hello",
     "function": f"{RUN}?step=version",
+    "review": f"{RUN}/review?key=load%20test%231",
     "found": f"{RUN}?step=unit-3.13&find=assert", "queued step": f"{RUN}?step=load-test", "journal": f"{RUN}/journal",
     "source": f"{RUN}/source", "timeline": "/acme/payments-api/runs/1839/timeline",
     "timeline of a run that goes on": f"{RUN}/timeline", "changes": f"{RUN}/changes",
@@ -208,8 +209,13 @@ def test_the_keyboard_finds_the_way(browser: Browser, full: Served) -> None:
     page = visit(browser, full)
     page.goto(full.url + RUN)
     page.keyboard.press("a")
-    assert page.evaluate("document.activeElement.name") == "comment"
-    page.evaluate("document.activeElement.blur()")
+    expect(page.get_by_role("dialog").get_by_label("Comment (optional)")).to_be_focused()
+    page.keyboard.type("by keyboard")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    with page.expect_navigation():
+        page.keyboard.press("Enter")
+    assert full.services.decided[-1][:4] == ("run1842", "load test#1", True, "by keyboard")
     page.keyboard.press("?")
     expect(page.locator("#keys")).to_be_visible()
     page.keyboard.press("Escape")
@@ -255,7 +261,8 @@ def test_an_approval_is_given_without_javascript(browser: Browser, full: Served)
     expect(page.get_by_role("heading", name="2 lines with “ASSERT 503”")).to_be_visible()
     page.locator(".log-found a", has_text="FAILED").click()
     expect(page.locator("li.hit")).to_have_attribute("data-n", "23")
-    page.get_by_placeholder("Comment (optional)").fill("no script")
+    page.get_by_role("link", name="What goes out").click()
+    page.get_by_label("Comment (optional)").fill("no script")
     page.get_by_role("button", name="Approve").click()
     assert full.services.decided[-1][:4] == ("run1842", "load test#1", True, "no script")
     context.close()

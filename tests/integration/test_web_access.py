@@ -99,11 +99,7 @@ async def test_a_stranger_finds_nothing_on_any_route(app: FastAPI, web: httpx.As
         if path in ("/tokens", "/api/v1/tokens"):  # of one's own
             continue
         sent: dict[str, Any] = {"json": body} if path.startswith("/api/") else {"data": form}
-        query = (
-            {"step": "lint", "q": "x", "path": "x"}
-            if path.endswith(("/log", "/find", "/errors", "/raw", "/file"))
-            else None
-        )
+        query = {"step": "lint", "q": "x", "path": "x", "key": "load test#1"} if method == "GET" else None
         answer = await web.request(
             method, path, params=query, headers=STRANGER | SAME, **({} if method == "GET" else sent)
         )
@@ -243,6 +239,7 @@ async def test_no_page_holds_inline_code_or_style(web: httpx.AsyncClient) -> Non
         f"{RUN}/source",
         f"{RUN}/timeline",
         f"{RUN}/changes",
+        f"{RUN}/review?key=load%20test%231",
         "/acme/payments-api/runs",
         "/acme/-/runs",
         "/tokens",
@@ -315,6 +312,13 @@ async def test_a_decision_reaches_the_service_with_comment_and_fields(
     answer = await web.post(f"{RUN}/decisions", data=form, headers=ADMIN | SAME)
     assert answer.headers["location"] == RUN
     assert given.decided == [("run1842", "load test#1", True, "fine", {"users": "500"})]
+
+
+async def test_a_review_says_what_goes_out_and_only_of_what_is_asked(web: httpx.AsyncClient) -> None:
+    page = (await web.get(f"{RUN}/review", params={"key": "load test#1", "next": "//evil.example"}, headers=ADMIN)).text
+    assert "3 commits, 4 files go to preview-1842." in page
+    assert 'name="next" value="/"' in page
+    assert (await web.get(f"{RUN}/review", params={"key": "lint#1"}, headers=ADMIN)).status_code == 404
 
 
 async def test_a_log_is_read_by_bytes_and_by_lines(web: httpx.AsyncClient) -> None:

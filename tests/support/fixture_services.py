@@ -16,6 +16,7 @@ from stepwell.ci.artifacts import Artifacts
 from stepwell.ci.bulk import Wanted
 from stepwell.ci.changes import ChangesSince, Commits
 from stepwell.ci.comparison import compare, first_difference
+from stepwell.ci.deployments import Deployment, Outgoing
 from stepwell.ci.history import Choices
 from stepwell.ci.plans import Checked, Plan
 from stepwell.ci.reports import Reports
@@ -151,7 +152,8 @@ def approval(run: RunSummary, **changes: Any) -> ApprovalView:
     said = DecisionView("jun.sato", NOW - 300, True, "numbers look right", {})
     plain = ApprovalView(
         run=run, key="load test#1", name="Start the load test?", kind="approval", environment="preview-1842",
-        reviewers=("ida.berg", "jun.sato"), count=2, approved=1, fields={"users": ["100", "500"], "note": "str"},
+        reviewers=("ida.berg", "jun.sato"), count=2, approved=1,
+        fields={"users": ["100", "500"], "note": "", "minutes": 30, "warm": True},
         decisions=(said,), asked_at=NOW - 240, due=NOW + 86160, may_decide=True, why_not="",
     )  # fmt: skip
     return replace(plain, **changes)
@@ -174,7 +176,7 @@ def busy_run() -> RunView:
         step("scan", "passed", 92, 22, "build image"), step("e2e chrome", "running", 92, None, "build image"),
         step("version", "passed", 130, 0.042, "scan", kind="do", command="", value={"version": "2.4.1", "tag": NASTY}),
         step("Start the load test?", "waiting", 300, None, "version", kind="approval", command="", key="load test#1",
-             reason="waits for 1 of 2 approvals for preview-1842"),
+             environment="preview-1842", reason="waits for 1 of 2 approvals for preview-1842"),
         step("load test", "queued", 300, None, "version", key="load test#2"),
     )  # fmt: skip
     return RunView(run, {"kind": "push"}, "pipeline.py:Ship", "c0de", None, None, steps, (approval(run),), True, 0)
@@ -273,6 +275,7 @@ class FixtureServices:
         self.trends = _Trends(self)
         self.sources = _Sources()
         self.changes = _Changes()
+        self.deployments = _Deployments(self.changes)
         self.engine = _Feed(self.entry_callbacks, "subscribe")
         self.logs = _Feed(self.log_callbacks, "follow")
         self.repositories = self.pushes = None
@@ -570,6 +573,24 @@ class _Changes:
         return ChangesSince(
             green, before, Commits(commits, 3, Paths(paths)), ("3.11.2", "3.11.9"), steps, first_difference(steps)
         )
+
+
+class _Deployments:
+    """Run 1838 is in every environment; what it went with went from there on."""
+
+    def __init__(self, changes: _Changes) -> None:
+        self._changes = changes
+
+    def outgoing(self, actor: Actor, view: RunView, environment: str) -> Outgoing:
+        found = self._changes.of(actor, view)
+        if found is None:
+            return Outgoing(None, Commits())
+        return Outgoing(self.current(actor, "acme", "payments-api")["production"], found.commits)
+
+    def current(self, actor: Actor, tenant: str, repository: str) -> dict[str, Deployment]:
+        actor.require("read", tenant)
+        green = summary(1838, state="passed", ended_at=NOW - 90_000, branch="main", sha="b81f02c" + "0" * 33)
+        return {"production": Deployment("production", green, step("deploy", "passed", -89_000, 41))}
 
 
 _OLD: dict[str, dict[str, Any]] = {

@@ -74,7 +74,7 @@ class GreenChanges:
             return None
         before = self._runs.get(actor, green.id).steps
         steps = compare(before, view.steps)
-        commits = _commits(self._repositories.reader(repository.id), green.sha, run.sha)
+        commits = commits_between(self._repositories.reader(repository.id), green.sha, run.sha)
         python = (self._python(actor, green.id), self._python(actor, run.id))
         return ChangesSince(green, before, commits, python, steps, first_difference(steps))
 
@@ -84,7 +84,8 @@ class GreenChanges:
         return str(data.get("python") or "")
 
 
-def _commits(reader: Reader, older: str, newer: str) -> Commits:
+def commits_between(reader: Reader, older: str, newer: str) -> Commits:
+    """Return the commits that the newer has and the older has not, and the paths that differ."""
     if older == newer:
         return Commits()
     try:

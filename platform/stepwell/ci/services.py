@@ -18,6 +18,7 @@ from stepwell.ci.changes import GreenChanges
 from stepwell.ci.code import RepositoryCode
 from stepwell.ci.control import Control
 from stepwell.ci.declarations import DeclarationCache
+from stepwell.ci.deployments import Deployments
 from stepwell.ci.describing import describe
 from stepwell.ci.environments import Environments
 from stepwell.ci.history import History
@@ -208,6 +209,11 @@ class Services:
         """What changed since the last green run."""
         history = History(self.store, self.repositories)
         return GreenChanges(history, self.tenants.scope, self.repositories, self.runs)
+
+    @cached_property
+    def deployments(self) -> Deployments:
+        """What is in environments, and what goes out to them."""
+        return Deployments(self.tenants.scope, self.repositories, self.runs)
 
     def _connect(self, history: History) -> None:
         """Have changes of rules looked at by the runs that wait under them, and pushes by the schedules."""

@@ -158,7 +158,7 @@ class ApprovalView:
     reviewers: tuple[str, ...]  # empty: anybody who may approve
     count: int
     approved: int
-    fields: Mapping[str, Any]  # form to fill: name → list of choices, or type name
+    fields: Mapping[str, Any]  # form to fill: name → list of choices, or a default whose type the value has
     decisions: tuple[DecisionView, ...]
     asked_at: float
     due: float | None

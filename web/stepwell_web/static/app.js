@@ -1,5 +1,6 @@
 // What every page has: theme, dialogs, copying, durations that grow, keyboard, and lists that stay up to date.
 
+import { fetchText, parsePage } from './html.js';
 import { Stream, debounced, refresh, remember } from './live.js';
 
 const root = document.documentElement;
@@ -75,6 +76,37 @@ for (const dialog of all('dialog')) {
   dialog.addEventListener('click', (event) => { if (event.target === dialog) dialog.close(); });
 }
 
+// What an approval is about opens in front of the page; without it the link leads to a page of its own.
+async function review(href) {
+  const page = parsePage(await fetchText(href).catch(() => ''));
+  const content = find('#review', page);
+  if (!content) { location.assign(href); return; }
+  if (!find('link[href*="tabs.css"]')) document.head.append(...all('link[href*="run.css"], link[href*="tabs.css"]', page));
+  find('dialog.reviewing')?.remove();
+  const dialog = document.createElement('dialog');
+  dialog.className = 'reviewing';
+  dialog.setAttribute('aria-labelledby', 'review-title');
+  const close = document.createElement('form');
+  close.method = 'dialog';
+  const button = document.createElement('button');
+  button.className = 'button small quiet';
+  button.textContent = 'Close';
+  close.append(button);
+  dialog.append(document.adoptNode(content), close);
+  dialog.addEventListener('close', () => dialog.remove());
+  dialog.addEventListener('click', (event) => { if (event.target === dialog) dialog.close(); });
+  document.body.append(dialog);
+  dialog.showModal();
+  (find('input[name="comment"]', dialog) ?? find('h1', dialog)).focus({ preventScroll: true });
+}
+
+document.addEventListener('click', (event) => {
+  const link = event.target.closest('a[data-review]');
+  if (!link || event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
+  event.preventDefault();
+  review(link.href);
+});
+
 // Durations of what goes on grow in place; the server's words replace them with the next news.
 function words(seconds) {
   if (seconds < 60) return `${Math.floor(seconds)}s`;
@@ -96,10 +128,8 @@ const keys = {
   '/': () => open('jump'),
   '?': () => open('keys'),
   a: () => {
-    const gate = find('.gate');
-    if (!gate) { location.assign('/approvals'); return; }
-    gate.scrollIntoView({ block: 'center' });
-    (find('input[name="comment"]', gate) ?? gate).focus();
+    const link = find('.gate [data-review]');
+    if (link) review(link.href); else location.assign('/approvals');
   },
   j: () => move(1),
   k: () => move(-1),
