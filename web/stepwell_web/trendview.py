@@ -12,6 +12,7 @@ from html import escape
 
 from markupsafe import Markup
 
+from stepwell.ci.plans import NO_REPOSITORY
 from stepwell.ci.trends import RUNS_SHOWN, Trend
 from stepwell.ci.views import RunSummary
 from stepwell_web import times
@@ -46,7 +47,10 @@ class TrendRow:
 
 def row(trend: Trend, href: str, now: float, whole_name: bool = False) -> TrendRow:
     """Tell a trend in a drawing and words; `whole_name` says the repository, too."""
-    name = f"{trend.scope.partition('/')[2]} {trend.pipeline}" if whole_name else trend.pipeline
+    repository = trend.scope.partition("/")[2]
+    name = (
+        f"{'plans' if repository == NO_REPOSITORY else repository} {trend.pipeline}" if whole_name else trend.pipeline
+    )
     return TrendRow(
         name=name, href=href, bars=draw(trend, now), spoken=spoken(trend.runs),
         median=times.duration(trend.median_seconds) or "–",

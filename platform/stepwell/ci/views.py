@@ -62,6 +62,11 @@ class RunSummary:
         return f"{self.tenant}/{self.repository}"
 
     @property
+    def place(self) -> str:
+        """Where it belongs, as lists say it."""
+        return f"{self.tenant}, plans" if self.plan else self.scope
+
+    @property
     def url(self) -> str:
         """Path of the run's page."""
         return f"/{self.tenant}/{self.repository}/runs/{self.number}"
