@@ -41,6 +41,9 @@ class Settings(BaseSettings):
     step_output_mb: int = Field(200, ge=1, le=200, description="MiB that one attempt of a step may print")
     step_disk_gb: int = Field(20, ge=1, le=100_000, description="GiB that one attempt may write into its workspace")
     artifacts_mb: int = Field(1024, ge=1, le=1_000_000, description="MiB of artifacts that are kept of a step")
+    tools_gb: int = Field(20, ge=1, le=100_000, description=(
+        "GiB that installed tools and setups may take; then the longest unused go"
+    ))  # fmt: skip
     blanks: int = Field(4, ge=0, le=64, description="isolates booted ahead, about 2 MB each; 0 boots each when asked")
     warm_containers: int = Field(4, ge=0, le=64, description=(
         "containers started ahead for the images used lately, about 15 MB each; 0 starts each when asked"

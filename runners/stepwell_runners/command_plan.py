@@ -75,8 +75,6 @@ def _check_python(options: Mapping[str, Any]) -> None:
             raise Invalid("tools= belongs to steps without image=. Install them in setup=, or take an image with them.")
     elif asked and asked != here:
         raise Invalid(f'This runner has Python {here}, not {asked!r}. Use image="python:{asked}-slim" for another one.')
-    elif options.get("setup"):
-        raise Invalid("setup= needs image=. Name a container image, or use tools= for Python packages.")
 
 
 def _argv(command: str | list[str]) -> tuple[str, ...]:

@@ -24,14 +24,17 @@ from stepwell_runners.collected import Bound, Collected, Collector, TooMuchColle
 from stepwell_runners.command_plan import OUTPUT_FILE, CommandPlan, plan, read_outputs
 from stepwell_runners.connections import Connections
 from stepwell_runners.containers import WARM, Containers
+from stepwell_runners.kits import Kit, Kits
 from stepwell_runners.layers import Layer
-from stepwell_runners.options import base_environment
 from stepwell_runners.reading import read_text
 from stepwell_runners.reduce import Stack
 from stepwell_runners.run_forks import GIT_ENVIRONMENT, OBJECTS, GitView, RunForks, branch_of
-from stepwell_runners.spec import FILES, CommandSpec, Exit, Limits, ToolDir
+from stepwell_runners.setups import Setups
+from stepwell_runners.shelf import DEFAULT_LIMIT as SHELF_LIMIT
+from stepwell_runners.shelf import Shelf
+from stepwell_runners.spec import CommandSpec, Exit, Limits, ToolDir
 from stepwell_runners.streaming import DEFAULT_BOUNDS, Bounds, Process, Stuck, watch
-from stepwell_runners.toolchains import Toolchain, Toolchains
+from stepwell_runners.toolchains import Toolchains
 from stepwell_runners.trees import Trees, index_of, parse_reference
 from stepwell_runners.workspaces import Form, Workspace, Workspaces
 
@@ -84,7 +87,7 @@ class LocalExecutor:
         isolates: Isolates,
         trees: Trees,
         workspaces: Workspaces,
-        toolchains: Toolchains,
+        shelf: Shelf,
         containers: Containers,
         *,
         forks: RunForks,
@@ -94,7 +97,8 @@ class LocalExecutor:
         self._isolates = isolates
         self._trees = trees
         self._workspaces = workspaces
-        self._toolchains = toolchains
+        self._shelf = shelf
+        self._kits = Kits(Toolchains(shelf), Setups(shelf, isolates, bounds))
         self._containers = containers
         self._forks = forks
         self._collector = collector
@@ -111,12 +115,13 @@ class LocalExecutor:
         runtime: str | None = None,
         warm_containers: int = WARM,
         bounds: Bounds = DEFAULT_BOUNDS,
+        tools: int = SHELF_LIMIT,
         artifacts: Bound = DEFAULT_ARTIFACTS,
     ) -> "LocalExecutor":
-        """Make one with everything below a state directory."""
+        """Make one with everything below a state directory; `tools` are the bytes that installed tools may take."""
         workspaces = Workspaces(state)
         containers = Containers(state, docker_host, runtime, warm_containers=warm_containers)
-        rooms = (trees or Trees(state), workspaces, Toolchains(state), containers)
+        rooms = (trees or Trees(state), workspaces, Shelf(state / "tools", tools), containers)
         collector = Collector(BlobFiles(state / "blobs"), artifacts)
         return cls(isolates, *rooms, forks=RunForks(state), collector=collector, bounds=bounds)
 
@@ -126,7 +131,7 @@ class LocalExecutor:
         await asyncio.to_thread(self._workspaces.recover, committed)
         await asyncio.to_thread(self._forks.recover, ended)
         await asyncio.to_thread(self._trees.recover)
-        await asyncio.to_thread(self._toolchains.recover)
+        await asyncio.to_thread(self._shelf.recover)
 
     async def close(self) -> None:
         """Give back what stands ready. Called when no attempt is under way and none follows."""
@@ -191,8 +196,22 @@ class LocalExecutor:
         if attempt.code.tree is not None:
             asked = replace(asked, env={**GIT_ENVIRONMENT, **asked.env})
         tree = await asyncio.to_thread(self._trees.resolve, attempt.code.tree)
-        tools = await self._toolchains.ready(asked.tools, output.note) if asked.tools else None
-        workspace, process = await self._begin(attempt, asked, tree, tools, output)
+        stack = Stack(self._workspaces.lowers(attempt.base, tree)) if asked.setup else Stack(())
+        async with self._kits.held(attempt, asked, stack, output, connections.seen) as kit:
+            return await self._attempt(attempt, prepared, asked, output, tree=tree, kit=kit, connections=connections)
+
+    async def _attempt(
+        self,
+        attempt: Attempt,
+        prepared: Prepared,
+        asked: CommandPlan,
+        output: Output,
+        *,
+        tree: Path,
+        kit: Kit,
+        connections: Connections,
+    ) -> Outcome:
+        workspace, process = await self._begin(attempt, asked, tree, kit, output)
         try:
             exit_, timed_out = await watch(process, output, asked.timeout, self._bounds, workspace.upper)
             connections.finish()
@@ -208,7 +227,7 @@ class LocalExecutor:
         return outcome
 
     async def _begin(
-        self, attempt: Attempt, asked: CommandPlan, tree: Path, tools: Toolchain | None, output: Output
+        self, attempt: Attempt, asked: CommandPlan, tree: Path, kit: Kit, output: Output
     ) -> tuple[Workspace, Process]:
         """Open a workspace and start the command in it.
 
@@ -219,7 +238,7 @@ class LocalExecutor:
             opening = asyncio.to_thread(self._open, attempt, tree, form, bool(asked.image))
             workspace = await _finished(opening, self._workspaces.discard)
             try:
-                return workspace, await self._start(attempt, asked, workspace, tools, output)
+                return workspace, await self._start(attempt, asked, workspace, kit, output)
             except BaseException as error:
                 await asyncio.shield(asyncio.to_thread(self._workspaces.discard, workspace))
                 if not isinstance(error, TryLater):
@@ -244,18 +263,14 @@ class LocalExecutor:
         return "overlay" if self._isolates.overlays else "copy"
 
     async def _start(
-        self, attempt: Attempt, asked: CommandPlan, workspace: Workspace, tools: Toolchain | None, output: Output
+        self, attempt: Attempt, asked: CommandPlan, workspace: Workspace, kit: Kit, output: Output
     ) -> Process:
         if asked.image:
             return await self._containers.start(asked, attempt, workspace, output)
         if asked.cpu is not None and not self._isolates.divides_processors:
             output.note("cpu= has no effect: this host gives isolates no cgroup for cpu. Use image=, or see doctor.")
-        env = dict(asked.env)
-        if tools:
-            scratch = "/tmp" if self._isolates.walled else FILES  # noqa: S108 - a /tmp of its own
-            own = tools.environment(env.get("PATH", base_environment()["PATH"]), scratch)
-            env = {**own, **env, "PATH": own["PATH"]}
-        shown = [tools.tool] if tools else []
+        env = kit.environment(asked.env, self._isolates.walled)
+        shown = list(kit.shown)
         if workspace.git and self._isolates.walled:
             shown.append(ToolDir(workspace.git.objects, OBJECTS))
         spec = CommandSpec(

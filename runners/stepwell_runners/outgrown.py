@@ -36,10 +36,10 @@ async def outgrown(upper: Path | None, limit: int) -> None:
         pause = max(_LOOK_SECONDS, 10 * (time.monotonic() - begun))
 
 
-def size(top: Path, enough: int) -> int:
+def size(top: Path, enough: int, least: int = INODE) -> int:
     """Bytes on disk below a directory that others write to, links not followed; stops counting above `enough`.
 
-    Each file and directory counts INODE at least.
+    Each file and directory counts `least` bytes at least.
     """
     found, folders = 0, [str(top)]
     while folders and found <= enough:
@@ -48,7 +48,7 @@ def size(top: Path, enough: int) -> int:
                 for entry in entries:
                     if entry.is_dir(follow_symlinks=False):
                         folders.append(entry.path)
-                    found += max(INODE, entry.stat(follow_symlinks=False).st_blocks * 512)
+                    found += max(least, entry.stat(follow_symlinks=False).st_blocks * 512)
         except OSError:
             continue  # it was removed meanwhile, or its path is too long to be seen
     return found

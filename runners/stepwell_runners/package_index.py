@@ -1,4 +1,4 @@
-"""Where this host gets Python packages from, as pip is configured: an index may be at a private address or a mirror."""
+"""Where this host gets packages from, as pip and npm are configured: at a private address, perhaps, or a mirror."""
 
 import configparser
 import importlib
@@ -16,8 +16,37 @@ def hosts(environment: Mapping[str, str] | None = None, files: Iterable[Path] | 
     """host:port of every index: the public one, and those of pip's variables and configuration files."""
     environment = os.environ if environment is None else environment
     files = tuple(_configuration(environment)) if files is None else files
-    addresses = [*_of_pip(), *_of_variables(environment), *(address for file in files for address in _of_file(file))]
+    addresses = [
+        *_of_pip(),
+        *_of_variables(environment),
+        npm_registry(environment),
+        *(address for file in files for address in _of_file(file)),
+    ]
     return frozenset(name for address in addresses if (name := _host(address)) is not None)
+
+
+def environment(variables: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Variables that tell pip and npm in an isolate of the indexes of this host, but for those with a password."""
+    variables = os.environ if variables is None else variables
+    found = {
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+        "PIP_INDEX_URL": " ".join(_of_variables(variables, _NAMES[:1])),
+        "PIP_EXTRA_INDEX_URL": " ".join(_of_variables(variables, _NAMES[1:])),
+        "npm_config_registry": npm_registry(variables),
+    }
+    return {name: value for name, value in found.items() if value and "@" not in value}
+
+
+def npm_registry(variables: Mapping[str, str]) -> str:
+    """The registry that npm is configured for by variable or in the user's file; empty when it is npm's own."""
+    for name, value in variables.items():
+        if name.lower() == "npm_config_registry":
+            return value
+    try:
+        lines = (Path(variables.get("HOME", "/nonexistent")) / ".npmrc").read_text().splitlines()
+    except (OSError, UnicodeDecodeError):
+        return ""
+    return next((line.partition("=")[2].strip() for line in lines if line.partition("=")[0].strip() == "registry"), "")
 
 
 def _of_pip() -> Iterator[str]:
@@ -30,8 +59,8 @@ def _of_pip() -> Iterator[str]:
     yield f"https://{public.file_storage_domain}"
 
 
-def _of_variables(environment: Mapping[str, str]) -> Iterator[str]:
-    for name in _NAMES:
+def _of_variables(environment: Mapping[str, str], names: Iterable[str] = _NAMES) -> Iterator[str]:
+    for name in names:
         yield from environment.get(f"PIP_{name.upper().replace('-', '_')}", "").split()
 
 

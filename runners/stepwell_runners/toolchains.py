@@ -17,15 +17,14 @@ import hashlib
 import json
 import os
 import re
-import secrets
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from stepwell.errors import Invalid, Unavailable
-from stepwell.store.durable import sync_file_system, sync_folder
-from stepwell_runners.reduce import remove
+from stepwell_runners.shelf import Shelf
 from stepwell_runners.spec import TOOLS, ToolDir
 
 TIMEOUT = 600.0  # seconds for one installation
@@ -82,43 +81,33 @@ def key_of(tools: Sequence[str], python: str) -> str:
 
 
 class Toolchains:
-    """Installs toolchains below `<state>/tools`. Lives on one event loop; one task at a time installs a key."""
+    """Installs toolchains on a shelf. Lives on one event loop."""
 
-    def __init__(self, state: Path, interpreter: str = sys.executable, environ: Mapping[str, str] = os.environ) -> None:
-        self.folder = state / "tools"
-        self.folder.mkdir(parents=True, exist_ok=True)
+    def __init__(
+        self, shelf: Shelf, interpreter: str = sys.executable, environ: Mapping[str, str] = os.environ
+    ) -> None:
+        self._shelf = shelf
         self._interpreter = interpreter
         self._environ = {name: value for name, value in environ.items() if _PASSED_ON.fullmatch(name)}
-        self._locks: dict[str, asyncio.Lock] = {}
 
-    async def ready(self, tools: Sequence[str], note: Note) -> Toolchain:
-        """Return the toolchain of these requirements, installing it first when needed; progress goes to `note`.
+    @asynccontextmanager
+    async def held(self, tools: Sequence[str], note: Note) -> AsyncIterator[Toolchain]:
+        """Hold the toolchain of these requirements, installing it first when needed; progress goes to `note`.
 
         Raises Invalid when the packages cannot be had, Unavailable when this host cannot install at all.
         """
         key = key_of(tools, f"{sys.implementation.cache_tag}-{sys.version_info[2]}")
-        place = self.folder / key
-        if not place.exists():
-            async with self._locks.setdefault(key, asyncio.Lock()):
-                if not place.exists():
-                    await self._install(sorted({tool.replace(" ", "") for tool in tools}), place, note)
-            self._locks.pop(key, None)
-        return Toolchain(ToolDir(place, key))
+        names = sorted({tool.replace(" ", "") for tool in tools})
 
-    def recover(self) -> None:
-        """Remove installations that a crash cut short."""
-        for scrap in self.folder.glob(".new-*"):
-            remove(scrap)
-
-    async def _install(self, tools: list[str], place: Path, note: Note) -> None:
-        note(f"Installing {', '.join(tools)} (once for this version of Python)")
-        fresh = self.folder / f".new-{secrets.token_hex(6)}"
-        try:
+        async def install(fresh: Path) -> None:
+            note(f"Installing {', '.join(names)} (once for this version of Python)")
             await self._make_environment(fresh)
-            await self._pip(fresh, tools, note)
-            await asyncio.to_thread(_finish, fresh, place)
-        finally:
-            await asyncio.to_thread(remove, fresh)
+            await self._pip(fresh, names, note)
+            await asyncio.to_thread(find_beside, fresh)
+
+        waiting = f"Waiting for another step that installs {', '.join(names)} too"
+        async with self._shelf.held(key, install, lambda: note(waiting)) as place:
+            yield Toolchain(ToolDir(place, key))
 
     async def _make_environment(self, fresh: Path) -> None:
         code, lines = await self._run([self._interpreter, "-I", "-m", "venv", "--without-pip", str(fresh)], None)
@@ -180,14 +169,11 @@ def _last(lines: Sequence[str]) -> str:
     return next((line for line in reversed(lines) if line.strip()), "no output")[:500]
 
 
-def _finish(fresh: Path, place: Path) -> None:
-    """Let scripts find the interpreter beside them, wherever the environment is seen, then make it appear."""
+def find_beside(fresh: Path) -> None:
+    """Let scripts find the interpreter beside them, wherever the environment is seen."""
     for script in (fresh / "bin").iterdir():
         if script.is_symlink() or not script.is_file():
             continue
         first, _, rest = script.read_bytes().partition(b"\n")
         if first.startswith(b"#!") and str(fresh).encode() in first:
             script.write_bytes(_BESIDE + rest)
-    sync_file_system(fresh)
-    fresh.rename(place)
-    sync_folder(place.parent)

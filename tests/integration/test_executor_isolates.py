@@ -353,7 +353,6 @@ async def test_refusals_are_final_and_say_what_to_write(executor: LocalExecutor)
     refused: list[tuple[dict[str, Any], str]] = [
         ({"cwd": "../.."}, "outside of the workspace"),
         ({"python": "2.7"}, 'image="python:2.7-slim"'),
-        ({"setup": "true"}, "needs image="),
         ({"tools": ["--index-url=x"]}, "Write a package with its version"),
     ]
     for options, words in refused:

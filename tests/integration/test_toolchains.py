@@ -3,6 +3,7 @@
 import asyncio
 import os
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -13,43 +14,53 @@ from stepwell.errors import Invalid
 from stepwell_runners.executor import LocalExecutor
 from stepwell_runners.isolates import ZygoteIsolates
 from stepwell_runners.options import IsolateOptions
-from stepwell_runners.toolchains import Toolchains
+from stepwell_runners.shelf import Shelf
+from stepwell_runners.toolchains import Note, Toolchain, Toolchains
 
 TOOL = "iniconfig==2.3.1"  # small, pure Python
 
 
+async def _ready(toolchains: Toolchains, tools: Sequence[str], note: Note) -> Toolchain:
+    async with toolchains.held(tools, note) as toolchain:
+        return toolchain
+
+
+def _kept(state: Path) -> list[str]:
+    return sorted(path.name for path in (state / "tools").iterdir() if path.name != ".sizes")
+
+
 async def test_a_key_is_installed_once_however_many_ask(tmp_path: Path) -> None:
-    toolchains = Toolchains(tmp_path)
+    toolchains = Toolchains(Shelf(tmp_path / "tools"))
     notes: list[str] = []
-    found = await asyncio.gather(*(toolchains.ready([TOOL], notes.append) for _ in range(3)))
+    found = await asyncio.gather(*(_ready(toolchains, [TOOL], notes.append) for _ in range(3)))
     assert len({toolchain.tool.path for toolchain in found}) == 1
     assert sum(note.startswith("Installing") for note in notes) == 1
     assert sum(note.startswith("Successfully installed") for note in notes) == 1
-    assert [path.name for path in (tmp_path / "tools").iterdir()] == [found[0].tool.name]
+    assert _kept(tmp_path) == [found[0].tool.name]
 
 
 async def test_what_cannot_be_had_is_said_and_leaves_nothing(tmp_path: Path) -> None:
-    toolchains = Toolchains(tmp_path)
+    toolchains = Toolchains(Shelf(tmp_path / "tools"))
     with pytest.raises(Invalid, match=r"iniconfig==0\.0\.99 cannot be installed.*(?i:no matching|could not find)"):
-        await toolchains.ready(["iniconfig==0.0.99"], lambda _: None)
-    assert list((tmp_path / "tools").iterdir()) == []
+        await _ready(toolchains, ["iniconfig==0.0.99"], lambda _: None)
+    assert _kept(tmp_path) == []
 
 
 @pytest.mark.parametrize("tool", ["-r x", "--index-url=https://x.test", "a @ https://x.test/a.whl", "../a", "a;b", ""])
 async def test_only_names_with_versions_are_taken(tmp_path: Path, tool: str) -> None:
     with pytest.raises(Invalid, match="Write a package with its version"):
-        await Toolchains(tmp_path).ready([tool], lambda _: None)
+        await _ready(Toolchains(Shelf(tmp_path / "tools")), [tool], lambda _: None)
 
 
 async def test_a_cancelled_installation_leaves_nothing(tmp_path: Path) -> None:
-    toolchains = Toolchains(tmp_path)
+    toolchains = Toolchains(Shelf(tmp_path / "tools"))
     begun = asyncio.Event()
-    running = asyncio.create_task(toolchains.ready([TOOL], lambda _: begun.set()))
+    running = asyncio.create_task(_ready(toolchains, [TOOL], lambda _: begun.set()))
     await begun.wait()
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
-    assert list((tmp_path / "tools").iterdir()) == []
+    assert _kept(tmp_path) == []
 
 
 @pytest.mark.parametrize("wall", ["full", "none"])
@@ -96,5 +107,5 @@ async def test_no_code_of_a_package_named_by_address_runs_on_the_host(tmp_path: 
             wheel.writestr(name, text)
     environ = {**os.environ, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels)}
     with pytest.raises(Invalid, match="would have to be built"):
-        await Toolchains(tmp_path / "state", environ=environ).ready(["good==1"], lambda _: None)
+        await _ready(Toolchains(Shelf(tmp_path / "tools"), environ=environ), ["good==1"], lambda _: None)
     assert not ran.exists()

@@ -50,7 +50,7 @@ def test_isolates_have_no_network_unless_asked_and_containers_have() -> None:
     assert planned(command="x", image="i", network=False).network is None
 
 
-@pytest.mark.parametrize("options", [{"image": "i", "tools": ["a"]}, {"python": "2.7"}, {"setup": "x"}])
+@pytest.mark.parametrize("options", [{"image": "i", "tools": ["a"]}, {"python": "2.7"}])
 def test_options_that_do_not_go_together_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(Invalid):
         planned(command="x", **options)

@@ -158,7 +158,7 @@ class Rooms:
         executor = LocalExecutor.at(
             settings.state, isolates, trees, docker_host=settings.docker_host, runtime=settings.runtime,
             warm_containers=settings.warm_containers,
-            bounds=Bounds(settings.step_output_mb << 20, settings.step_disk_gb << 30),
+            bounds=Bounds(settings.step_output_mb << 20, settings.step_disk_gb << 30), tools=settings.tools_gb << 30,
             artifacts=Bound(bytes=settings.artifacts_mb << 20, raised_by="STEPWELL_ARTIFACTS_MB"),
         )  # fmt: skip
         base = Foundation.open(settings)

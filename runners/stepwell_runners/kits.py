@@ -1,0 +1,90 @@
+"""Kits: the tool directories of one attempt, of `tools=` and `setup=`, and the variables that put them to use."""
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+
+from stepwell.engine.seams import Attempt, Output
+from stepwell.errors import Invalid
+from stepwell_runners.command_plan import CommandPlan
+from stepwell_runners.options import base_environment
+from stepwell_runners.reduce import Stack
+from stepwell_runners.setups import NPM, Setups, SetupSpec, environment_of, npm_spec, site_packages
+from stepwell_runners.spec import FILES, TOOLS, Connection, Limits, ToolDir
+from stepwell_runners.toolchains import Toolchain, Toolchains
+
+
+@dataclass(frozen=True)
+class Kit:
+    """What an attempt gets beside its workspace."""
+
+    toolchain: Toolchain | None = None
+    npm: ToolDir | None = None
+    setup: ToolDir | None = None
+
+    @property
+    def shown(self) -> tuple[ToolDir, ...]:
+        """The directories to bind."""
+        return tuple(
+            tool for tool in (self.toolchain.tool if self.toolchain else None, self.npm, self.setup) if tool is not None
+        )
+
+    def environment(self, given: Mapping[str, str], walled: bool) -> dict[str, str]:
+        """Return a command's variables with those of the kit; the author's own win, but for PATH, which is led."""
+        path = given.get("PATH", base_environment()["PATH"])
+        own: dict[str, str] = {}
+        if self.toolchain:
+            scratch = "/tmp" if walled else FILES  # noqa: S108 - a /tmp of its own
+            own |= self.toolchain.environment(path, scratch)
+        if self.npm:
+            own |= environment_of(self.npm, own.get("PATH", path))
+            del own["STEPWELL_SETUP"]
+        if self.setup:
+            node = own.get("NODE_PATH")
+            own |= environment_of(self.setup, own.get("PATH", path)) | {"VIRTUAL_ENV": f"{TOOLS}/{self.setup.name}"}
+            if node:
+                own["NODE_PATH"] += f":{node}"
+            if self.toolchain:  # whose programs run on an interpreter of their own
+                own["PYTHONPATH"] = site_packages(self.setup)
+        return {**own, **given, "PATH": own.get("PATH", path)} if own else dict(given)
+
+
+@dataclass(frozen=True)
+class Kits:
+    """Holds what attempts ask for while they run."""
+
+    toolchains: Toolchains
+    setups: Setups
+    _none: Kit = field(default_factory=Kit)
+
+    @asynccontextmanager
+    async def held(
+        self, attempt: Attempt, asked: CommandPlan, stack: Stack, output: Output, seen: Callable[[Connection], None]
+    ) -> AsyncIterator[Kit]:
+        """Hold the kit of an attempt, making what is new. Raises what Toolchains and Setups raise."""
+        if asked.image:
+            yield self._none
+            return
+        packages = [tool.removeprefix(NPM) for tool in asked.tools if tool.startswith(NPM)]
+        wheels = [tool for tool in asked.tools if not tool.startswith(NPM)]
+        if asked.setup_inputs and not asked.setup:
+            raise Invalid('setup_inputs needs setup: write setup="pip install -r requirements.txt" beside it.')
+        async with AsyncExitStack() as holding:
+            toolchain = npm = setup = None
+            if wheels:
+                toolchain = await holding.enter_async_context(self.toolchains.held(wheels, output.note))
+            if packages:
+                spec = npm_spec(attempt.tenant, packages)
+                npm = await holding.enter_async_context(self.setups.held(spec, stack, output, seen))
+            if asked.setup:
+                spec = SetupSpec(
+                    tenant=attempt.tenant,
+                    command=asked.setup,
+                    env=attempt.options.get("env") or {},
+                    inputs=asked.setup_inputs,
+                    tools=Kit(toolchain, npm).shown,
+                    timeout=asked.timeout,
+                    limits=Limits(asked.memory or Limits.memory, asked.processes or Limits.processes),
+                )
+                setup = await holding.enter_async_context(self.setups.held(spec, stack, output, seen))
+            yield Kit(toolchain, npm, setup)

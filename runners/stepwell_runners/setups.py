@@ -1,0 +1,216 @@
+"""Setups: what `setup=` leaves in $STEPWELL_SETUP, and tools of npm; made once per key in an isolate, then read-only.
+
+A setup is an author's program, so it runs behind the wall like a step, with a network, without secrets, and sees of the
+workspace only what `setup_inputs` names. What it writes to $STEPWELL_SETUP is kept: a virtual environment for Python,
+the prefix of npm's global packages, or whatever else the author puts there. The key is all it can depend on, and the
+tenant: what one tenant's programs made is never shown to another.
+
+Rejected: keeping what it writes into the workspace too, as a layer below the step's. A workspace then no longer is the
+tree and the layers of earlier steps, and `node_modules` of a setup could not be told from one of the tree.
+"""
+
+import asyncio
+import hashlib
+import json
+import os
+import re
+import stat
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from stepwell.engine.seams import Output
+from stepwell.errors import Invalid, TryLater, Unavailable
+from stepwell_runners import package_index
+from stepwell_runners.layers import File, below, parents
+from stepwell_runners.options import base_environment, interpreter
+from stepwell_runners.outcomes import SetupFailed
+from stepwell_runners.reduce import KEPT_BITS, Stack, copy_file, entries, remove
+from stepwell_runners.shelf import Shelf
+from stepwell_runners.spec import TOOLS, CommandSpec, Connection, Directory, Egress, Limits, ToolDir
+from stepwell_runners.streaming import DEFAULT_BOUNDS, Bounds, Process, watch
+from stepwell_runners.toolchains import TIMEOUT, find_beside
+
+NPM = "npm:"
+MOST_INPUT_BYTES = 64 << 20
+_WORKSPACE = ".workspace"
+_NPM_PACKAGE = re.compile(
+    r"(?:@[a-z0-9~-][a-z0-9._~-]{0,99}/)?[a-z0-9~-][a-z0-9._~-]{0,99}(?:@[A-Za-z0-9.^~<>=*+_-]{1,60})?"
+)
+_PYTHON = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+_CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
+
+
+class Isolates(Protocol):
+    """What setups need of isolates."""
+
+    @property
+    def walled(self) -> bool: ...
+
+    async def command(self, spec: CommandSpec) -> Process: ...
+
+
+@dataclass(frozen=True)
+class SetupSpec:
+    """One setup: all that its result depends on, but for the inputs' contents and the network."""
+
+    tenant: str
+    command: str
+    env: Mapping[str, str]
+    inputs: tuple[str, ...] = ()
+    tools: tuple[ToolDir, ...] = ()
+    python: bool = True  # whether it begins with a virtual environment
+    timeout: float = TIMEOUT
+    limits: Limits = field(default_factory=Limits)
+
+
+def npm_spec(tenant: str, packages: Iterable[str]) -> SetupSpec:
+    """Return the setup that installs these packages of npm. Raises Invalid for what is not a name with a version."""
+    names = sorted(set(packages))
+    for name in names:
+        if not _NPM_PACKAGE.fullmatch(name):
+            raise Invalid(f'tools names {NPM + name!r}. Write a package with its version, like "npm:eslint@9".')
+    return SetupSpec(tenant, f"npm install --global --no-audit --no-fund -- {' '.join(names)}", {}, python=False)
+
+
+class Setups:
+    """Makes setups on a shelf. Lives on one event loop."""
+
+    def __init__(self, shelf: Shelf, isolates: Isolates, bounds: Bounds = DEFAULT_BOUNDS) -> None:
+        self._shelf = shelf
+        self._isolates = isolates
+        self._bounds = bounds
+
+    @asynccontextmanager
+    async def held(
+        self, spec: SetupSpec, stack: Stack, output: Output, seen: Callable[[Connection], None] | None = None
+    ) -> AsyncIterator[ToolDir]:
+        """Hold the directory of a setup, running it first when it is new; what it prints goes to `output`.
+
+        Raises SetupFailed with the reason, Invalid for inputs that are not there, Unavailable for want of npm.
+        """
+        with tempfile.TemporaryDirectory(prefix=".inputs-", dir=self._shelf.folder) as folder:
+            inputs = Path(folder) / "inputs"
+            digests = await asyncio.to_thread(_copy_inputs, spec.inputs, stack, inputs)
+            key = self._key(spec, digests)
+
+            async def make(fresh: Path) -> None:
+                output.note(f"Setting up: {spec.command[:200]} (once per command, tools, variables and setup_inputs)")
+                await asyncio.to_thread(fresh.mkdir)
+                await asyncio.to_thread(inputs.rename, fresh / _WORKSPACE)  # so that one bound holds for both
+                await self._run(spec, ToolDir(fresh, key, read_only=False), output, seen)
+
+            waiting = "Waiting for another step that sets up the same"
+            async with self._shelf.held(key, make, lambda: output.note(waiting)) as place:
+                yield ToolDir(place, key)
+
+    def _key(self, spec: SetupSpec, digests: list[tuple[str, int, str]]) -> str:
+        tag = f"{sys.implementation.cache_tag}-{sys.version_info[2]}"
+        parts = [spec.tenant, spec.command, sorted(spec.env.items()), [tool.name for tool in spec.tools]]
+        found = [*parts, spec.python, digests, tag, self._isolates.walled]
+        return "s-" + hashlib.sha256(json.dumps(found).encode()).hexdigest()[:24]
+
+    async def _run(
+        self, spec: SetupSpec, tool: ToolDir, output: Output, seen: Callable[[Connection], None] | None
+    ) -> None:
+        process = await self._isolates.command(
+            CommandSpec(
+                tenant=spec.tenant,
+                argv=("sh", "-c", _script(spec, tool)),
+                env=_environment(spec, tool),
+                workspace=Directory(tool.path / _WORKSPACE),
+                tools=(tool, *spec.tools),
+                network=Egress(seen=seen),
+                limits=spec.limits,
+            )
+        )
+        exit_, timed_out = await watch(process, output, spec.timeout, self._bounds, tool.path)
+        if exit_.lost:
+            raise TryLater(f"The setup was lost: {exit_.reason}.", 0.1)
+        if timed_out or exit_.code != 0:
+            if exit_.code == 127 and not spec.python:
+                raise Unavailable("tools= names packages of npm, which is not on this host. Install Node.js with npm.")
+            raise SetupFailed(f"setup= failed: {'it took too long' if timed_out else exit_.reason}.")
+        await asyncio.to_thread(remove, tool.path / _WORKSPACE)
+        await asyncio.to_thread(_cleanse if self._isolates.walled else find_beside, tool.path)
+
+
+def environment_of(tool: ToolDir, path: str) -> dict[str, str]:
+    """Return the variables by which a step finds a setup; `path` is PATH without it."""
+    home = f"{TOOLS}/{tool.name}"
+    return {"PATH": f"{home}/bin:{path}", "STEPWELL_SETUP": home, "NODE_PATH": f"{home}/lib/node_modules"}
+
+
+def site_packages(tool: ToolDir) -> str:
+    """Where the packages of a virtual environment are."""
+    return f"{TOOLS}/{tool.name}/lib/{_PYTHON}/site-packages"
+
+
+def _script(spec: SetupSpec, tool: ToolDir) -> str:
+    """Return what the isolate runs. pip is put in only when it is spoken of: that takes seconds."""
+    if not spec.python:
+        return spec.command
+    pip = "" if re.search(r"\bpip", spec.command) else "--without-pip "
+    lines = ["set -e", f'{interpreter()} -m venv {pip}"$STEPWELL_SETUP"']
+    lines += [f"echo {site_packages(other)} >> {site_packages(tool)}/tools.pth" for other in spec.tools]
+    return "\n".join([*lines, "set +e", spec.command])
+
+
+def _environment(spec: SetupSpec, tool: ToolDir) -> dict[str, str]:
+    path = ":".join([*(f"{TOOLS}/{other.name}/bin" for other in spec.tools), base_environment()["PATH"]])
+    own = {
+        "CI": "true",
+        "STEPWELL": "true",
+        "PYTHONUNBUFFERED": "1",
+        "npm_config_prefix": f"{TOOLS}/{tool.name}",
+        "npm_config_update_notifier": "false",
+        **package_index.environment(),
+    }
+    if os.path.exists(_CERTIFICATES):  # noqa: PTH110
+        own["NODE_EXTRA_CA_CERTS"] = _CERTIFICATES  # Node has its own list, and a host may have added to the system's
+    if spec.python:
+        own["VIRTUAL_ENV"] = f"{TOOLS}/{tool.name}"
+    return {**own, **environment_of(tool, path), **spec.env, "PATH": f"{TOOLS}/{tool.name}/bin:{path}"}
+
+
+def _copy_inputs(paths: tuple[str, ...], stack: Stack, target: Path) -> list[tuple[str, int, str]]:
+    """Copy the files of `setup_inputs`; their names, modes and digests."""
+    target.mkdir()
+    found: list[tuple[str, int, str]] = []
+    room = MOST_INPUT_BYTES
+    for path in paths:
+        tidy = "/".join(part for part in path.split("/") if part not in ("", "."))
+        inner = [name for name in below(stack, tidy) if isinstance(stack.node(name), File)]
+        if not inner:
+            raise Invalid(f"setup_inputs names {path!r}, which is not a regular file or a directory of the workspace.")
+        for name in inner:
+            place = stack.place(name)
+            assert place is not None
+            room -= place.lstat().st_size
+            if room < 0:
+                raise Invalid(f"setup_inputs names more than {MOST_INPUT_BYTES >> 20} MiB. Name what the setup reads.")
+            if any(name == known for known, _, _ in found):
+                continue
+            for above in parents(name):
+                (target / above).mkdir(exist_ok=True)
+            copy_file(place, target / name)
+            digest = hashlib.sha256((target / name).read_bytes()).hexdigest()
+            found.append((name, stat.S_IMODE((target / name).stat().st_mode), digest))
+    return sorted(found)
+
+
+def _cleanse(fresh: Path) -> None:
+    """Leave plain files, directories and links, without setuid bits: strangers made them, the host owns them now."""
+    for _, entry in entries(fresh):
+        mode = entry.stat(follow_symlinks=False).st_mode
+        path = Path(entry.path)
+        if stat.S_ISREG(mode):
+            path.chmod(stat.S_IMODE(mode) & KEPT_BITS)
+        elif stat.S_ISDIR(mode):
+            path.chmod(stat.S_IMODE(mode) & KEPT_BITS | 0o700)  # before it is entered
+        elif not stat.S_ISLNK(mode):
+            remove(path)
