@@ -38,6 +38,9 @@ PAGES = {
     "no source": "/acme/payments-api/runs/1841/source",
     "runs": "/acme/payments-api/runs?state=failed&branch=main", "runs of a tenant": "/acme/-/runs",
     "settings": "/acme/payments-api/settings", "pipelines": "/acme/payments-api/pipelines",
+    "files": "/acme/payments-api/files", "file": "/acme/payments-api/files?path=src/refunds.py",
+    "binary file": "/acme/payments-api/files?path=logo.png", "commits": "/acme/payments-api/commits",
+    "commit": f"/acme/payments-api/commits/7c1e9d4{'0' * 33}", "branches": "/acme/payments-api/branches",
     "broken pipeline": "/acme/broken/pipelines", "tokens": "/tokens", "not found": "/acme/nope",
 }  # fmt: skip
 EMPTY_PAGES = {
@@ -45,6 +48,8 @@ EMPTY_PAGES = {
     "first home": "/",
     "first repository": "/acme/new-project",
     "no approvals": "/approvals",
+    "no files": "/acme/new-project/files",
+    "no branches": "/acme/new-project/branches",
 }
 OPEN_PAGES = {"sign in": "/signin", "sign in by link": "/signin?code=x"}
 

@@ -15,6 +15,10 @@ from stepwell_web.app import create_app
 from stepwell_web.security import BODY_LIMIT
 
 RUN = "/acme/payments-api/runs/1842"
+CODE = (
+    "/acme/payments-api/files", "/acme/payments-api/files?path=src/refunds.py", "/acme/payments-api/commits",
+    f"/acme/payments-api/commits/7c1e9d4{'0' * 33}", "/acme/payments-api/branches",
+)  # fmt: skip
 SAME = {"Sec-Fetch-Site": "same-origin"}
 ADMIN = {"Cookie": "stepwell=admin-session"}
 STRANGER = {"Cookie": "stepwell=stranger-session"}
@@ -240,6 +244,7 @@ async def test_no_page_holds_inline_code_or_style(web: httpx.AsyncClient) -> Non
         f"{RUN}/timeline",
         f"{RUN}/changes",
         f"{RUN}/review?key=load%20test%231",
+        *CODE,
         "/acme/payments-api/runs",
         "/acme/-/runs",
         "/tokens",
@@ -266,6 +271,7 @@ async def test_no_page_holds_inline_code_or_style(web: httpx.AsyncClient) -> Non
         f"{RUN}/source",
         f"{RUN}/changes",
         "/acme/payments-api/runs/1841/source",
+        *CODE,
     ],
 )
 async def test_what_others_wrote_is_shown_never_executed(web: httpx.AsyncClient, path: str) -> None:
@@ -319,6 +325,15 @@ async def test_a_review_says_what_goes_out_and_only_of_what_is_asked(web: httpx.
     assert "3 commits, 4 files go to preview-1842." in page
     assert 'name="next" value="/"' in page
     assert (await web.get(f"{RUN}/review", params={"key": "lint#1"}, headers=ADMIN)).status_code == 404
+
+
+async def test_a_file_of_others_is_text_or_kept_and_never_run(web: httpx.AsyncClient) -> None:
+    for path, kind, place in (("src/refunds.py", "text/plain", "inline"), ("logo.png", "application/octet", "attach")):
+        answer = await web.get("/acme/payments-api/raw", params={"path": path}, headers=ADMIN)
+        assert answer.headers["content-type"].startswith(kind)
+        assert answer.headers["content-disposition"].startswith(place)
+        assert answer.headers["x-content-type-options"] == "nosniff"
+    assert (await web.get("/acme/payments-api/raw", params={"path": "src"}, headers=ADMIN)).status_code == 404
 
 
 async def test_a_log_is_read_by_bytes_and_by_lines(web: httpx.AsyncClient) -> None:

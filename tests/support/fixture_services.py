@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from stepwell.ci.artifacts import Artifacts
+from stepwell.ci.browsing import File, Folder, Patch, Refs, Tip
 from stepwell.ci.bulk import Wanted
 from stepwell.ci.changes import ChangesSince, Commits
 from stepwell.ci.comparison import compare, first_difference
@@ -44,7 +45,7 @@ from stepwell.engine.entries import Entry
 from stepwell.engine.specs import RunRef
 from stepwell.errors import Denied, Invalid, NotFound
 from stepwell.repos.objects import Changes as Paths
-from stepwell.repos.objects import CommitInfo, Person
+from stepwell.repos.objects import CommitInfo, EntryKind, Person, TreeEntry
 from stepwell.settings import Settings
 from stepwell.store.blobs import BlobFiles
 from stepwell.tenants.actors import ACTIONS, Actor
@@ -276,6 +277,7 @@ class FixtureServices:
         self.sources = _Sources()
         self.changes = _Changes()
         self.deployments = _Deployments(self.changes)
+        self.browsing = _Browsing(self)
         self.engine = _Feed(self.entry_callbacks, "subscribe")
         self.logs = _Feed(self.log_callbacks, "follow")
         self.repositories = self.pushes = None
@@ -573,6 +575,71 @@ class _Changes:
         return ChangesSince(
             green, before, Commits(commits, 3, Paths(paths)), ("3.11.2", "3.11.9"), steps, first_difference(steps)
         )
+
+
+PATCH = "\n".join((
+    "diff --git a/src/ledger/rounding.py b/src/ledger/rounding.py", "index 1111111..2222222 100644",
+    "--- a/src/ledger/rounding.py", "+++ b/src/ledger/rounding.py", "@@ -8,4 +8,5 @@ def half_even(amount):",
+    " from decimal import ROUND_HALF_EVEN, Decimal", " ",
+    '-    return amount.quantize(Decimal("1"))', f"+    # {NASTY}",
+    '+    return amount.quantize(Decimal("1"), ROUND_HALF_EVEN)', " ",
+    "diff --git a/logo.png b/logo.png", "index 1111111..2222222 100644",
+    "Binary files a/logo.png and b/logo.png differ",
+    "diff --git a/docs/old.md b/docs/new.md", "similarity index 100%",
+    "rename from docs/old.md", "rename to docs/new.md",
+    "",
+))  # fmt: skip
+
+
+class _Browsing:
+    """One branch of three commits, one folder and one file of it."""
+
+    def __init__(self, services: FixtureServices) -> None:
+        self._services = services
+
+    def _commits(self) -> list[CommitInfo]:
+        person = Person("Mara Okoye", "mara@example.org", NOW - 3600)
+        told = ("Round refunds half to even\n\nOne cent was lost.", f"Refuse amounts below one cent {NASTY}", "Begin")
+        shas = ["7c1e9d4" + "0" * 33, "1c1e9d4" + "0" * 33, "41d0c9e" + "0" * 33]
+        return [CommitInfo(sha, "", (), person, person, text) for sha, text in zip(shas, told, strict=True)]
+
+    def names(self, actor: Actor, tenant: str, name: str) -> tuple[list[str], list[str]]:
+        return (["main"], ["v1"]) if self.tip(actor, tenant, name).sha else ([], [])
+
+    def refs(self, actor: Actor, tenant: str, name: str) -> Refs:
+        if not self.tip(actor, tenant, name).sha:
+            return Refs({}, {})
+        first, second, third = self._commits()
+        return Refs({"fix/refund-rounding": first, NASTY: second, "main": third}, {"v1": third})
+
+    def tip(self, actor: Actor, tenant: str, name: str, ref: str = "") -> Tip:
+        self._services.catalog.get(actor, tenant, name)
+        return Tip(ref or "main", "" if self._services.empty else self._commits()[0].sha)
+
+    def at(self, actor: Actor, tenant: str, name: str, sha: str, path: str = "") -> Folder | File:
+        actor.require("read", tenant)
+        if path in ("", "src"):
+            prefix = f"{path}/" if path else ""
+            named: tuple[tuple[str, EntryKind, int | None], ...] = (
+                ("src", "folder", None), ("refunds.py", "file", 1234), (NASTY, "file", 5), ("lib", "submodule", None),
+            )  # fmt: skip
+            return Folder(path, tuple(TreeEntry(n, prefix + n, kind, sha, size) for n, kind, size in named))
+        if path == "logo.png":
+            return File(path, b"\x89PNG\0")
+        if path != "src/refunds.py":
+            raise NotFound(f"There is no file {path!r} in commit {sha[:12]}.")
+        return File(path, SOURCE.encode())
+
+    def history(self, actor: Actor, tenant: str, name: str, sha: str, *, skip: int, limit: int) -> list[CommitInfo]:
+        actor.require("read", tenant)
+        return self._commits()[skip : skip + limit]
+
+    def patch(self, actor: Actor, tenant: str, name: str, sha: str) -> Patch:
+        self._services.catalog.get(actor, tenant, name)
+        found = [one for one in self._commits() if one.sha == sha]
+        if not found:
+            raise NotFound(f"There is no commit {sha!r}.")
+        return Patch(found[0], PATCH, True)
 
 
 class _Deployments:

@@ -26,6 +26,7 @@ from stepwell_web.live import Feeds, Hub
 from stepwell_web.pages import (
     artifacts,
     changes,
+    code,
     home,
     log,
     repository,
@@ -83,7 +84,8 @@ def create_app(services: Services, banner: str = "") -> FastAPI:
         app.include_router(part.router, prefix="/api/v1")
     app.router.routes.extend(git_routes(wire, authorizer(services.tenants)))
     for pages in (
-        signin, tokens, home, runs_pages, repository, run, log, review, source, timeline, changes, tests, artifacts,
+        signin, tokens, home, runs_pages, repository, code, run, log, review,
+        source, timeline, changes, tests, artifacts,
     ):  # fmt: skip
         app.include_router(pages.router)
     return app

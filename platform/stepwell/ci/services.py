@@ -12,6 +12,7 @@ from typing import Any
 from stepwell.ci.answers import answer_of
 from stepwell.ci.approvals import EnvironmentGate
 from stepwell.ci.artifacts import Artifacts
+from stepwell.ci.browsing import Browsing
 from stepwell.ci.bulk import BulkRuns
 from stepwell.ci.catalog import Catalog
 from stepwell.ci.changes import GreenChanges
@@ -209,6 +210,11 @@ class Services:
         """What changed since the last green run."""
         history = History(self.store, self.repositories)
         return GreenChanges(history, self.tenants.scope, self.repositories, self.runs)
+
+    @cached_property
+    def browsing(self) -> Browsing:
+        """Branches, commits and files of repositories."""
+        return Browsing(self.tenants.scope, self.repositories)
 
     @cached_property
     def deployments(self) -> Deployments:

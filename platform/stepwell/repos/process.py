@@ -4,6 +4,7 @@ import functools
 import os
 import re
 import subprocess
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -85,6 +86,25 @@ def run_git(
         words = done.stderr.decode("utf-8", "replace").strip()[-2000:]
         raise Invalid(f"git {arguments[0]} ended with exit code {done.returncode}: {words or 'no message'}")
     return done
+
+
+def bounded_git(repository: Path, arguments: Sequence[str], limit: int, *, timeout_s: float = 20) -> tuple[bytes, bool]:
+    """Run git for at most `limit` bytes of its output and so many seconds; return them, and whether that was all."""
+    with subprocess.Popen(
+        ["git", "--git-dir", str(repository), *arguments], env=environment(), stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+    ) as process:  # fmt: skip
+        late = threading.Timer(timeout_s, process.kill)
+        late.start()
+        try:
+            assert process.stdout is not None
+            data = process.stdout.read(limit + 1)
+            if len(data) > limit:
+                process.kill()
+                return data[:limit], False
+            return data, process.wait() == 0
+        finally:
+            late.cancel()
 
 
 @functools.cache

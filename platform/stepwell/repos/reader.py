@@ -17,7 +17,7 @@ from dulwich.repo import Repo
 from stepwell.errors import NotFound
 from stepwell.repos.objects import Bounds, Changes, CommitInfo, TreeEntry
 from stepwell.repos.odb import Odb, is_sha, require_sha
-from stepwell.repos.process import run_git
+from stepwell.repos.process import bounded_git, run_git
 from stepwell.repos.trees import TooManyFolders, differences, find, read_texts
 
 
@@ -141,6 +141,15 @@ class Reader:
             except TooManyFolders:
                 return Changes(tuple(sorted(found)), complete=False)
         return Changes(tuple(sorted(found)))
+
+    def patch(self, before: str | None, after: str, *, limit: int = 1024 * 1024) -> tuple[str, bool]:
+        """Return what git prints of the difference of two commits, and whether it is all; `before` None: all is new."""
+        self._require(*(sha for sha in (before, after) if sha))
+        told = ["--root", after] if before is None else [before, after]
+        options = ["--no-color", "--no-ext-diff", "--no-textconv", "--no-commit-id", "-M", "-l400", "-r", "-p"]
+        arguments = ["-c", "core.quotePath=false", "diff-tree", *options, *told, "--"]
+        data, whole = bounded_git(self.path, arguments, limit)
+        return data.decode("utf-8", "replace"), whole
 
     # Folders and files
 

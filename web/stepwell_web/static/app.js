@@ -171,6 +171,7 @@ addEventListener('pageshow', () => all('form[data-sent]').forEach((form) => { de
 
 reveal();
 remember();
+find('.tabs [aria-current]')?.scrollIntoView({ block: 'nearest', inline: 'nearest', behavior: 'instant' });
 if (document.body.dataset.stream && !find('#log-panel') && !document.body.matches('[data-state]')) {
   const update = debounced(async () => { await refresh(); reveal(); }, 300);
   new Stream(() => document.body.dataset.stream, { changed: update });

@@ -1,0 +1,128 @@
+"""A repository's code: files, history, commits with what became of them, branches and tags."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Query
+from starlette.responses import Response
+
+from stepwell.ci.browsing import File
+from stepwell.ci.views import RepositoryView, RunSummary
+from stepwell.errors import NotFound
+from stepwell_web import diffview, sourceview
+from stepwell_web.pages.repository import common, crumbs
+from stepwell_web.visits import Visit, Visiting
+
+router = APIRouter(include_in_schema=False)
+PAGE = 50
+SHOWN_BYTES = 512 * 1024
+RUNS = 200
+"""Newest runs of a repository that commits and branches are told about."""
+
+
+def address(repository: RepositoryView, page: str, **query: str) -> str:
+    """Address of a page about a ref or path."""
+    asked = urlencode({name: value for name, value in query.items() if value}, safe="/")
+    return f"{repository.url}/{page}" + (f"?{asked}" if asked else "")
+
+
+def _values(visit: Visit, tenant: str, name: str, tab: str, ref: str) -> dict[str, Any]:
+    values = common(visit, tenant, name, tab)
+    browsing = visit.services.browsing
+    branches, tags = browsing.names(visit.actor, tenant, name)
+    tip = browsing.tip(visit.actor, tenant, name, ref)
+    return {**values, "tip": tip, "branches": branches, "tags": tags, "address": address}
+
+
+@router.get("/{tenant}/{name}/files")
+def files(visit: Visiting, *, tenant: str, name: str, ref: str = "", path: str = "") -> Response:
+    """Show a folder or a file."""
+    values = _values(visit, tenant, name, "files", ref)
+    repository, tip = values["repository"], values["tip"]
+    way = crumbs(repository, ("Files", ""))
+    if not tip.sha:
+        return visit.page("files.html", crumbs=way, folder=None, file=None, way=(), **values)
+    found = visit.services.browsing.at(visit.actor, tenant, name, tip.sha, path)
+    parts = [part for part in found.path.split("/") if part]
+    paths = ["/".join(parts[: n + 1]) for n in range(len(parts))]
+    upward = [(part, address(repository, "files", ref=ref, path=one)) for part, one in zip(parts, paths, strict=True)]
+    if isinstance(found, File):
+        return visit.page("files.html", crumbs=way, folder=None, file=_file(found), way=upward, **values)
+    return visit.page("files.html", crumbs=way, folder=found, file=None, way=upward, **values)
+
+
+def _file(found: File) -> dict[str, Any]:
+    text = None
+    if len(found.data) <= SHOWN_BYTES and b"\0" not in found.data:
+        text = found.data.decode("utf-8", "replace")
+    lines: Sequence[Any] = sourceview.coloured(found.path, text)[: sourceview.LINES] if text else ()
+    left = text.count("\n") + 1 - len(lines) if text and len(lines) == sourceview.LINES else 0
+    return {"path": found.path, "size": len(found.data), "text": text, "lines": lines, "left": left}
+
+
+@router.get("/{tenant}/{name}/raw")
+def raw(visit: Visiting, *, tenant: str, name: str, ref: str = "", path: str) -> Response:
+    """Give a file as it is: text to look at, anything else to keep; never as something a browser would run."""
+    browsing = visit.services.browsing
+    tip = browsing.tip(visit.actor, tenant, name, ref)
+    found = browsing.at(visit.actor, tenant, name, tip.sha, path) if tip.sha else None
+    if not isinstance(found, File):
+        raise NotFound(f"There is no file {path[:200]!r}.")
+    text = b"\0" not in found.data
+    leaf = found.path.rpartition("/")[2]
+    safe = "".join(c if c.isascii() and (c.isalnum() or c in "-._") else "-" for c in leaf)
+    headers = {"Content-Disposition": f'{"inline" if text else "attachment"}; filename="{safe}"'}
+    kind = "text/plain; charset=utf-8" if text else "application/octet-stream"
+    return Response(found.data, headers=headers, media_type=kind)
+
+
+@router.get("/{tenant}/{name}/commits")
+def commits(
+    visit: Visiting, *, tenant: str, name: str, ref: str = "", skip: Annotated[int, Query(ge=0)] = 0
+) -> Response:
+    """Show the history of a branch, each commit with the runs that it had."""
+    values = _values(visit, tenant, name, "commits", ref)
+    repository, tip = values["repository"], values["tip"]
+    browsing = visit.services.browsing
+    found = browsing.history(visit.actor, tenant, name, tip.sha, skip=skip, limit=PAGE + 1) if tip.sha else []
+    older = address(repository, "commits", ref=ref, skip=str(skip + PAGE)) if len(found) > PAGE else ""
+    newest = address(repository, "commits", ref=ref) if skip else ""
+    return visit.page(
+        "commits.html", crumbs=crumbs(repository, ("Commits", "")), commits=found[:PAGE], older=older, newest=newest,
+        runs=_by_commit(visit, tenant, name), **values,
+    )  # fmt: skip
+
+
+def _by_commit(visit: Visit, tenant: str, name: str) -> dict[str, list[RunSummary]]:
+    found: dict[str, list[RunSummary]] = {}
+    for run in visit.services.runs.list(visit.actor, tenant=tenant, repository=name, limit=RUNS).items:
+        found.setdefault(run.sha, []).append(run)
+    return found
+
+
+@router.get("/{tenant}/{name}/commits/{sha}")
+def commit(visit: Visiting, *, tenant: str, name: str, sha: str) -> Response:
+    """Show a commit: who and why, its runs, what it changed."""
+    values = common(visit, tenant, name, "commits")
+    found = visit.services.browsing.patch(visit.actor, tenant, name, sha)
+    runs = visit.services.runs.list(visit.actor, tenant=tenant, repository=name, sha=sha, limit=20)
+    subject, _, body = found.commit.message.strip().partition("\n")
+    way = crumbs(values["repository"], ("Commits", f"/{tenant}/{name}/commits"), (sha[:7], ""))
+    return visit.page(
+        "commit.html", crumbs=way, commit=found.commit, subject=subject.strip(), body=body.strip(), runs=runs,
+        files=diffview.files(found.text), whole=found.whole, address=address, **values,
+    )  # fmt: skip
+
+
+@router.get("/{tenant}/{name}/branches")
+def branches(visit: Visiting, *, tenant: str, name: str) -> Response:
+    """Show branches and tags with their last commit and last run."""
+    values = common(visit, tenant, name, "branches")
+    last: dict[tuple[str, str], RunSummary] = {}
+    for run in visit.services.runs.list(visit.actor, tenant=tenant, repository=name, limit=RUNS).items:
+        last.setdefault(("tag", run.tag) if run.tag else ("branch", run.branch), run)
+    return visit.page(
+        "branches.html", crumbs=crumbs(values["repository"], ("Branches", "")), last=last, address=address,
+        refs=visit.services.browsing.refs(visit.actor, tenant, name), **values,
+    )  # fmt: skip
