@@ -191,6 +191,13 @@ def find(patterns: Sequence[str], view: View, *, own: bool = False) -> Found:
     return Found(tuple(sorted(files)), tuple(sorted(links)), sum(map(view.size, files)))
 
 
+def find_files(patterns: Sequence[str], base: Stack) -> list[tuple[str, Path]]:
+    """Return the files and links of a stack that match, by path, with where on the host they are."""
+    found = {path for start in _starts(patterns) for path, _ in _walk(base, start) if _matches(path, patterns)}
+    places = ((path, base.place(path)) for path in sorted(found))
+    return [(path, place) for path, place in places if place is not None]
+
+
 def check(option: str, found: Found, bound: Bound) -> None:
     """Refuse what is beyond a bound."""
     if len(found.files) > bound.files:

@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from stepwell.engine.seams import Attempt, Prepared
+from stepwell.engine.seams import Attempt, CacheRights, Prepared
 from stepwell.errors import Invalid
+from stepwell_runners.caching import CacheAsked
 from stepwell_runners.collected import Asked
 from stepwell_runners.spec import FILES, WORKSPACE, Egress
 
@@ -40,6 +41,9 @@ class CommandPlan:
     check: bool
     keep: bool
     collected: Asked
+    caches: tuple[CacheAsked, ...]
+    cache_rights: CacheRights
+    repository: str  # to which its caches belong
 
 
 def plan(attempt: Attempt, prepared: Prepared) -> CommandPlan:
@@ -63,6 +67,9 @@ def plan(attempt: Attempt, prepared: Prepared) -> CommandPlan:
         check=options.get("check", True),
         keep=options.get("keep", True),
         collected=Asked(tuple(options.get("artifacts") or ()), tuple(options.get("junit") or ())),
+        caches=tuple(CacheAsked.of(one) for one in options.get("cache") or ()),
+        cache_rights=prepared.caches,
+        repository=f"{attempt.tenant}/{attempt.metadata.get('repository') or attempt.scope}",
     )
 
 

@@ -7,38 +7,40 @@ refusals, which say that retrying cannot help, and a host that took the attempt 
 """
 
 import asyncio
-import os
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from stepwell.engine.seams import Attempt, Outcome, Output, Prepared
 from stepwell.errors import Conflict, TryLater
 from stepwell.store.blobs import BlobFiles
+from stepwell.store.caches import CacheFiles
 from stepwell.store.removals import removals_held
-from stepwell_runners import collected, outcomes
-from stepwell_runners.collected import Bound, Collected, Collector, TooMuchCollected, View
-from stepwell_runners.command_plan import OUTPUT_FILE, CommandPlan, plan, read_outputs
+from stepwell_runners import outcomes
+from stepwell_runners.caching import Caching
+from stepwell_runners.collected import Bound, Collector
+from stepwell_runners.command_plan import OUTPUT_FILE, CommandPlan, plan
 from stepwell_runners.connections import Connections
 from stepwell_runners.containers import WARM, Containers
 from stepwell_runners.kits import Kit, Kits
-from stepwell_runners.layers import Layer
 from stepwell_runners.reading import read_text
 from stepwell_runners.reduce import Stack
 from stepwell_runners.run_forks import GIT_ENVIRONMENT, OBJECTS, GitView, RunForks, branch_of
+from stepwell_runners.settling import Ending, Settler
 from stepwell_runners.setups import Setups
 from stepwell_runners.shelf import DEFAULT_LIMIT as SHELF_LIMIT
 from stepwell_runners.shelf import Shelf
-from stepwell_runners.spec import CommandSpec, Exit, Limits, ToolDir
+from stepwell_runners.spec import CommandSpec, Limits, ToolDir
 from stepwell_runners.streaming import DEFAULT_BOUNDS, Bounds, Process, Stuck, watch
 from stepwell_runners.toolchains import Toolchains
 from stepwell_runners.trees import Trees, index_of, parse_reference
 from stepwell_runners.workspaces import Form, Workspace, Workspaces
 
 DEFAULT_ARTIFACTS = Bound()
+DEFAULT_CACHE_BYTES = 10 << 30
 _FULL = 1 << 20  # bytes left on a file system that counts as full
 
 T = TypeVar("T")
@@ -59,26 +61,6 @@ class Isolates(Protocol):
     async def command(self, spec: CommandSpec) -> Process: ...
 
 
-@dataclass(frozen=True)
-class Ending:
-    """An attempt whose processes are all dead; `notes` gather what its log shall say."""
-
-    attempt: Attempt
-    asked: CommandPlan
-    workspace: Workspace
-    exit: Exit
-    timed_out: bool
-    masks: tuple[str, ...]
-    notes: list[str]
-
-    @property
-    def passed(self) -> bool:
-        code = self.exit.code
-        if self.timed_out or self.exit.lost or self.exit.exceeded is not None:
-            return False
-        return code == 0 or (code is not None and not self.asked.check)
-
-
 class LocalExecutor:
     """Implements Executor on this host. Blocking work on files happens in threads."""
 
@@ -92,6 +74,7 @@ class LocalExecutor:
         *,
         forks: RunForks,
         collector: Collector,
+        caching: Caching,
         bounds: Bounds = DEFAULT_BOUNDS,
     ) -> None:
         self._isolates = isolates
@@ -101,7 +84,8 @@ class LocalExecutor:
         self._kits = Kits(Toolchains(shelf), Setups(shelf, isolates, bounds))
         self._containers = containers
         self._forks = forks
-        self._collector = collector
+        self._caching = caching
+        self._settler = Settler(workspaces, collector, caching)
         self._bounds = bounds
 
     @classmethod
@@ -117,13 +101,15 @@ class LocalExecutor:
         bounds: Bounds = DEFAULT_BOUNDS,
         tools: int = SHELF_LIMIT,
         artifacts: Bound = DEFAULT_ARTIFACTS,
+        cache_bytes: int = DEFAULT_CACHE_BYTES,
     ) -> "LocalExecutor":
         """Make one with everything below a state directory; `tools` are the bytes that installed tools may take."""
         workspaces = Workspaces(state)
         containers = Containers(state, docker_host, runtime, warm_containers=warm_containers)
         rooms = (trees or Trees(state), workspaces, Shelf(state / "tools", tools), containers)
         collector = Collector(BlobFiles(state / "blobs"), artifacts)
-        return cls(isolates, *rooms, forks=RunForks(state), collector=collector, bounds=bounds)
+        caching = Caching(CacheFiles(state / "caches", cache_bytes))
+        return cls(isolates, *rooms, forks=RunForks(state), collector=collector, caching=caching, bounds=bounds)
 
     async def recover(self, committed: Callable[[str], bool], ended: Callable[[str], bool]) -> None:
         """Remove what a crash left behind."""
@@ -132,6 +118,7 @@ class LocalExecutor:
         await asyncio.to_thread(self._forks.recover, ended)
         await asyncio.to_thread(self._trees.recover)
         await asyncio.to_thread(self._shelf.recover)
+        await asyncio.to_thread(self._caching.recover)
 
     async def close(self) -> None:
         """Give back what stands ready. Called when no attempt is under way and none follows."""
@@ -216,15 +203,22 @@ class LocalExecutor:
             exit_, timed_out = await watch(process, output, asked.timeout, self._bounds, workspace.upper)
             connections.finish()
             ending = Ending(attempt, asked, workspace, exit_, timed_out, prepared.masks, [])
-            outcome = await _finished(asyncio.to_thread(self._settle, ending), self._take_back)
+            outcome = await _finished(asyncio.to_thread(self._settler.settle, ending), self._take_back)
         except Stuck:
             raise  # its files may still be written to: they wait for the next start
         except BaseException:
-            await asyncio.shield(asyncio.to_thread(self._workspaces.discard, workspace))
+            await asyncio.shield(asyncio.to_thread(self._discard, workspace))
             raise
+        if workspace.held:
+            workspace.held.close()
         for note in ending.notes:
             output.note(note)
         return outcome
+
+    def _discard(self, workspace: Workspace) -> None:
+        self._workspaces.discard(workspace)
+        if workspace.held:
+            workspace.held.close()
 
     async def _begin(
         self, attempt: Attempt, asked: CommandPlan, tree: Path, kit: Kit, output: Output
@@ -235,23 +229,36 @@ class LocalExecutor:
         """
         form = self._form(asked)
         while True:
-            opening = asyncio.to_thread(self._open, attempt, tree, form, bool(asked.image))
-            workspace = await _finished(opening, self._workspaces.discard)
+            opening = asyncio.to_thread(self._open, attempt, asked, tree, form)
+            workspace = await _finished(opening, self._discard)
+            for note in workspace.held.notes if workspace.held else ():
+                output.note(note)
             try:
                 return workspace, await self._start(attempt, asked, workspace, kit, output)
             except BaseException as error:
-                await asyncio.shield(asyncio.to_thread(self._workspaces.discard, workspace))
+                await asyncio.shield(asyncio.to_thread(self._discard, workspace))
                 if not isinstance(error, TryLater):
                     raise
                 pause = error.retry_after
             await asyncio.sleep(pause)
 
-    def _open(self, attempt: Attempt, tree: Path, form: Form, in_container: bool) -> Workspace:
+    def _open(self, attempt: Attempt, asked: CommandPlan, tree: Path, form: Form) -> Workspace:
         """Make the attempt's workspace, with `.git` unless it has no commit or is sent to a container elsewhere."""
         git = None
-        if attempt.code.tree is not None and not (in_container and form == "copy"):
+        if attempt.code.tree is not None and not (asked.image and form == "copy"):
             git = self._git(attempt.run, attempt.code.tree, branch_of(attempt.metadata), index_of(tree))
-        return self._workspaces.open(attempt.run, attempt.key, attempt.base, tree, form, git=git, beside=attempt.layers)
+        held = None
+        if asked.caches:
+            base = Stack(self._workspaces.lowers(attempt.base, tree))
+            held = self._caching.restore(asked.caches, asked.repository, asked.cache_rights, base)
+        try:
+            return self._workspaces.open(
+                attempt.run, attempt.key, attempt.base, tree, form, git=git, beside=attempt.layers, held=held
+            )
+        except BaseException:
+            if held:
+                held.close()
+            raise
 
     def _git(self, run: str, reference: str, branch: str | None, index: Path) -> GitView:
         repository, commit = parse_reference(reference)
@@ -289,40 +296,6 @@ class LocalExecutor:
         )
         return await self._isolates.command(spec)
 
-    def _settle(self, ending: Ending) -> Outcome:
-        """Keep or discard what the command did."""
-        asked, workspace, exit_ = ending.asked, ending.workspace, ending.exit
-        layer, found = Layer(), Collected()
-        full = not ending.passed and _is_full(workspace.place)
-        if (ending.passed and asked.keep) or (asked.collected and not full):
-            layer = self._workspaces.change(workspace).layer
-        if asked.collected and not full:
-            found = self._collect(ending, layer)
-            ending.notes.extend(found.notes)
-        if not ending.passed:
-            self._workspaces.discard(workspace)
-            failed = outcomes.of_exit(exit_, asked.timeout if ending.timed_out else None, full)
-            return replace(failed, collected=found.facts)
-        layer = collected.without(layer, found.files, workspace.stack) if asked.keep else Layer()
-        kept = self._workspaces.commit(workspace, layer)
-        for step in sorted({step for _, step in kept.overlaps}):
-            paths = [path for path, other in kept.overlaps if other == step]
-            ending.notes.append(f"The parallel step {step!r} wrote {_some(paths)} too: the one asked for last wins.")
-        outputs = read_outputs(b"".join(exit_.collected.values()), ending.masks, ending.notes.append)
-        value = {"exit_code": exit_.code, "seconds": round(exit_.seconds, 3), "outputs": outputs}
-        return Outcome(True, value, None, exit_.code, exit_.seconds, kept.layer, found.facts)
-
-    def _collect(self, ending: Ending, layer: Layer) -> Collected:
-        """Keep the named files; of a failed attempt only if they are within bounds, for its failure is what counts."""
-        workspace = ending.workspace
-        view = View(layer, workspace.upper, workspace.stack)
-        try:
-            return self._collector.collect(ending.attempt.run, ending.asked.collected, view)
-        except TooMuchCollected as error:
-            if ending.passed:
-                raise
-            return Collected(notes=[str(error)])
-
     def _take_back(self, outcome: Outcome) -> None:
         """Undo the commit of an attempt that was cancelled meanwhile."""
         if outcome.layer is not None:
@@ -339,12 +312,3 @@ async def _finished(work: Coroutine[Any, Any, T], undo: Callable[[T], None]) -> 
         if task.exception() is None:
             await asyncio.to_thread(undo, task.result())
         raise
-
-
-def _is_full(place: Path) -> bool:
-    status = os.statvfs(place)
-    return status.f_bavail * status.f_frsize < _FULL or (status.f_files > 0 and status.f_favail == 0)
-
-
-def _some(paths: list[str]) -> str:
-    return ", ".join(paths[:5]) + (f" and {len(paths) - 5} more" if len(paths) > 5 else "")

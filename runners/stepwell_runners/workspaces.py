@@ -31,6 +31,7 @@ from typing import Any, Literal
 from stepwell.errors import Conflict
 from stepwell.store.durable import sync_file_system, sync_folder
 from stepwell_runners import reduce as disk
+from stepwell_runners.caching import Held
 from stepwell_runners.keyed_locks import KeyedLocks
 from stepwell_runners.layers import File, Folder, Layer, Link, Upper, conflicts, overlaps, reduce, unpack
 from stepwell_runners.run_forks import GitView
@@ -88,11 +89,17 @@ class Workspace:
     mount: Mount
     git: GitView | None = None
     beside: tuple[str, ...] = ()  # layers of its run when it was opened, also those adopted from another run
+    held: Held | None = None  # caches, which it sees on top of `lowers`, and which are no part of them
 
     @property
     def upper(self) -> Path:
         """Where its writes are on the host."""
         return self.mount.upper if isinstance(self.mount, Overlay) else self.mount.path
+
+    @property
+    def over(self) -> tuple[Path, ...]:
+        """The content of its caches."""
+        return self.held.lowers if self.held else ()
 
     @property
     def stack(self) -> disk.Stack:
@@ -141,6 +148,7 @@ class Workspaces:
         *,
         git: GitView | None = None,
         beside: Sequence[str] = (),
+        held: Held | None = None,
     ) -> Workspace:
         """Make a clean workspace. Nothing is mounted yet: who boots the isolate or container does that."""
         tree = tree or self.state / "trees" / "empty"
@@ -148,14 +156,15 @@ class Workspaces:
         place = self.work / name
         (place / "upper").mkdir(parents=True)
         lowers = self.lowers(tuple(base), tree)
-        shown = (git.lower, *lowers) if git else lowers
+        shown = (*([git.lower] if git else []), *(held.lowers if held else ()), *lowers)
         mount: Mount = Directory(place / "upper")
         if (form or self.form) == "overlay":
             (place / "work").mkdir()
             mount = Overlay(shown, place / "upper", place / "work")
         else:
             disk.copy(disk.Stack(shown), place / "upper")
-        return Workspace(name, run, key, str(tree), tuple(base), lowers, place, mount, git, tuple(beside))
+        beneath = (str(tree), tuple(base), lowers)
+        return Workspace(name, run, key, *beneath, place, mount, git, tuple(beside), held)
 
     def lowers(self, base: tuple[str, ...], tree: Path) -> tuple[Path, ...]:
         """Return the directories that show `tree` under the layers of `base`, topmost first."""

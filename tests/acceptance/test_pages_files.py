@@ -129,6 +129,37 @@ class Check(Pipeline):
 """
 
 
+CACHED = """from stepwell import Pipeline, push
+
+class Build(Pipeline):
+    on = [push()]
+
+    async def run(self, event, step):
+        await step.run("install", "mkdir -p deps; test -e deps/a && echo HIT; echo a > deps/a; ls",
+                       cache={"key": "deps-{pin}", "paths": ["deps"], "fallback": ["deps-"]})
+        await step.run("look", "test ! -e deps")
+"""
+
+
+def test_a_later_run_has_the_cache_of_an_earlier_one(server: LiveServer, tmp_path: Path) -> None:
+    tree, person = tmp_path / "tree", Terminal(tmp_path, {"STEPWELL_URL": server.url, "STEPWELL_TOKEN": server.token})
+    tree.mkdir()
+    (tree / "pin").write_text("1")
+    push(server, tree, "cached", CACHED, "passed")
+    (tree / "other").write_text("2")
+    commit_all(tree, "Another file")
+    git("push", f"http://tests:{server.token}@127.0.0.1:{server.port}/acme/cached.git", "HEAD:main", cwd=tree)
+    run = server.runs("cached")[0]["id"]
+    server.wait_for_state(run, {"passed"})
+    log = raw(server, f"/runs/{run}/steps/install%231/log").text
+    assert "HIT" in log and "of main is restored: 1 file." in log and "saved" not in log
+    [one] = server.api("GET", "/repos/acme/cached/caches")["items"]
+    assert one["branch"] == "main" and one["key"].startswith("deps-") and one["bytes"] == 2
+    assert one["key"] in person.stepwell("cache", "list", "--repo", "acme/cached").stdout
+    assert person.json("cache", "remove", "deps-", "--repo", "acme/cached") == {"removed": 1}
+    assert server.api("GET", "/repos/acme/cached/caches")["items"] == []
+
+
 def test_failed_tests_are_told_first_wherever_they_are_looked_for(
     server: LiveServer, page: Page, tmp_path: Path
 ) -> None:

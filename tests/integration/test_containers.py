@@ -155,3 +155,12 @@ async def test_without_an_engine_the_step_fails_at_once_and_says_what_to_do(tmp_
     outcome = await run(executor, dataclasses.replace(attempt("true")))
     assert not outcome.ok and outcome.final and outcome.error is not None
     assert outcome.error["type"] == "Unavailable" and "Start Docker on this host" in outcome.error["message"]
+
+
+async def test_a_cache_is_restored_and_saved_around_a_container(executor: LocalExecutor) -> None:
+    cache = [{"key": "deps", "paths": ["lib/deps"], "fallback": []}]
+    one = await run(executor, attempt("mkdir -p lib/deps; echo 1 > lib/deps/a", cache=cache))
+    log = Log()
+    two = await run(executor, attempt("cat lib/deps/a; echo 2 > lib/deps/b", cache=cache), log)
+    assert one.ok and two.ok and one.layer is None and two.layer is None, (one, two)
+    assert log.data == b"1\n" and any(note.endswith("is saved: 2 files, 4 bytes.") for note in log.notes)

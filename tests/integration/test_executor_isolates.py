@@ -252,7 +252,9 @@ async def test_artifacts_are_files_of_the_workspace_whatever_they_are_called(
         "out/deep/a": b"1\n", "out/hard": b"1\n", "out/bad\\udcff": b"x", "out/..x": b"y",
     }  # fmt: skip
     assert log.notes == ["Links are not collected, only files: out/d, out/etc, out/folder, out/up."]
-    monkeypatch.setattr(executor._collector, "_artifacts", Bound(bytes=1 << 20, raised_by="STEPWELL_ARTIFACTS_MB"))
+    monkeypatch.setattr(
+        executor._settler._collector, "_artifacts", Bound(bytes=1 << 20, raised_by="STEPWELL_ARTIFACTS_MB")
+    )
     kind, message = failure(await run(executor, attempt("truncate -s 6G sparse", artifacts=["sparse"])))
     assert kind == "TooMuchCollected" and "6,442,450,944 bytes; at most 1,048,576 (1 MiB)" in message
     log = Log()

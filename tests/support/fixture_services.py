@@ -273,6 +273,7 @@ class FixtureServices:
         self.reports = Reports(self.runs, blobs)  # type: ignore[arg-type]
         self.catalog = _Catalog(self)
         self.environments = _Environments()
+        self.caches = _Caches()
         self.trends = _Trends(self)
         self.sources = _Sources()
         self.changes = _Changes()
@@ -690,6 +691,16 @@ def _past(number: int, seconds: float, state: str, **changes: Any) -> RunSummary
     long = seconds * (20 if number == 1830 else 1)
     ended = None if state in ("running", "waiting", "paused") else begun + long
     return summary(number, state=state, created_at=begun, started_at=begun, ended_at=ended, **changes)
+
+
+class _Caches:
+    def list(self, actor: Actor, tenant: str, name: str) -> list[Any]:
+        actor.require("read", tenant)
+        return []
+
+    def remove(self, actor: Actor, tenant: str, name: str, prefix: str, branch: str) -> int:
+        actor.require("manage", tenant)
+        return 0
 
 
 class _Catalog:

@@ -12,7 +12,7 @@ def test_options_become_json_and_override_defaults() -> None:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("option", ["services", "cache", "reuse", "labels"])
+@pytest.mark.parametrize("option", ["services", "reuse", "labels"])
 def test_options_that_are_not_executed_are_refused_with_a_remedy(option: str) -> None:
     with pytest.raises(NotExecuted, match=f"step.run option '{option}' is not executed by this version of Stepwell"):
         run_options("make", {option: {}}, {})
@@ -28,6 +28,18 @@ def test_options_that_are_not_executed_are_refused_with_a_remedy(option: str) ->
         ("secrets", ["a-b"], "secrets names the variable 'a-b'"),
         ("network", 1, "network has value 1"),
         ("cwd", "../up", "cwd has value '../up'"),
+        ("cache", "deps", 'Write cache={"key"'),
+        ("cache", {"key": "a", "paths": ["/root/.cache"]}, "Write a directory inside the workspace"),
+        ("cache", {"key": "a", "paths": ["~/.m2"]}, "Write a directory inside the workspace"),
+        ("cache", {"key": "a", "paths": ["."]}, "Write a directory inside the workspace"),
+        ("cache", {"key": "a", "paths": ["x/.."]}, "Write a directory inside the workspace"),
+        ("cache", {"key": "a", "paths": [".git/lfs"]}, "none of .git"),
+        ("cache", {"key": "a", "paths": ["a/*"]}, "one directory by its name"),
+        ("cache", {"key": "a", "paths": ["a", "a/b"]}, "inside of another path"),
+        ("cache", {"key": "a-{", "paths": ["a"]}, "braces do not match"),
+        ("cache", {"key": "a-{../x}", "paths": ["a"]}, "Name files of the workspace in braces"),
+        ("cache", {"key": "a-{[z-a]}", "paths": ["a"]}, "a set is wrong"),
+        ("cache", {"key": "a", "paths": ["a"], "ttl": 3}, "no field 'ttl'"),
         ("artifacts", ["dist/[z-a]"], "in which a set is wrong"),
         ("artifacts", ["a"] * 101, "Write at most 100"),
         ("junit", ["/etc/passwd"], "junit has value '/etc/passwd'"),

@@ -26,6 +26,8 @@ from stepwell.engine.live import Live
         ("run", {"command": "x", "environment": ["production"]}, "environment"),
         ("run", {"command": "x", "env": {"A": 1}}, "env"),
         ("run", {"command": "x", "artifacts": "dist"}, "artifacts"),
+        ("run", {"command": "x", "cache": [{"key": "a", "paths": ["../x"], "fallback": []}]}, "cache"),
+        ("run", {"command": "x", "cache": [{"key": "a", "paths": ["./x"], "fallback": []}]}, "cache"),
         ("run", {"command": "x", "artifacts": ["[z-a]"]}, "artifacts"),
         ("run", {"command": "x", "junit": ["a"] * 101}, "junit"),
         ("read", {}, "path"),

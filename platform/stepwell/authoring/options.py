@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from stepwell.authoring.caches import cache_option
 from stepwell.authoring.durations import seconds_of
 from stepwell.authoring.failures import NotExecuted
 from stepwell.authoring.globs import glob_pattern
@@ -78,7 +79,6 @@ def _checked(call: str, name: str, value: object, known: Mapping[str, Callable[[
 
 _UNEXECUTED = {
     "services": "Start the service inside the command, or use a test server that the deployment provides.",
-    "cache": "Use tools= or setup= for what should be installed once, and leave cache out.",
     "reuse": "Leave it out; the step then runs every time.",
     "labels": "Leave it out; there is one runner.",
     "undo": "Give undo= to a step.do, or catch StepFailed in run() and call the undoing step there.",
@@ -233,7 +233,7 @@ _RUN: dict[str, Callable[[str, Any], Any]] = {
     "tools": _texts, "image": _text, "python": _text, "setup": _text, "setup_inputs": _paths, "env": _env,
     "secrets": _secrets, "environment": _text, "network": _network, "cwd": _relative, "timeout": _timeout,
     "retries": _retries, "check": _flag, "keep": _flag, "junit": _patterns, "artifacts": _patterns, "memory": _memory,
-    "processes": _processes, "cpu": _cpu,
+    "processes": _processes, "cpu": _cpu, "cache": cache_option,
 }  # fmt: skip
 _APPROVAL: dict[str, Callable[[str, Any], Any]] = {
     "environment": _text, "reviewers": _texts, "count": _count, "fields": _fields, "timeout": _timeout,

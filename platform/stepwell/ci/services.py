@@ -14,6 +14,7 @@ from stepwell.ci.approvals import EnvironmentGate
 from stepwell.ci.artifacts import Artifacts
 from stepwell.ci.browsing import Browsing
 from stepwell.ci.bulk import BulkRuns
+from stepwell.ci.caches import CachePreparer, Caches
 from stepwell.ci.catalog import Catalog
 from stepwell.ci.changes import GreenChanges
 from stepwell.ci.code import RepositoryCode
@@ -47,6 +48,7 @@ from stepwell.errors import Conflict
 from stepwell.repos.repositories import Repositories
 from stepwell.settings import Settings
 from stepwell.store.blobs import BlobFiles
+from stepwell.store.caches import CacheFiles
 from stepwell.store.logs import LogStore
 from stepwell.store.removals import removals_held
 from stepwell.store.store import Store
@@ -96,7 +98,7 @@ class Foundation:
             code=code,
             loader=route(code.load),
             gate=EnvironmentGate(environments),
-            preparer=SecretsPreparer(tenants.secrets, environments),
+            preparer=CachePreparer(SecretsPreparer(tenants.secrets, environments), store),
         )
 
     def close(self) -> None:
@@ -204,6 +206,12 @@ class Services:
     def trends(self) -> Trends:
         """How pipelines fare."""
         return Trends(self.store)
+
+    @cached_property
+    def caches(self) -> Caches:
+        """What steps have saved for later runs."""
+        files = CacheFiles(self.settings.state / "caches", self.settings.caches_gb << 30)
+        return Caches(self.tenants.scope, files, self.store, self.tenants.audit)
 
     @cached_property
     def changes(self) -> GreenChanges:

@@ -51,9 +51,10 @@ class Client:
         answer = self._call("PUT", path, body=body)
         return answer.json() if answer.content else None
 
-    def delete(self, path: str, **query: Any) -> None:
+    def delete(self, path: str, **query: Any) -> Any:
         """Remove something."""
-        self._call("DELETE", path, query=query)
+        answer = self._call("DELETE", path, query=query)
+        return answer.json() if answer.content else None
 
     def log(self, run: str, key: str, offset: int, attempt: int | None = None) -> bytes:
         """Read a stretch of a step's log from a byte on; of the run's own log when the key is ""."""

@@ -160,6 +160,7 @@ class Rooms:
             warm_containers=settings.warm_containers,
             bounds=Bounds(settings.step_output_mb << 20, settings.step_disk_gb << 30), tools=settings.tools_gb << 30,
             artifacts=Bound(bytes=settings.artifacts_mb << 20, raised_by="STEPWELL_ARTIFACTS_MB"),
+            cache_bytes=settings.caches_gb << 30,
         )  # fmt: skip
         base = Foundation.open(settings)
         kept.callback(base.close)

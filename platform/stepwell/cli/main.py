@@ -10,6 +10,7 @@ from stepwell.cli import (
     artifacts,
     bench,
     bulk,
+    cache,
     check,
     control,
     decide,
@@ -67,6 +68,7 @@ app.add_typer(repo.app, name="repo")
 app.add_typer(secret.app, name="secret")
 app.add_typer(token.app, name="token")
 app.command("plan")(plan.plan)
+app.add_typer(cache.app, name="cache")
 app.command("quota")(quota.quota)
 app.command("runs")(runs.runs)
 app.command("logs")(runs.logs)

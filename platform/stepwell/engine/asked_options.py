@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from stepwell.authoring.caches import cache_option
 from stepwell.authoring.globs import glob_pattern
 from stepwell.authoring.options import MOST_PATTERNS
 
@@ -46,6 +47,13 @@ def _patterns(value: Any) -> bool:
     try:
         return all(glob_pattern(one) for one in value)
     except ValueError:
+        return False
+
+
+def _caches(value: Any) -> bool:
+    try:
+        return bool(cache_option("cache", value) == value)
+    except (TypeError, ValueError):
         return False
 
 
@@ -116,7 +124,7 @@ _CHECKS: Mapping[str, Mapping[str, Check]] = {
         "tools": _texts, "image": _text, "python": _text, "setup": _text, "setup_inputs": _texts, "env": _variables,
         "secrets": _secrets, "environment": _text, "network": lambda value: _flag(value) or _texts(value), "cwd": _text,
         "timeout": _seconds, "retries": _retries, "check": _flag, "keep": _flag, "junit": _patterns,
-        "artifacts": _patterns, "memory": _whole, "processes": _threads, "cpu": _number,
+        "artifacts": _patterns, "cache": _caches, "memory": _whole, "processes": _threads, "cpu": _number,
     },
     "approval": {
         "message": _text, "environment": _text, "reviewers": _texts, "count": _few, "fields": _fields,

@@ -79,12 +79,21 @@ class Attempt:
 
 
 @dataclass(frozen=True)
+class CacheRights:
+    """Of which branches an attempt may restore caches, the first one first, and for which it saves; None: for none."""
+
+    reads: tuple[str, ...] = ("",)
+    writes: str | None = ""
+
+
+@dataclass(frozen=True)
 class Prepared:
     """What only this attempt may see: variables and files with secrets, and the texts to mask in its log."""
 
     env: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)  # variable → content, written to a private file
     masks: tuple[str, ...] = ()
+    caches: CacheRights = CacheRights()
 
 
 class Output(Protocol):
