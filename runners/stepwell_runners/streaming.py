@@ -13,6 +13,8 @@ from stepwell_runners.spec import Excess, Exit
 
 KILL_PATIENCE = 30.0  # seconds until a killed process that does not go is called stuck
 _BLOCK = 256 << 10
+_MOST_BEHIND = 4 << 20  # bytes in memory, until the command has to wait for its log
+_PAUSE_SECONDS = 0.01
 _EACH = f" (a file counts {INODE >> 10} KiB at least)"
 
 
@@ -55,7 +57,7 @@ class Stream:
 
     def start(self) -> None:
         """Begin to copy."""
-        self._loop.add_reader(self.descriptor, self._copy)
+        self._loop.add_reader(self.descriptor, self._follow)
 
     def finish(self) -> None:
         """Copy what is left, which is everything: nobody who could write more is alive; then close."""
@@ -63,6 +65,21 @@ class Stream:
             pass
         self._stop()
         os.close(self.descriptor)
+
+    def _follow(self) -> None:
+        """Copy one block; leave the rest in the pipe for a moment when the log does not come after."""
+        self._copy()
+        if self._open and self.output.behind() > _MOST_BEHIND:
+            self._loop.remove_reader(self.descriptor)
+            self._loop.call_later(_PAUSE_SECONDS, self._go_on)
+
+    def _go_on(self) -> None:
+        if not self._open:
+            return
+        if self.output.behind() > _MOST_BEHIND // 2:
+            self._loop.call_later(_PAUSE_SECONDS, self._go_on)
+        else:
+            self._loop.add_reader(self.descriptor, self._follow)
 
     def _copy(self) -> bool:
         """Copy one block; whether there may be more."""

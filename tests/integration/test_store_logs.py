@@ -68,6 +68,24 @@ def test_every_line_is_found_by_its_number(logs: LogStore) -> None:
     assert log.lines(3003) == []
 
 
+def test_a_flood_of_empty_lines_is_found_by_number_and_has_a_small_index(logs: LogStore, tmp_path: Path) -> None:
+    written(logs, b"first\n" + b"\n" * 1_000_000 + b"x" * 10_000 + b"\nlast\n")
+    log = logs.log("run", "step#1", 1)
+    assert [line.text for line in log.lines(1_000_002, 5)] == [b"last"]
+    assert log.offset_of(500_000) == len(b"first\n") + 499_999 and log.line_count == 1_000_003
+    (index,) = (tmp_path / "logs").rglob("*.idx")
+    assert index.stat().st_size < 1_000_000 // 50
+
+
+def test_what_is_not_in_the_file_yet_is_counted(logs: LogStore, tmp_path: Path) -> None:
+    writer = logs.writer("run", "step#1", 1)
+    assert writer.behind() == 0
+    writer.write(b"words")
+    writer.note("note")
+    logs.flush()
+    assert writer.behind() == 0
+
+
 def test_a_line_without_its_end_counts(logs: LogStore) -> None:
     written(logs, b"a\nb")
     log = logs.log("run", "step#1", 1)

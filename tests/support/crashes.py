@@ -179,6 +179,10 @@ class _Lines:
     def note(self, text: str) -> None:
         """Drop it."""
 
+    def behind(self) -> int:
+        """Kept as soon as written."""
+        return 0
+
     def close(self) -> None:
         """Nothing to close."""
 

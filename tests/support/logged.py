@@ -32,6 +32,9 @@ class Log:
     def note(self, text: str) -> None:
         self.notes.append(text)
 
+    def behind(self) -> int:
+        return 0
+
     def close(self) -> None:
         return
 

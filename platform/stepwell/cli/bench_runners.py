@@ -153,6 +153,9 @@ class _Stopwatch:
     def note(self, text: str) -> None:
         return
 
+    def behind(self) -> int:
+        return 0
+
     def close(self) -> None:
         return
 

@@ -184,6 +184,10 @@ class _Silence:
     def note(self, text: str) -> None:
         """Drop it."""
 
+    def behind(self) -> int:
+        """Nothing is in memory."""
+        return 0
+
     def close(self) -> None:
         """Nothing to close."""
 

@@ -107,6 +107,9 @@ class Output(Protocol):
     def note(self, text: str) -> None:
         """Add a line of Stepwell's own, told apart from the command's output."""
 
+    def behind(self) -> int:
+        """Bytes that were taken and are still in memory: who streams much waits until they are few."""
+
     def close(self) -> None:
         """Say that nothing more comes."""
 

@@ -20,6 +20,7 @@ LONGEST_LINE = 8192
 """Bytes of a line that readers of lines get; readers of bytes get all."""
 LINES_PER_MARK = 500
 MARK_SECONDS = 0.1
+_BLOCK = 4096
 _MARK = struct.Struct("<QQd")
 
 
@@ -122,18 +123,24 @@ class LogFile:
         self._fresh = data.endswith(b"\n")
 
     def _marks(self, data: bytes, now: float) -> bytes:
-        """Return new marks: one for the batch unless the last is fresh, and one every 500 lines in it."""
+        """Return new marks: one for the batch unless the last is fresh, and one about every 500 lines in it.
+
+        Lines are counted by the block: a flood of short ones costs no more than its bytes.
+        """
         line, at = self._marked
         ends = data.count(b"\n")
         if self.size and now - at < MARK_SECONDS and self._lines + ends - line < LINES_PER_MARK:
             return b""
         marks = [_MARK.pack(self.size, self._lines, now)]
-        place = 0
-        for end in range(1, ends + 1 if ends >= LINES_PER_MARK else 0):
-            place = data.index(b"\n", place) + 1
-            if end % LINES_PER_MARK == 0:
-                marks.append(_MARK.pack(self.size + place, self._lines + end, now))
-        self._marked = (self._lines + ends - ends % LINES_PER_MARK, now)
+        seen = marked = 0
+        for start in range(0, len(data) if ends >= LINES_PER_MARK else 0, _BLOCK):
+            seen += data.count(b"\n", start, start + _BLOCK)
+            if seen - marked >= LINES_PER_MARK:
+                marked = seen
+                marks.append(
+                    _MARK.pack(self.size + data.rindex(b"\n", start, start + _BLOCK) + 1, self._lines + seen, now)
+                )
+        self._marked = (self._lines + marked, now)
         return b"".join(marks)
 
 
@@ -177,7 +184,7 @@ class Log:
             return 0
         line, offset = (self._marks() or [(0, 0, 0.0)])[-1][1::-1]
         rest = self.read(offset, self.size - offset)
-        return line + rest.count(b"\n") + (not rest.endswith(b"\n"))
+        return line + rest.count(b"\n") + (rest != b"" and not rest.endswith(b"\n"))
 
     def read(self, offset: int = 0, limit: int = 65536) -> bytes:
         """Return at most `limit` bytes from `offset`; empty at the end."""

@@ -167,6 +167,7 @@ class LogWriter:
         self.path = store.path(name)
         self._lock = threading.Lock()
         self._came: list[bytes | str] = []
+        self._behind = 0
         self._notes: list[bytes] = []
         self._file = LogFile(self.path)
         self._closed = False
@@ -180,6 +181,10 @@ class LogWriter:
     def note(self, text: str) -> None:
         """Add a line of Stepwell's own."""
         self._take(text)
+
+    def behind(self) -> int:
+        """Bytes that are not in the file yet."""
+        return self._behind
 
     def close(self) -> None:
         """Say that nothing more comes."""
@@ -205,9 +210,10 @@ class LogWriter:
 
     def _take(self, data: bytes | str) -> None:
         with self._lock:
-            if self._closed or not data:
+            if self._closed or self._ended or not data:
                 return
             self._came.append(data)
+            self._behind += len(data)
         self._store.wake(self)
 
     def drain(self, now: float) -> Grown | None:
@@ -222,6 +228,8 @@ class LogWriter:
             out.append(self._shown(self._masker.finish()))
             out += self._due_notes()
         self._file.append(out, now)
+        with self._lock:
+            self._behind -= sum(map(len, came))
         if closed:
             self.give_up()
         return Grown(self._name.run, self._name.key, self._name.attempt, self._file.size, closed)
@@ -230,6 +238,7 @@ class LogWriter:
         """Write nothing more and let go whoever waits. Called by the store's thread only."""
         with self._lock:
             self._ended = True
+            self._behind = 0
             waiting, self._waiting = self._waiting, []
         for tell in waiting:
             tell()
