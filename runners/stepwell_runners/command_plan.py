@@ -95,6 +95,7 @@ def _environment(attempt: Attempt, prepared: Prepared) -> dict[str, str]:
         "STEPWELL": "true",
         "STEPWELL_RUN": attempt.run,
         "STEPWELL_STEP": attempt.name,
+        "STEPWELL_ATTEMPT": str(attempt.number),
         "STEPWELL_OUTPUT": OUTPUT_FILE,
         "PYTHONUNBUFFERED": "1",  # lines appear as they are printed
         "PYTHONDONTWRITEBYTECODE": "1",  # and reading a module changes nothing in the workspace

@@ -30,6 +30,7 @@ PAGES = {
     "home": "/", "approvals": "/approvals", "tenant": "/acme", "repository": "/acme/payments-api", "run": RUN,
     "run of a wrong program": "/acme/payments-api/runs/1841", "long log": "/acme/payments-api/runs/1840?step=hello",
     "function": f"{RUN}?step=version",
+    "playground": "/playground?example=people",
     "review": f"{RUN}/review?key=load%20test%231",
     "found": f"{RUN}?step=unit-3.13&find=assert", "queued step": f"{RUN}?step=load-test", "journal": f"{RUN}/journal",
     "source": f"{RUN}/source", "timeline": "/acme/payments-api/runs/1839/timeline",

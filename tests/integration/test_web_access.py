@@ -69,7 +69,7 @@ def addresses(app: FastAPI) -> list[tuple[str, str]]:
 
 
 OPEN = {"/signin", "/signout", "/healthz", "/api/v1/openapi.json"}
-OWN = {"/", "/approvals", "/tokens"} | {
+OWN = {"/playground", "/", "/approvals", "/tokens"} | {
     f"/api/v1/{word}"
     for word in ("me", "whoami", "tenants", "tokens", "repos", "runs", "trends", "approvals", "stream")
 }
@@ -85,7 +85,7 @@ def test_the_walk_sees_the_routes(app: FastAPI) -> None:
 
 async def test_a_stranger_finds_nothing_on_any_route(app: FastAPI, web: httpx.AsyncClient) -> None:
     form = {"name": "A_B", "value": "v", "key": "a#1", "decision": "approve", "pipeline": "Ship", "tenant": "acme",
-            "default_branch": "main", "id": "t1"}  # fmt: skip
+            "default_branch": "main", "id": "t1", "code": "x = 1"}  # fmt: skip
     body = {
         "pipeline": "Ship",
         "key": "a#1",

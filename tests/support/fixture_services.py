@@ -19,11 +19,12 @@ from stepwell.ci.changes import ChangesSince, Commits
 from stepwell.ci.comparison import compare, first_difference
 from stepwell.ci.deployments import Deployment, Outgoing
 from stepwell.ci.history import Choices
-from stepwell.ci.plans import Checked, Plan
+from stepwell.ci.plans import Checked, Plan, PlanStep
 from stepwell.ci.reports import Reports
 from stepwell.ci.results import Results
 from stepwell.ci.sources import Source
 from stepwell.ci.trends import Trend, trend_of
+from stepwell.ci.triggers import Declared
 from stepwell.ci.views import (
     ApprovalView,
     AttemptView,
@@ -485,7 +486,13 @@ class _Plans:
 
     def check(self, actor: Actor, tenant: str, files: Mapping[str, str]) -> Checked:
         actor.require("write", tenant, "-")
-        return Checked(problem=Problem("error", "This server runs none."))
+        if "wrong" in files["pipeline.py"]:
+            return Checked(problem=Problem("syntax-error", NASTY, ".stepwell/pipeline.py", 2))
+        return Checked((Declared("First", "pipeline.py:First"),), (PlanStep("run", NASTY, "pipeline.py", 4),))
+
+    def files(self, actor: Actor, tenant: str, digest: str) -> Mapping[str, str]:
+        actor.require("read", tenant, "-")
+        return {"pipeline.py": NASTY}
 
     def start(self, actor: Actor, tenant: str, plan: Plan) -> tuple[RunRef, Checked]:
         self.check(actor, tenant, plan.files)

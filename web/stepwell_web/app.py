@@ -29,6 +29,7 @@ from stepwell_web.pages import (
     code,
     home,
     log,
+    playground,
     repository,
     review,
     run,
@@ -84,7 +85,7 @@ def create_app(services: Services, banner: str = "") -> FastAPI:
         app.include_router(part.router, prefix="/api/v1")
     app.router.routes.extend(git_routes(wire, authorizer(services.tenants)))
     for pages in (
-        signin, tokens, home, runs_pages, repository, code, run, log, review,
+        signin, tokens, playground, home, runs_pages, repository, code, run, log, review,
         source, timeline, changes, tests, artifacts,
     ):  # fmt: skip
         app.include_router(pages.router)

@@ -82,6 +82,7 @@ class Panel:
     found: Markup | None = None  # quoted lines that contain `wanted`
     found_count: int = 0
     wanted: str = ""
+    awaits: str = ""  # type of the event that it waits for
 
 
 @dataclass(frozen=True)
@@ -222,7 +223,8 @@ def panel(view: RunView, step: StepView, log: StepLog, attempt: int, shown: Show
         shards=shards, shards_label="Attempts" if len(step.attempts) > 1 else "Siblings", error=error, where=step.where,
         facts=_facts(step, count), empty=_empty(step), child=_child(view, step),
         origin=step.origin,
-        restart=step.key if view.summary.finished and view.may_write else "", **_found(log, slug, address, shown),
+        restart=step.key if view.summary.finished and view.may_write else "",
+        awaits=_awaited(view, step), **_found(log, slug, address, shown),
     )  # fmt: skip
 
 
@@ -232,6 +234,12 @@ def _found(log: StepLog, slug: str, address: str, shown: Shown) -> dict[str, Any
     found = logsearch.find(log, shown.find)
     quoted = logview.quoted(log, slug, found, address)
     return {"found": quoted, "found_count": found.count, "wanted": shown.find}
+
+
+def _awaited(view: RunView, step: StepView) -> str:
+    """The type of the event that somebody who looks at a step may send it."""
+    open_ = step.kind == "event" and step.state == "waiting" and view.may_write
+    return str(step.options.get("type") or "") if open_ else ""
 
 
 def run_panel(view: RunView, log: StepLog, shown: Shown) -> Panel:

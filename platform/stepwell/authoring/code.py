@@ -136,7 +136,7 @@ def _close_search_path() -> None:
 def _syntax_error(error: SyntaxError) -> dict[str, Any]:
     place = f"{error.filename}:{error.lineno}"
     described = _error(error, str(error.filename), error.lineno)
-    described["message"] = f"{place}: {error.msg}. Correct the line and push again."
+    described["message"] = f"{place}: {error.msg}. Correct the line."
     return described
 
 

@@ -101,6 +101,11 @@ class Plans:
         steps = tuple(PlanStep(**step) for step in told["steps"])
         return Checked(tuple(Declared.of(one) for one in told["pipelines"]), steps)
 
+    def files(self, actor: Actor, tenant: str, digest: str) -> Mapping[str, str]:
+        """Return the program of a plan that was sent before."""
+        actor.require("read", tenant, NO_REPOSITORY)
+        return self.texts.files(tenant, digest)
+
     def start(self, actor: Actor, tenant: str, plan: Plan) -> tuple[RunRef, Checked]:
         """Check a plan and start it. Raises Invalid for one that could not run, naming the place."""
         found = self.check(actor, tenant, plan.files)

@@ -6,6 +6,7 @@ changed" and new log lines; its event id holds both places, `seq:line`, so a bro
 """
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -16,6 +17,7 @@ from starlette.responses import Response
 from stepwell.ci import artifacts, reports
 from stepwell.ci.control import WhichCode
 from stepwell.ci.views import RunView, StepView
+from stepwell.errors import Invalid
 from stepwell_web import graph, journalview, runview, sourceview, steplist
 from stepwell_web.live import Tail, event, log_topic, run_topic
 from stepwell_web.runview import RUN_LOG, Panel, Shown, key_of
@@ -149,6 +151,18 @@ def resume(visit: Visiting, *, tenant: str, name: str, number: int) -> Response:
     """Have the paused run go on."""
     run = view_of(visit, tenant, name, number).summary
     visit.services.control.resume(visit.actor, run.id)
+    return to(run.url)
+
+
+@router.post(BASE + "/events")
+def send_event(visit: Visiting, *, tenant: str, name: str, number: int, form: Form) -> Response:
+    """Send the run an event, its payload written as JSON."""
+    run = view_of(visit, tenant, name, number).summary
+    try:
+        payload = json.loads(text(form, "payload", "").strip() or "null")
+    except ValueError as error:
+        raise Invalid(f"The payload is no JSON: {error}. Quote a text, write lists and objects.") from error
+    visit.services.runs.send_event(visit.actor, run.id, text(form, "type"), payload)
     return to(run.url)
 
 

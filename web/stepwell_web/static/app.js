@@ -134,7 +134,7 @@ const keys = {
   j: () => move(1),
   k: () => move(-1),
 };
-const places = { h: '/', r: '/', i: '/approvals' };
+const places = { h: '/', r: '/', i: '/approvals', p: '/playground' };
 let going = 0;
 
 function move(by) {

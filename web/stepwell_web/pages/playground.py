@@ -1,0 +1,103 @@
+"""The playground: write a program in the browser and have it run as a plan."""
+
+import json
+from dataclasses import dataclass, replace
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.responses import Response
+
+from stepwell.ci.code import ENTRY
+from stepwell.ci.plans import NO_REPOSITORY, Checked, Plan
+from stepwell.errors import Invalid, NotFound, StepwellError
+from stepwell_web import packed
+from stepwell_web.plan_examples import EXAMPLES
+from stepwell_web.visits import Form, Visit, Visiting, text, to
+
+router = APIRouter(include_in_schema=False)
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What stands in the form."""
+
+    tenant: str = ""
+    code: str = EXAMPLES[0].code
+    event: str = EXAMPLES[0].event
+    pipeline: str = ""
+    repository: str = ""
+    ref: str = ""
+
+
+@router.get("/playground")
+def show(visit: Visiting, *, example: str = "", tenant: str = "", plan: str = "") -> Response:
+    """Show the editor with an example, or with a program that has been sent before."""
+    if plan:
+        code = visit.services.plans.files(visit.actor, tenant, plan).get(ENTRY, "")
+        return _page(visit, Draft(tenant, code, "null"))
+    chosen = next((one for one in EXAMPLES if one.slug == example), None)
+    if example and chosen is None:
+        raise NotFound(f"There is no example {example!r}.")
+    chosen = chosen or EXAMPLES[0]
+    return _page(visit, Draft(tenant, chosen.code, chosen.event), example=chosen.slug)
+
+
+@router.post("/playground")
+def send(visit: Visiting, form: Form) -> Response:
+    """Run the program, or only look it through; what is wrong with it is shown beside it."""
+    draft = _draft(form)
+    try:
+        if text(form, "do", "run") == "check":
+            return _page(visit, draft, checked=_check(visit, draft))
+        checked = _check(visit, draft)
+        if checked.problem is not None:
+            return _page(visit, draft, checked=checked, status=422)
+        plan = Plan({ENTRY: draft.code}, _event(draft.event), draft.pipeline, _repository(draft), draft.ref)
+        run, _ = visit.services.plans.start(visit.actor, draft.tenant, plan)
+    except Invalid as error:
+        return _page(visit, draft, wrong=error, status=422)
+    return to(visit.services.runs.summary(visit.actor, run.id).url)
+
+
+@router.post("/playground/check")
+def check(visit: Visiting, form: Form) -> Response:
+    """Give the part of the page that tells what a program will do."""
+    draft = _draft(form)
+    checked = _check(visit, draft)
+    return packed.page(visit.request, visit.web.templates.render("_outline.html", {"checked": checked, "wrong": None}))
+
+
+def _check(visit: Visit, draft: Draft) -> Checked:
+    return visit.services.plans.check(visit.actor, draft.tenant, {ENTRY: draft.code})
+
+
+def _draft(form: Any) -> Draft:
+    code = text(form, "code").replace("\r\n", "\n")  # as browsers send the lines of a form
+    names = ("event", "pipeline", "repository", "ref")
+    return Draft(text(form, "tenant"), code, *(text(form, name, "").strip() for name in names))
+
+
+def _event(written: str) -> Any:
+    try:
+        return json.loads(written or "null")
+    except ValueError as error:
+        raise Invalid(f"The event is no JSON: {error}.") from error
+
+
+def _repository(draft: Draft) -> str:
+    tenant, slash, name = draft.repository.rpartition("/")
+    if slash and tenant != draft.tenant:
+        raise Invalid(f"The repository is of {tenant!r}, the plan of {draft.tenant!r}. Use one tenant.")
+    return name
+
+
+def _page(
+    visit: Visit, draft: Draft, *, example: str = "", checked: Checked | None = None,
+    wrong: StepwellError | None = None, status: int = 200,
+) -> Response:  # fmt: skip
+    tenants = [name for name in visit.actor.tenants if visit.actor.may("write", name, NO_REPOSITORY)]
+    draft = replace(draft, tenant=draft.tenant or (tenants[0] if tenants else ""))
+    return visit.page(
+        "playground.html", crumbs=[("Playground", "/playground")], status=status, draft=draft, tenants=tenants,
+        examples=EXAMPLES, example=example, checked=checked, wrong=wrong,
+    )  # fmt: skip

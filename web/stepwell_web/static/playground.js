@@ -1,0 +1,108 @@
+// The playground: colours the program while it is written, keeps the line of an error in sight, lists its steps.
+
+import { fetchText, parsePage } from './html.js';
+import { find } from './app.js';
+
+const PAUSE = 600;
+const field = find('#code');
+const paint = find('.editor-paint');
+const numbers = find('.editor-numbers');
+
+const WORDS = 'and as assert async await break class continue def del elif else except finally for from global if import '
+  + 'in is lambda nonlocal not or pass raise return try while with yield match case True False None';
+const TOKENS = new RegExp([
+  /(?<s>(?:[rbfuRBFU]{0,2})(?:"""[^]*?(?:"""|$)|'''[^]*?(?:'''|$)|"(?:\\.|[^"\\\n])*"?|'(?:\\.|[^'\\\n])*'?))/,
+  /(?<c>#.*)/,
+  new RegExp(`\\b(?<k>${WORDS.split(' ').join('|')})\\b`),
+  /\b(?<n>\d[\w.]*)/,
+  /(?<f>(?<=\b(?:def|class)\s)\w+)/,
+  /[A-Za-z_]\w*/,
+].map((part) => part.source).join('|'), 'g');
+
+function coloured(text) {
+  const parts = [];
+  let place = 0;
+  for (const match of text.matchAll(TOKENS)) {
+    const kind = Object.entries(match.groups).find(([, found]) => found !== undefined)?.[0];
+    if (!kind) continue;
+    parts.push(text.slice(place, match.index));
+    const span = document.createElement('span');
+    span.className = `py-${kind}`;
+    span.textContent = match[0];
+    parts.push(span);
+    place = match.index + match[0].length;
+  }
+  parts.push(`${text.slice(place)}\n`);
+  return parts;
+}
+
+function draw() {
+  paint.replaceChildren(...coloured(field.value));
+  const wrong = Number(find('#outline').dataset.line || 0);
+  const lines = field.value.split('\n').length;
+  numbers.replaceChildren(...Array.from({ length: lines }, (_, n) => {
+    if (n + 1 !== wrong) return `${n + 1}\n`;
+    const mark = document.createElement('span');
+    mark.className = 'wrong';
+    mark.textContent = String(n + 1);
+    return mark;
+  }));
+}
+
+let timer = null;
+let asked = 0;
+
+async function look() {
+  asked += 1;
+  const mine = asked;
+  const body = new URLSearchParams(new FormData(field.form));
+  let text;
+  try {
+    text = await fetchText('/playground/check', { method: 'POST', body });
+  } catch {
+    return; // the next change asks again; Run tells what is wrong in any case
+  }
+  if (mine !== asked) return;
+  find('#outline').replaceWith(document.adoptNode(find('#outline', parsePage(text))));
+  draw();
+}
+
+function goTo(line) {
+  const lines = field.value.split('\n');
+  const start = lines.slice(0, line - 1).join('\n').length + (line > 1 ? 1 : 0);
+  field.focus();
+  field.setSelectionRange(start, start + lines[line - 1].length);
+}
+
+// Enter keeps the indentation. Tab moves on as everywhere, so that the keyboard is not caught.
+function indent(event) {
+  if (event.key === 'Enter' && (event.metaKey || event.ctrlKey)) {
+    event.preventDefault();
+    field.form.requestSubmit(find('[name="do"][value="run"]'));
+    return;
+  }
+  if (event.key !== 'Enter' || event.shiftKey || event.isComposing) return;
+  const before = field.value.slice(0, field.selectionStart);
+  const line = before.slice(before.lastIndexOf('\n') + 1);
+  const deeper = /:\s*$/.test(line) ? '    ' : '';
+  const space = /^\s*/.exec(line)[0] + deeper;
+  if (!space) return;
+  event.preventDefault();
+  field.setRangeText(`\n${space}`, field.selectionStart, field.selectionEnd, 'end');
+  field.dispatchEvent(new Event('input', { bubbles: true }));
+}
+
+if (field) {
+  field.addEventListener('input', () => {
+    draw();
+    clearTimeout(timer);
+    timer = setTimeout(look, PAUSE);
+  });
+  field.addEventListener('keydown', indent);
+  document.addEventListener('click', (event) => {
+    const line = event.target.closest('#outline [data-line]')?.dataset.line;
+    if (line) goTo(Number(line));
+  });
+  draw();
+  if (!find('#outline .notice')) look();
+}
