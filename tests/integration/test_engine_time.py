@@ -1,12 +1,16 @@
 """Time is moved, set and stopped under the engine: what is due is met, and what takes its time is given it."""
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 from engines import FakeExecutor, Workshop, failed, passed
 
 from stepwell.engine.clock import RealClock, TestClock
 from stepwell.engine.specs import Limits, Note
+from stepwell.engine.timers import BUSY_SECONDS
+from stepwell.store.journal import Committed, NewRun, Write
+from stepwell.store.journal_sqlite import SqliteJournal
 
 HOUR = 3600.0
 
@@ -204,3 +208,35 @@ async def test_a_set_wall_clock_is_noticed_by_the_real_one(monkeypatch: pytest.M
         await asyncio.wait_for(rung.wait(), 0.05)
     now += HOUR
     await asyncio.wait_for(rung.wait(), 5)
+
+
+async def test_what_is_due_at_once_is_dealt_with_a_moment_at_a_time(shop: Workshop) -> None:
+    """However long the journals are that must be read for it, the loop is free in between."""
+
+    class Slow(TestClock):
+        """Reading a run's journal takes longer than what is due may keep the loop."""
+
+        looks = 0
+
+        def elapsed(self) -> float:
+            self.looks += 1
+            return self.looks * 2 * BUSY_SECONDS
+
+    class Counting(SqliteJournal):
+        most = 0
+
+        def commit(self, writes: Sequence[Write], new: Sequence[NewRun] = ()) -> Committed:
+            self.most = max(self.most, sum(entry.type == "fired" for write in writes for entry, _ in write.entries))
+            return super().commit(writes, new)
+
+    clock, journal = Slow(), Counting(shop.database, wal_bytes=4096)
+    async with shop.running(clock=clock, journal=journal, limits=Limits(nap=0)):
+        for n in range(4):
+            await shop.create('await step.sleep("s", "1 hour")', f"r{n}")
+            await shop.hibernating(f"r{n}")
+        before = clock.now()
+        clock.advance(HOUR)
+        assert clock.now() == before + HOUR, "none had to wait for a pause"
+        for n in range(4):
+            assert (await shop.finished(f"r{n}")).state == "passed"
+    assert journal.most == 1

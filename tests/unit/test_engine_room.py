@@ -188,3 +188,17 @@ async def test_whatever_happens_caps_hold_and_everybody_has_room_in_the_end(seed
             leave(run)
     assert not wait
     assert (hall.room.waiting, hall.room.turns) == (0, 0)
+
+
+async def test_those_that_get_room_together_are_told_one_by_one() -> None:
+    """Each may have a long journal to read, so the loop is free between two of them."""
+    hall = Hall(turns=3, tenant=0)
+    assert hall.ask("a", "b", "c") == [False, False, False]
+    hall.caps = Caps()
+    hall.room.caps_changed()
+    told = []
+    for _ in range(4):
+        await asyncio.sleep(0)
+        told.append([*hall.given])
+    assert told == [["a"], ["a", "b"], ["a", "b", "c"], ["a", "b", "c"]]
+    assert hall.room.turns == 3

@@ -41,7 +41,7 @@ from stepwell.engine.room import CapsOf, Room, Wish, no_caps, rank_of
 from stepwell.engine.seams import Binding, BlobStore, Executor, Gate, Isolates, Judge, Loader, LogSink, Preparer
 from stepwell.engine.slots import Slots
 from stepwell.engine.specs import DEFAULT_LIMITS, Limits, Note, RunRef, RunSpec, Subscriber, check_json, check_text
-from stepwell.engine.timers import Timers
+from stepwell.engine.timers import BUSY_SECONDS, Timers
 from stepwell.engine.turn import Ending, Turn
 from stepwell.errors import Conflict, NotFound, StepwellError, Unavailable
 from stepwell.store.journal import Awake, Created, Due, Glance, Journal, NewRun, Numbered, RunRow
@@ -529,14 +529,20 @@ class Engine:
     def _supersede(self, live: Live, by: str, reason: str) -> None:
         draft_cancel(live, self._parts, by, reason, undo=False)
 
-    def _fire(self, due: list[Due]) -> None:
+    def _fire(self, due: list[Due]) -> int:
+        """Deal with due times, at least one of them and as many as can be in a moment; give their number."""
+        begun, dealt_with = self._clock.elapsed(), 0
         for timer in due:
+            dealt_with += 1
             live = self._take_up(timer.run)
             if live is not None and timer.key == REMINDER:
                 self._admission.remind(live, timer.due)
             elif live is not None and timer.key in live.state.timers and not live.state.finished:
                 self._commits.append(live, "fired", timer.key, None)
+            if self._clock.elapsed() - begun >= BUSY_SECONDS:
+                break
         self._commits.flush()
+        return dealt_with
 
     # -- turns --------------------------------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ between. Belongs on the engine's loop.
 
 import asyncio
 import itertools
-from collections import Counter, OrderedDict
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from heapq import heappop, heappush
@@ -186,7 +186,7 @@ class Room:
             asyncio.get_running_loop().call_soon(self._serve)
 
     def _serve(self) -> None:
-        given = []
+        given: deque[str] = deque()
         while (wish := self._for_places.next(self._fits)) is not None:
             self._give(wish)
             given.append(wish.run)
@@ -194,8 +194,15 @@ class Room:
             self._give(wish)
             given.append(wish.run)
         self._planned = False
-        for run in given:
-            asyncio.get_running_loop().call_soon(self._on_room, run)
+        if given:
+            self._tell(given)
+
+    def _tell(self, given: deque[str]) -> None:
+        """Tell one in each iteration of the loop: its journal, which is read now, may be long."""
+        run = given.popleft()
+        if given:
+            asyncio.get_running_loop().call_soon(self._tell, given)
+        self._on_room(run)
 
 
 class Line:

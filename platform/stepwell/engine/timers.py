@@ -10,15 +10,17 @@ from stepwell.engine.clock import Clock, Handle
 from stepwell.store.journal import Due, Journal
 
 BATCH = 50
-"""Timers handled before the loop gets to do something else."""
+"""Timers read at a time."""
+BUSY_SECONDS = 0.02
+"""How long `fire` may go on with them before the loop gets to do something else: each may have a long journal."""
 AGAIN_SECONDS = 1.0
 """Pause when a due timer could not be dealt with."""
 
 
 class Timers:
-    """Calls `fire` with what is due; `fire` commits before it returns."""
+    """Calls `fire` with what is due; `fire` commits before it returns, and says how many of them it has dealt with."""
 
-    def __init__(self, journal: Journal, clock: Clock, fire: Callable[[list[Due]], None]) -> None:
+    def __init__(self, journal: Journal, clock: Clock, fire: Callable[[list[Due]], int]) -> None:
         self._journal = journal
         self._clock = clock
         self._fire = fire
@@ -47,10 +49,9 @@ class Timers:
         self._alarm = self._at = None
         now = self._clock.now()
         due = self._journal.due(now, BATCH)
-        if due:
-            self._fire(due)
+        dealt_with = due[: self._fire(due)] if due else []
         first = self._journal.due(now, 1)
-        self._look(now + AGAIN_SECONDS if first and first[0] in due else now)
+        self._look(now + AGAIN_SECONDS if first and first[0] in dealt_with else now)
 
     def _look(self, not_before: float) -> None:
         earliest = self._journal.next_due()
