@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from stepwell import FinalError, Retry
@@ -46,6 +48,29 @@ def test_a_wrong_jitter_is_quoted(jitter: object) -> None:
 def test_the_json_form_has_a_jitter_only_where_there_is_one() -> None:
     assert Retry(1, 2, jitter=0.5).as_json()["jitter"] == 0.5
     assert "jitter" not in Retry(1, 2).as_json()
+
+
+@pytest.mark.parametrize("retry", [Retry(), Retry(2, "1 s", "linear", "1 minute", jitter=0.5), retry_of(3)])
+def test_the_json_form_is_read_again(retry: Retry) -> None:
+    assert Retry.of_json(json.loads(json.dumps(retry.as_json()))) == retry
+
+
+@pytest.mark.parametrize(
+    ("told", "delays"),
+    [
+        (None, [None]),
+        (2, [10, 20, None]),
+        ({"max": 3, "delay": 1, "backoff": "exponential", "cap": 3}, [1, 2, 3, None]),
+        ({"max": 2, "delay": 0, "backoff": "constant"}, [0, 0, None]),
+        ({"max": 2, "delay": None, "backoff": None, "cap": None, "jitter": None}, [10, 20, None]),
+        ({"max": 2, "delay": 5, "backoff": "unknown, in an old journal"}, [5, 5, None]),
+    ],
+)
+def test_what_a_journal_says_of_retries_gives_the_delay_after_each_failure(
+    told: object, delays: list[float | None]
+) -> None:
+    retry = Retry.of_json(told)
+    assert [retry.after_death(failures) for failures in range(1, len(delays) + 1)] == delays
 
 
 def test_final_errors_are_never_retried() -> None:

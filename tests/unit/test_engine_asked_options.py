@@ -21,6 +21,7 @@ from stepwell.engine.live import Live
         ("run", {"command": "x", "retries": {"max": "many"}}, "retries"),
         ("run", {"command": "x", "retries": {"max": 1, "jitter": 1.5}}, "retries"),
         ("run", {"command": "x", "retries": {"max": 1, "delay": float("inf")}}, "retries"),
+        ("run", {"command": "x", "retries": {"max": 1, "backoff": "quadratic"}}, "retries"),
         ("run", {"command": "x", "tools": 5}, "tools"),
         ("run", {"command": "x", "secrets": {"A": {"file": 1}}}, "secrets"),
         ("run", {"command": "x", "environment": ["production"]}, "environment"),

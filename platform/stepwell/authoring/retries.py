@@ -5,14 +5,15 @@ and an author's function that decides it may do what it likes.
 """
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from stepwell.authoring.durations import Duration, seconds_of
 from stepwell.authoring.failures import FinalError
 
 Backoff = Literal["exponential", "linear", "constant"]
+BACKOFFS: tuple[Backoff, ...] = get_args(Backoff)
 Decide = Callable[[int, BaseException], Duration | None]
 """(number of the attempt that failed, its error) → how long to wait before the next one, None: no more."""
 NEVER: tuple[type[BaseException], ...] = (
@@ -20,6 +21,7 @@ NEVER: tuple[type[BaseException], ...] = (
 )  # fmt: skip
 """Mistakes in the code: the second try makes them again."""
 MOST = 1000
+_TOLD = ("max", "delay", "backoff", "cap", "jitter")
 _random = random.SystemRandom()  # forked isolates share the state of any other generator
 
 
@@ -45,7 +47,7 @@ class Retry:
     def __post_init__(self) -> None:
         if isinstance(self.max, bool) or not isinstance(self.max, int) or not 0 <= self.max <= MOST:
             raise ValueError(f"retries has value {self.max!r}. Write a whole number between 0 and 1000, or a Retry(…).")
-        if self.backoff not in ("exponential", "linear", "constant"):
+        if self.backoff not in BACKOFFS:
             raise ValueError(f'backoff has value {self.backoff!r}. Write "exponential", "linear" or "constant".')
         if isinstance(self.jitter, bool) or not isinstance(self.jitter, (int, float)) or not 0 <= self.jitter <= 1:
             raise ValueError(f"jitter has value {self.jitter!r}. Write a number between 0 and 1, like 0.1 for ±10 %.")
@@ -77,6 +79,17 @@ class Retry:
         """Give the form in which a step's options carry it."""
         jitter = {"jitter": float(self.jitter)} if self.jitter else {}
         return {"max": self.max, "delay": self.delay, "backoff": self.backoff, "cap": self.cap, **jitter}
+
+    @classmethod
+    def of_json(cls, told: Any) -> "Retry":
+        """Read what `as_json` gave, or a number of retries; None: no retries. What is left out is the default.
+
+        Journals have backoffs that nothing refused when they were asked for: these are constant, as they were then.
+        """
+        policy = told if isinstance(told, Mapping) else {"max": told}
+        given = {name: value for name in _TOLD if (value := policy.get(name)) is not None}
+        backoff = given.get("backoff", "exponential")
+        return cls(**{"max": 0, **given, "backoff": backoff if backoff in BACKOFFS else "constant"})
 
 
 FUNCTION_DEFAULT = Retry()

@@ -13,6 +13,7 @@ from typing import Any
 from stepwell.authoring.caches import cache_option
 from stepwell.authoring.globs import glob_pattern
 from stepwell.authoring.options import MOST_PATTERNS
+from stepwell.authoring.retries import BACKOFFS
 
 OPTIONS_BYTES = 262_144
 ENTRY_CHARACTERS = 512
@@ -102,8 +103,12 @@ def _secrets(value: Any) -> bool:
 def _retries(value: Any) -> bool:
     if not isinstance(value, dict):
         return _few(value)
-    checks = {"max": _few, "delay": _seconds, "cap": _seconds, "backoff": _text, "jitter": _part}
+    checks = {"max": _few, "delay": _seconds, "cap": _seconds, "backoff": _backoff, "jitter": _part}
     return all(value.get(name) is None or check(value[name]) for name, check in checks.items())
+
+
+def _backoff(value: Any) -> bool:
+    return value in BACKOFFS
 
 
 def _fields(value: Any) -> bool:

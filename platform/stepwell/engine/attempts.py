@@ -9,7 +9,7 @@ import asyncio
 import logging
 from typing import Any
 
-from stepwell.engine.backoff import retry_delay
+from stepwell.authoring.retries import Retry
 from stepwell.engine.fold import StepState
 from stepwell.engine.live import EXECUTED, Live
 from stepwell.engine.loading import load_code
@@ -179,7 +179,7 @@ class Attempts:
         elif outcome.lost:
             self.lose(live, step, str(error["message"]))
         else:
-            delay = None if outcome.final else retry_delay(step.options, step.failures + 1)
+            delay = None if outcome.final else Retry.of_json(step.options.get("retries")).after_death(step.failures + 1)
             if delay is None:
                 append(live, "done", key, {"ok": False, "error": error, **_facts(outcome)}, number)
             else:
