@@ -21,6 +21,8 @@ ONE = Actor("p", "p", {"bench": "owner"})
 SEVERAL = Actor("p", "p", {"bench": "owner", "acme": "viewer", "other": "viewer"})
 LISTS: dict[str, Callable[[History], object]] = {
     "repository": lambda history: history.page(ONE, Filter("bench", "x"), None, 50),
+    "one state": lambda history: history.page(ONE, Filter("bench", "x", state="failed"), None, 50),
+    "one state and pipeline": lambda history: history.page(ONE, Filter("bench", "x", "passed", "Ship"), None, 50),
     "another repository": lambda history: history.page(ONE, Filter("bench", "none"), None, 50),
     "everything": lambda history: history.page(SEVERAL, Filter(), None, 50),
     "inbox": lambda history: history.waiting(SEVERAL, 100),

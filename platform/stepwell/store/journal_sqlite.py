@@ -61,6 +61,7 @@ CREATE TABLE IF NOT EXISTS runs(
     awake INTEGER NOT NULL, played INTEGER NOT NULL, metadata TEXT NOT NULL, summary TEXT NOT NULL);
 DROP INDEX IF EXISTS runs_by_scope;
 CREATE UNIQUE INDEX IF NOT EXISTS runs_by_number ON runs(scope, number);
+CREATE INDEX IF NOT EXISTS runs_by_state ON runs(scope, state, number);
 CREATE INDEX IF NOT EXISTS runs_by_tenant ON runs(tenant, created_at);
 DROP INDEX IF EXISTS runs_needing_people;
 CREATE INDEX IF NOT EXISTS runs_asking_people ON runs(tenant, created_at, approvals) WHERE approvals > 0;
