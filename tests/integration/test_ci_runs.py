@@ -299,6 +299,8 @@ def test_a_run_of_a_queueing_group_waits_for_the_one_before_it(clone: Clone) -> 
     view = place.until(second, lambda view: view.summary.state == "queued")
     assert view.summary.reason == "waits for run #1 in group ship-main"
     assert view.steps == ()
+    listed = place.services.runs.list(place.admin(), tenant="acme", repository="api")
+    assert listed.items[0].reason == view.summary.reason, "a list says it, too"
     place.services.runs.decide(place.admin(), first, ask.key, approve=False)
     assert place.finished(first).summary.state == "failed"
     assert place.waiting(second).summary.state == "waiting"

@@ -4,7 +4,8 @@ Every method takes who asks and goes through the scope; what they may not see do
 and may be called from any thread but the engine's.
 """
 
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Literal, TypeVar
 
@@ -20,7 +21,7 @@ from stepwell.ci.steps import step_views
 from stepwell.ci.views import ApprovalView, Page, RunLink, RunSummary, RunView
 from stepwell.engine.entries import Entry
 from stepwell.engine.fold import RunState, StepState, fold
-from stepwell.errors import Conflict, Invalid, NotFound
+from stepwell.errors import Conflict, Invalid, NotFound, TryLater, Unavailable
 from stepwell.store.log_files import Log
 from stepwell.store.logs import LogStore
 from stepwell.tenants.actors import Actor
@@ -77,8 +78,17 @@ class Runs:
         place = (tenant or "", repository or "", state or "", pipeline or "", branch or "", sha or "")
         wanted = Filter(*place, by or "", kind or "", text or "")
         found = self._history.page(actor, wanted, cursor, max(1, limit) + 1)
-        items = tuple(found[: max(1, limit)])
+        items = self._explained(found[: max(1, limit)])
         return Page(items, cursor_after(items[-1]) if len(found) > len(items) else None)
+
+    def _explained(self, found: Sequence[RunSummary]) -> tuple[RunSummary, ...]:
+        """Say why runs have not begun: it changes with others, so no row of theirs has it."""
+        queued = [run.id for run in found if run.state == "queued" and not run.reason]
+        try:
+            reasons = self._engine(self._thread.engine.reasons(queued)) if queued else {}
+        except (Unavailable, TryLater):  # the engine stops or stands still: a list without reasons is better than none
+            reasons = {}
+        return tuple(replace(run, reason=reasons[run.id]) if run.id in reasons else run for run in found)
 
     def choices(self, actor: Actor, tenant: str, repository: str = "") -> Choices:
         """Return what runs of a tenant or repository can be filtered by."""

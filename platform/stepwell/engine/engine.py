@@ -243,6 +243,16 @@ class Engine:
             state.reason = self._parts.room.reason(run_id)
         return state
 
+    async def reasons(self, runs: Sequence[str]) -> dict[str, str]:
+        """Say what each of these runs waits for, where the engine knows; for lists of runs that have not begun."""
+        found: dict[str, str] = {}
+        for run in runs:
+            state = await self.get(run)
+            if state is not None and state.reason is not None:
+                found[run] = state.reason
+            await asyncio.sleep(0)  # others are not to wait for a whole list
+        return found
+
     async def journal(self, run_id: str, after: int = 0) -> list[Entry]:
         """Everything on disk about a run, from the entry behind the number `after`; empty when there is none."""
         return self._journal.entries(run_id, after)
