@@ -6,10 +6,10 @@ BIN := .venv/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench soak
+.PHONY: help setup demo test check bench bench-peers soak
 
 help: ## print this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/.development ## make .venv and install Stepwell with everything its developers need
 
@@ -29,6 +29,10 @@ check: .venv/.development ## lint, format and types
 bench: .venv/.development ## measure and print the figures, for example ARGS="event_to_step_ms --json"
 	@.ci/host-packages demo
 	@$(BIN)/stepwell bench $(ARGS)
+
+bench-peers: .venv/.development ## measure the engine beside Restate, Absurd, DBOS and Temporal, each in a venv of its own, for example ARGS="stepwell restate"
+	@.ci/host-packages demo
+	@$(BIN)/python tests/benchmarks/peers/compare.py $(ARGS)
 
 soak: .venv/.development ## at length: kill -9 in every place, a storm of 200 runs, random lives, a thousand waiting runs, 500 isolates a minute, a hostile tenant
 	@.ci/host-packages test

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from stepwell.cli import bench_engine
+from stepwell.cli import bench_engine, bench_restart
 from stepwell.engine.local import ProcessIsolates
 from stepwell.engine.seams import Isolates
 
@@ -33,3 +33,9 @@ async def test_a_measurement_gives_samples_and_leaves_nothing(measurement: Measu
     assert (isolates.alive, list(tmp_path.iterdir())) == (0, [])
     assert len(list(Path("/proc/self/fd").iterdir())) <= files
     await isolates.close()
+
+
+async def test_a_killed_server_goes_on_where_its_step_was_in_flight(tmp_path: Path) -> None:
+    (taken,) = await bench_restart.restart_to_step_ms(tmp_path, 1)
+    assert taken > 0
+    assert list(tmp_path.iterdir()) == []
