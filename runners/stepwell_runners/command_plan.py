@@ -17,8 +17,21 @@ OUTPUT_FILE = f"{FILES}/stepwell-output"
 DEFAULT_TIMEOUT = 3600.0  # seconds
 MOST_OUTPUTS = 500
 MOST_OUTPUT_BYTES = 1 << 20
+MOST_SERVICES = 10
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}")
+_HOST = re.compile(r"[a-z][a-z0-9-]{0,62}")
 _OUTPUT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,99}")
+
+
+@dataclass(frozen=True)
+class ServicePlan:
+    """A container beside the step's, known to it as `name`. Without `image` it is one of the step's own."""
+
+    name: str
+    image: str | None
+    argv: tuple[str, ...] | None  # from the workspace; None: what the image is made for
+    env: Mapping[str, str] = field(repr=False)
+    ready: str | None  # a shell command that succeeds when it can be used
 
 
 @dataclass(frozen=True)
@@ -44,6 +57,7 @@ class CommandPlan:
     caches: tuple[CacheAsked, ...]
     cache_rights: CacheRights
     repository: str  # to which its caches belong
+    services: tuple[ServicePlan, ...] = ()
 
 
 def plan(attempt: Attempt, prepared: Prepared) -> CommandPlan:
@@ -70,7 +84,22 @@ def plan(attempt: Attempt, prepared: Prepared) -> CommandPlan:
         caches=tuple(CacheAsked.of(one) for one in options.get("cache") or ()),
         cache_rights=prepared.caches,
         repository=f"{attempt.tenant}/{attempt.metadata.get('repository') or attempt.scope}",
+        services=_services(options.get("services") or {}),
     )
+
+
+def _services(given: Any) -> tuple[ServicePlan, ...]:
+    """Check what the code sent: names become those of hosts."""
+    if not isinstance(given, Mapping) or len(given) > MOST_SERVICES:
+        raise Invalid(f"services has value {str(given)[:80]!r}. Write a dict of at most {MOST_SERVICES} services.")
+    return tuple(_service(name, one) for name, one in given.items())
+
+
+def _service(name: str, given: Mapping[str, Any]) -> ServicePlan:
+    if not _HOST.fullmatch(name) or name == "localhost":
+        raise Invalid(f"services names the host {name[:80]!r}. Write lower-case letters, digits and -, a letter first.")
+    argv = _argv(given["command"]) if given.get("command") else None
+    return ServicePlan(name, given.get("image"), argv, given.get("env") or {}, given.get("ready"))
 
 
 def _check_python(options: Mapping[str, Any]) -> None:
@@ -82,6 +111,8 @@ def _check_python(options: Mapping[str, Any]) -> None:
             raise Invalid("tools= belongs to steps without image=. Install them in setup=, or take an image with them.")
     elif asked and asked != here:
         raise Invalid(f'This runner has Python {here}, not {asked!r}. Use image="python:{asked}-slim" for another one.')
+    elif options.get("services"):
+        raise Invalid("services= needs image=: a step in an isolate reaches no other container. Name the step's image.")
 
 
 def _argv(command: str | list[str]) -> tuple[str, ...]:

@@ -140,7 +140,7 @@ class Cold:
         Archives would be simpler for the files, but each makes dockerd mount and unmount all volumes, and a volatile
         overlay mounts only once.
         """
-        name = f"stepwell-{workspace.id}"
+        name = volume_of(workspace)
         paths = f"{slots.overlay_paths(mount)},volatile,nodev,nosuid"
         private = workspace.place / "files"
         volumes = {
@@ -164,6 +164,11 @@ class Cold:
         )
 
 
+def volume_of(workspace: Workspace) -> str:
+    """Return the name of the volume as which dockerd mounts a workspace."""
+    return f"stepwell-{workspace.id}"
+
+
 def _started(container: Any) -> Iterator[bytes]:
     """Start it, and follow its output from before the start: no line is lost."""
     lines: Iterator[bytes] = container.attach(stdout=True, stderr=True, stream=True)
@@ -181,16 +186,17 @@ def _blocks(stream: Any) -> Iterator[bytes]:
 def _dispose_all(engine: Any, volume: str, container: Any) -> None:
     """Remove a container and its volume; dockerd unmounts the workspace with them."""
     dispose(container)
-    _removed(lambda: engine.volumes.get(volume).remove(force=True))
+    removed(lambda: engine.volumes.get(volume).remove(force=True))
 
 
 def dispose(container: Any) -> None:
     """Remove a container, running or not; never raises."""
     if container is not None:
-        _removed(lambda: container.remove(force=True, v=True))
+        removed(lambda: container.remove(force=True, v=True))
 
 
-def _removed(remove: Callable[[], None]) -> None:
+def removed(remove: Callable[[], None]) -> None:
+    """Remove something of the engine's, which may be gone already; never raises."""
     import docker.errors
 
     try:
@@ -198,7 +204,7 @@ def _removed(remove: Callable[[], None]) -> None:
     except docker.errors.NotFound:
         return  # never made, or removed by somebody else
     except (docker.errors.APIError, OSError) as error:
-        log.warning("A container or volume was left behind, until the next start: %s", error)
+        log.warning("A container, volume or network was left behind, until the next start: %s", error)
 
 
 def _send(container: Any, asked: CommandPlan, workspace: Workspace) -> None:

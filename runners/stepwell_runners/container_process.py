@@ -14,6 +14,10 @@ from stepwell.errors import Invalid, TryLater, Unavailable
 from stepwell_runners.spec import Exit
 
 
+class Interrupted(Exception):
+    """It was killed before the command began."""
+
+
 @dataclass(frozen=True)
 class Job:
     """What to do with one container, each in a thread and once: all may raise what the engine raises.
@@ -28,6 +32,7 @@ class Job:
     collect: Callable[[Any], Mapping[str, bytes]]
     dispose: Callable[[Any], None]
     began: Callable[[], None] = lambda: None
+    interrupt: Callable[[], None] = lambda: None  # called by any thread to have `start` raise Interrupted
     older: float = 0.0  # seconds that it had been running for when it was found
 
 
@@ -59,6 +64,7 @@ class ContainerProcess:
     def _kill(self) -> None:
         import docker.errors
 
+        self.job.interrupt()
         if self._container is not None:
             with contextlib.suppress(docker.errors.APIError, OSError):  # it is not running, or not any more
                 self._container.kill()
@@ -94,6 +100,8 @@ class ContainerProcess:
             for block in lines:
                 _write_all(self._writing, block)
             return self._ended()
+        except Interrupted:
+            return Exit(None, int(signal.SIGKILL), "killed")
         except docker.errors.APIError as error:
             if running:
                 raise

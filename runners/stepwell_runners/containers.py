@@ -22,9 +22,10 @@ from typing import Any
 
 from stepwell.engine.seams import Attempt, Output
 from stepwell.errors import Invalid, Unavailable
-from stepwell_runners.command_plan import CommandPlan
+from stepwell_runners.command_plan import CommandPlan, ServicePlan
 from stepwell_runners.container_jobs import Cold, WaitingContainer, can_wait, warm
 from stepwell_runners.container_process import ContainerProcess, Job
+from stepwell_runners.services import Beside, Network, Service
 from stepwell_runners.slots import Slots
 from stepwell_runners.snapshots import SNAPSHOTS, Base, Snapshots
 from stepwell_runners.warm_containers import CannotWait, Kind, WarmContainers
@@ -72,16 +73,37 @@ class Containers:
         if asked.setup:
             base = Base(engine, kind.image, partial(self._settings, kind), attempt.scope)
             kind = replace(kind, image=await self._snapshots.ready(base, asked, workspace.stack, output))
+        if asked.services:
+            images = [await self._image_of(one, kind, note) for one in asked.services]
+            network = Network(engine, f"stepwell-{workspace.id}", self._label, reaches_out=kind.network)
+            cold = self._cold(engine, kind, asked, workspace, network)
+            services = [
+                Service(one, network.joined(self._settings(replace(kind, image=image), one.argv), one, workspace),
+                        workspace if one.argv else None, output.beside(one.name))
+                for one, image in zip(asked.services, images, strict=True)
+            ]  # fmt: skip
+            return ContainerProcess(Beside(network, services, note).job(cold))
         if not can_wait(asked, workspace):
             return ContainerProcess(self._cold(engine, kind, asked, workspace))
         cold = self._cold(engine, kind, asked, workspace)
         waiting = await self.pool.take(kind)
         return ContainerProcess(self._pooled(warm(waiting, asked, workspace) if waiting else cold, kind))
 
-    def _cold(self, engine: Any, kind: Kind, asked: CommandPlan, workspace: Workspace) -> Job:
-        """Return the job of a container that is made for this attempt alone."""
+    def _cold(
+        self, engine: Any, kind: Kind, asked: CommandPlan, workspace: Workspace, network: Network | None = None
+    ) -> Job:
+        """Return the job of a container that is made for this attempt alone, on this network if any."""
         settings = {**self._settings(kind, asked.argv), "working_dir": asked.cwd, "environment": dict(asked.env)}
+        if network is not None:
+            settings |= {"network_mode": None, "network": network.name}
         return Cold(engine, settings, self._label).job(asked, workspace)
+
+    async def _image_of(self, service: ServicePlan, kind: Kind, note: Callable[[str], None]) -> str:
+        """Return the id of a service's image: its own, or the step's as `setup=` left it."""
+        if service.image is None:
+            return kind.image
+        loop = asyncio.get_running_loop()
+        return (await loop.run_in_executor(self._threads, self._ready, service.image, note))[1]
 
     def _pooled(self, job: Job, kind: Kind) -> Job:
         """Return a job that tells the pool when its container runs, and when it is gone."""
@@ -193,12 +215,10 @@ class Containers:
             )
         return Kind(tenant, image, asked.network is not None, asked.memory, asked.processes, asked.cpu)
 
-    def _settings(self, kind: Kind, argv: tuple[str, ...]) -> dict[str, Any]:
-        """Return what every container gets: image and command, the bounds, what is taken away."""
+    def _settings(self, kind: Kind, argv: tuple[str, ...] | None) -> dict[str, Any]:
+        """Return what every container gets: image and command (None: the image's), the bounds, what is taken away."""
         settings: dict[str, Any] = {
             "image": kind.image,
-            "entrypoint": [argv[0]],
-            "command": list(argv[1:]),
             "labels": self._label,
             "network_mode": "bridge" if kind.network else "none",
             "security_opt": ["no-new-privileges"],
@@ -208,6 +228,8 @@ class Containers:
             "pids_limit": kind.processes or PROCESSES,
             "log_config": {"Type": "none"},  # followed from before its start: nothing is written twice
         }
+        if argv is not None:
+            settings |= {"entrypoint": [argv[0]], "command": list(argv[1:])}
         if kind.cpu:
             settings["nano_cpus"] = int(kind.cpu * 1e9)
         if self._runtime:
@@ -224,6 +246,8 @@ class Containers:
             container.remove(force=True, v=True)
         for volume in engine.volumes.list(filters=ours):
             volume.remove(force=True)
+        for network in engine.networks.list(filters=ours):
+            network.remove()
         self._slots.recover()
 
 

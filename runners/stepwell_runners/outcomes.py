@@ -30,6 +30,10 @@ class SetupFailed(StepwellError):
     """The command of `setup=` failed; nothing of it is kept."""
 
 
+class ServiceFailed(StepwellError):
+    """A service ended, or was not ready in time: the step did not begin."""
+
+
 def of_exit(exit_: Exit, timeout: float | None, full: bool) -> Outcome:
     """Return the outcome of a command that failed; `timeout` is set when it was killed for it."""
     if timeout is not None:
@@ -49,7 +53,9 @@ def of_error(error: Exception) -> Outcome:
     if isinstance(error, TryLater):
         return Outcome(False, error=_error("Lost", str(error)), lost=True)
     if isinstance(error, StepwellError) and not isinstance(error, Bug):
-        again = isinstance(error, SetupFailed)  # a download may work the next time; a refusal stays one
+        again = isinstance(
+            error, (SetupFailed, ServiceFailed)
+        )  # a download may work the next time; a refusal stays one
         return Outcome(False, error=_error(type(error).__name__, str(error)), final=not again)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return Outcome(False, error=_error("DiskFull", DISK_FULL))

@@ -1,12 +1,20 @@
 """The shipped examples, pushed as they are. `python-service` is the demo's, see test_demo.py."""
 
+import html
+import io
+import re
 import shutil
 import subprocess
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
+import docker
+import httpx
+import postgres_image as postgres_image_
 import pytest
-from live import LiveServer, commit_all, git, wait_until
+from live import TENANT, LiveServer, commit_all, git, wait_until
 
 from stepwell.store.logs import LogStore
 
@@ -37,7 +45,12 @@ def _wait_for_log(server: LiveServer, run: str, key: str, words: str) -> None:
 
 
 def test_every_example_is_tried() -> None:
-    assert {path.name for path in EXAMPLES.iterdir() if path.is_dir()} == {"hello", "python-service", "container"}
+    assert {path.name for path in EXAMPLES.iterdir() if path.is_dir()} == {
+        "hello",
+        "python-service",
+        "container",
+        "database",
+    }
     assert all((path / "README.md").exists() for path in EXAMPLES.iterdir() if path.is_dir())
 
 
@@ -53,14 +66,46 @@ def test_container(server: LiveServer, tmp_path: Path, busybox_image: str) -> No
     _wait_for_log(server, run, "check#1", "index.html")
 
 
+@pytest.mark.docker
+def test_database(server: LiveServer, tmp_path: Path, postgres_image: str) -> None:
+    run = _push(server, "database", tmp_path)
+    key = "migrate and test#1"
+    _wait_for_log(server, run, key, "applying 002_visits.sql\nup to date\nup to date\npassed a_link_has_a_plain_code\n")
+    code = httpx.URL(server.signin_link()).params["code"]
+    with httpx.Client(base_url=server.url, headers={"Origin": server.url}, timeout=20) as browser:
+        assert browser.post("/signin", data={"code": code}).status_code == 303
+        page = browser.get(f"/{TENANT}/database/runs/1", params={"step": "migrate-and-test"}).text
+        (link,) = re.findall(r'href="([^"]*%40db[^"]*)"', page)
+        assert "ready to accept connections" in browser.get(html.unescape(link)).text
+    log = httpx.get(
+        f"{server.url}/api/v1/runs/{run}/steps/{quote(key + '@db')}/log",
+        headers={"Authorization": f"Bearer {server.token}"},
+    )
+    assert "ready to accept connections" in log.text
+
+
+@pytest.fixture
+def postgres_image() -> Iterator[str]:
+    """The image that the example names, made of this host's PostgreSQL when it is not there, and removed again."""
+    client = docker.from_env()
+    name, programs, busybox = "postgres:16-alpine", postgres_image_.programs(), shutil.which("busybox")
+    try:
+        client.images.get(name)
+        yield name
+    except docker.errors.ImageNotFound:
+        if programs is None or busybox is None:
+            pytest.skip("needs PostgreSQL and busybox-static on this host to make an image of")
+        content, changes = postgres_image_.packed(programs, busybox), postgres_image_.changes(programs)
+        client.api.import_image_from_data(content, repository="postgres", tag="16-alpine", changes=changes)
+        yield name
+        client.images.remove(name, force=True)
+    finally:
+        client.close()
+
+
 @pytest.fixture
 def busybox_image() -> str:
     """The image that the example names, made of this host's busybox when it is not there: no registry is needed."""
-    import io
-    import tarfile
-
-    import docker
-
     client = docker.from_env()
     name = "busybox:1.36"
     try:

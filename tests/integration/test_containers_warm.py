@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from heavy import IMAGE, NoIsolates, attempt, connect, nothing_left, run
+from heavy import IMAGE, NATURAL, NoIsolates, attempt, connect, nothing_left, run
 from logged import Log
 
 from stepwell_runners import slots
@@ -28,12 +28,12 @@ def engine() -> Any:
     return connect()
 
 
-@pytest.fixture(params=["overlay", "copy"])
+@pytest.fixture
 async def executor(
     request: pytest.FixtureRequest, engine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[LocalExecutor]:
     """An executor with one container that waits: nothing is counted that was made for its first step."""
-    form: Form = request.param
+    form: Form = getattr(request, "param", NATURAL)
     if form == "overlay" and os.geteuid() != 0:
         pytest.skip("dockerd's overlays are root's")
     monkeypatch.setattr(Containers, "form", form)
@@ -67,6 +67,7 @@ def cold_starts(executor: LocalExecutor, monkeypatch: pytest.MonkeyPatch) -> lis
     return made
 
 
+@pytest.mark.parametrize("executor", ["overlay", "copy"], indirect=True)
 async def test_a_step_in_a_container_that_waited_is_like_any_other(
     executor: LocalExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -127,6 +128,7 @@ async def test_a_container_that_died_while_it_waited_is_not_used(executor: Local
     assert log.text == "alive\n"
 
 
+@pytest.mark.parametrize("executor", ["overlay", "copy"], indirect=True)
 async def test_one_that_dies_as_it_is_told_loses_the_attempt(
     executor: LocalExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:

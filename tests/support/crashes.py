@@ -183,6 +183,9 @@ class _Lines:
         """Kept as soon as written."""
         return 0
 
+    def beside(self, name: str) -> "_Lines":
+        return _Lines(self.log, f"{self.key}@{name}")
+
     def close(self) -> None:
         """Nothing to close."""
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import os
 import shutil
 import subprocess
 import tarfile
@@ -17,8 +18,11 @@ from stepwell_runners.containers import LABEL
 from stepwell_runners.executor import LocalExecutor
 from stepwell_runners.spec import CommandSpec
 from stepwell_runners.streaming import Process
+from stepwell_runners.workspaces import Form
 
 IMAGE = "stepwell-test/busybox:latest"
+NATURAL: Form = "overlay" if os.geteuid() == 0 else "copy"
+"""How workspaces get into containers for the user who runs the tests."""
 
 
 class NoIsolates:

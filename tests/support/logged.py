@@ -14,6 +14,7 @@ class Log:
         self.data = b""
         self.notes: list[str] = []
         self.arrived = asyncio.Event()
+        self.services: dict[str, Log] = {}
 
     @property
     def text(self) -> str:
@@ -34,6 +35,9 @@ class Log:
 
     def behind(self) -> int:
         return 0
+
+    def beside(self, name: str) -> "Log":
+        return self.services.setdefault(name, Log())
 
     def close(self) -> None:
         return

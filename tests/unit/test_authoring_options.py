@@ -12,7 +12,7 @@ def test_options_become_json_and_override_defaults() -> None:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("option", ["services", "reuse", "labels"])
+@pytest.mark.parametrize("option", ["reuse", "labels"])
 def test_options_that_are_not_executed_are_refused_with_a_remedy(option: str) -> None:
     with pytest.raises(NotExecuted, match=f"step.run option '{option}' is not executed by this version of Stepwell"):
         run_options("make", {option: {}}, {})
@@ -70,9 +70,43 @@ def test_secrets_may_be_files() -> None:
     assert checked["secrets"] == {"K": {"file": "KUBE"}, "T": "TOKEN"}
 
 
-def test_services_are_refused_where_they_are_written() -> None:
-    with pytest.raises(NotExecuted, match=r"service\('postgres:16'\) is not executed"):
-        service("postgres:16")
+def test_services_become_json() -> None:
+    given = {
+        "image": "python:3.13",
+        "services": {
+            "db": service("postgres:16", env={"POSTGRES_PASSWORD": "x"}, ready="pg_isready"),
+            "app": service(command=["python", "app.py"]),
+        },
+    }
+    assert run_options("make", given, {})["services"] == {
+        "db": {"image": "postgres:16", "env": {"POSTGRES_PASSWORD": "x"}, "ready": "pg_isready"},
+        "app": {"command": ["python", "app.py"]},
+    }
+
+
+@pytest.mark.parametrize(
+    ("services", "message"),
+    [
+        (["db"], "services has value ['db']. Write a dict"),
+        ({"Db": service("x")}, "services names the host 'Db'"),
+        ({"localhost": service("x")}, "services names the host 'localhost'"),
+        ({"db": "postgres"}, "services gives 'db' the value 'postgres'. Write service("),
+        ({f"a{n}": service("x") for n in range(11)}, "Write a dict of at most 10"),
+    ],
+)
+def test_a_wrong_service_is_quoted(services: object, message: str) -> None:
+    with pytest.raises((TypeError, ValueError)) as caught:
+        run_options("make", {"image": "x", "services": services}, {})
+    assert message in str(caught.value)
+
+
+def test_a_service_says_what_runs_and_its_step_has_an_image() -> None:
+    with pytest.raises(ValueError, match=r"service\(\) says nothing to run"):
+        service()
+    with pytest.raises(ValueError, match="service env names the variable '1'"):
+        service("x", env={"1": "x"})
+    with pytest.raises(ValueError, match="services needs image"):
+        run_options("make", {"services": {"db": service("x")}}, {})
 
 
 def test_approvals_have_their_own_options() -> None:

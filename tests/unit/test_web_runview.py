@@ -1,9 +1,11 @@
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from fixture_services import NOW, busy_run, failed_run, passed_run, step
 
 from stepwell.ci.runs import StepLog
+from stepwell.errors import NotFound
 from stepwell.store.log_files import Log
 from stepwell_web import runview
 
@@ -39,6 +41,17 @@ def test_a_call_links_to_the_run_that_it_made() -> None:
     summary = view.summary
     assert panel.child == ("#43", f"/{summary.tenant}/{summary.repository}/runs/43")
     assert panel.empty == "Its log is in the run that it called."
+
+
+def test_services_beside_a_step_have_logs_of_their_own() -> None:
+    one = step("test", "running", 0, None, options={"services": {"db": {"image": "postgres:16"}}})
+    view = replace(busy_run(), steps=(one, step("odd", "passed", 0, 1, options={"services": 3})))
+    panel = runview.panel(view, one, StepLog(Log(Path("none")), 1, False), 1, runview.Shown())
+    assert panel.services == [("db", f"{view.summary.url}/raw?attempt=1&step=test%40db")]
+    assert runview.key_of(view, "test@db") == "test#1@db"
+    for unknown in ("test@cache", "odd@db", "none@db"):
+        with pytest.raises(NotFound):
+            runview.key_of(view, unknown)
 
 
 def test_bars_lie_on_the_runs_time_axis() -> None:

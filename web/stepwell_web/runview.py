@@ -76,6 +76,7 @@ class Panel:
     where: str
     facts: Sequence[tuple[str, str]]
     empty: str
+    services: Sequence[tuple[str, str]] = ()  # beside the step: name, address of its log
     child: tuple[str, str] | None = None  # the run that a call made: its name and its address
     origin: RunLink | None = None  # the run whose log this is, when it is another one
     restart: str = ""  # key of the step from which the run can be restarted
@@ -124,11 +125,21 @@ def choose(view: RunView, wanted: str | None) -> StepView | None:
 
 
 def key_of(view: RunView, slug: str) -> str:
-    """The key of the step with this slug; "" for the run's own log. Raises NotFound."""
+    """The key of the log with this slug: a step's, its service's ("test@db"), "" for the run's own. Raises NotFound."""
+    of, _, service = slug.rpartition("@")
+    step = choose(view, of) if of else None
+    if step is not None and service in services(step):
+        return f"{step.key}@{service}"
     chosen = choose(view, slug)
     if chosen is None and slug != RUN_LOG:
         raise NotFound(f"Run #{view.summary.number} has no step {slug!r}.")
     return chosen.key if chosen else ""
+
+
+def services(step: StepView) -> list[str]:
+    """The names of the services beside a step; its options are whatever the code sent."""
+    given = step.options.get("services")
+    return list(given) if isinstance(given, Mapping) else []
 
 
 def href(view: RunView, step: StepView, attempt: int | None = None) -> str:
@@ -223,9 +234,15 @@ def panel(view: RunView, step: StepView, log: StepLog, attempt: int, shown: Show
         shards=shards, shards_label="Attempts" if len(step.attempts) > 1 else "Siblings", error=error, where=step.where,
         facts=_facts(step, count), empty=_empty(step), child=_child(view, step),
         origin=step.origin,
+        services=_service_logs(view, step, slug, attempt),
         restart=step.key if view.summary.finished and view.may_write else "",
         awaits=_awaited(view, step), **_found(log, slug, address, shown),
     )  # fmt: skip
+
+
+def _service_logs(view: RunView, step: StepView, slug: str, attempt: int) -> list[tuple[str, str]]:
+    raw = f"{view.summary.url}/raw?attempt={attempt}&step="
+    return [(name, raw + quote(f"{slug}@{name}")) for name in services(step)]
 
 
 def _found(log: StepLog, slug: str, address: str, shown: Shown) -> dict[str, Any]:

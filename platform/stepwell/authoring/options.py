@@ -6,7 +6,7 @@ not execute is refused: a pipeline that asks for a database service and silently
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from stepwell.authoring.caches import cache_option
@@ -18,6 +18,9 @@ from stepwell.authoring.retries import retry_of
 MOST_PATTERNS = 100
 
 
+MOST_SERVICES = 10
+
+
 @dataclass(frozen=True)
 class SecretFile:
     """A secret given as the path of a private file instead of a variable's text."""
@@ -27,9 +30,17 @@ class SecretFile:
 
 @dataclass(frozen=True)
 class Service:
-    """A container beside a step. This version does not execute services."""
+    """A container beside a step; made by `service()`, which checks it."""
 
-    image: str
+    image: str = ""
+    command: str | list[str] | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
+    ready: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """What the host receives: only what was said."""
+        said = {"image": self.image, "command": self.command, "env": dict(self.env), "ready": self.ready}
+        return {name: value for name, value in said.items() if value}
 
 
 def file(name: str) -> SecretFile:
@@ -37,9 +48,26 @@ def file(name: str) -> SecretFile:
     return SecretFile(_text("file", name))
 
 
-def service(image: str = "", **settings: object) -> Service:
-    """Refuse: services beside a step are not executed yet."""
-    raise NotExecuted(f"service({image!r}) is not executed by this version of Stepwell. {_UNEXECUTED['services']}")
+def service(
+    image: str = "",
+    *,
+    command: str | Sequence[str] | None = None,
+    env: Mapping[str, object] | None = None,
+    ready: str | None = None,
+) -> Service:
+    """Describe a container that runs beside a step, under the name it is given in `services=`.
+
+    With `image` alone it runs what the image is made for; `command` runs a program from the workspace, in the step's
+    own image when none is named. `ready` is a command that succeeds in it as soon as it can be used.
+    """
+    if not image and command is None:
+        raise ValueError('service() says nothing to run. Write service("postgres:16") or service(command="…").')
+    return Service(
+        _text("service image", image) if image else "",
+        None if command is None else _command(command),
+        _env("service env", env or {}),
+        None if ready is None else _text("service ready", ready),
+    )
 
 
 def run_options(command: object, given: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
@@ -50,6 +78,8 @@ def run_options(command: object, given: Mapping[str, Any], defaults: Mapping[str
             options[name] = _checked("step.run", name, value, _RUN)
     if "setup_inputs" in options and "setup" not in options:
         raise ValueError('setup_inputs needs setup: write setup="pip install -r requirements.txt" beside it.')
+    if options.get("services") and "image" not in options:
+        raise ValueError("services needs image: a step in an isolate reaches no container. Name the step's image.")
     return options
 
 
@@ -78,7 +108,6 @@ def _checked(call: str, name: str, value: object, known: Mapping[str, Callable[[
 
 
 _UNEXECUTED = {
-    "services": "Start the service inside the command, or use a test server that the deployment provides.",
     "reuse": "Leave it out; the step then runs every time.",
     "labels": "Leave it out; there is one runner.",
     "undo": "Give undo= to a step.do, or catch StepFailed in run() and call the undoing step there.",
@@ -185,6 +214,26 @@ def _retries(name: str, value: object) -> dict[str, Any]:
     return retry_of(value).as_json()
 
 
+def _services(name: str, value: object) -> dict[str, Any]:
+    if not isinstance(value, Mapping) or len(value) > MOST_SERVICES:
+        raise TypeError(
+            f'{name} has value {value!r}. Write a dict of at most {MOST_SERVICES}: {{"db": service("postgres:16")}}.'
+        )
+    return {_host(name, host): _service(name, host, one) for host, one in value.items()}
+
+
+def _host(name: str, host: object) -> str:
+    if isinstance(host, str) and re.fullmatch(r"[a-z][a-z0-9-]{0,62}", host) and host != "localhost":
+        return host
+    raise ValueError(f"{name} names the host {host!r}. Write lower-case letters, digits and -, a letter first.")
+
+
+def _service(name: str, host: str, one: object) -> dict[str, Any]:
+    if isinstance(one, Service):
+        return one.as_json()
+    raise TypeError(f'{name} gives {host!r} the value {one!r}. Write service("postgres:16", ready="pg_isready").')
+
+
 def _cpu(name: str, value: object) -> float:
     if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value <= 1024:
         return float(value)
@@ -233,7 +282,7 @@ _RUN: dict[str, Callable[[str, Any], Any]] = {
     "tools": _texts, "image": _text, "python": _text, "setup": _text, "setup_inputs": _paths, "env": _env,
     "secrets": _secrets, "environment": _text, "network": _network, "cwd": _relative, "timeout": _timeout,
     "retries": _retries, "check": _flag, "keep": _flag, "junit": _patterns, "artifacts": _patterns, "memory": _memory,
-    "processes": _processes, "cpu": _cpu, "cache": cache_option,
+    "processes": _processes, "cpu": _cpu, "cache": cache_option, "services": _services,
 }  # fmt: skip
 _APPROVAL: dict[str, Callable[[str, Any], Any]] = {
     "environment": _text, "reviewers": _texts, "count": _count, "fields": _fields, "timeout": _timeout,

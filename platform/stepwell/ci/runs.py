@@ -181,11 +181,18 @@ class Runs:
         return self._history.waiting_count(actor)
 
     def log(self, actor: Actor, run_id: str, key: str, attempt: int | None = None) -> StepLog:
-        """Return the log of a step's attempt, the last one by default; key "" is the run's own log."""
+        """Return the log of a step's attempt, the last one by default; key "" is the run's own log.
+
+        Services beside a step have logs of their own: "test#1@db".
+        """
         summary = self._history.find(actor, run_id)
         if key == "":
             return self._log(run_id, "", 0, finished=summary.finished)
-        step = self._state(summary).steps.get(key)
+        steps = self._state(summary).steps
+        of, _, service = key.rpartition("@")
+        given = steps[of].options.get("services") if key not in steps and of in steps else None
+        beside = isinstance(given, Mapping) and service in given
+        step = steps.get(of if beside else key)
         if step is None:
             raise NotFound(f"Run #{summary.number} has no step {key!r}.")
         number = attempt or step.attempt or 1

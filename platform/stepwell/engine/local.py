@@ -188,6 +188,10 @@ class _Silence:
         """Nothing is in memory."""
         return 0
 
+    def beside(self, name: str) -> "_Silence":
+        """As silent."""
+        return self
+
     def close(self) -> None:
         """Nothing to close."""
 

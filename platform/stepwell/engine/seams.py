@@ -110,6 +110,13 @@ class Output(Protocol):
     def behind(self) -> int:
         """Bytes that were taken and are still in memory: who streams much waits until they are few."""
 
+    def beside(self, name: str) -> "Output":
+        """Open a log of its own for what runs beside the attempt, masked alike; whoever opens it closes it.
+
+        It may be written to from any one thread.
+        """
+        ...
+
     def close(self) -> None:
         """Say that nothing more comes."""
 

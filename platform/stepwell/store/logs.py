@@ -157,12 +157,18 @@ def _tell(followers: tuple[Follower, ...], grown: Grown) -> None:
             _LOGGER.exception("A follower of the log of run %s, step %s failed.", grown.run, grown.key)
 
 
+def log_key(step: str, service: str) -> str:
+    """Return the key of a service's log: no step has it, for those end with a number."""
+    return f"{step}@{service}"
+
+
 class LogWriter:
     """Takes an attempt's output. `write` and `note` never block and never raise; `close` ends the log."""
 
     def __init__(self, store: LogStore, name: LogName, masks: frozenset[bytes]) -> None:
         self._store = store
         self._name = name
+        self._masks = masks
         self._masker = Masker(masks)
         self.path = store.path(name)
         self._lock = threading.Lock()
@@ -185,6 +191,11 @@ class LogWriter:
     def behind(self) -> int:
         """Bytes that are not in the file yet."""
         return self._behind
+
+    def beside(self, name: str) -> "LogWriter":
+        """Open the log of a service beside the attempt."""
+        key = log_key(self._name.key, name)
+        return LogWriter(self._store, LogName(self._name.run, key, self._name.attempt), self._masks)
 
     def close(self) -> None:
         """Say that nothing more comes."""

@@ -63,7 +63,10 @@ def step_log(
     limit: Annotated[int, Query(ge=1, le=64 * READ_LIMIT)] = READ_LIMIT, format: str = "raw", start: int = 0,
     count: Annotated[int, Query(ge=1, le=5000)] = 500, download: bool = False,
 ) -> Response:  # fmt: skip
-    """Read a step's log: raw bytes from an offset, or with `format=json` numbered lines."""
+    """Read a step's log: raw bytes from an offset, or with `format=json` numbered lines.
+
+    A service beside the step has a log of its own: the key is "test#1@db".
+    """
     log = caller.services.runs.log(caller.actor, id, "" if key == OWN else key, attempt)
     if format == "json":
         lines = [
@@ -96,7 +99,7 @@ def _whole(log: Readable, filename: str) -> Response:
 
 def _last_attempt(caller: Visit, run: str, key: str) -> int:
     view = caller.services.runs.get(caller.actor, run)
-    return next((max(s.attempt, 1) for s in view.steps if s.key == key), 1)
+    return next((max(s.attempt, 1) for s in view.steps if s.key in (key, key.rpartition("@")[0])), 1)
 
 
 async def _follow_log(caller: Visit, run: str, key: str, attempt: int, offset: int) -> AsyncGenerator[bytes, None]:
@@ -118,7 +121,7 @@ async def _follow_log(caller: Visit, run: str, key: str, attempt: int, offset: i
 
 def _finished(caller: Visit, run: str, key: str, attempt: int) -> bool:
     view = caller.services.runs.get(caller.actor, run)
-    step = next((s for s in view.steps if s.key == key), None)
+    step = next((s for s in view.steps if s.key in (key, key.rpartition("@")[0])), None)
     if step is None or view.summary.finished:
         return view.summary.finished
     return step.ended_at is not None or step.attempt > attempt
