@@ -392,3 +392,43 @@ finally:
         await engine.terminate("r", "ann")
         assert (await engine.journal("r"))[-1].type == "ended"
     assert not (tmp_path / "effects").exists()
+
+
+# -- killing the process ----------------------------------------------------------------------------------------------
+
+
+async def test_a_run_whose_process_is_killed_goes_on_in_another_one(shop: Workshop, tmp_path: Path) -> None:
+    mark, done = tmp_path / "begun", tmp_path / "done"
+    async with shop.running() as engine:
+        await shop.create(
+            f"""
+def before():
+    with open({str(done)!r}, "a") as file:
+        file.write("x")
+def slow():
+    if os.path.exists({str(mark)!r}):
+        return "again"
+    open({str(mark)!r}, "w").close()
+    import time
+    time.sleep(60)
+await step.do("before", before)
+return await step.do("slow", slow)
+"""
+        )
+        await shop.until(lambda state: "slow#1" in state.inflight)
+        while not mark.exists():
+            await asyncio.sleep(0.01)
+        await engine.kill_isolate("r")
+        state = await shop.finished()
+        assert (state.state, state.result, done.read_text()) == ("passed", "again", "x")
+        assert [attempt.state for attempt in state.steps["slow#1"].attempts] == ["lost", "passed"]
+        with pytest.raises(Conflict, match="has ended"):
+            await engine.kill_isolate("r")
+
+
+async def test_a_run_that_waits_has_no_process_to_kill(shop: Workshop) -> None:
+    async with shop.running() as engine:
+        await shop.create('await step.wait_for_event("w", type="go")')
+        await shop.hibernating()
+        with pytest.raises(Conflict, match="in no process now"):
+            await engine.kill_isolate("r")

@@ -469,6 +469,9 @@ class _Control:
     def terminate(self, actor: Actor, run_id: str, reason: str = "") -> None:
         self._did(actor, run_id, "terminate")
 
+    def kill_isolate(self, actor: Actor, run_id: str) -> None:
+        self._did(actor, run_id, "kill")
+
     def pause(self, actor: Actor, run_id: str, reason: str = "") -> None:
         self._did(actor, run_id, "pause")
 

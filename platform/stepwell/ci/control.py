@@ -61,6 +61,12 @@ class Control:
             self._answer(self._engine.terminate(run.id, actor.name, reason))
             self._note(actor, run, "terminate", reason=reason)
 
+    def kill_isolate(self, actor: Actor, run_id: str) -> None:
+        """End the process in which a run's code is: it goes on in another one. Conflict when it is in none."""
+        run = self._permitted(actor, run_id)
+        self._answer(self._engine.kill_isolate(run.id))
+        self._note(actor, run, "kill_isolate")
+
     def restart(
         self, actor: Actor, run_id: str, step: str, *, code: WhichCode = "same", key: str | None = None
     ) -> RunSummary:

@@ -324,6 +324,16 @@ class Engine:
         finally:
             await self._settled(live)
 
+    async def kill_isolate(self, run_id: str) -> None:
+        """End the process in which a run's code is, as a crash would: the run goes on from its journal in another one.
+
+        Functions that were running there count as lost, and begin again. Raises Conflict when the run is in no process.
+        """
+        turn = self._open_run(run_id).turn
+        if turn is None or not turn.attached or turn.ending:
+            raise Conflict(f"Run {run_id!r} is in no process now: it costs rows only.")
+        turn.finish(Ending("lost", "lost: its process was killed on demand"))
+
     async def recheck(self, run_id: str) -> None:
         """Ask the gate again about steps that it holds, after rules have changed."""
         live = self._find(run_id)

@@ -182,6 +182,13 @@ def terminate(caller: Caller, *, id: str, body: Reason | None = None) -> dict[st
     return answers.run_summary(caller.services.runs.summary(caller.actor, id))
 
 
+@router.post("/runs/{id}/kill", status_code=202)
+def kill(caller: Caller, *, id: str) -> dict[str, Any]:
+    """End the process in which the run's code is, as a crash would: it goes on from its journal in another one."""
+    caller.services.control.kill_isolate(caller.actor, id)
+    return answers.run_summary(caller.services.runs.summary(caller.actor, id))
+
+
 @router.post("/runs/{id}/pause", status_code=202)
 def pause(caller: Caller, *, id: str, body: Reason | None = None) -> dict[str, Any]:
     """Let nothing begin in a run until it is resumed; what is under way may finish."""

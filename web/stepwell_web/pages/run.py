@@ -138,6 +138,14 @@ def terminate(visit: Visiting, *, tenant: str, name: str, number: int) -> Respon
     return to(run.url)
 
 
+@router.post(BASE + "/kill")
+def kill(visit: Visiting, *, tenant: str, name: str, number: int) -> Response:
+    """End the process of the run's code, to see it go on in another one."""
+    run = view_of(visit, tenant, name, number).summary
+    visit.services.control.kill_isolate(visit.actor, run.id)
+    return to(run.url)
+
+
 @router.post(BASE + "/pause")
 def pause(visit: Visiting, *, tenant: str, name: str, number: int) -> Response:
     """Let nothing more begin in the run."""
