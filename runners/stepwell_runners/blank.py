@@ -24,6 +24,7 @@ class Blank:
     def __init__(self, sock: socket.socket, forked: "asyncio.Task[Isolate]") -> None:
         self._sock = sock
         self._forked = forked
+        self._told = False
 
     async def stand(self) -> None:
         """Wait until it is in its cgroup and waits for an order. Raises Refused or Gone."""
@@ -47,19 +48,28 @@ class Blank:
             return False
         return False  # it spoke, or closed its end
 
-    async def claim(self, order: Order, descriptors: Sequence[int]) -> tuple[Isolate, list[int]]:
-        """Make it this tenant's and wait until its wall is up: the isolate, and descriptors that it hands out.
-
-        It need not stand yet. Raises Refused or Gone; what was sent along is spent then.
-        """
+    def tell(self, order: Order) -> None:
+        """Send the order; it wakes up and prepares while its descriptors are made. Trouble is raised by `claim`."""
         line = json.dumps(vars(order)).encode() + b"\n"
         try:
-            sent = socket.send_fds(self._sock, [line], descriptors)
-        except OSError as error:
+            self._told = self._sock.send(line) == len(line)
+        except OSError:
+            self._told = False
+
+    async def claim(self, order: Order, descriptors: Sequence[int]) -> tuple[Isolate, list[int]]:
+        """Make it this tenant's, which has been told its order, and wait until its wall is up.
+
+        Return the isolate, and descriptors that it hands out. It need not stand yet. Raises Refused or Gone; what was
+        sent along is spent then.
+        """
+        try:
+            if self._told and descriptors:
+                socket.send_fds(self._sock, [b"\n"], descriptors)
+        except OSError:
+            self._told = False
+        if not self._told:
             await self._isolate()
-            raise Gone("the isolate ended before it was claimed") from error
-        if sent != len(line):
-            raise Gone("the isolate does not take its order")
+            raise Gone("the isolate ended before it was claimed")
         isolate, received = await self._hear("ready")
         try:
             group = isolate.cgroup

@@ -35,6 +35,7 @@ from stepwell_runners.zygotes import Zygotes
 
 _SCARCE = (errno.EAGAIN, errno.ENOMEM, errno.ENOSPC, errno.EMFILE, errno.ENFILE)
 _MOUNTS = 64  # per isolate
+_MOST_TREES = 4096  # whose directories are remembered; they stay where they are
 
 
 class ZygoteIsolates:
@@ -55,6 +56,7 @@ class ZygoteIsolates:
         self.mode: Mode | None = None
         self.environment = base_environment()
         self._tree = tree
+        self._trees: dict[str, Path] = {}
         self._index = index or TenantIndexes(state / "uids.json")
         self._egress = EgressProxy(self.options.exceptions, self.options.upstream)
         self._cgroups = Cgroups()
@@ -90,13 +92,13 @@ class ZygoteIsolates:
             modes = ("house", "root") if os.geteuid() == 0 else ("user",)
             self._cgroups = Cgroups.find()
         try:
-            program = seccomp.program() if self.options.wall == "full" else b""
+            programs = seccomp.programs() if self.options.wall == "full" else (b"", b"")
         except Unavailable as error:
             self._problem = str(error)
             self._refusals["house"] = Refused({"step": "seccomp", "errno": None, "text": str(error)})
             return
         for mode in modes:
-            if await self._try(mode, program):
+            if await self._try(mode, programs):
                 self.mode = mode
                 break
         else:
@@ -109,10 +111,10 @@ class ZygoteIsolates:
             self._mounts = Mounts(root=mode != "user")
             self._overlay = await self._mounts.try_overlay(self.state / "work", self._owner(0))
 
-    async def _try(self, mode: Mode, program: bytes) -> bool:
+    async def _try(self, mode: Mode, programs: tuple[bytes, bytes]) -> bool:
         """Start a zygote of this kind and boot one isolate."""
         zygotes = Zygotes(
-            self._config(mode, program), self.options.isolates_per_zygote, self.options.seconds_per_zygote
+            self._config(mode, programs), self.options.isolates_per_zygote, self.options.seconds_per_zygote
         )
         size = self.options.blanks if mode != "none" else 0
         blanks = Blanks(zygotes, self._cgroups, size, self.options.blanks_idle_seconds)
@@ -131,7 +133,7 @@ class ZygoteIsolates:
         self._blanks = blanks
         return True
 
-    def _config(self, mode: Mode, program: bytes) -> dict[str, Any]:
+    def _config(self, mode: Mode, programs: tuple[bytes, bytes]) -> dict[str, Any]:
         library = {name: str(path) for name, path in self.options.library.items()}
         return {
             "mode": mode,
@@ -142,7 +144,7 @@ class ZygoteIsolates:
             "library_roots": sorted({path.removesuffix(f"/{name}") for name, path in library.items()}),
             "origins": [str(Path(__file__).parent.parent)],
             "entry": self.options.entry,
-            "seccomp": base64.b64encode(program).decode(),
+            "seccomp": [base64.b64encode(program).decode() for program in programs],
             "landlock": sys_.landlock_version(),
         }
 
@@ -160,10 +162,7 @@ class ZygoteIsolates:
         blanks = self._ready()
         mounts: dict[str, Mount] = {}
         if spec.code.tree is not None:
-            mounts["workspace"] = Directory(
-                await asyncio.to_thread(self._tree, spec.code.tree),  # a tree seen for the first time is checked out
-                read_only=True,
-            )
+            mounts["workspace"] = Directory(await self._checked_out(spec.code.tree), read_only=True)
         order = self._order(self._index(spec.tenant), Limits(), mounts=mounts)
         return await self._make(blanks, order, mounts)
 
@@ -216,6 +215,15 @@ class ZygoteIsolates:
     def _owner(self, index: int) -> int:
         """The host's uid of the tenant with this index."""
         return os.geteuid() if self.mode == "user" else house.host_id(index)
+
+    async def _checked_out(self, reference: str) -> Path:
+        """The directory of a tree. One seen for the first time is checked out: not on this loop."""
+        if reference not in self._trees:
+            place = await asyncio.to_thread(self._tree, reference)
+            if len(self._trees) >= _MOST_TREES:
+                self._trees.clear()
+            self._trees[reference] = place
+        return self._trees[reference]
 
     def _ready(self) -> Blanks:
         if self._blanks is None:
@@ -286,6 +294,7 @@ class ZygoteIsolates:
         """Claim a blank with what it shall see. A new one is forked while the mounts are made."""
         blank = await blanks.take(new=new)
         try:
+            blank.tell(order)
             with ExitStack() as stack:
                 trees = []
                 if mounts and self._mounts is not None:

@@ -4,6 +4,10 @@ What no other part of the wall stops: io_uring, new user namespaces, AF_VSOCK (a
 it), netlink other than route, keyrings, userfaultfd, pushing characters into a terminal, leases on files that others
 open too. So this part is mandatory.
 
+There are two programs, for loading the long one takes a third of a millisecond. It holds the list, and those calls that
+an isolate still has to make while it closes itself around its tenant; it is loaded while nobody waits. The short one
+takes exactly these away again, and is the last thing that happens. What is in neither was never allowed.
+
 Rejected: a deny-list (every kernel release would open it), and one rule `ioctl != TIOCSTI`: the kernel looks at the
 lower 32 bits of the argument, a 64-bit comparison does not, and 0x1_0000_5412 would pass. Hence `_all_but`.
 Refused calls answer EPERM; those newer than libseccomp answer ENOSYS, upon which libc falls back to what it knows.
@@ -35,7 +39,7 @@ sigaltstack kill tkill tgkill pause pidfd_open pidfd_send_signal
 fork vfork execve execveat exit exit_group wait4 waitid set_tid_address restart_syscall futex futex_waitv
 get_robust_list set_robust_list rseq arch_prctl gettid getpid getppid getpgrp getpgid setpgid getsid setsid
 getuid geteuid getgid getegid getresuid getresgid getgroups setuid setgid setreuid setregid setresuid setresgid
-setgroups setfsuid setfsgid capget capset getrlimit getrusage sysinfo times uname
+setgroups setfsuid setfsgid prctl capget capset getrlimit getrusage sysinfo times uname
 getpriority setpriority ioprio_get ioprio_set sched_yield sched_getparam sched_setparam sched_getscheduler
 sched_setscheduler sched_get_priority_max sched_get_priority_min sched_rr_get_interval sched_getaffinity
 sched_setaffinity sched_getattr sched_setattr getcpu gettimeofday time clock_gettime clock_getres nanosleep
@@ -44,6 +48,7 @@ connect accept accept4 sendto recvfrom sendmsg recvmsg sendmmsg recvmmsg shutdow
 setsockopt getsockopt getrandom landlock_create_ruleset landlock_add_rule landlock_restrict_self
 """
 
+_WHILE_SEALING = ("mount", "move_mount", "unshare")
 _NOT_THERE = ("clone3", "io_uring_setup", "io_uring_enter", "io_uring_register", "userfaultfd")
 _NEWER = range(451, 480)  # the same numbers on every architecture
 _NEW_NAMESPACE = 0x7E020000
@@ -77,8 +82,8 @@ def _all_but(values: Iterable[int]) -> Iterator[tuple[int, int]]:
 
 
 @cache
-def program() -> bytes:
-    """The program for this architecture, about 3 ms. Raises Unavailable without libseccomp."""
+def programs() -> tuple[bytes, bytes]:
+    """The two programs for this architecture, about 3 ms. Raises Unavailable without libseccomp."""
     try:
         import pyseccomp as seccomp  # type: ignore[import-untyped]
     except (ImportError, OSError, RuntimeError) as error:
@@ -86,17 +91,31 @@ def program() -> bytes:
             f"libseccomp cannot be loaded ({error}). Install it: Debian and Ubuntu `apt install libseccomp2`, "
             "Fedora `dnf install libseccomp`, Alpine `apk add libseccomp`."
         ) from error
-    filter = seccomp.SyscallFilter(seccomp.ERRNO(errno.EPERM))
-    filter.set_attr(seccomp.Attr.CTL_OPTIMIZE, 2)  # a tree: the kernel tries every call number when it is loaded
-    for name in _ALLOWED.split():
-        _add(seccomp, filter, seccomp.ALLOW, name)
-    for name in (*_NOT_THERE, *_NEWER):
-        _add(seccomp, filter, seccomp.ERRNO(errno.ENOSYS), name)
-    _add_conditional(seccomp, filter)
+    early = seccomp.SyscallFilter(seccomp.ERRNO(errno.EPERM))
+    early.set_attr(seccomp.Attr.CTL_OPTIMIZE, 2)  # a tree: the kernel tries every call number when it is loaded
+    _add_list(seccomp, early)
+    late = seccomp.SyscallFilter(seccomp.ALLOW)
+    for name in _WHILE_SEALING:
+        _add(seccomp, late, seccomp.ERRNO(errno.EPERM), name)
+    # Code that runs as pid 1 must not outlive the zygote: clearing the death signal succeeds and does nothing.
+    clearing = seccomp.Arg(0, seccomp.MASKED_EQ, _WORD, _PR_SET_PDEATHSIG)
+    _add(seccomp, late, seccomp.ERRNO(0), "prctl", clearing)
+    return _exported(early), _exported(late)
+
+
+def _exported(filter: Any) -> bytes:
     with tempfile.TemporaryFile() as file:
         filter.export_bpf(file)
         file.seek(0)
         return bytes(file.read())
+
+
+def _add_list(seccomp: Any, filter: Any) -> None:
+    for name in (*_ALLOWED.split(), *_WHILE_SEALING):
+        _add(seccomp, filter, seccomp.ALLOW, name)
+    for name in (*_NOT_THERE, *_NEWER):
+        _add(seccomp, filter, seccomp.ERRNO(errno.ENOSYS), name)
+    _add_conditional(seccomp, filter)
 
 
 def _add(seccomp: Any, filter: Any, action: int, name: str | int, *arguments: object) -> None:
@@ -116,10 +135,6 @@ def _add_conditional(seccomp: Any, filter: Any) -> None:
             _add(s, filter, allow, call, arg(place, masked, _FILE_TYPE, kind))
     for mask, value in _all_but((_TIOCSTI, _TIOCLINUX)):
         _add(s, filter, allow, "ioctl", arg(1, masked, mask, value))
-    # Code that runs as pid 1 must not outlive the zygote: clearing the death signal succeeds and does nothing.
-    for mask, value in _all_but((_PR_SET_PDEATHSIG,)):
-        _add(s, filter, allow, "prctl", arg(0, masked, mask, value))
-    _add(s, filter, s.ERRNO(0), "prctl", arg(0, masked, _WORD, _PR_SET_PDEATHSIG))
     # A lease on a file that others read too (a tool, a repository's objects) makes everybody's open wait for 45 s.
     for mask, value in _all_but((_F_SETLEASE, _F_NOTIFY)):
         _add(s, filter, allow, "fcntl", arg(1, masked, mask, value))

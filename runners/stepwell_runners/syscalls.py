@@ -32,6 +32,8 @@ _LANDLOCK_CREATE, _LANDLOCK_ADD, _LANDLOCK_RESTRICT = 444, 445, 446
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
+_drop = _libc["prctl"]  # a function object of its own, which converts its arguments without being told how
+_drop.argtypes = (ctypes.c_int, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong)
 
 
 def _check(result: int, name: str) -> int:
@@ -131,9 +133,8 @@ def set_hostname(name: bytes) -> None:
 
 def drop_capabilities() -> None:
     """Empty the bounding, ambient, effective, permitted and inheritable sets."""
-    drop, none = _libc.prctl, ctypes.c_ulong(0)
     for capability in range(64):  # 41 calls: not through prctl() above, which takes 4 µs
-        if drop(PR_CAPBSET_DROP, ctypes.c_ulong(capability), none, none, none) < 0:
+        if _drop(PR_CAPBSET_DROP, capability, 0, 0, 0) < 0:
             if ctypes.get_errno() == 22:  # EINVAL: the kernel has no more of them
                 break
             _check(-1, "prctl capability")
@@ -149,11 +150,17 @@ def set_capabilities(kept: Iterable[int]) -> None:
     _check(_libc.capset(header, struct.pack("6I", low, low, 0, high, high, 0)), "capset")
 
 
-def load_seccomp(program: bytes) -> None:
-    """Install a BPF program on this thread; needs no_new_privs."""
-    code = ctypes.create_string_buffer(program, len(program))
-    header = ctypes.create_string_buffer(struct.pack("HxxxxxxQ", len(program) // 8, ctypes.addressof(code)))
-    prctl(PR_SET_SECCOMP, 2, ctypes.addressof(header))
+class Filter:
+    """A BPF program, laid out for the kernel."""
+
+    def __init__(self, program: bytes) -> None:
+        self._code = ctypes.create_string_buffer(program, len(program))
+        place = struct.pack("HxxxxxxQ", len(program) // 8, ctypes.addressof(self._code))
+        self._header = ctypes.create_string_buffer(place)
+
+    def load(self) -> None:
+        """Install it on this thread, beside those that are there; needs no_new_privs."""
+        prctl(PR_SET_SECCOMP, 2, ctypes.addressof(self._header))
 
 
 def landlock_version() -> int:
@@ -164,25 +171,30 @@ def landlock_version() -> int:
         return 0
 
 
-def landlock(version: int, rules: Iterable[tuple[str, int]]) -> None:
-    """Restrict this process to these (directory, rights); rights the kernel does not know are masked out.
+class Ruleset:
+    """Landlock's rules for this process; rights that the kernel does not know are masked out.
 
     From version 6 on also no signal to, and no abstract socket of, anything outside.
     """
-    handled = (1 << {1: 13, 2: 14, 3: 15, 4: 15}.get(version, 16)) - 1
-    size = 8 if version < 4 else 16 if version < 6 else 24
-    ruleset = _call(_LANDLOCK_CREATE, "landlock", struct.pack("QQQ", handled, 0, 3)[:size], size, 0)
-    try:
-        for path, rights in rules:
-            target = os.open(path, os.O_PATH | os.O_CLOEXEC)
-            try:
-                rule = struct.pack("=Qi", rights & handled, target)
-                _call(_LANDLOCK_ADD, f"landlock {path}", ruleset, 1, rule, 0)
-            finally:
-                os.close(target)
-        _call(_LANDLOCK_RESTRICT, "landlock restrict", ruleset, 0)
-    finally:
-        os.close(ruleset)
+
+    def __init__(self, version: int) -> None:
+        self._handled = (1 << {1: 13, 2: 14, 3: 15, 4: 15}.get(version, 16)) - 1
+        size = 8 if version < 4 else 16 if version < 6 else 24
+        self._rules = _call(_LANDLOCK_CREATE, "landlock", struct.pack("QQQ", self._handled, 0, 3)[:size], size, 0)
+
+    def allow(self, path: str, rights: int) -> None:
+        """Allow this in a directory; what is mounted over it later is another one."""
+        target = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        try:
+            rule = struct.pack("=Qi", rights & self._handled, target)
+            _call(_LANDLOCK_ADD, f"landlock {path}", self._rules, 1, rule, 0)
+        finally:
+            os.close(target)
+
+    def restrict(self) -> None:
+        """Restrict this process to what is allowed, for good."""
+        _call(_LANDLOCK_RESTRICT, "landlock restrict", self._rules, 0)
+        os.close(self._rules)
 
 
 class _CloneArguments(ctypes.Structure):

@@ -2,29 +2,31 @@
 """What a freshly forked isolate does to itself before anybody's code runs in it.
 
 In two parts: `begin`, the same for everybody, makes a blank; `seal`, when its order has come, closes it around one
-tenant. The order of the steps is the design. Mounts, network and the tenant's uid need the zygote's power, so they come
-first; the user namespace after setuid, for it counts processes per uid; capabilities after the last thing that needs
-one; Landlock when everything is mounted, for it does not see what is mounted later; the death signal after setuid,
-which clears it; seccomp at the very end, so that the allow-list need not know any of the above. A function here is a
-step, and its name appears in the report when the host refuses it.
+tenant. Somebody waits for the second part, so whatever can be done before an order is known belongs to the first. The
+order of the steps is the design. Mounts, network and the tenant's uid need the zygote's power, so they come first; the
+user namespace after setuid, for it counts processes per uid; capabilities after the last thing that needs one; Landlock
+when everything is mounted, for it does not see what is mounted later; the death signal after setuid, which clears it.
+The allow-list of system calls is loaded in the first part, with the few calls that the second needs, and what takes
+those away at the very end. A function here is a step, and its name appears in the report when the host refuses it.
 
 Rejected: namespaces by `unshare` one after the other (each costs, and a pid namespace needs a second fork), pivot_root
 per isolate, bubblewrap (91 ms with an interpreter and asyncio).
 """
 
 import fcntl
+import json
 import os
 import resource
 import signal
 import socket
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 from stepwell_runners import syscalls as sys_
 from stepwell_runners.house import FIRST_TENANT, INSIDE, host_id
-from stepwell_runners.spec import FILES, PROXY_PORT, TOOLS, WORKSPACE
+from stepwell_runners.spec import FILES, PROXY_PORT, TOOLS, WORKSPACE, Limits
 
 Mode = Literal["house", "root", "user", "none"]
 """Root in a house of many ids; root without a house; an ordinary user; no wall."""
@@ -39,12 +41,15 @@ _QUEUED_SIGNALS = 4_096  # of all isolates of one uid together
 NO_CORE = 1  # byte: 0 would still start the program that the host's core_pattern may name, as root of the host
 _RLIMIT_SIGPENDING, _RLIMIT_NICE, _RLIMIT_RTPRIO = 11, 13, 14  # the module `resource` does not name them
 _SCHEDULE_LAST = b"1000"  # oom_score_adj: the host's own processes are spared
+_SAFE = sys_.MS_NOSUID | sys_.MS_NODEV
+_SHARED = 64 << 20  # bytes in /dev/shm, at most
+_USUAL = Limits()
 _READ, _WRITE_FILE, _EVERYTHING = 1 | 4 | 8, 2 | 1 << 14 | 1 << 15, (1 << 16) - 1
 _LANDLOCK = (
     ("/", _READ),
     ("/dev", _READ | _WRITE_FILE),
     ("/proc", _READ | _WRITE_FILE),
-    *((path, _EVERYTHING) for path in ("/tmp", "/dev/shm", "/run", WORKSPACE, TOOLS)),
+    *((path, _EVERYTHING) for path in ("/tmp", "/dev/shm", "/run")),
 )
 
 
@@ -53,7 +58,8 @@ class Plan:
     """What is the same for all isolates of a zygote."""
 
     mode: Mode
-    seccomp: bytes
+    early: sys_.Filter
+    late: sys_.Filter
     landlock: int
 
 
@@ -75,49 +81,78 @@ class Order:
     mounts: tuple[str, ...] = ()  # "workspace" or the name of a tool directory
     directory: str = ""  # without the wall only: where to start
 
+    @property
+    def descriptors(self) -> int:
+        """How many come along: the output of a command, then the mounts."""
+        return self.command + len(self.mounts)
 
-def begin(plan: Plan) -> int | None:
-    """Do what is the same for every isolate; return a proc that `seal` needs."""
+
+_ANY_ORDER = json.dumps(asdict(Order(0, True, True, 0, True, 0, 0, 0, 0, 0, 0.5, ("workspace",))))
+
+
+@dataclass(frozen=True)
+class Begun:
+    """What `begin` has made ready for `seal`."""
+
+    proc: int  # a writable one that is attached nowhere
+    rules: sys_.Ruleset | None
+
+
+def begin(plan: Plan) -> Begun | None:
+    """Do what is the same for every isolate; None without the wall."""
     os.setsid()
     sys_.prctl(sys_.PR_SET_PDEATHSIG, signal.SIGKILL)
     if plan.mode == "none":
         return None
     sys_.set_hostname(b"isolate")
     raise_loopback()
-    return mount_proc()
+    proc = mount_proc()
+    mount_memory()
+    rules = sys_.Ruleset(plan.landlock) if plan.landlock else None
+    if rules is not None:
+        for path, rights in _LANDLOCK:
+            rules.allow(path, rights)
+    bound_always()
+    sys_.prctl(sys_.PR_SET_NO_NEW_PRIVS, 1)
+    plan.early.load()
+    Order(**json.loads(_ANY_ORDER))  # touched now, the pages of all this are ours when somebody waits
+    return Begun(proc, rules)
 
 
-def seal(plan: Plan, order: Order, proc: int | None, output: int | None, mounts: Sequence[int]) -> None:
+def seal(plan: Plan, order: Order, begun: Begun | None, output: int | None, mounts: Sequence[int]) -> None:
     """Shut this process in. Afterwards 0, 1, 2 are /dev/null, 3 is the socket, 4 the output; nothing else is open."""
-    if proc is not None:
-        enclose(plan, order, proc, mounts)
+    if begun is not None:
+        enclose(plan, order, begun, mounts)
     else:
+        bound_always()
         bound_resources(order)
+        sys_.prctl(sys_.PR_SET_NO_NEW_PRIVS, 1)
         if order.directory:
             os.chdir(order.directory)
     keep_descriptors([SOCKET] if output is None else [SOCKET, output])
-    sys_.prctl(sys_.PR_SET_NO_NEW_PRIVS, 1)
     sys_.prctl(sys_.PR_SET_PDEATHSIG, signal.SIGKILL)  # again: taking another uid has cleared it
-    if plan.mode != "none":
-        sys_.load_seccomp(plan.seccomp)
+    if begun is not None:
+        plan.late.load()
 
 
-def enclose(plan: Plan, order: Order, proc: int, mounts: Sequence[int]) -> None:
+def enclose(plan: Plan, order: Order, begun: Begun, mounts: Sequence[int]) -> None:
     """Everything that needs the zygote's power; it ends here."""
-    mount_memory(order)
+    if order.tmp != _USUAL.tmp:
+        resize_memory(order.tmp)
     mount_trees(order, mounts)
     if order.proxy:
         offer_proxy()
     bound_resources(order)
     become_tenant(plan.mode, order.index)
-    enter_user_namespace(plan.mode, order.index, proc)
+    enter_user_namespace(plan.mode, order.index, begun.proc)
     bound_processes(order)
-    sys_.prctl(sys_.PR_SET_NO_NEW_PRIVS, 1)
     sys_.drop_capabilities()
     sys_.prctl(sys_.PR_SET_DUMPABLE, 0)  # nobody inside attaches to process 1
     os.chdir(WORKSPACE)
-    if plan.landlock:
-        sys_.landlock(plan.landlock, _LANDLOCK)
+    if begun.rules is not None:
+        for path in (WORKSPACE, TOOLS):
+            begun.rules.allow(path, _EVERYTHING)
+        begun.rules.restrict()
 
 
 def mount_proc() -> int:
@@ -135,15 +170,19 @@ def mount_proc() -> int:
     return writable
 
 
-def mount_memory(order: Order) -> None:
+def mount_memory() -> None:
     """Mount the small writable places that vanish with the isolate."""
-    flags = sys_.MS_NOSUID | sys_.MS_NODEV
-    sys_.mount(b"tmpfs", b"/tmp", b"tmpfs", flags, b"mode=1777,nr_inodes=200k,size=%d" % order.tmp)
-    sys_.mount(b"tmpfs", b"/dev/shm", b"tmpfs", flags, b"mode=1777,nr_inodes=10k,size=%d" % min(order.tmp, 64 << 20))
-    if order.command:
-        sys_.mount(b"tmpfs", b"/run", b"tmpfs", flags | sys_.MS_NOEXEC, b"mode=755,nr_inodes=1k,size=16m")
-        os.mkdir(FILES, 0o777)
-        os.chmod(FILES, 0o777)  # nobody but this tenant is here
+    sys_.mount(b"tmpfs", b"/tmp", b"tmpfs", _SAFE, b"mode=1777,nr_inodes=200k,size=%d" % _USUAL.tmp)
+    sys_.mount(b"tmpfs", b"/dev/shm", b"tmpfs", _SAFE, b"mode=1777,nr_inodes=10k,size=%d" % _SHARED)
+    sys_.mount(b"tmpfs", b"/run", b"tmpfs", _SAFE | sys_.MS_NOEXEC, b"mode=755,nr_inodes=1k,size=16m")
+    os.mkdir(FILES, 0o777)
+    os.chmod(FILES, 0o777)  # nobody but this tenant will be here
+
+
+def resize_memory(tmp: int) -> None:
+    """Give /tmp another size than the usual one."""
+    sys_.mount(b"none", b"/tmp", None, sys_.MS_REMOUNT | _SAFE, b"size=%d" % tmp)
+    sys_.mount(b"none", b"/dev/shm", None, sys_.MS_REMOUNT | _SAFE, b"size=%d" % min(tmp, _SHARED))
 
 
 def mount_trees(order: Order, mounts: Sequence[int]) -> None:
@@ -174,12 +213,10 @@ def offer_proxy() -> None:
             channel.sendmsg([b" "], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
 
 
-def bound_resources(order: Order) -> None:
-    """Set the limits that are per process, never above what the host gives."""
+def bound_always() -> None:
+    """Set the limits that are the same for everybody, never above what the host gives."""
     wanted = {
-        resource.RLIMIT_NOFILE: order.open_files,
         resource.RLIMIT_CORE: NO_CORE,
-        resource.RLIMIT_FSIZE: order.file_size,
         resource.RLIMIT_MEMLOCK: 1 << 20,
         resource.RLIMIT_MSGQUEUE: 0,
         _RLIMIT_SIGPENDING: _QUEUED_SIGNALS,
@@ -187,12 +224,18 @@ def bound_resources(order: Order) -> None:
         _RLIMIT_RTPRIO: 0,
         resource.RLIMIT_NPROC: _TENANT_PROCESSES,
     }
-    if not order.cgroup:
-        wanted[resource.RLIMIT_DATA] = order.memory
-    if order.cpu_seconds:
-        wanted[resource.RLIMIT_CPU] = order.cpu_seconds
     for limit, value in wanted.items():
         _bound(limit, value)
+
+
+def bound_resources(order: Order) -> None:
+    """Set the limits of the order that are per process, never above what the host gives."""
+    _bound(resource.RLIMIT_NOFILE, order.open_files)
+    _bound(resource.RLIMIT_FSIZE, order.file_size)
+    if not order.cgroup:
+        _bound(resource.RLIMIT_DATA, order.memory)
+    if order.cpu_seconds:
+        _bound(resource.RLIMIT_CPU, order.cpu_seconds)
 
 
 def become_tenant(mode: Mode, index: int) -> None:

@@ -8,9 +8,9 @@ Control socket (SEQPACKET, JSON): first the configuration, answered by {"up": tr
 the isolate's socket, answered by {"id", "pid"} and a pidfd or {"id", "failed"}; and {"id", "status"} whenever an
 isolate and all its processes are gone. End of file ends the zygote, and its death ends every isolate.
 
-An isolate's own socket: it says {"blank": true}, is claimed by an order in one line with descriptors (the output of a
-command, then mounts), and says {"ready": true} when the wall is up, or at any time {"failed": …}. Only then it is told
-what to run.
+An isolate's own socket: it says {"blank": true}, is claimed by an order in one line, perhaps followed by descriptors
+(the output of a command, then mounts), and says {"ready": true} when the wall is up, or at any time {"failed": …}. Only
+then it is told what to run.
 `-I` would also ignore PYTHONHASHSEED, which the replay needs; `-S` keeps site-packages out.
 """
 
@@ -77,7 +77,8 @@ def prepare(config: dict[str, Any]) -> tuple[wall.Plan, Callable[[socket.socket]
     elif mode == "root":
         sys_.set_capabilities((_SYS_ADMIN, _SETUID, _SETGID, _SETPCAP, _NET_ADMIN))
     entry = _import_entry(config)
-    plan = wall.Plan(mode, base64.b64decode(config["seccomp"]), config["landlock"])
+    early, late = (sys_.Filter(base64.b64decode(text)) for text in config["seccomp"])
+    plan = wall.Plan(mode, early, late, config["landlock"])
     return plan, entry
 
 
@@ -191,11 +192,11 @@ class Zygote:
             os.dup2(nothing, number)
         wall.keep_descriptors([sock])  # a blank must not hold the zygote's end of the control socket
         try:
-            proc = wall.begin(self.plan)
+            begun = wall.begin(self.plan)
             os.write(wall.SOCKET, b'{"blank": true}\n')
             order, descriptors = _receive()
             output = descriptors.pop(0) if order.command else None
-            wall.seal(self.plan, order, proc, output, descriptors)
+            wall.seal(self.plan, order, begun, output, descriptors)
         except Exception as error:
             os.write(wall.SOCKET, json.dumps({"failed": describe(error)}).encode() + b"\n")
             os._exit(71)
@@ -204,17 +205,21 @@ class Zygote:
 
 
 def _receive() -> tuple[wall.Order, list[int]]:
-    """Wait, perhaps for long, until somebody claims this isolate."""
-    line, descriptors = b"", []
+    """Wait, perhaps for long, until somebody claims this isolate, and then for the descriptors that the order names."""
+    text = b""
+    descriptors: list[int] = []
+    order: wall.Order | None = None
     channel = socket.socket(fileno=wall.SOCKET)
-    while not line.endswith(b"\n"):
+    while order is None or len(descriptors) < order.descriptors:
         chunk, received, _, _ = socket.recv_fds(channel, 1 << 16, 253, socket.MSG_CMSG_CLOEXEC)
         if not chunk:
             os._exit(0)  # nobody ever will
-        line += chunk
+        text += chunk
         descriptors += received
+        if order is None and b"\n" in text:
+            order = wall.Order(**json.loads(text.partition(b"\n")[0]))
     channel.detach()
-    return wall.Order(**json.loads(line)), descriptors
+    return order, descriptors
 
 
 if __name__ == "__main__":
