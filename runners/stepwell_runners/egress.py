@@ -247,7 +247,12 @@ class _Listener:
         self.accepting = asyncio.create_task(self._accept())
 
     def close(self) -> None:
-        """The isolate is gone, and so are its connections."""
+        """The isolate is gone, and so are its connections.
+
+        The loop is told before the descriptor is closed: a cancelled `sock_accept` tells it a moment later, and whoever
+        has got the number by then would never hear of anything again.
+        """
+        asyncio.get_running_loop().remove_reader(self.sock)
         self.accepting.cancel()
         for task in self.tasks:
             task.cancel()

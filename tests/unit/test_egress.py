@@ -1,6 +1,7 @@
 """What the proxy of isolates lets out, decided without a network."""
 
 import asyncio
+import os
 import socket
 
 import pytest
@@ -203,3 +204,22 @@ async def test_an_address_of_this_host_is_not_reached_even_if_public(monkeypatch
 def test_the_host_that_was_judged_is_the_host_that_is_asked() -> None:
     request = parse(b"GET http://allowed.example:8080/x HTTP/1.1\r\nhost : other.example\r\nHost: third\r\n")
     assert request.head.lower().count(b"host") == 1 and b"Host: allowed.example:8080\r\n" in request.head
+
+
+async def test_a_closed_listener_takes_nothing_from_whoever_gets_its_descriptor_next() -> None:
+    number = socket.create_server(("127.0.0.1", 0)).detach()
+    close = EgressProxy().serve(number, Egress())
+    await asyncio.sleep(0)  # it accepts now
+    close()
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        if ours.fileno() != number:
+            os.dup2(ours.fileno(), number)
+        heard = asyncio.Event()
+        asyncio.get_running_loop().add_reader(number, heard.set)
+        theirs.send(b"x")
+        async with asyncio.timeout(5):
+            await heard.wait()
+        asyncio.get_running_loop().remove_reader(number)
+        if ours.fileno() != number:
+            os.close(number)
