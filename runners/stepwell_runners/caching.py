@@ -231,8 +231,13 @@ def key_of(template: str, base: Stack) -> str:
 
 def hash_of(patterns: Sequence[str], base: Stack) -> str:
     """Hash the names, modes and contents of the files that match."""
+    return hash_files(find_files(patterns, base))
+
+
+def hash_files(files: Iterable[tuple[str, Path]]) -> str:
+    """Hash files by their names, modes and contents; a link by where it points."""
     total = hashlib.sha256()
-    for path, place in find_files(patterns, base):
+    for path, place in files:
         status = place.lstat()
         content = os.fsencode(place.readlink()) if stat.S_ISLNK(status.st_mode) else b""
         if stat.S_ISREG(status.st_mode):

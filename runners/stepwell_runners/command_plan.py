@@ -57,6 +57,7 @@ class CommandPlan:
     caches: tuple[CacheAsked, ...]
     cache_rights: CacheRights
     repository: str  # to which its caches belong
+    reuse: tuple[str, ...]
     services: tuple[ServicePlan, ...] = ()
 
 
@@ -64,6 +65,8 @@ def plan(attempt: Attempt, prepared: Prepared) -> CommandPlan:
     """Return what an attempt of step.run asks for. Raises Invalid for what an isolate or container cannot give."""
     options = attempt.options
     _check_python(options)
+    if options.get("reuse") and (options.get("secrets") or options.get("environment")):
+        raise Invalid("reuse= and secrets= or environment= exclude each other: a step that is given access has to run.")
     return CommandPlan(
         argv=_argv(options["command"]),
         env=_environment(attempt, prepared),
@@ -83,6 +86,7 @@ def plan(attempt: Attempt, prepared: Prepared) -> CommandPlan:
         collected=Asked(tuple(options.get("artifacts") or ()), tuple(options.get("junit") or ())),
         caches=tuple(CacheAsked.of(one) for one in options.get("cache") or ()),
         cache_rights=prepared.caches,
+        reuse=tuple(options.get("reuse") or ()),
         repository=f"{attempt.tenant}/{attempt.metadata.get('repository') or attempt.scope}",
         services=_services(options.get("services") or {}),
     )

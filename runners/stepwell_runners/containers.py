@@ -183,6 +183,16 @@ class Containers:
                 ) from error
             return self._engine
 
+    def known(self, image: str) -> str | None:
+        """Return the id of an image that is on the engine's host, None when it would have to be pulled. Blocks."""
+        import docker.errors
+
+        try:
+            found: str = self._connect().images.get(reference_of(image)).id
+        except docker.errors.DockerException:
+            return None
+        return found
+
     def _ready(self, image: str, note: Callable[[str], None]) -> tuple[Any, str]:
         """Return the engine and the id of an image, pulled when it is missing."""
         import docker.errors

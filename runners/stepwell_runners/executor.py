@@ -28,6 +28,7 @@ from stepwell_runners.containers import WARM, Containers
 from stepwell_runners.kits import Kit, Kits
 from stepwell_runners.reading import read_text
 from stepwell_runners.reduce import Stack
+from stepwell_runners.reusing import Reusing
 from stepwell_runners.run_forks import GIT_ENVIRONMENT, OBJECTS, GitView, RunForks, branch_of
 from stepwell_runners.settling import Ending, Settler
 from stepwell_runners.setups import Setups
@@ -75,6 +76,7 @@ class LocalExecutor:
         forks: RunForks,
         collector: Collector,
         caching: Caching,
+        reusing: Reusing,
         bounds: Bounds = DEFAULT_BOUNDS,
     ) -> None:
         self._isolates = isolates
@@ -85,6 +87,7 @@ class LocalExecutor:
         self._containers = containers
         self._forks = forks
         self._caching = caching
+        self._reusing = reusing
         self._settler = Settler(workspaces, collector, caching)
         self._bounds = bounds
 
@@ -107,9 +110,13 @@ class LocalExecutor:
         workspaces = Workspaces(state)
         containers = Containers(state, docker_host, runtime, warm_containers=warm_containers)
         rooms = (trees or Trees(state), workspaces, Shelf(state / "tools", tools), containers)
-        collector = Collector(BlobFiles(state / "blobs"), artifacts)
+        blobs = BlobFiles(state / "blobs")
+        collector, reusing = Collector(blobs, artifacts), Reusing(state, workspaces, blobs)
         caching = Caching(CacheFiles(state / "caches", cache_bytes))
-        return cls(isolates, *rooms, forks=RunForks(state), collector=collector, caching=caching, bounds=bounds)
+        return cls(
+            isolates, *rooms, forks=RunForks(state), collector=collector, caching=caching, reusing=reusing,
+            bounds=bounds,
+        )  # fmt: skip
 
     async def recover(self, committed: Callable[[str], bool], ended: Callable[[str], bool]) -> None:
         """Remove what a crash left behind."""
@@ -177,12 +184,36 @@ class LocalExecutor:
 
     async def _run(self, attempt: Attempt, prepared: Prepared, output: Output) -> Outcome:
         asked = plan(attempt, prepared)
-        connections = Connections(output.note)
-        if asked.network is not None and not asked.image:
-            asked = replace(asked, network=replace(asked.network, seen=connections.seen))
         if attempt.code.tree is not None:
             asked = replace(asked, env={**GIT_ENVIRONMENT, **asked.env})
         tree = await asyncio.to_thread(self._trees.resolve, attempt.code.tree)
+        if not asked.reuse:
+            return await self._fresh(attempt, prepared, asked, output, tree=tree)
+        key = await asyncio.to_thread(self._key, attempt, asked, tree, output)
+        if key and prepared.reuses:
+            adopting = asyncio.to_thread(self._reusing.adopt, attempt, asked, tree, key)
+            if (reused := await _finished(adopting, self._take_back)) is not None:
+                return reused
+        outcome = await self._fresh(attempt, prepared, asked, output, tree=tree)
+        if key is None and asked.image and outcome.ok:  # now its image is here
+            key = await asyncio.to_thread(self._key, attempt, asked, tree, output)
+        if key:
+            try:
+                await asyncio.to_thread(self._reusing.offer, attempt, asked, tree, key, outcome)
+            except OSError as error:
+                output.note(f"Later runs cannot reuse this step: {error.strerror or error}.")
+        return outcome
+
+    def _key(self, attempt: Attempt, asked: CommandPlan, tree: Path, output: Output) -> str | None:
+        image = self._containers.known(asked.image) if asked.image else ""
+        return None if image is None else self._reusing.key_of(attempt, asked, tree, image, output.note)
+
+    async def _fresh(
+        self, attempt: Attempt, prepared: Prepared, asked: CommandPlan, output: Output, *, tree: Path
+    ) -> Outcome:
+        connections = Connections(output.note)
+        if asked.network is not None and not asked.image:
+            asked = replace(asked, network=replace(asked.network, seen=connections.seen))
         stack = Stack(self._workspaces.lowers(attempt.base, tree)) if asked.setup else Stack(())
         async with self._kits.held(attempt, asked, stack, output, connections.seen) as kit:
             return await self._attempt(attempt, prepared, asked, output, tree=tree, kit=kit, connections=connections)
@@ -296,9 +327,9 @@ class LocalExecutor:
         )
         return await self._isolates.command(spec)
 
-    def _take_back(self, outcome: Outcome) -> None:
+    def _take_back(self, outcome: Outcome | None) -> None:
         """Undo the commit of an attempt that was cancelled meanwhile."""
-        if outcome.layer is not None:
+        if outcome is not None and outcome.layer is not None:
             self._workspaces.drop(outcome.layer)
 
 

@@ -28,6 +28,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
+from stepwell.engine.seams import Attempt
 from stepwell.errors import Conflict
 from stepwell.store.durable import sync_file_system, sync_folder
 from stepwell_runners import reduce as disk
@@ -189,6 +190,31 @@ class Workspaces:
             self._publish(workspace, layer)
         return Committed(workspace.id, overlapping)
 
+    def adopt(self, source: str, attempt: Attempt, tree: Path) -> Committed:
+        """Make a layer of the attempt's own of another run's. Raises WorkspaceConflict, FileNotFoundError."""
+        layer = self.load(source)
+        name = f"{_run_folder(attempt.run)}-{secrets.token_hex(6)}"
+        place = self.work / name
+        beneath = (str(tree), attempt.base, self.lowers(attempt.base, tree))
+        mount = Directory(place / "upper")
+        workspace = Workspace(name, attempt.run, attempt.key, *beneath, place, mount, None, attempt.layers)
+        fresh = place / "layer"
+        fresh.mkdir(parents=True)
+        try:
+            disk.relink(self._place(source) / "files", fresh / "files", unpack(layer, workspace.stack))
+            with self._locks.of(_run_folder(attempt.run)):
+                siblings = self._siblings(workspace, layer)
+                self._check(workspace, layer, siblings)
+                self._appear(workspace, layer, fresh)
+        except BaseException:
+            self.discard(workspace)
+            raise
+        return Committed(name, _overlapping(layer, siblings))
+
+    def load(self, layer: str) -> Layer:
+        """Read a layer. Raises FileNotFoundError when it is not kept any more."""
+        return self._load(self._meta(layer))
+
     def discard(self, workspace: Workspace) -> None:
         """Remove everything of an attempt that is not committed."""
         disk.remove(workspace.place)
@@ -270,6 +296,9 @@ class Workspaces:
         fresh = workspace.place / "layer"
         fresh.mkdir()
         workspace.upper.rename(fresh / "files")
+        self._appear(workspace, layer, fresh)
+
+    def _appear(self, workspace: Workspace, layer: Layer, fresh: Path) -> None:
         (fresh / "meta.json").write_text(_meta_of(workspace, layer).to_json())
         target = self._place(workspace.id)
         is_first = not target.parent.exists()

@@ -160,6 +160,64 @@ def test_a_later_run_has_the_cache_of_an_earlier_one(server: LiveServer, tmp_pat
     assert server.api("GET", "/repos/acme/cached/caches")["items"] == []
 
 
+REUSED = """from asyncio import gather
+from stepwell import Pipeline, push
+
+NEW = 'echo "id=$(cat /proc/sys/kernel/random/uuid)" >> $STEPWELL_OUTPUT; echo worked on $STEPWELL_STEP'
+
+class Check(Pipeline):
+    on = [push()]
+
+    async def run(self, event, step):
+        one, two, made = await gather(
+            step.run("test a", NEW, reuse=["src/a/**"]),
+            step.run("test b", NEW, reuse=["src/b/**", "uv.lock"]),
+            step.run("build", "mkdir out; cat src/a/f src/b/f > out/all; " + NEW, reuse=["src/**"]),
+        )
+        seen = await step.run("use", "cat out/all; " + NEW)
+        return [result.outputs["id"] for result in (one, two, made, seen)]
+"""
+
+
+def test_only_steps_whose_inputs_changed_run_again(server: LiveServer, page: Page, tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    for name, text in {"src/a/f": "a", "src/b/f": "b", "uv.lock": "1", "docs/index.md": "x"}.items():
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / name).write_text(text)
+    first = push(server, tree, "reused", REUSED, "passed")
+    address = f"http://tests:{server.token}@127.0.0.1:{server.port}/acme/reused.git"
+
+    def again(change: str, text: str, branch: str = "main") -> tuple[list[str], list[int | None], str]:
+        (tree / change).write_text(text)
+        commit_all(tree, f"Change {change}")
+        git("push", address, f"HEAD:{branch}", cwd=tree)
+        run = str(server.runs("reused")[0]["id"])
+        server.wait_for_state(run, {"passed"})
+        view = server.run(run)
+        return view["result"], [step["reused"] and step["reused"]["number"] for step in view["steps"]], run
+
+    before = server.run(first)["result"]
+    after, reused, run = again("docs/index.md", "only documentation")
+    assert after[:3] == before[:3] and after[3] != before[3] and reused == [1, 1, 1, None]
+    log = raw(server, f"/runs/{run}/steps/use%231/log").text
+    assert log.startswith("ab") and "worked on build" in raw(server, f"/runs/{run}/steps/build%231/log").text
+
+    page.goto(f"{server.url}/acme/reused/runs/2?step=test-a")
+    expect(page.locator("#steps small")).to_have_text(["reused from #1"] * 3)
+    expect(page.locator(".log-way")).to_contain_text("Reused from run #1")
+
+    changed, reused, run = again("uv.lock", "2")
+    assert reused == [1, None, 1, None] and changed[0] == before[0] and changed[1] != before[1]
+    changed, reused, run = again("src/a/f", "A")
+    assert reused == [None, 3, None, None]
+    assert raw(server, f"/runs/{run}/steps/use%231/log").text.startswith("Ab")
+    _, reused, _ = again("docs/index.md", "a branch", "topic")  # sees what the default branch has
+    assert reused == [4, 3, 4, None]
+    rerun = server.api("POST", f"/runs/{run}/restart")["id"]
+    server.wait_for_state(rerun, {"passed"})
+    assert [step["reused"] for step in server.run(rerun)["steps"]] == [None] * 4
+
+
 def test_failed_tests_are_told_first_wherever_they_are_looked_for(
     server: LiveServer, page: Page, tmp_path: Path
 ) -> None:

@@ -164,3 +164,11 @@ async def test_a_cache_is_restored_and_saved_around_a_container(executor: LocalE
     two = await run(executor, attempt("cat lib/deps/a; echo 2 > lib/deps/b", cache=cache), log)
     assert one.ok and two.ok and one.layer is None and two.layer is None, (one, two)
     assert log.data == b"1\n" and any(note.endswith("is saved: 2 files, 4 bytes.") for note in log.notes)
+
+
+async def test_a_container_step_is_reused_by_the_id_of_its_image(executor: LocalExecutor) -> None:
+    made = await run(executor, attempt("mkdir in; echo 1 > in/a", key="make#1"))
+    base = (made.layer or "",)
+    one = await run(executor, attempt("cat in/a > out", base, reuse=["in/**"]))
+    two = await run(executor, dataclasses.replace(attempt("cat in/a > out", base, reuse=["in/**"]), run="run-2"))
+    assert one.ok and one.reused is None and two.reused == {"run": "run-1", "number": 0} and two.layer

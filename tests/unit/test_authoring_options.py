@@ -12,7 +12,7 @@ def test_options_become_json_and_override_defaults() -> None:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("option", ["reuse", "labels"])
+@pytest.mark.parametrize("option", ["labels"])
 def test_options_that_are_not_executed_are_refused_with_a_remedy(option: str) -> None:
     with pytest.raises(NotExecuted, match=f"step.run option '{option}' is not executed by this version of Stepwell"):
         run_options("make", {option: {}}, {})
@@ -28,6 +28,8 @@ def test_options_that_are_not_executed_are_refused_with_a_remedy(option: str) ->
         ("secrets", ["a-b"], "secrets names the variable 'a-b'"),
         ("network", 1, "network has value 1"),
         ("cwd", "../up", "cwd has value '../up'"),
+        ("reuse", [], "Name all files that the step depends on"),
+        ("reuse", ["../x"], "Write a path inside the workspace"),
         ("cache", "deps", 'Write cache={"key"'),
         ("cache", {"key": "a", "paths": ["/root/.cache"]}, "Write a directory inside the workspace"),
         ("cache", {"key": "a", "paths": ["~/.m2"]}, "Write a directory inside the workspace"),

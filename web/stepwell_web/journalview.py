@@ -46,6 +46,8 @@ def _decision(_: Entry, data: Mapping[str, Any]) -> str:
 
 
 def _done(_: Entry, data: Mapping[str, Any]) -> str:
+    if data.get("reused"):
+        return f"Reused from run #{data['reused']['number']}"
     took = f" after {times.duration(data['seconds'])}" if data.get("seconds") is not None else ""
     return f"Passed{took}" if data.get("ok") else f"Failed{took}: {_message(data)}"
 

@@ -40,6 +40,7 @@ class Row:
     folded: bool
     origin: int | None = None  # number of the earlier run in which it ended
     length: float | None = None  # seconds, up to now if it goes on
+    reused: int | None = None  # number of the earlier run that did its work
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,7 @@ class Panel:
     services: Sequence[tuple[str, str]] = ()  # beside the step: name, address of its log
     child: tuple[str, str] | None = None  # the run that a call made: its name and its address
     origin: RunLink | None = None  # the run whose log this is, when it is another one
+    reused: RunLink | None = None  # the run that did the work
     restart: str = ""  # key of the step from which the run can be restarted
     found: Markup | None = None  # quoted lines that contain `wanted`
     found_count: int = 0
@@ -173,6 +175,7 @@ def rows(view: RunView, selected: StepView | None, now: float) -> list[Row]:
             since if step.state != "queued" else None, start, width, step.attempt, chosen,
             step.state == "passed" and passed >= FOLD_FROM and not chosen, step.origin.number if step.origin else None,
             None if step.state in ("skipped", "queued") else seconds_of(step, now),
+            step.reused.number if step.reused else None,
         ))  # fmt: skip
     return result
 
@@ -233,8 +236,7 @@ def panel(view: RunView, step: StepView, log: StepLog, attempt: int, shown: Show
         first_error=error_line, chunks=logview.chunks(log, slug, count, hits),
         shards=shards, shards_label="Attempts" if len(step.attempts) > 1 else "Siblings", error=error, where=step.where,
         facts=_facts(step, count), empty=_empty(step), child=_child(view, step),
-        origin=step.origin,
-        services=_service_logs(view, step, slug, attempt),
+        origin=step.origin, reused=step.reused, services=_service_logs(view, step, slug, attempt),
         restart=step.key if view.summary.finished and view.may_write else "",
         awaits=_awaited(view, step), **_found(log, slug, address, shown),
     )  # fmt: skip

@@ -76,6 +76,9 @@ def run_options(command: object, given: Mapping[str, Any], defaults: Mapping[str
     for name, value in {**defaults, **given}.items():
         if value is not None:
             options[name] = _checked("step.run", name, value, _RUN)
+    for other in ("secrets", "environment"):
+        if options.get("reuse") and options.get(other):
+            raise ValueError(f"reuse and {other} exclude each other: a step that is given access has to run. Drop one.")
     if "setup_inputs" in options and "setup" not in options:
         raise ValueError('setup_inputs needs setup: write setup="pip install -r requirements.txt" beside it.')
     if options.get("services") and "image" not in options:
@@ -108,7 +111,6 @@ def _checked(call: str, name: str, value: object, known: Mapping[str, Callable[[
 
 
 _UNEXECUTED = {
-    "reuse": "Leave it out; the step then runs every time.",
     "labels": "Leave it out; there is one runner.",
     "undo": "Give undo= to a step.do, or catch StepFailed in run() and call the undoing step there.",
 }
@@ -203,6 +205,13 @@ def _patterns(name: str, value: object) -> list[str]:
     return patterns
 
 
+def _reuse(name: str, value: object) -> list[str]:
+    patterns = _patterns(name, value)
+    if not patterns:
+        raise ValueError(f'{name} has value {value!r}. Name all files that the step depends on, like ["src/**"].')
+    return patterns
+
+
 def _timeout(name: str, value: object) -> float:
     seconds = seconds_of(value, name)
     if seconds == 0:
@@ -282,7 +291,7 @@ _RUN: dict[str, Callable[[str, Any], Any]] = {
     "tools": _texts, "image": _text, "python": _text, "setup": _text, "setup_inputs": _paths, "env": _env,
     "secrets": _secrets, "environment": _text, "network": _network, "cwd": _relative, "timeout": _timeout,
     "retries": _retries, "check": _flag, "keep": _flag, "junit": _patterns, "artifacts": _patterns, "memory": _memory,
-    "processes": _processes, "cpu": _cpu, "cache": cache_option, "services": _services,
+    "processes": _processes, "cpu": _cpu, "cache": cache_option, "services": _services, "reuse": _reuse,
 }  # fmt: skip
 _APPROVAL: dict[str, Callable[[str, Any], Any]] = {
     "environment": _text, "reviewers": _texts, "count": _count, "fields": _fields, "timeout": _timeout,

@@ -3,7 +3,8 @@
 A branch's runs save for that branch, and restore its own caches first, then those of the default branch. So what any
 branch saves reaches nobody else, except what the default branch saves. A protected branch takes nothing from a default
 branch that is not protected. Runs without a branch (of tags, of a commit by hand) restore from the default branch and
-save nothing.
+save nothing. The same holds for work that is reused; who runs or restarts a run again wants it done, so there nothing
+is.
 """
 
 import asyncio
@@ -39,9 +40,11 @@ class CachePreparer:
     async def prepare(self, attempt: Attempt) -> Prepared:
         """Prepare an attempt."""
         prepared = await self._inner.prepare(attempt)
-        if not attempt.options.get("cache"):
+        if not attempt.options.get("cache") and not attempt.options.get("reuse"):
             return prepared
-        return replace(prepared, caches=await asyncio.to_thread(self._rights, attempt.metadata))
+        rights = await asyncio.to_thread(self._rights, attempt.metadata)
+        wanted = bool(attempt.metadata.get("rerun_of") or attempt.metadata.get("restart_of"))
+        return replace(prepared, caches=rights, reuses=not wanted)
 
     def _rights(self, metadata: Mapping[str, Any]) -> CacheRights:
         with self._store.read() as session:

@@ -237,10 +237,9 @@ class Runs:
 
     def _origins(self, summary: RunSummary, run: RunState) -> Mapping[str, RunLink]:
         """Link the earlier runs of which this one has adopted something."""
-        if run.ancestry is None:
-            return {}
-        ids = [run.ancestry.run, *(id for id, _ in run.ancestry.origins)]
-        return {link.id: link for link in self._history.links(summary, ids)}
+        ids = [run.ancestry.run, *(id for id, _ in run.ancestry.origins)] if run.ancestry else []
+        ids += {str(step.reused["run"]) for step in run.steps.values() if step.reused}
+        return {link.id: link for link in self._history.links(summary, ids)} if ids else {}
 
     def _approvals(self, actor: Actor, summary: RunSummary, run: RunState) -> Approvals:
         steps = [run.steps[key] for key in run.approvals]

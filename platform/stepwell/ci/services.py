@@ -51,6 +51,7 @@ from stepwell.store.blobs import BlobFiles
 from stepwell.store.caches import CacheFiles
 from stepwell.store.logs import LogStore
 from stepwell.store.removals import removals_held
+from stepwell.store.reuses import ReuseFiles
 from stepwell.store.store import Store
 from stepwell.store.tables import Repository
 from stepwell.tenants import Tenants
@@ -166,7 +167,7 @@ class Services:
         retention = Retention(
             Aged(store, Policy.of(base.settings)),
             base.tenants.audit,
-            [base.logs, base.blobs],
+            [base.logs, base.blobs, ReuseFiles(base.settings.state / "reuse")],
             lambda runs: answer_of(thread, thread.engine.remove(runs)),
         )
         runs = Runs(history, starter, launcher, base.environments, base.logs)

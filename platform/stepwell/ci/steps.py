@@ -18,10 +18,18 @@ RulesOf = Callable[[StepState], Rules]
 def step_views(
     run: RunState, log_size: LogSize, rules_of: RulesOf, origins: Mapping[str, RunLink]
 ) -> tuple[StepView, ...]:
-    """Show the steps in the order asked; `origins` are the runs from which some were adopted, by id."""
+    """Show the steps in the order asked; `origins` are the runs from which some were adopted or reused, by id."""
     needs = needs_of(run.steps.values())
     views = (_view(run, step, needs[step.key], log_size, rules_of) for step in run.steps.values())
-    return tuple(replace(view, origin=origins.get(run.steps[view.key].origin)) for view in views)
+    return tuple(_linked(view, run.steps[view.key], origins) for view in views)
+
+
+def _linked(view: StepView, step: StepState, runs: Mapping[str, RunLink]) -> StepView:
+    reused = None
+    if step.reused:
+        id, number = str(step.reused["run"]), int(step.reused["number"])
+        reused = runs.get(id) or RunLink(id, number, "")
+    return replace(view, origin=runs.get(step.origin), reused=reused)
 
 
 def needs_of(steps: Iterable[StepState]) -> dict[str, tuple[str, ...]]:

@@ -142,6 +142,9 @@ class StepView:
     child: Mapping[str, Any] | None = None  # the run that a call made: {run, number}
     collected: Mapping[str, Any] | None = None  # {id, size, artifacts, artifacts_bytes, reports, …}: numbers of files
     origin: RunLink | None = None  # the earlier run in which it ended, when this one has adopted it
+    reused: RunLink | None = (
+        None  # the earlier run that did its work, which was not done again; gone without an address
+    )
 
     @property
     def seconds(self) -> float | None:

@@ -97,6 +97,8 @@ class Follower:
         words = str(step["state"])
         if step.get("ended_at") is not None:
             words += f" in {duration(step['ended_at'] - (step.get('started_at') or step['asked_at']))}"
+        if reused := step.get("reused"):
+            words += f", reused from #{reused['number']}"
         if origin := step.get("origin"):
             words += f", from run #{origin['number']}"
         if step["state"] in ("waiting", "retrying") and step.get("reason"):

@@ -129,7 +129,8 @@ _CHECKS: Mapping[str, Mapping[str, Check]] = {
         "tools": _texts, "image": _text, "python": _text, "setup": _text, "setup_inputs": _texts, "env": _variables,
         "secrets": _secrets, "environment": _text, "network": lambda value: _flag(value) or _texts(value), "cwd": _text,
         "timeout": _seconds, "retries": _retries, "check": _flag, "keep": _flag, "junit": _patterns,
-        "artifacts": _patterns, "cache": _caches, "memory": _whole, "processes": _threads, "cpu": _number,
+        "artifacts": _patterns, "cache": _caches, "reuse": _patterns, "memory": _whole, "processes": _threads,
+        "cpu": _number,
     },
     "approval": {
         "message": _text, "environment": _text, "reviewers": _texts, "count": _few, "fields": _fields,

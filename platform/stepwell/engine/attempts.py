@@ -126,7 +126,7 @@ class Attempts:
         attempt = Attempt(
             state.id, state.tenant, state.scope, state.metadata, code, step.key, step.name,
             "read" if step.kind == "read" else "run", step.attempt, step.options, step.base,
-            tuple(layer for _, layer in state.layers),
+            tuple(layer for _, layer in state.layers), state.number,
         )  # fmt: skip
         try:
             prepared = await parts.preparer.prepare(attempt) if parts.preparer else Prepared()
@@ -202,6 +202,8 @@ def _facts(outcome: Outcome) -> dict[str, Any]:
         facts["layer"] = outcome.layer
     if outcome.collected is not None:
         facts["collected"] = outcome.collected
+    if outcome.reused is not None:
+        facts["reused"] = outcome.reused
     if outcome.exit_code is not None:
         facts["exit_code"] = outcome.exit_code
     return facts

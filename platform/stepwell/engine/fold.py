@@ -60,6 +60,7 @@ class StepState:
     value: Any = None
     blob: Mapping[str, Any] | None = None  # {id, size} of a value that is kept beside the journal
     collected: Mapping[str, Any] | None = None  # files that its last attempt left beside the workspace: {id, …}
+    reused: Mapping[str, Any] | None = None  # the run that did its work: {run, number}
     exit_code: int | None = None
     due: float | None = None
     held: bool = False  # an executor's step that waits for its environment's rules
@@ -413,7 +414,7 @@ def _done(state: RunState, entry: Entry) -> None:
     ok = bool(data["ok"])
     _end_attempt(step, entry, "passed" if ok else "failed")
     step.value, step.error = data.get("value"), None if ok else data.get("error")
-    step.blob, step.collected = data.get("blob"), data.get("collected")
+    step.blob, step.collected, step.reused = data.get("blob"), data.get("collected"), data.get("reused")
     step.seconds, step.exit_code, step.layer = data.get("seconds"), data.get("exit_code"), data.get("layer")
     if step.started_at is None and step.attempts:
         step.started_at = step.attempts[0].started_at

@@ -58,6 +58,7 @@ class Outcome:
     collected: Mapping[str, Any] | None = None  # files kept beside the workspace: {id, …}; `id` is a blob, a list
     lost: bool = False  # host, zygote or sibling took it: tried again, not counted
     final: bool = False  # retrying cannot help (refused, bad settings)
+    reused: Mapping[str, Any] | None = None  # {run, number} of the run that did the work, when this one did not
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,7 @@ class Attempt:
     options: Mapping[str, Any]
     base: tuple[str, ...]
     layers: tuple[str, ...] = ()  # all of the run so far, those of parallel steps too
+    run_number: int = 0
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,7 @@ class Prepared:
     files: Mapping[str, str] = field(default_factory=dict)  # variable → content, written to a private file
     masks: tuple[str, ...] = ()
     caches: CacheRights = CacheRights()
+    reuses: bool = True  # earlier work may be taken instead
 
 
 class Output(Protocol):

@@ -6,6 +6,7 @@ for each batch and every 500 lines, so that a line or a moment is found without 
 
 import hashlib
 import re
+import shutil
 import struct
 from bisect import bisect_left
 from collections.abc import Iterator
@@ -142,6 +143,17 @@ class LogFile:
                 )
         self._marked = (self._lines + marked, now)
         return b"".join(marks)
+
+
+def copy_log(root: Path, source: LogName, target: LogName) -> None:
+    """Copy a log that has ended; one to which nothing was written is not there, and then there is nothing to copy."""
+    old, new = root / source.folder / source.file, root / target.folder / target.file
+    if not old.exists():
+        return
+    new.parent.mkdir(parents=True, exist_ok=True)
+    for suffix in (".idx", ".log"):
+        if old.with_suffix(suffix).exists():
+            shutil.copyfile(old.with_suffix(suffix), new.with_suffix(suffix))
 
 
 def _count(path: Path) -> tuple[int, bool]:
