@@ -49,6 +49,9 @@ class Settings(BaseSettings):
     warm_containers: int = Field(4, ge=0, le=64, description=(
         "containers started ahead for the images used lately, about 15 MB each; 0 starts each when asked"
     ))  # fmt: skip
+    steps_per_tenant: int | None = Field(
+        None, ge=1, description="of the places for steps, how many may be one tenant's"
+    )
     runs_per_tenant: int | None = Field(None, ge=1, description="runs of one tenant that go on at the same time")
     runs_per_repository: int | None = Field(
         None, ge=1, description="runs of one repository that go on at the same time"

@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import stat
 import sys
 import tempfile
@@ -74,7 +75,7 @@ def npm_spec(tenant: str, packages: Iterable[str]) -> SetupSpec:
     for name in names:
         if not _NPM_PACKAGE.fullmatch(name):
             raise Invalid(f'tools names {NPM + name!r}. Write a package with its version, like "npm:eslint@9".')
-    return SetupSpec(tenant, f"npm install --global --no-audit --no-fund -- {' '.join(names)}", {}, python=False)
+    return SetupSpec(tenant, f"npm install --global --no-audit --no-fund -- {shlex.join(names)}", {}, python=False)
 
 
 class Setups:

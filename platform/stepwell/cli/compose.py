@@ -169,6 +169,7 @@ class Rooms:
             SqliteJournal(settings.database), isolates, base.loader, logs=base.logs, executor=executor,
             preparer=base.preparer, gate=base.gate,
             concurrent_turns=settings.concurrent_turns, concurrent_steps=settings.concurrent_steps,
+            steps_per_tenant=settings.steps_per_tenant,
             heritage=metadata_of_child, caps=caps, blobs=base.blobs,
         )  # fmt: skip
         engine.offer("workflows", WorkflowsBinding(engine))

@@ -91,7 +91,7 @@ class Attempts:
                 parts.commits.append(live, "started", key, {"runner": RUNNER}, step.attempt + 1)
                 outcome = await self._execute(live, step, code)
             finally:
-                parts.step_slots.release()
+                parts.step_slots.release(live.state.tenant)
             if self._speaks(live, key):
                 del live.attempts[key]
                 self._conclude(live, step, outcome)

@@ -83,7 +83,7 @@ class Calls:
         except TimeoutError:
             return _failure("Timeout", f"self.env.{step.name} was not answered within {seconds:g} s.")
         finally:
-            self._slots.release()
+            self._slots.release(live.state.tenant)
 
     async def _made(self, live: Live, step: StepState) -> dict[str, Any]:
         name = step.options["binding"]

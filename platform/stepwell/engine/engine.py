@@ -59,7 +59,8 @@ class Engine:
     def __init__(
         self, journal: Journal, isolates: Isolates, loader: Loader, *, logs: LogSink, executor: Executor | None = None,
         preparer: Preparer | None = None, gate: Gate | None = None, clock: Clock | None = None,
-        concurrent_turns: int = 50, concurrent_steps: int = 8, limits: Limits = DEFAULT_LIMITS,
+        concurrent_turns: int = 50, concurrent_steps: int = 8, steps_per_tenant: int | None = None,
+        limits: Limits = DEFAULT_LIMITS,
         heritage: Heritage = all_metadata, caps: CapsOf = no_caps, blobs: BlobStore | None = None,
     ) -> None:  # fmt: skip
         clock = clock or RealClock()
@@ -70,7 +71,8 @@ class Engine:
         )
         self._parts = Parts(
             journal, isolates, loader, executor, preparer, gate, logs, clock, limits, self._commits,
-            Room(concurrent_turns, self._on_room, caps), Slots(concurrent_steps), [], blobs or NoBlobs(),
+            Room(concurrent_turns, self._on_room, caps), Slots(concurrent_steps, steps_per_tenant), [],
+            blobs or NoBlobs(),
         )  # fmt: skip
         self._attempts = Attempts(self._parts)
         self._calls = Calls(self._parts)
