@@ -2,7 +2,6 @@
 
 import posixpath
 import re
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +10,7 @@ from stepwell.engine.seams import Attempt, CacheRights, Prepared
 from stepwell.errors import Invalid
 from stepwell_runners.caching import CacheAsked
 from stepwell_runners.collected import Asked
+from stepwell_runners.pythons import OWN, pythons
 from stepwell_runners.spec import FILES, WORKSPACE, Egress
 
 OUTPUT_FILE = f"{FILES}/stepwell-output"
@@ -48,6 +48,7 @@ class CommandPlan:
     processes: int | None
     cpu: float | None
     tools: tuple[str, ...]
+    python: str
     image: str | None
     setup: str | None
     setup_inputs: tuple[str, ...]
@@ -78,6 +79,7 @@ def plan(attempt: Attempt, prepared: Prepared) -> CommandPlan:
         processes=options.get("processes"),
         cpu=options.get("cpu"),
         tools=tuple(options.get("tools") or ()),
+        python=options.get("python") or OWN,
         image=options.get("image"),
         setup=options.get("setup"),
         setup_inputs=tuple(options.get("setup_inputs") or ()),
@@ -108,15 +110,19 @@ def _service(name: str, given: Mapping[str, Any]) -> ServicePlan:
 
 def _check_python(options: Mapping[str, Any]) -> None:
     """Refuse early what would otherwise be ignored."""
-    here = f"{sys.version_info[0]}.{sys.version_info[1]}"
     asked = options.get("python")
     if options.get("image"):
         if options.get("tools"):
             raise Invalid("tools= belongs to steps without image=. Install them in setup=, or take an image with them.")
-    elif asked and asked != here:
+    elif asked and asked not in pythons():
+        here = " and ".join(sorted(pythons(), key=_numbers))
         raise Invalid(f'This runner has Python {here}, not {asked!r}. Use image="python:{asked}-slim" for another one.')
     elif options.get("services"):
         raise Invalid("services= needs image=: a step in an isolate reaches no other container. Name the step's image.")
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(number) for number in version.split(".")]
 
 
 def _argv(command: str | list[str]) -> tuple[str, ...]:

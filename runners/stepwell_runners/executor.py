@@ -83,7 +83,7 @@ class LocalExecutor:
         self._trees = trees
         self._workspaces = workspaces
         self._shelf = shelf
-        self._kits = Kits(Toolchains(shelf), Setups(shelf, isolates, bounds))
+        self._kits = Kits(shelf, Toolchains(shelf), Setups(shelf, isolates, bounds))
         self._containers = containers
         self._forks = forks
         self._caching = caching

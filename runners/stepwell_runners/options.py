@@ -9,6 +9,7 @@ from typing import Literal
 
 import stepwell.authoring
 from stepwell_runners import package_index
+from stepwell_runners.pythons import SHARED, pythons
 from stepwell_runners.root import STEPWELL
 
 
@@ -48,9 +49,9 @@ def interpreter() -> str:
 
 
 def prefixes() -> tuple[str, ...]:
-    """Directories that the interpreter needs."""
-    found = (sys.base_prefix, sys.base_exec_prefix, str(Path(interpreter()).parent.parent))
-    return tuple(dict.fromkeys(path for path in found if path not in ("/", "/usr", "/usr/local")))
+    """Directories that the interpreter needs, and those that steps may ask for."""
+    found = (sys.base_prefix, sys.base_exec_prefix, *(python.prefix for python in pythons().values()))
+    return tuple(dict.fromkeys(path for path in found if path not in ("/", *SHARED)))
 
 
 def base_environment() -> dict[str, str]:

@@ -16,7 +16,6 @@ import os
 import re
 import shlex
 import stat
-import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
@@ -28,8 +27,9 @@ from stepwell.engine.seams import Output
 from stepwell.errors import Invalid, TryLater, Unavailable
 from stepwell_runners import package_index
 from stepwell_runners.layers import File, below, parents
-from stepwell_runners.options import base_environment, interpreter
+from stepwell_runners.options import base_environment
 from stepwell_runners.outcomes import SetupFailed
+from stepwell_runners.pythons import Python
 from stepwell_runners.reduce import KEPT_BITS, Stack, copy_file, entries, remove
 from stepwell_runners.shelf import Shelf
 from stepwell_runners.spec import TOOLS, CommandSpec, Connection, Directory, Egress, Limits, ToolDir
@@ -42,7 +42,6 @@ _WORKSPACE = ".workspace"
 _NPM_PACKAGE = re.compile(
     r"(?:@[a-z0-9~-][a-z0-9._~-]{0,99}/)?[a-z0-9~-][a-z0-9._~-]{0,99}(?:@[A-Za-z0-9.^~<>=*+_-]{1,60})?"
 )
-_PYTHON = f"python{sys.version_info[0]}.{sys.version_info[1]}"
 _CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 
 
@@ -64,7 +63,7 @@ class SetupSpec:
     env: Mapping[str, str]
     inputs: tuple[str, ...] = ()
     tools: tuple[ToolDir, ...] = ()
-    python: bool = True  # whether it begins with a virtual environment
+    python: Python | None = None  # of the virtual environment that it begins with
     timeout: float = TIMEOUT
     limits: Limits = field(default_factory=Limits)
 
@@ -75,7 +74,7 @@ def npm_spec(tenant: str, packages: Iterable[str]) -> SetupSpec:
     for name in names:
         if not _NPM_PACKAGE.fullmatch(name):
             raise Invalid(f'tools names {NPM + name!r}. Write a package with its version, like "npm:eslint@9".')
-    return SetupSpec(tenant, f"npm install --global --no-audit --no-fund -- {shlex.join(names)}", {}, python=False)
+    return SetupSpec(tenant, f"npm install --global --no-audit --no-fund -- {shlex.join(names)}", {})
 
 
 class Setups:
@@ -97,7 +96,7 @@ class Setups:
         with tempfile.TemporaryDirectory(prefix=".inputs-", dir=self._shelf.folder) as folder:
             inputs = Path(folder) / "inputs"
             digests = await asyncio.to_thread(_copy_inputs, spec.inputs, stack, inputs)
-            key = self._key(spec, digests)
+            key = await asyncio.to_thread(self._key, spec, digests)
 
             async def make(fresh: Path) -> None:
                 output.note(f"Setting up: {spec.command[:200]} (once per command, tools, variables and setup_inputs)")
@@ -110,9 +109,9 @@ class Setups:
                 yield ToolDir(place, key)
 
     def _key(self, spec: SetupSpec, digests: list[tuple[str, int, str]]) -> str:
-        tag = f"{sys.implementation.cache_tag}-{sys.version_info[2]}"
+        python = [spec.python.path, spec.python.tag] if spec.python else []
         parts = [spec.tenant, spec.command, sorted(spec.env.items()), [tool.name for tool in spec.tools]]
-        found = [*parts, spec.python, digests, tag, self._isolates.walled]
+        found = [*parts, python, digests, self._isolates.walled]
         return "s-" + hashlib.sha256(json.dumps(found).encode()).hexdigest()[:24]
 
     async def _run(
@@ -133,7 +132,7 @@ class Setups:
         if exit_.lost:
             raise TryLater(f"The setup was lost: {exit_.reason}.", 0.1)
         if timed_out or exit_.code != 0:
-            if exit_.code == 127 and not spec.python:
+            if exit_.code == 127 and spec.python is None:
                 raise Unavailable("tools= names packages of npm, which is not on this host. Install Node.js with npm.")
             raise SetupFailed(f"setup= failed: {'it took too long' if timed_out else exit_.reason}.")
         await asyncio.to_thread(remove, tool.path / _WORKSPACE)
@@ -146,18 +145,19 @@ def environment_of(tool: ToolDir, path: str) -> dict[str, str]:
     return {"PATH": f"{home}/bin:{path}", "STEPWELL_SETUP": home, "NODE_PATH": f"{home}/lib/node_modules"}
 
 
-def site_packages(tool: ToolDir) -> str:
+def site_packages(tool: ToolDir, python: Python) -> str:
     """Where the packages of a virtual environment are."""
-    return f"{TOOLS}/{tool.name}/lib/{_PYTHON}/site-packages"
+    return f"{TOOLS}/{tool.name}/lib/python{python.version}/site-packages"
 
 
 def _script(spec: SetupSpec, tool: ToolDir) -> str:
     """Return what the isolate runs. pip is put in only when it is spoken of: that takes seconds."""
-    if not spec.python:
+    if spec.python is None:
         return spec.command
     pip = "" if re.search(r"\bpip", spec.command) else "--without-pip "
-    lines = ["set -e", f'{interpreter()} -m venv {pip}"$STEPWELL_SETUP"']
-    lines += [f"echo {site_packages(other)} >> {site_packages(tool)}/tools.pth" for other in spec.tools]
+    lines = ["set -e", f'{spec.python.path} -m venv {pip}"$STEPWELL_SETUP"']
+    beside = f"{site_packages(tool, spec.python)}/tools.pth"
+    lines += [f"echo {site_packages(other, spec.python)} >> {beside}" for other in spec.tools]
     return "\n".join([*lines, "set +e", spec.command])
 
 
@@ -173,7 +173,7 @@ def _environment(spec: SetupSpec, tool: ToolDir) -> dict[str, str]:
     }
     if os.path.exists(_CERTIFICATES):  # noqa: PTH110
         own["NODE_EXTRA_CA_CERTS"] = _CERTIFICATES  # Node has its own list, and a host may have added to the system's
-    if spec.python:
+    if spec.python is not None:
         own["VIRTUAL_ENV"] = f"{TOOLS}/{tool.name}"
     return {**own, **environment_of(tool, path), **spec.env, "PATH": f"{TOOLS}/{tool.name}/bin:{path}"}
 

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stepwell.errors import Invalid, Unavailable
+from stepwell_runners.pythons import OWN, Python, pythons
 from stepwell_runners.shelf import Shelf
 from stepwell_runners.spec import TOOLS, ToolDir
 
@@ -83,25 +84,25 @@ def key_of(tools: Sequence[str], python: str) -> str:
 class Toolchains:
     """Installs toolchains on a shelf. Lives on one event loop."""
 
-    def __init__(
-        self, shelf: Shelf, interpreter: str = sys.executable, environ: Mapping[str, str] = os.environ
-    ) -> None:
+    def __init__(self, shelf: Shelf, environ: Mapping[str, str] = os.environ) -> None:
         self._shelf = shelf
-        self._interpreter = interpreter
         self._environ = {name: value for name, value in environ.items() if _PASSED_ON.fullmatch(name)}
 
     @asynccontextmanager
-    async def held(self, tools: Sequence[str], note: Note) -> AsyncIterator[Toolchain]:
+    async def held(self, tools: Sequence[str], note: Note, python: Python | None = None) -> AsyncIterator[Toolchain]:
         """Hold the toolchain of these requirements, installing it first when needed; progress goes to `note`.
+
+        Its programs run on `python`, Stepwell's own unless told otherwise.
 
         Raises Invalid when the packages cannot be had, Unavailable when this host cannot install at all.
         """
-        key = key_of(tools, f"{sys.implementation.cache_tag}-{sys.version_info[2]}")
+        python = python or pythons()[OWN]
+        key = key_of(tools, await asyncio.to_thread(lambda: python.tag))
         names = sorted({tool.replace(" ", "") for tool in tools})
 
         async def install(fresh: Path) -> None:
             note(f"Installing {', '.join(names)} (once for this version of Python)")
-            await self._make_environment(fresh)
+            await self._make_environment(fresh, python)
             await self._pip(fresh, names, note)
             await asyncio.to_thread(find_beside, fresh)
 
@@ -109,15 +110,15 @@ class Toolchains:
         async with self._shelf.held(key, install, lambda: note(waiting)) as place:
             yield Toolchain(ToolDir(place, key))
 
-    async def _make_environment(self, fresh: Path) -> None:
-        code, lines = await self._run([self._interpreter, "-I", "-m", "venv", "--without-pip", str(fresh)], None)
+    async def _make_environment(self, fresh: Path, python: Python) -> None:
+        code, lines = await self._run([python.path, "-I", "-m", "venv", "--without-pip", str(fresh)], None)
         if code != 0:
             raise Unavailable(
                 f"Tools cannot be installed: {_last(lines)}. Install Python's venv module (python3-venv)."
             )
 
     async def _pip(self, fresh: Path, tools: list[str], note: Note) -> None:
-        command = [self._interpreter, "-I", "-m", "pip", "--python", str(fresh / "bin" / "python"), "install"]
+        command = [sys.executable, "-I", "-m", "pip", "--python", str(fresh / "bin" / "python"), "install"]
         options = ["--only-binary", ":all:", "--no-input", "--no-color", "--progress-bar", "off"]
         guard = next((fresh / "lib").glob("python*/site-packages")) / "_stepwell_guard.pth"
         guard.write_text(f"import sys; exec({_GUARD!r})\n")
