@@ -16,6 +16,7 @@ import asyncio
 import base64
 import ipaddress
 import re
+import resource
 import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +30,8 @@ _HEAD_BYTES = 16 << 10
 _HEAD_SECONDS, _CONNECT_SECONDS = 15.0, 20.0
 _CHUNK = 1 << 16
 _CONNECTIONS = 64  # at a time, per isolate
+_SHARE = 8  # the part of this process's descriptors that connections of all isolates together may take
+_PAUSE_SECONDS = 0.2
 _CARRIERS = tuple(
     ipaddress.ip_network(text) for text in ("::/96", "64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32")
 )
@@ -154,6 +157,7 @@ class EgressProxy:
     def __init__(self, exceptions: frozenset[str] = frozenset(), upstream: str | None = None) -> None:
         self.exceptions = frozenset(name.lower() for name in exceptions)
         self.upstream = urlsplit(upstream) if upstream else None
+        self.room = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // _SHARE // 2  # connections, two descriptors each
         self._resolvers = ThreadPoolExecutor(_RESOLVERS, "egress")  # slow names must not hold up the engine's own work
 
     def serve(self, listener: int, egress: Egress) -> Callable[[], None]:
@@ -261,7 +265,11 @@ class _Listener:
     async def _accept(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            client, _ = await loop.sock_accept(self.sock)
+            try:
+                client, _ = await loop.sock_accept(self.sock)
+            except OSError:  # no descriptor is left: it will be asked again
+                await asyncio.sleep(_PAUSE_SECONDS)
+                continue
             if len(self.tasks) >= _CONNECTIONS:
                 client.close()
                 continue
@@ -270,10 +278,19 @@ class _Listener:
             task.add_done_callback(self.tasks.discard)
 
     async def _serve(self, client: socket.socket) -> None:
+        self.proxy.room -= 1
+        try:
+            await self._converse(client)
+        finally:
+            self.proxy.room += 1
+
+    async def _converse(self, client: socket.socket) -> None:
         reader, writer = await asyncio.open_connection(sock=client, limit=_HEAD_BYTES)
         try:
             async with asyncio.timeout(_HEAD_SECONDS):
                 head = await reader.readuntil(b"\r\n\r\n")
+            if self.proxy.room < 0:
+                raise _Refusal(503, "the steps of this runner have too many connections at once")
             request = parse(head[:-2])
             outside = await self.proxy.connect(request, self.egress)
         except _Refusal as refusal:
@@ -290,7 +307,7 @@ class _Listener:
 
 async def _answer(writer: asyncio.StreamWriter, status: int, reason: str) -> None:
     body = f"stepwell: {reason}\n".encode()
-    text = {400: "Bad Request", 403: "Forbidden", 502: "Bad Gateway"}[status]
+    text = {400: "Bad Request", 403: "Forbidden", 502: "Bad Gateway", 503: "Service Unavailable"}[status]
     fields = f"Content-Type: text/plain\r\nContent-Length: {len(body)}\r\nConnection: close\r\n"
     head = f"HTTP/1.1 {status} {text}\r\n{fields}\r\n"
     with suppress(OSError):

@@ -1,6 +1,7 @@
 """What the proxy of isolates lets out, decided without a network."""
 
 import asyncio
+import errno
 import os
 import socket
 
@@ -223,3 +224,44 @@ async def test_a_closed_listener_takes_nothing_from_whoever_gets_its_descriptor_
         asyncio.get_running_loop().remove_reader(number)
         if ours.fileno() != number:
             os.close(number)
+
+
+async def _asked(port: int) -> bytes:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"CONNECT 10.0.0.1:443 HTTP/1.1\r\n\r\n")
+    answer = await reader.read()
+    writer.close()
+    return answer
+
+
+async def test_steps_cannot_take_all_descriptors_of_the_server() -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+    port, proxy = listener.getsockname()[1], EgressProxy()
+    close, proxy.room = proxy.serve(listener.detach(), Egress()), 1
+    _, waiting = await asyncio.open_connection("127.0.0.1", port)  # and says nothing
+    while proxy.room:
+        await asyncio.sleep(0)
+    assert b"503 Service Unavailable" in await _asked(port)
+    waiting.close()
+    while proxy.room < 1:
+        await asyncio.sleep(0)
+    assert b"403 Forbidden" in await _asked(port)
+    close()
+
+
+async def test_a_listener_without_a_descriptor_goes_on_when_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = asyncio.get_running_loop()
+    accept, failures = loop.sock_accept, [OSError(errno.EMFILE, "Too many open files")]
+
+    async def fail_first(sock: socket.socket) -> tuple[socket.socket, object]:
+        if failures:
+            raise failures.pop()
+        return await accept(sock)
+
+    monkeypatch.setattr(loop, "sock_accept", fail_first)
+    monkeypatch.setattr(egress, "_PAUSE_SECONDS", 0.0)
+    listener = socket.create_server(("127.0.0.1", 0))
+    port = listener.getsockname()[1]
+    close = EgressProxy().serve(listener.detach(), Egress())
+    assert b"403 Forbidden" in await _asked(port)
+    close()

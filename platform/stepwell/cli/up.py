@@ -1,6 +1,7 @@
 """`stepwell up`: the server, in one process."""
 
 import os
+import resource
 import signal
 import threading
 from pathlib import Path
@@ -13,6 +14,8 @@ from stepwell.cli.screen import JsonFlag, say, tell
 if TYPE_CHECKING:
     from stepwell.cli.compose import Server
 
+MOST_DESCRIPTORS = 65_536
+
 
 def up(
     port: Annotated[int | None, typer.Option(help="Port to listen on; the next free one when it is taken.")] = None,
@@ -24,6 +27,7 @@ def up(
     from stepwell.cli.compose import Server, settings_with
 
     settings = settings_with(port=port, host=host, state=state)
+    take_descriptors()
     stopping = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopping.set())
@@ -38,6 +42,14 @@ def up(
             server.check()
         if not json:
             say("Stopping. What is under way goes on at the next start.", "dim")
+
+
+def take_descriptors() -> None:
+    """Raise the soft limit of open files: services begin with 1,024, which a few steps with a network could use up."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    wanted = MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MOST_DESCRIPTORS)
+    if resource.getrlimit(resource.RLIMIT_NOFILE)[0] < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def announce(server: "Server", link: str) -> None:
