@@ -109,3 +109,18 @@ def test_strangers_compare_nothing(place: Place, tmp_path: Path) -> None:
     for actor in (NOBODY, place.person("sam")):
         with pytest.raises(NotFound):
             place.services.changes.of(actor, run)
+
+
+def test_a_run_that_goes_on_is_expected_to_go_on_like_the_last_green_one(place: Place) -> None:
+    clone, admin, services = place.repository("expected"), place.admin(), place.services
+    green = pushed(clone, CHECK, "One")
+    asked = """\n        await step.approval("ok?")"""
+    waits = CHECK.replace("""0.11.0"])""", f"""0.11.0"]){asked}""")
+    clone.pipeline(waits, "Two")
+    clone.push()
+    view = place.waiting(str(clone.runs()[0].id))
+    found = services.expectations.of(admin, view, view.summary.created_at)
+    assert found is not None
+    assert (found.green.id, [step.key for step in found.steps]) == (green, ["test#1"])
+    assert services.expectations.of(admin, services.runs.get(admin, green), 0.0) is None
+    services.control.terminate(admin, view.summary.id)

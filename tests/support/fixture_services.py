@@ -18,6 +18,7 @@ from stepwell.ci.bulk import Wanted
 from stepwell.ci.changes import ChangesSince, Commits
 from stepwell.ci.comparison import compare, first_difference
 from stepwell.ci.deployments import Deployment, Outgoing
+from stepwell.ci.expected import Expected, ExpectedStep
 from stepwell.ci.history import Choices
 from stepwell.ci.plans import Checked, Plan, PlanStep
 from stepwell.ci.reports import Reports
@@ -36,6 +37,7 @@ from stepwell.ci.views import (
     PipelineView,
     Problem,
     RepositoryView,
+    RunLink,
     RunSummary,
     RunView,
     StepView,
@@ -278,6 +280,7 @@ class FixtureServices:
         self.trends = _Trends(self)
         self.sources = _Sources()
         self.changes = _Changes()
+        self.expectations = _Expectations()
         self.deployments = _Deployments(self.changes)
         self.browsing = _Browsing(self)
         self.engine = _Feed(self.entry_callbacks, "subscribe")
@@ -560,6 +563,20 @@ class _Sources:
         if run.number == 1841:
             return Source(run.sha, {}, f"Commit {NASTY} is not in the repository any more.")
         return Source(run.sha, {"lib/versions.py": "def version(number):\n    return number\n", "pipeline.py": SOURCE})
+
+
+class _Expectations:
+    """Run 1842 is expected to go on like one that had three more steps."""
+
+    def of(self, actor: Actor, view: RunView, now: float) -> Expected | None:
+        if view.summary.number != 1842:
+            return None
+        more = (
+            ExpectedStep("deploy#1", "deploy", "run", (view.steps[-1].key,), 40.0),
+            ExpectedStep("smoke test#1", NASTY, "run", ("deploy#1",), 12.0),
+            ExpectedStep("announce#1", "announce", "approval", ("deploy#1",), 0.0),
+        )
+        return Expected(RunLink("run1838", 1838, "/acme/payments-api/runs/1838"), more, 73.0)
 
 
 class _Changes:

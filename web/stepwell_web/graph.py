@@ -30,7 +30,10 @@ _STEM = re.compile(r"[\s:/(\[-]*[\w.+]*\d[\w.+]*[)\]]*$")
 
 @dataclass(frozen=True)
 class Node:
-    """A box of the graph. `needs` are ids of nodes listed before it; `state` one of the step's states."""
+    """A box of the graph. `needs` are ids of nodes listed before it; `state` one of the step's states, or "expected".
+
+    One without `href` leads nowhere: there is no such step yet.
+    """
 
     id: str
     label: str
@@ -74,7 +77,7 @@ def collapse(nodes: Sequence[Node]) -> list[Node]:
     return list(result.values())
 
 
-_TELLING = ("failed", "waiting", "retrying", "running", "queued", "cancelled", "skipped", "passed")
+_TELLING = ("failed", "waiting", "retrying", "running", "queued", "cancelled", "skipped", "passed", "expected")
 
 
 def telling(state: str) -> int:
@@ -109,8 +112,10 @@ def _box(node: Node, x: float, y: float) -> str:
     label = fit(node.label, room, LABEL)
     spoken = f"{node.label}: {node.state}" + (f", {node.detail}" if node.detail else "")
     selected = ' aria-current="true"' if node.selected else ""
+    opening = f'class="node is-{node.state}" aria-label="{escape(spoken)}"'
+    tag = f'a href="{escape(node.href)}" data-step' if node.href else 'g role="img"'
     return (
-        f'<a href="{escape(node.href)}" class="node is-{node.state}" data-step aria-label="{escape(spoken)}"{selected}>'
+        f"<{tag} {opening}{selected}>"
         f"<title>{escape(node.label)}</title>"
         f'<rect x="{x:.1f}" y="{y:.1f}" width="{WIDTH}" height="{HEIGHT}" rx="{CORNER}"/>'
         f'<svg class="state is-{node.state}" x="{x + 10:.1f}" y="{y + 9:.1f}" width="16" height="16" '
@@ -120,7 +125,7 @@ def _box(node: Node, x: float, y: float) -> str:
         f'<svg x="{x + 34:.1f}" y="{y:.1f}" width="{room:.1f}" height="{HEIGHT}">'
         f'<text y="21.5">{escape(label)}</text></svg>'
         f'<text class="detail" x="{x + WIDTH - 10:.1f}" y="{y + 21.5:.1f}" text-anchor="end">'
-        f"{escape(node.detail)}</text></a>"
+        f"{escape(node.detail)}</text></{tag[0]}>"
     )
 
 
@@ -162,7 +167,7 @@ def _edge_class(source: str, target: str) -> str:
         return "dead"
     if target in ("running", "retrying"):
         return "busy"
-    return "todo" if target in ("queued", "skipped") else "done"
+    return "todo" if target in ("queued", "skipped", "expected") else "done"
 
 
 class _Bends:

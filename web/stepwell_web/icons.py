@@ -23,6 +23,7 @@ STATES: dict[str, str] = {
     "waiting": '<path class="fill" d="M8 .8L15.2 8 8 15.2.8 8z"/><path class="cut" d="M6.6 5.6v4.8M9.4 5.6v4.8"/>',
     "paused": '<circle class="out" cx="8" cy="8" r="6"/><path class="out" d="M6.5 6v4M9.5 6v4"/>',
     "queued": '<circle class="out dash" cx="8" cy="8" r="6"/>',
+    "expected": '<circle class="out dash" cx="8" cy="8" r="6"/>',
     "skipped": '<circle class="out" cx="8" cy="8" r="6"/><path class="out" d="M5 8h6"/>',
     "cancelled": '<rect class="out" x="2" y="2" width="12" height="12" rx="3"/><path class="out" d="M5.5 10.5l5-5"/>',
 }

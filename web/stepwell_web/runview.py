@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from markupsafe import Markup
 
+from stepwell.ci.expected import Expected, ExpectedStep
 from stepwell.ci.views import RunLink, RunView, StepView
 from stepwell.errors import NotFound
 from stepwell_web import logsearch, logview, times
@@ -202,8 +203,8 @@ def legend(view: RunView) -> list[tuple[str, int]]:
     return [(state, n) for state, n in counts.items() if n]
 
 
-def nodes(view: RunView, selected: StepView | None, now: float) -> list[Node]:
-    """The graph's nodes, each after all it needs."""
+def nodes(view: RunView, selected: StepView | None, now: float, expected: Expected | None = None) -> list[Node]:
+    """The graph's nodes, each after all it needs; those that are expected come last."""
     names, seen, result = slugs(view.steps), set[str](), []
     for step in view.steps:
         quiet = step.state in ("queued", "skipped", "cancelled")
@@ -213,7 +214,31 @@ def nodes(view: RunView, selected: StepView | None, now: float) -> list[Node]:
             selected is not None and selected.key == step.key,
         ))  # fmt: skip
         seen.add(step.key)
+    for one in expected.steps if expected else ():
+        needs = tuple(need for need in one.needs if need in seen)
+        result.append(
+            Node(one.key, one.name, "expected", "", needs, times.duration(one.seconds) if one.seconds else "")
+        )
+        seen.add(one.key)
     return result
+
+
+def to_come(expected: Expected | None) -> list[tuple[str, str]]:
+    """Names of the steps that are expected, and how long they took; many siblings of a matrix as one."""
+    groups: dict[tuple[str, tuple[str, ...]], list[ExpectedStep]] = {}
+    for one in expected.steps if expected else ():
+        groups.setdefault((stem(one.name), one.needs), []).append(one)
+    told: list[tuple[str, str]] = []
+    for (label, _), members in groups.items():
+        if len(members) >= SIBLINGS:
+            told.append((f"{label} × {len(members)}", _expected_time(max(one.seconds for one in members))))
+        else:
+            told += [(one.name, _expected_time(one.seconds)) for one in members]
+    return told
+
+
+def _expected_time(seconds: float) -> str:
+    return times.duration(seconds) if seconds else ""
 
 
 def panel(view: RunView, step: StepView, log: StepLog, attempt: int, shown: Shown) -> Panel:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from stepwell.ci.comparison import StepChange, compare, first_difference
+from stepwell.ci.green import last_green
 from stepwell.ci.history import History
 from stepwell.ci.views import RunSummary, RunView, StepView
 from stepwell.engine.entries import Entry
@@ -66,12 +67,10 @@ class GreenChanges:
         run = view.summary
         if run.plan:
             return None
-        repository = self._scope.repository(actor, run.tenant, run.repository)
-        green = self._history.green_before(actor, run, run.branch)
-        if green is None and run.branch != repository.default_branch:
-            green = self._history.green_before(actor, run, repository.default_branch)
+        green = last_green(self._history, self._scope, actor, run)
         if green is None:
             return None
+        repository = self._scope.repository(actor, run.tenant, run.repository)
         before = self._runs.get(actor, green.id).steps
         steps = compare(before, view.steps)
         commits = commits_between(self._repositories.reader(repository.id), green.sha, run.sha)

@@ -23,6 +23,7 @@ from stepwell.ci.declarations import DeclarationCache
 from stepwell.ci.deployments import Deployments
 from stepwell.ci.describing import describe
 from stepwell.ci.environments import Environments
+from stepwell.ci.expected import Expectations
 from stepwell.ci.history import History
 from stepwell.ci.keeper import Keeper
 from stepwell.ci.launch import Launcher
@@ -213,6 +214,11 @@ class Services:
         """What steps have saved for later runs."""
         files = CacheFiles(self.settings.state / "caches", self.settings.caches_gb << 30)
         return Caches(self.tenants.scope, files, self.store, self.tenants.audit)
+
+    @cached_property
+    def expectations(self) -> Expectations:
+        """What is to come in runs."""
+        return Expectations(History(self.store, self.repositories), self.tenants.scope, self.runs)
 
     @cached_property
     def changes(self) -> GreenChanges:

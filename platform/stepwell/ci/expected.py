@@ -1,0 +1,102 @@
+"""What is still to come in a run that goes on: the steps that the last green run had, and the time that they took.
+
+A guess, and shown as one. The code decides anew each time, so steps may stay away or others come.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Protocol
+
+from stepwell.ci.green import last_green
+from stepwell.ci.history import History
+from stepwell.ci.views import RunLink, RunSummary, RunView, StepView
+from stepwell.tenants.actors import Actor
+from stepwell.tenants.scope import Scope
+
+REMEMBERED = 64
+"""Green runs whose steps are kept for the next page."""
+_FOR_PEOPLE = frozenset({"approval", "event"})
+
+
+class _Runs(Protocol):
+    def get(self, actor: Actor, run_id: str) -> RunView: ...
+
+
+@dataclass(frozen=True)
+class ExpectedStep:
+    """A step of the green run; `seconds` is how long it took, 0 for one that waits for somebody."""
+
+    key: str
+    name: str
+    kind: str
+    needs: tuple[str, ...]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What is to come, as `green` had it. `seconds` are along the longest way, without waits for people."""
+
+    green: RunLink
+    steps: tuple[ExpectedStep, ...]
+    seconds: float
+
+
+class Expectations:
+    """Looks at the last green run. Blocks; call from any thread but the engine's."""
+
+    def __init__(self, history: History, scope: Scope, runs: _Runs) -> None:
+        self._history = history
+        self._scope = scope
+        self._runs = runs
+        self._known = lru_cache(REMEMBERED)(_Remembered)
+
+    def of(self, actor: Actor, view: RunView, now: float) -> Expected | None:
+        """Return what is expected of a run that the actor may see; None for one that is over, or has none before it."""
+        run = view.summary
+        if run.finished or view.round > 1:
+            return None
+        green = last_green(self._history, self._scope, actor, run)
+        if green is None:
+            return None
+        remembered = self._known(green.id)
+        if remembered.steps is None:
+            remembered.steps = tuple(_expected(step) for step in self._runs.get(actor, green.id).steps)
+        return expected(view, remembered.steps, _link(green), now)
+
+
+class _Remembered:
+    """Steps of a run that is over."""
+
+    def __init__(self, run: str) -> None:
+        self.run = run
+        self.steps: tuple[ExpectedStep, ...] | None = None
+
+
+def expected(view: RunView, green: tuple[ExpectedStep, ...], link: RunLink, now: float) -> Expected:
+    """Compare a run with the steps of a green one, which are listed after all that they need."""
+    own = {step.key: step for step in view.steps}
+    ends: dict[str, float] = {}
+    for step in green:
+        begin = max((ends.get(need, 0.0) for need in step.needs), default=0.0)
+        ends[step.key] = begin + _left(step, own, now)
+    return Expected(link, tuple(step for step in green if step.key not in own), max(ends.values(), default=0.0))
+
+
+def _left(step: ExpectedStep, own: Mapping[str, StepView], now: float) -> float:
+    mine = own.get(step.key)
+    if mine is None:
+        return step.seconds
+    if mine.ended_at is not None:
+        return 0.0
+    return step.seconds if mine.started_at is None else max(0.0, step.seconds - (now - mine.started_at))
+
+
+def _expected(step: StepView) -> ExpectedStep:
+    seconds = 0.0 if step.kind in _FOR_PEOPLE else step.seconds or 0.0
+    return ExpectedStep(step.key, step.name, step.kind, step.needs, seconds)
+
+
+def _link(run: RunSummary) -> RunLink:
+    return RunLink(run.id, run.number, run.url)
