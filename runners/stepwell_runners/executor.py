@@ -26,6 +26,7 @@ from stepwell_runners.command_plan import OUTPUT_FILE, CommandPlan, plan
 from stepwell_runners.connections import Connections
 from stepwell_runners.containers import WARM, Containers
 from stepwell_runners.kits import Kit, Kits
+from stepwell_runners.moments import Moments
 from stepwell_runners.reading import read_text
 from stepwell_runners.reduce import Stack
 from stepwell_runners.reusing import Reusing
@@ -117,6 +118,11 @@ class LocalExecutor:
             isolates, *rooms, forks=RunForks(state), collector=collector, caching=caching, reusing=reusing,
             bounds=bounds,
         )  # fmt: skip
+
+    @property
+    def moments(self) -> Moments:
+        """Reads the files that steps stood on and left."""
+        return Moments(self._trees, self._workspaces)
 
     async def recover(self, committed: Callable[[str], bool], ended: Callable[[str], bool]) -> None:
         """Remove what a crash left behind."""

@@ -218,6 +218,55 @@ def test_only_steps_whose_inputs_changed_run_again(server: LiveServer, page: Pag
     assert [step["reused"] for step in server.run(rerun)["steps"]] == [None] * 4
 
 
+MOMENT = r"""from stepwell import Pipeline, StepFailed, push
+
+class Work(Pipeline):
+    on = [push()]
+
+    async def run(self, event, step):
+        await step.run("first", "echo one > made; mkdir deep; echo x > deep/f; ln -s /etc/passwd out")
+        await step.run("change", "echo two >> made; rm -r deep; printf '\\0' > bin; chmod +x README; "
+                                 "truncate -s 3M big; printf 'a<b>\\n' > README.md")
+        try:
+            await step.run("fail", "echo lost > made; exit 1")
+        except StepFailed:
+            pass
+"""
+
+
+def test_the_files_of_a_step_are_shown_downloaded_and_entered(server: LiveServer, page: Page, tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    (tree / "README").write_text("hello\n")
+    run = push(server, tree, "moment", MOMENT, "passed")
+    changes = server.api("GET", f"/runs/{run}/steps/change%231/changes")["items"]
+    assert [(one["path"], one["kind"], one["why"]) for one in changes] == [
+        ("README", "mode", ""), ("README.md", "added", ""), ("big", "added", "It is too large to be shown."),
+        ("bin", "added", "It is not text."), ("deep/f", "removed", ""), ("made", "changed", ""),
+    ]  # fmt: skip
+    assert changes[-1]["diff"].splitlines()[1:] == [" one", "+two"]
+    assert server.api("GET", f"/runs/{run}/steps/fail%231/changes")["items"] == []
+
+    page.goto(f"{server.url}/acme/moment/runs/1?step=change")
+    page.get_by_role("link", name="Changed files").click()
+    expect(page.locator(".diff").first).to_contain_text("+a<b>")
+    expect(page.locator("#files")).to_contain_text("It is not text.")
+
+    person = Terminal(tmp_path, {"STEPWELL_URL": server.url, "STEPWELL_TOKEN": server.token})
+    assert "+two" in person.stepwell("diff", "acme/moment#1", "change").stdout
+    seen = person.stepwell("shell", "acme/moment#1", "change", "--before", "-c", "cat made deep/f; pwd; exit 7")
+    assert seen.returncode == 7 and seen.stdout.startswith("one\nx\n/tmp"), seen.stderr
+    assert "Left out, for they lead elsewhere: out." in seen.stderr
+    assert not Path(seen.stdout.splitlines()[-1]).exists()
+    done = person.stepwell("shell", "acme/moment#1", "fail", "--to", "kept")
+    assert done.returncode == 0 and (tmp_path / "kept/made").read_text() == "one\ntwo\n", done.stderr
+    assert (tmp_path / "kept/big").stat().st_size == 3 << 20 and (tmp_path / "kept/README").stat().st_mode & 0o100
+    assert person.stepwell("shell", "acme/moment#1", "fail", "--to", "kept").returncode == 2
+    for word in ("changes", "workspace"):
+        stranger = httpx.get(f"{server.url}/api/v1/runs/{run}/steps/change%231/{word}", timeout=30)
+        assert stranger.status_code in (401, 404)
+
+
 def test_failed_tests_are_told_first_wherever_they_are_looked_for(
     server: LiveServer, page: Page, tmp_path: Path
 ) -> None:

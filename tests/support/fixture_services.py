@@ -277,6 +277,7 @@ class FixtureServices:
         self.catalog = _Catalog(self)
         self.environments = _Environments()
         self.caches = _Caches()
+        self.moments = _Moments()
         self.trends = _Trends(self)
         self.sources = _Sources()
         self.changes = _Changes()
@@ -718,6 +719,16 @@ def _past(number: int, seconds: float, state: str, **changes: Any) -> RunSummary
     long = seconds * (20 if number == 1830 else 1)
     ended = None if state in ("running", "waiting", "paused") else begun + long
     return summary(number, state=state, created_at=begun, started_at=begun, ended_at=ended, **changes)
+
+
+class _Moments:
+    def changes(self, actor: Actor, run_id: str, key: str) -> list[Any]:
+        actor.require("write", "acme")
+        return []
+
+    def archive(self, actor: Actor, run_id: str, key: str, when: str) -> list[bytes]:
+        actor.require("write", "acme")
+        return []
 
 
 class _Caches:

@@ -18,6 +18,7 @@ from stepwell.repos.wire import Wire
 from stepwell_web import problems
 from stepwell_web.api import artifacts as api_artifacts
 from stepwell_web.api import bulk, caches, logs, people, plans, quotas, repos
+from stepwell_web.api import moments as api_moments
 from stepwell_web.api import reports as api_reports
 from stepwell_web.api import runs as api_runs
 from stepwell_web.git import git_routes
@@ -29,6 +30,7 @@ from stepwell_web.pages import (
     code,
     home,
     log,
+    moments,
     playground,
     repository,
     review,
@@ -81,12 +83,12 @@ def create_app(services: Services, banner: str = "") -> FastAPI:
     problems.install(app)
     app.mount("/static", Static(directory=STATIC), name="static")
     app.add_api_route("/healthz", _healthy, include_in_schema=False)
-    for part in (api_runs, plans, api_artifacts, api_reports, bulk, caches, logs, repos, people, quotas):
+    for part in (api_runs, plans, api_artifacts, api_reports, bulk, caches, logs, api_moments, repos, people, quotas):
         app.include_router(part.router, prefix="/api/v1")
     app.router.routes.extend(git_routes(wire, authorizer(services.tenants)))
     for pages in (
         signin, tokens, playground, home, runs_pages, repository, code, run, log, review,
-        source, timeline, changes, tests, artifacts,
+        source, timeline, changes, tests, artifacts, moments,
     ):  # fmt: skip
         app.include_router(pages.router)
     return app

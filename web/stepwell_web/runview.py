@@ -82,6 +82,7 @@ class Panel:
     child: tuple[str, str] | None = None  # the run that a call made: its name and its address
     origin: RunLink | None = None  # the run whose log this is, when it is another one
     reused: RunLink | None = None  # the run that did the work
+    files: str = ""  # address of what it changed in its workspace, for those who may see it
     restart: str = ""  # key of the step from which the run can be restarted
     found: Markup | None = None  # quoted lines that contain `wanted`
     found_count: int = 0
@@ -261,7 +262,8 @@ def panel(view: RunView, step: StepView, log: StepLog, attempt: int, shown: Show
         first_error=error_line, chunks=logview.chunks(log, slug, count, hits),
         shards=shards, shards_label="Attempts" if len(step.attempts) > 1 else "Siblings", error=error, where=step.where,
         facts=_facts(step, count), empty=_empty(step), child=_child(view, step),
-        origin=step.origin, reused=step.reused, services=_service_logs(view, step, slug, attempt),
+        origin=step.origin, reused=step.reused, files=_files(view, step, slug),
+        services=_service_logs(view, step, slug, attempt),
         restart=step.key if view.summary.finished and view.may_write else "",
         awaits=_awaited(view, step), **_found(log, slug, address, shown),
     )  # fmt: skip
@@ -296,6 +298,10 @@ def run_panel(view: RunView, log: StepLog, shown: Shown) -> Panel:
         chunks=logview.chunks(log, RUN_LOG, count, shown.lines), shards=(), shards_label="", error=None,
         where="", facts=(), empty="No output", **_found(log, RUN_LOG, f"{run.url}?step={RUN_LOG}", shown),
     )  # fmt: skip
+
+
+def _files(view: RunView, step: StepView, slug: str) -> str:
+    return f"{view.summary.url}/files?step={quote(slug)}" if step.layer and view.may_write else ""
 
 
 def _about(step: StepView) -> str:

@@ -248,6 +248,13 @@ class Runs:
     def _rules(self, run: RunState, step: StepState) -> Rules:
         return rules_of(self._environments, run.metadata, step)
 
+    def permitted_step(self, actor: Actor, run_id: str, key: str) -> tuple[RunState, StepState]:
+        """Return a step of a run that the actor may change. Raises NotFound, Denied."""
+        summary, run = self._permitted(actor, run_id)
+        if key not in run.steps:
+            raise NotFound(f"Run #{summary.number} has no step {key!r}.")
+        return run, run.steps[key]
+
     def _permitted(self, actor: Actor, run_id: str) -> tuple[RunSummary, RunState]:
         """Return a run that the actor may change."""
         summary = self._history.find(actor, run_id)

@@ -28,6 +28,7 @@ from stepwell.ci.history import History
 from stepwell.ci.keeper import Keeper
 from stepwell.ci.launch import Launcher
 from stepwell.ci.manual import Starter
+from stepwell.ci.moments import MomentFiles, Moments
 from stepwell.ci.newest import Newest
 from stepwell.ci.plan_texts import PlanTexts
 from stepwell.ci.plans import Plans
@@ -132,13 +133,16 @@ class Services:
     results: Results
     artifacts: Artifacts
     reports: Reports
+    moments: Moments
     keeper: Keeper
     plans: Plans
     sources: Sources
     retention: Retention
 
     @classmethod
-    def build(cls, base: Foundation, thread: EngineThread, isolates: Isolates) -> "Services":
+    def build(
+        cls, base: Foundation, thread: EngineThread, isolates: Isolates, files: MomentFiles | None = None
+    ) -> "Services":
         """Put the parts together around a running engine."""
 
         def ask(tenant: str, code: Code) -> dict[str, Any] | Problem:
@@ -191,6 +195,7 @@ class Services:
             results=Results(runs, base.blobs),
             artifacts=Artifacts(runs, base.blobs),
             reports=Reports(runs, base.blobs),
+            moments=Moments(runs, files),
             keeper=Keeper(
                 pushes.reconcile,
                 pushes.finish,

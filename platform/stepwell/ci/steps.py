@@ -101,6 +101,7 @@ def _view(run: RunState, step: StepState, needs: tuple[str, ...], log_size: LogS
         blob=step.blob,
         child=step.child,
         collected=step.collected,
+        layer=step.layer,
     )
 
 

@@ -142,9 +142,8 @@ class StepView:
     child: Mapping[str, Any] | None = None  # the run that a call made: {run, number}
     collected: Mapping[str, Any] | None = None  # {id, size, artifacts, artifacts_bytes, reports, …}: numbers of files
     origin: RunLink | None = None  # the earlier run in which it ended, when this one has adopted it
-    reused: RunLink | None = (
-        None  # the earlier run that did its work, which was not done again; gone without an address
-    )
+    layer: str | None = None  # id of what it changed in the workspace, if it did
+    reused: RunLink | None = None  # the earlier run that did its work; without an address when it is gone
 
     @property
     def seconds(self) -> float | None:

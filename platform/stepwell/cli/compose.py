@@ -178,7 +178,7 @@ class Rooms:
         thread.start()
         kept.callback(thread.stop)
         base.tenants.bootstrap(HOME, ADMIN)
-        services = Services.build(base, thread, isolates)
+        services = Services.build(base, thread, isolates, executor.moments)
         services.start()
         kept.callback(services.stop)
         return cls(settings, wall, services)

@@ -19,6 +19,7 @@ from stepwell.cli import (
     init,
     local,
     login,
+    moments,
     plan,
     quota,
     repo,
@@ -74,6 +75,8 @@ app.command("runs")(runs.runs)
 app.command("logs")(runs.logs)
 app.command("artifacts")(artifacts.artifacts)
 app.command("tests")(reports.tests)
+app.command("diff")(moments.diff)
+app.command("shell")(moments.shell)
 app.command("approve")(decide.approve)
 app.command("reject")(decide.reject)
 app.command("pause")(control.pause)

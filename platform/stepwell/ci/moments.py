@@ -1,0 +1,86 @@
+"""Moments: the files that a step stood on and those that it left, for whoever may write to its repository.
+
+Writing is asked for, not reading: a step may have written a secret that it was given into its workspace.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from stepwell.ci.runs import Runs
+from stepwell.errors import NotFound, Unavailable
+from stepwell.tenants.actors import Actor
+
+When = Literal["before", "after"]
+Kind = Literal["added", "changed", "removed", "mode"]
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Where to find the files of a step: the tree of its commit, the layers it stood on, and its own if it left any."""
+
+    tree: str | None
+    base: tuple[str, ...]
+    layer: str | None
+
+
+@dataclass(frozen=True)
+class FileChange:
+    """What a step did to a path; sizes in bytes. `diff` is unified, `why` says why there is none."""
+
+    path: str
+    kind: Kind
+    before: int | None
+    after: int | None
+    diff: str = ""
+    why: str = ""
+
+
+class MomentFiles(Protocol):
+    """Reads the files of moments on the host that has them; methods block.
+
+    `missing` names layers that are not kept any more; the others raise Unavailable when one goes meanwhile, and
+    NotFound when the commit is gone. `archive` gives a tar file piece by piece.
+    """
+
+    def missing(self, moment: Moment) -> Sequence[str]: ...
+
+    def changes(self, moment: Moment) -> Sequence[FileChange]: ...
+
+    def archive(self, moment: Moment, when: When) -> Iterator[bytes]: ...
+
+
+class Moments:
+    """Finds the moments of runs. Blocks; for any thread but the engine's."""
+
+    def __init__(self, runs: Runs, files: MomentFiles | None) -> None:
+        self._runs = runs
+        self._files = files
+
+    def changes(self, actor: Actor, run_id: str, key: str) -> Sequence[FileChange]:
+        """Return what a step changed in its workspace, by path. Raises NotFound, Unavailable."""
+        moment = self._find(actor, run_id, key)
+        return self._reader(moment).changes(moment) if moment.layer else []
+
+    def archive(self, actor: Actor, run_id: str, key: str, when: When) -> Iterator[bytes]:
+        """Return the workspace before or after a step as a tar file. Raises NotFound, Unavailable."""
+        moment = self._find(actor, run_id, key)
+        return self._reader(moment).archive(moment, when)
+
+    def _find(self, actor: Actor, run_id: str, key: str) -> Moment:
+        run, step = self._runs.permitted_step(actor, run_id, key)
+        if step.kind != "run":
+            raise NotFound(f"Step {key!r} is no step.run: it has no workspace.")
+        repository, commit = run.metadata.get("repository"), run.metadata.get("commit")
+        tree = f"{repository}:{commit}" if repository and commit else None
+        return Moment(tree, step.base, step.layer)
+
+    def _reader(self, moment: Moment) -> MomentFiles:
+        if self._files is None:
+            raise Unavailable("This server does not keep the files of steps.")
+        if self._files.missing(moment):
+            raise NotFound(
+                "The files of this step are not kept any more: those of ended runs go after STEPWELL_KEEP_LAYERS_DAYS. "
+                "Run it again to have them."
+            )
+        return self._files

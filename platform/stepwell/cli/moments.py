@@ -1,0 +1,125 @@
+"""`stepwell diff` and `stepwell shell`: the files of a step, on this machine."""
+
+import os
+import subprocess
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Annotated, Any, cast
+from urllib.parse import quote
+
+import typer
+
+from stepwell.cli.artifacts import plain
+from stepwell.cli.runs import Repository, require_step
+from stepwell.cli.screen import JsonFlag, say, show_json, tell
+from stepwell.cli.where import connected, find_run
+from stepwell.errors import Conflict, Invalid
+
+if TYPE_CHECKING:
+    from stepwell.cli.client import Client
+
+Run = Annotated[str, typer.Argument(help="12, acme/api#12, the page's address or the id.")]
+Step = Annotated[str, typer.Argument(help="Name or key of the step.")]
+_SIGNS = {"added": "+", "removed": "-", "changed": "~", "mode": "m"}
+_COLOURS = {"+": "green", "-": "red", "@": "cyan"}
+
+
+def diff(
+    run: Run,
+    step: Step,
+    repository: Repository = None,
+    json: JsonFlag = False,
+) -> None:
+    """Print what a step changed in its workspace."""
+    with connected() as (client, place):
+        view = find_run(client, place, run, repository)
+        address = f"/runs/{view['id']}/steps/{quote(_key(view, step), safe='')}"
+        found = client.get(f"{address}/changes")["items"]
+    if json:
+        show_json(found)
+        return
+    for one in found:
+        tell(f"{_SIGNS[one['kind']]} {plain(one['path'])}", "bold")
+        if one["why"]:
+            tell(f"  {one['why']}", "dim")
+        for line in one["diff"].splitlines():
+            tell(f"  {plain(line)}", _COLOURS.get(line[:1], ""))
+    if not found:
+        say("It changed nothing.")
+
+
+def shell(
+    run: Run,
+    step: Step,
+    repository: Repository = None,
+    *,
+    before: Annotated[bool, typer.Option("--before/--after", help="The files it stood on, or those it left.")] = False,
+    to: Annotated[Path | None, typer.Option(help="Unpack them into this new directory, and start no shell.")] = None,
+    command: Annotated[str | None, typer.Option("--command", "-c", help="Run this instead of a shell.")] = None,
+) -> None:
+    """Open a shell on this machine in a copy of the files as they were before or after a step."""
+    with connected() as (client, place):
+        view = find_run(client, place, run, repository)
+        key = _key(view, step)
+        path = f"/runs/{view['id']}/steps/{quote(key, safe='')}/workspace"
+        when = "before" if before else "after"
+        if to is not None:
+            unpack(client, path, when, to)
+            say(f"The files {when} {step!r} of #{view['number']} are in {to}.", "green")
+            return
+        with tempfile.TemporaryDirectory(prefix="stepwell-shell-") as home:
+            folder = Path(home) / "workspace"
+            unpack(client, path, when, folder)
+            say(f"A copy of the files {when} {step!r} of #{view['number']}; it goes when you leave.", "green")
+            ended = subprocess.run(_argv(command), cwd=folder, check=False)
+    raise typer.Exit(ended.returncode if ended.returncode >= 0 else 128 - ended.returncode)
+
+
+def _argv(command: str | None) -> list[str]:
+    return ["sh", "-c", command] if command is not None else [os.environ.get("SHELL") or "sh"]
+
+
+def _key(view: dict[str, Any], step: str) -> str:
+    require_step(view, step)
+    keys = [one["key"] for one in view["steps"] if step in (one["key"], one["name"])]
+    if len(keys) > 1 and step not in keys:
+        raise Invalid(f"Run #{view['number']} has several steps {step!r}: {', '.join(keys)}. Name one of them.")
+    return str(step if step in keys else keys[0])
+
+
+def unpack(client: "Client", path: str, when: str, target: Path) -> None:
+    """Unpack a workspace into a directory that is new. What could lead out of it is left out, and named."""
+    try:
+        target.mkdir(parents=True)
+    except FileExistsError as error:
+        raise Conflict(f"{target} exists already. Name a directory that does not.") from error
+    left: list[str] = []
+    with tarfile.open(fileobj=cast("IO[bytes]", _Stream(client.stream(path, when=when))), mode="r|") as archive:
+        for member in archive:
+            try:
+                archive.extract(member, target, filter="data")
+            except tarfile.FilterError:
+                left.append(plain(member.name))
+    if left:
+        more = f" and {len(left) - 5} more" if len(left) > 5 else ""
+        say(f"Left out, for they lead elsewhere: {', '.join(left[:5])}{more}.", "yellow")
+
+
+class _Stream:
+    """A file to be read once, of pieces."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
+        self._rest = b""
+
+    def read(self, size: int = -1) -> bytes:
+        while size < 0 or len(self._rest) < size:
+            piece = next(self._pieces, b"")
+            if not piece:
+                break
+            self._rest += piece
+        cut = len(self._rest) if size < 0 else size
+        data, self._rest = self._rest[:cut], self._rest[cut:]
+        return data

@@ -1,0 +1,196 @@
+"""The files of moments: what a step changed, and the workspace before and after it, read from trees and layers.
+
+Nothing is mounted and nothing is written: trees and layers are read as a stack. Names and contents are a stranger's; no
+link is followed. A layer may be let go while it is read, which is Unavailable.
+"""
+
+import difflib
+import io
+import os
+import stat
+import tarfile
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from stepwell.ci.moments import FileChange, Kind, Moment, When
+from stepwell.errors import Unavailable
+from stepwell_runners.collected import shown
+from stepwell_runners.layers import File, Folder, Link, Node, join
+from stepwell_runners.reduce import OnDisk, Stack
+from stepwell_runners.trees import Trees
+from stepwell_runners.workspaces import Workspaces
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+MOST_LISTED = 5_000
+MOST_DIFFED = 200
+DIFF_BYTES = 128 * 1024
+"""Larger files are listed without a diff."""
+DIFF_LINES = 4_000
+_PIECE = 1 << 20
+_GONE = "The files of this step went while they were read: they are not kept any more."
+
+
+class Moments:
+    """Implements MomentFiles on this host."""
+
+    def __init__(self, trees: Trees, workspaces: Workspaces) -> None:
+        self._trees = trees
+        self._workspaces = workspaces
+
+    def missing(self, moment: Moment) -> Sequence[str]:
+        """Name layers that are not kept any more."""
+        return self._workspaces.missing([*moment.base, *([moment.layer] if moment.layer else [])])
+
+    def changes(self, moment: Moment) -> Sequence[FileChange]:
+        """List what the step changed, each with a diff where both sides are text and small."""
+        if moment.layer is None:
+            return []
+        before, after = self._stack(moment, "before"), self._stack(moment, "after")
+        try:
+            layer = self._workspaces.load(moment.layer)
+            paths = sorted({*layer.written, *layer.deleted})[:MOST_LISTED]
+            found = [(path, before.node(path), after.node(path)) for path in paths]
+            told = [(path, old, new) for path, old, new in found if not _is_only_a_folder(old, new)]
+            return [
+                _change(path, (old, before), (new, after), wanted=number < MOST_DIFFED)
+                for number, (path, old, new) in enumerate(told)
+            ]
+        except FileNotFoundError as error:
+            raise Unavailable(_GONE) from error
+
+    def archive(self, moment: Moment, when: When) -> Iterator[bytes]:
+        """Give the workspace as a tar file."""
+        return _packed(self._stack(moment, when))
+
+    def _stack(self, moment: Moment, when: When) -> Stack:
+        own = (moment.layer,) if moment.layer and when == "after" else ()
+        try:
+            return Stack(self._workspaces.lowers((*moment.base, *own), self._trees.resolve(moment.tree)))
+        except FileNotFoundError as error:
+            raise Unavailable(_GONE) from error
+
+
+def _is_only_a_folder(old: Node | None, new: Node | None) -> bool:
+    """Say whether a directory came or went: what is in it is told."""
+    return (old is None and isinstance(new, Folder)) or (new is None and isinstance(old, Folder))
+
+
+def _change(path: str, old: tuple[Node | None, Stack], new: tuple[Node | None, Stack], *, wanted: bool) -> FileChange:
+    was, is_now = old[0], new[0]
+    sizes = (_size(was), _size(is_now))
+    if was is not None and is_now is not None and _same(was, is_now):
+        return FileChange(shown(path), "mode", *sizes)
+    diff, why = _diff(path, old, new) if wanted else ("", "Only the first changes are shown in full.")
+    kind: Kind = "added" if was is None else "removed" if is_now is None else "changed"
+    return FileChange(shown(path), kind, *sizes, diff, why)
+
+
+def _same(one: Node, other: Node) -> bool:
+    if isinstance(one, File) and isinstance(other, File):
+        return one.content == other.content
+    return isinstance(one, Folder) and isinstance(other, Folder)
+
+
+def _size(node: Node | None) -> int | None:
+    return node.content.size if isinstance(node, File) and isinstance(node.content, OnDisk) else None
+
+
+def _diff(path: str, old: tuple[Node | None, Stack], new: tuple[Node | None, Stack]) -> tuple[str, str]:
+    """Give a unified diff, or the word why there is none."""
+    sides: list[list[str]] = []
+    for node, stack in (old, new):
+        if (_size(node) or 0) > DIFF_BYTES:
+            return "", "It is too large to be shown."
+        try:
+            text = _text(path, node, stack)
+        except UnicodeDecodeError:
+            return "", "It is not text."
+        if "\0" in text:
+            return "", "It is not text."
+        sides.append(text.splitlines())
+        if len(sides[-1]) > DIFF_LINES:
+            return "", "It has too many lines to be shown."
+    lines = list(difflib.unified_diff(sides[0], sides[1], lineterm=""))
+    return "\n".join(lines[2:]), ""
+
+
+def _text(path: str, node: Node | None, stack: Stack) -> str:
+    if isinstance(node, Link):
+        return f"link to {shown(node.target)}\n"
+    if not isinstance(node, File):
+        return ""
+    with _opened(stack, path) as file:
+        return file.read(DIFF_BYTES + 1).decode()
+
+
+def _opened(stack: Stack, path: str) -> io.BufferedReader:
+    place = stack.place(path)
+    if place is None:
+        raise FileNotFoundError(path)
+    return os.fdopen(os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK), "rb")
+
+
+def _packed(stack: Stack) -> Iterator[bytes]:
+    sink = _Sink()
+    try:
+        with tarfile.open(fileobj=sink, mode="w|", format=tarfile.PAX_FORMAT, bufsize=_PIECE) as archive:
+            waiting = [""]
+            while waiting:
+                folder = waiting.pop()
+                for name in stack.names(folder):
+                    path = join(folder, name)
+                    for _ in _add(archive, stack, path):
+                        yield sink.taken()
+                    if isinstance(stack.node(path), Folder):
+                        waiting.append(path)
+        yield sink.taken()
+    except FileNotFoundError as error:
+        raise Unavailable(_GONE) from error
+
+
+def _add(archive: tarfile.TarFile, stack: Stack, path: str) -> Iterator[None]:
+    """Add one entry, giving way after each piece: files may be larger than memory."""
+    node, place = stack.node(path), stack.place(path)
+    if node is None or place is None:
+        return
+    about = tarfile.TarInfo(path)
+    about.mtime = int(place.lstat().st_mtime)
+    if isinstance(node, Link):
+        about.type, about.linkname = tarfile.SYMTYPE, node.target
+        archive.addfile(about)
+    elif isinstance(node, Folder):
+        about.type, about.mode = tarfile.DIRTYPE, stat.S_IMODE(node.mode)
+        archive.addfile(about)
+    else:
+        with _opened(stack, path) as file:
+            about.mode, about.size = stat.S_IMODE(node.mode), os.fstat(file.fileno()).st_size
+            archive.addfile(about)  # the header alone
+            out = archive.fileobj
+            assert out is not None
+            while piece := file.read(_PIECE):
+                out.write(piece)
+                yield
+            padding = -about.size % tarfile.BLOCKSIZE
+            out.write(bytes(padding))
+            archive.offset += about.size + padding
+    yield
+
+
+class _Sink(io.RawIOBase):
+    """A file that is written to its end only, and whose content is taken away meanwhile."""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: "Buffer") -> int:
+        self._pieces.append(bytes(data))
+        return len(self._pieces[-1])
+
+    def taken(self) -> bytes:
+        data, self._pieces = b"".join(self._pieces), []
+        return data
