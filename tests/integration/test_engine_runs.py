@@ -466,6 +466,36 @@ async def test_changed_code_is_refused_and_the_run_can_still_be_cancelled(shop: 
         assert (await shop.finished()).state == "cancelled"
 
 
+@pytest.mark.parametrize(("seconds", "tries"), [(20, 5), (600, 7)])
+async def test_cancelled_code_that_cannot_be_had_for_a_moment_has_its_grace_to_clean_up(
+    shop: Workshop, seconds: int, tries: int
+) -> None:
+    clock = TestClock()
+    back_at, asked = clock.now(), 0
+
+    async def loader(metadata: Mapping[str, Any]) -> Code:
+        nonlocal asked
+        asked += 1
+        if clock.now() < back_at:
+            raise TryLater("The repository is being moved.", 5)
+        return await shop.load(metadata)
+
+    async with shop.running(loader=loader, clock=clock, limits=Limits(nap=0, grace=30)) as engine:
+        await shop.create(
+            'try:\n    await step.wait_for_event("w", type="go")\nfinally:\n    await step.do("clean", give, 1)'
+        )
+        await shop.hibernating()
+        back_at, asked = clock.now() + seconds, 0
+        await engine.cancel("r", "ann")
+        for n in range(1, tries):
+            state = await shop.until(lambda _, n=n: asked == n and not engine.holds("r"))  # type: ignore[misc]
+            assert (state.finished, state.reason) == (False, "The repository is being moved.")
+            clock.advance(5)
+        state = await shop.finished()
+        assert (state.state, asked) == ("cancelled", tries)
+        assert ("clean#1" in state.steps) == (seconds < 30)
+
+
 async def test_a_slow_loader_becomes_the_reason(shop: Workshop) -> None:
     async def loader(metadata: Mapping[str, Any]) -> Code:
         await asyncio.Event().wait()

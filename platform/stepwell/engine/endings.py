@@ -34,13 +34,17 @@ def conclude(live: Live, ending: Ending, parts: Parts) -> float | None:
 
 
 def _postpone(live: Live, ending: Ending, parts: Parts) -> float | None:
-    if live.state.cancel and not live.state.cancel.get("undo"):
-        end_run(live, parts, "cancelled", None, None)  # code that cannot be had has nothing to clean up with
-        return None
+    cancel, after = live.state.cancel, ending.after
+    if cancel and not cancel.get("undo"):
+        grace = cancel["at"] + parts.limits.grace - parts.clock.now()
+        if after is None or grace <= 0:
+            end_run(live, parts, "cancelled", None, None)  # code that cannot be had has nothing to clean up with
+            return None
+        after = min(after, grace)
     live.blocked_at = live.heard
     if live.state.reason != ending.reason:
         parts.commits.append(live, "turn_failed", "", {"reason": ending.reason, "counted": False})
-    return ending.after
+    return after
 
 
 def _lose(live: Live, inflight: list[Inflight], reason: str, parts: Parts) -> float | None:
