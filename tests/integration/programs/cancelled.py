@@ -1,5 +1,5 @@
 import asyncio
-from asyncio import gather
+from asyncio import create_task, gather
 
 from effects import effect
 from stepwell import Pipeline
@@ -25,13 +25,16 @@ class Cancelled(Pipeline):
                 await step.do("finally " + name, effect, path, f"finally {name}#1")
 
         await step.do("begin", effect, path, "begin#1")
+        cleaning = [
+            create_task(around("command", step.run("long", "long"))),
+            create_task(around("sleep", step.sleep("nap", "1 day"))),
+            create_task(around("timer", asyncio.sleep(100_000))),
+            create_task(around("approval", step.approval("ship"))),
+            create_task(around("event", step.wait_for_event("wait", type="never"))),
+        ]
         try:
-            await gather(
-                around("command", step.run("long", "long")),
-                around("sleep", step.sleep("nap", "1 day")),
-                around("timer", asyncio.sleep(100_000)),
-                around("approval", step.approval("ship")),
-                around("event", step.wait_for_event("wait", type="never")),
-            )
+            await gather(*cleaning)
         finally:
+            # gather is over with the first of them, and the run would leave those behind that are slower
+            await asyncio.wait(cleaning)
             await step.do("last", effect, path, "last#1")
