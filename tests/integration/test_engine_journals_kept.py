@@ -15,6 +15,7 @@ from typing import Any, Literal
 import pytest
 from engines import FakeExecutor, Workshop, passed
 
+from stepwell.authoring.version import REPLAY
 from stepwell.engine.clock import TestClock
 from stepwell.engine.entries import VERSION
 from stepwell.engine.fold import RunState, StepState, fold
@@ -186,7 +187,7 @@ async def test_a_run_records_replay_and_python_and_stops_where_its_replay_is_unk
     async with shop.running():
         await shop.create('return (await step.approval("ship")).by')
         state = await shop.hibernating()
-        assert (state.replay, state.python.count(".")) == (1, 2)
+        assert (state.replay, state.python.count(".")) == (REPLAY, 2)
     _set_replay(shop.database, 99)
     async with shop.running():
         await shop.engine.decide("r", "ship#1", {"by": "ann", "approve": True}, _approved)

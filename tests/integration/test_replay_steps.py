@@ -221,6 +221,48 @@ def test_cancel_is_raised_once_and_finally_may_await_steps() -> None:
     assert run.printed() == "finally done\n"
 
 
+BRANCHES = """
+        async def branch(name, rests):
+            try: await step.approval(name)
+            finally:
+                for n in range(rests): await step.sleep(f"{name} rests", 10)
+                print(name, await step.do(f"clean {name}", asyncio.sleep, 0, "done"))
+        await gather(branch("short", 0), branch("long", 3))
+"""
+
+
+def test_every_branch_of_a_cancelled_gather_cleans_up_to_its_end() -> None:
+    """gather itself ends with the first that does."""
+    run = rehearse(BRANCHES, ("cancel",))
+    assert run.play() == ["end", "cancelled", None]
+    assert run.printed() == "short done\nlong done\n"
+    killed = rehearse(BRANCHES, ("cancel",))
+    while not killed.play(kill_at=len(killed.journal) + 1):
+        pass
+    assert killed.last == run.last
+    assert sorted(entry[3] for entry in killed.journal) == sorted(entry[3] for entry in run.journal)
+    assert run.replay(run.journal)[-1] == run.last
+
+
+def test_a_run_that_began_under_the_first_rules_ends_by_them() -> None:
+    run = rehearse(BRANCHES, ("cancel",), rules=1)
+    assert run.play() == ["end", "cancelled", None]
+    assert run.printed() == "short done\n"
+    assert run.replay(run.journal)[-1] == run.last
+
+
+def test_a_task_that_nobody_cancelled_is_cancelled_when_a_cancelled_run_is_over() -> None:
+    run = rehearse("""
+        async def aside():
+            try: await step.wait_for_event("w", type="go")
+            finally: print("aside", await step.do("clean", asyncio.sleep, 0, "done"))
+        task = asyncio.create_task(aside())
+        await step.approval("ok?")
+""", ("cancel",))  # fmt: skip
+    assert run.play() == ["end", "cancelled", None]
+    assert run.printed() == "aside done\n"
+
+
 def test_a_finally_around_a_wait_runs_once_however_often_the_process_dies() -> None:
     run = rehearse("""
         try: await step.approval("ok?")

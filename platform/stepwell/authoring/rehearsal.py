@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from stepwell.authoring.results import LARGE_BYTES
+from stepwell.authoring.version import REPLAY
 
 Entry = list[Any]
 Command = list[Any]
@@ -54,6 +55,7 @@ class Rehearsal:
     patience_seconds: float = 0.02  # real time without a word after which a due timer fires beside running functions
     choose: random.Random = field(default_factory=random.Random)
     start: float = 1_000_000.0
+    rules: int = REPLAY
     journal: list[Entry] = field(default_factory=list)
     commands: list[Command] = field(default_factory=list)
     last: Command = field(default_factory=list)
@@ -102,7 +104,7 @@ class Rehearsal:
         return {
             "mode": "turn", "root": ".stepwell", "files": dict(self.files), "entry": self.entry, "run": "rehearsal",
             "params": dict(self.params), "stall": self.stall_seconds, "grace": 30, "number": 1, "scope": "acme/api",
-            "result_bytes": LARGE_BYTES,
+            "result_bytes": LARGE_BYTES, "replay": self.rules,
         }  # fmt: skip
 
     def printed(self, key: str = "") -> str:

@@ -32,6 +32,7 @@ from stepwell.authoring.results import RESULT_BYTES, Approval, Result, ResultRef
 from stepwell.authoring.step import Step
 from stepwell.authoring.undo import Undos
 from stepwell.authoring.verdict import failure, stuck, undone, verdict
+from stepwell.authoring.version import REPLAY
 from stepwell.authoring.wire import Wire, decode, encode
 
 OPTION_BYTES = 262_144
@@ -60,6 +61,7 @@ class Turn:
         self._main: asyncio.Task[Any] | None = None
         self._past = Past([], 0)
         self._replaying = False
+        self._rules = int(head.get("replay") or REPLAY)
         self._offset = int(head.get("offset") or 0)  # of the numbers in keys: those before are an earlier round's
         self._uses: dict[str, int] = {}
         self._steps: dict[str, StepFuture | None] = {}  # None: over and awaited, its result is not ours to keep
@@ -358,14 +360,23 @@ class Turn:
         if not self._finishing:
             self._finishing = True
             self._left = [task.step for task in self.loop.alive if task.step is not None and not task.step.done()]
+            # A cancellation is raised once: branches that had it with run() have their grace to clean up.
+            cleaning = {task for task in self.loop.alive if self._cancelled and self._rules >= 2 and task.cancelling()}
             for task in list(self.loop.alive):
-                task.cancel()
-            for step in list(self._waiting.values()):
-                if step.used:
-                    step.cancel()
+                if task not in cleaning:
+                    task.cancel()
+            if not cleaning:
+                self._cancel_used()
             self.loop.drain()
         if not self.loop.alive:
+            if self._rules >= 2:
+                self._cancel_used()
             self._conclude(main)
+
+    def _cancel_used(self) -> None:
+        for step in list(self._waiting.values()):
+            if step.used:
+                step.cancel()
 
     def _conclude(self, main: asyncio.Task[Any]) -> None:
         unused = [step for step in self._steps.values() if step is not None and not step.used]

@@ -3,9 +3,11 @@
 Raise REPLAY when the same code over the same journal could ask otherwise than before: another order of deliveries,
 other keys or fingerprints, other values of `now`, `random` and `uuid`, another order in sets. A run goes on as it was
 begun: what an older version did stays possible while runs wait on it, and branches on the version in the run's state.
+
+2: branches that were cancelled with `run()` and still clean up when it is over are not cancelled once more.
 """
 
-REPLAY = 1
+REPLAY = 2
 """With which new runs are begun."""
-REPLAYS = frozenset({1})
+REPLAYS = frozenset({1, 2})
 """Those that can be played."""

@@ -132,7 +132,8 @@ class Turn:
             "mode": "turn", "root": code.root, "files": dict(code.files), "entry": state.entry or code.entry,
             "run": state.id, "params": state.params, "stall": limits.stall, "grace": limits.grace,
             "number": state.known_number, "seed": state.seed, "offset": state.offset, "scope": state.scope,
-            "tenant": state.tenant, "played": self.live.played, "result_bytes": self._parts.blobs.most_bytes,
+            "tenant": state.tenant, "played": self.live.played, "replay": state.replay,
+            "result_bytes": self._parts.blobs.most_bytes,
         }  # fmt: skip
         return encode(head).encode() + b"\n"
 
