@@ -20,13 +20,15 @@ from typing import Any
 from stepwell.errors import Invalid
 from stepwell_runners import archives, slots
 from stepwell_runners.command_plan import OUTPUT_FILE, CommandPlan
-from stepwell_runners.container_process import Job, never_started
+from stepwell_runners.container_process import Block, Job, logged, never_started
 from stepwell_runners.slots import Slot
 from stepwell_runners.spec import FILES, WORKSPACE, Overlay
+from stepwell_runners.survivors import Record
 from stepwell_runners.workspaces import Workspace
 
 log = logging.getLogger(__name__)
 
+ATTACHED = {"stdout": 1, "stderr": 1, "stream": 1}
 STARTED, MISSING = ".started", ".missing"
 _OUTPUT = OUTPUT_FILE.rpartition("/")[2]
 _WANTED = (_OUTPUT, STARTED, MISSING)
@@ -73,7 +75,7 @@ def warm(waiting: WaitingContainer, asked: CommandPlan, workspace: Workspace) ->
             slot.lay(workspace.mount, workspace.git.objects if workspace.git else None)
         return waiting.container
 
-    def start(container: Any) -> Iterable[bytes]:
+    def start(container: Any) -> Iterable[Block]:
         getattr(waiting.stream, "_sock", waiting.stream).sendall(script(asked))
         return _blocks(waiting.stream)
 
@@ -81,6 +83,11 @@ def warm(waiting: WaitingContainer, asked: CommandPlan, workspace: Workspace) ->
         return _outputs(_fetch(container, workspace) if slot is None else _read(slot), asked)
 
     return Job(create, start, collect, dispose=lambda _: waiting.discard())
+
+
+def has_begun(slot: Slot) -> bool:
+    """Whether the command of a container that waited has begun."""
+    return STARTED in _read(slot)
 
 
 def script(asked: CommandPlan) -> bytes:
@@ -93,6 +100,28 @@ def script(asked: CommandPlan) -> bytes:
         f"exec {shlex.join(asked.argv)} < /dev/null; ",
     ]
     return f"{{ {''.join(parts)}}}\n".encode()
+
+
+def resumed(engine: Any, record: Record, workspace: Workspace, slot: Slot | None, asked: CommandPlan) -> Job:
+    """Return the job of an attempt whose container outlived its server: followed from its first line on."""
+
+    def collect(container: Any) -> Mapping[str, bytes]:
+        if slot is not None:
+            found = _read(slot)
+        elif isinstance(workspace.mount, Overlay):
+            found = slots.read_files(workspace.place / "files", _WANTED, archives.MOST_BYTES)
+        else:
+            found = _fetch(container, workspace)
+        return _outputs(found, asked) if record.waited else _outputs_of(found)
+
+    def remove(container: Any) -> None:
+        dispose(container)
+        if slot is not None:
+            slot.clear()
+        elif isinstance(workspace.mount, Overlay):
+            removed(lambda: engine.volumes.get(volume_of(workspace)).remove(force=True))
+
+    return Job(lambda: engine.containers.get(record.container), logged, collect, remove, older=record.seconds)
 
 
 def _outputs(found: Mapping[str, bytes], asked: CommandPlan) -> Mapping[str, bytes]:
@@ -169,18 +198,21 @@ def volume_of(workspace: Workspace) -> str:
     return f"stepwell-{workspace.id}"
 
 
-def _started(container: Any) -> Iterator[bytes]:
+def _started(container: Any) -> Iterator[Block]:
     """Start it, and follow its output from before the start: no line is lost."""
-    lines: Iterator[bytes] = container.attach(stdout=True, stderr=True, stream=True)
+    stream = container.attach_socket(params=ATTACHED)
     container.start()
-    return lines
+    return _blocks(stream)
 
 
-def _blocks(stream: Any) -> Iterator[bytes]:
-    """Give what a container that waited puts out, as it comes."""
+def _blocks(stream: Any) -> Iterator[Block]:
+    """Give what a container puts out, as it comes."""
     from docker.utils.socket import frames_iter
 
-    return (block for _, block in frames_iter(stream, tty=False))  # type: ignore[no-untyped-call]
+    try:
+        yield from frames_iter(stream, tty=False)  # type: ignore[no-untyped-call]
+    finally:
+        stream.close()
 
 
 def _dispose_all(engine: Any, volume: str, container: Any) -> None:

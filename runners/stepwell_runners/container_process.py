@@ -4,14 +4,22 @@ import asyncio
 import contextlib
 import os
 import signal
+import struct
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from stepwell.errors import Invalid, TryLater, Unavailable
 from stepwell_runners.spec import Exit
+
+Block = tuple[int, bytes]
+"""Output, and the number of the stream that it came from: 1 or 2."""
+_PATIENCE = 60.0  # seconds for an engine that went away to come back
+_PACE = 0.5
+_HEADER = struct.Struct(">BxxxL")  # of a block in a stream of the engine: number, length
 
 
 class Interrupted(Exception):
@@ -28,7 +36,7 @@ class Job:
     """
 
     create: Callable[[], Any]
-    start: Callable[[Any], Iterable[bytes]]
+    start: Callable[[Any], Iterable[Block]]
     collect: Callable[[Any], Mapping[str, bytes]]
     dispose: Callable[[Any], None]
     began: Callable[[], None] = lambda: None
@@ -48,9 +56,15 @@ class ContainerProcess:
         self._exit: asyncio.Future[Exit] = self._loop.create_future()
         self._killed = False
         self._container: Any = None
+        self._seen: Counter[int] = Counter()  # bytes of each stream
         self.output, self._writing = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(self.output, False)
         threading.Thread(target=self._live, daemon=True, name="container").start()
+
+    @property
+    def older(self) -> float:
+        """For how many seconds it had been running when it was found."""
+        return self.job.older
 
     async def wait(self) -> Exit:
         """Wait until the container has ended and is removed."""
@@ -97,8 +111,7 @@ class ContainerProcess:
             self.job.began()
             if self._killed:
                 self._kill()
-            for block in lines:
-                _write_all(self._writing, block)
+            self._copy(lines)
             return self._ended()
         except Interrupted:
             return Exit(None, int(signal.SIGKILL), "killed")
@@ -107,11 +120,40 @@ class ContainerProcess:
                 raise
             raise Invalid(f"The container cannot start: {error.explanation or error}") from error
         except OSError as error:
-            if running:  # requests' errors are OSErrors: the engine went away, and the container's fate with it
-                return Exit(None, None, f"the container engine went away ({error})", lost=True)
+            if running:  # requests' errors are OSErrors
+                return self._followed_on(error)
             raise Unavailable(f"The container engine does not answer any more: {error}") from error
         finally:
             self.job.dispose(self._container)
+
+    def _copy(self, lines: Iterable[Block]) -> None:
+        for stream, block in lines:
+            self._seen[stream] += len(block)
+            _write_all(self._writing, block)
+
+    def _followed_on(self, error: OSError) -> Exit:
+        """Follow on when the engine is back, from where it went away; what it took along is lost."""
+        import docker.errors
+
+        lost = Exit(None, None, f"the container engine went away ({error})", lost=True)
+        until = time.monotonic() + _PATIENCE
+        while time.monotonic() < until:
+            try:
+                self._container.reload()
+                if self._killed:
+                    self._kill()
+                self._copy(without(logged(self._container), Counter(self._seen)))
+                exit_ = self._ended()
+            except docker.errors.NotFound:
+                return lost
+            except (docker.errors.APIError, OSError):
+                time.sleep(_PACE)  # still away, or again, or still starting
+            else:
+                by_itself = exit_.code == 0 or exit_.exceeded is not None or self._killed
+                return (
+                    exit_ if by_itself else lost
+                )  # an engine that stops ends containers, which look as if they failed
+        return lost
 
     def _ended(self) -> Exit:
         code = self._container.wait()["StatusCode"]
@@ -122,6 +164,27 @@ class ContainerProcess:
         if self._killed:
             return Exit(None, int(signal.SIGKILL), "killed")
         return Exit(code, None, f"exit code {code}", collected=self.job.collect(self._container))
+
+
+def logged(container: Any) -> Iterator[Block]:
+    """Give everything that a container has put out, and follow it to its end: from the engine's own log."""
+    api = container.client.api
+    asked = {"stdout": 1, "stderr": 1, "follow": 1, "timestamps": 0, "tail": "all"}
+    answer = api._get(api._url("/containers/{0}/logs", container.id), params=asked, stream=True)
+    api._raise_for_status(answer)
+    api._disable_socket_timeout(api._get_raw_response_socket(answer))
+    while header := answer.raw.read(_HEADER.size):  # the package's own reader drops the number of the stream
+        stream, length = _HEADER.unpack(header)
+        yield stream, answer.raw.read(length)
+
+
+def without(lines: Iterable[Block], seen: "Counter[int]") -> Iterator[Block]:
+    """Leave out as many bytes of each stream as were seen."""
+    for stream, block in lines:
+        rest = block[seen[stream] :]
+        seen[stream] -= len(block) - len(rest)
+        if rest:
+            yield stream, rest
 
 
 def never_started() -> TryLater:

@@ -12,7 +12,7 @@ import hashlib
 import os
 import secrets
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
@@ -23,11 +23,23 @@ from typing import Any
 from stepwell.engine.seams import Attempt, Output
 from stepwell.errors import Invalid, Unavailable
 from stepwell_runners.command_plan import CommandPlan, ServicePlan
-from stepwell_runners.container_jobs import Cold, WaitingContainer, can_wait, warm
-from stepwell_runners.container_process import ContainerProcess, Job
+from stepwell_runners.container_jobs import (
+    ATTACHED,
+    Cold,
+    WaitingContainer,
+    can_wait,
+    dispose,
+    has_begun,
+    removed,
+    resumed,
+    volume_of,
+    warm,
+)
+from stepwell_runners.container_process import Block, ContainerProcess, Job
 from stepwell_runners.services import Beside, Network, Service
 from stepwell_runners.slots import Slots
 from stepwell_runners.snapshots import SNAPSHOTS, Base, Snapshots
+from stepwell_runners.survivors import Record, recorded
 from stepwell_runners.warm_containers import CannotWait, Kind, WarmContainers
 from stepwell_runners.workspaces import Form, Workspace
 
@@ -35,7 +47,7 @@ LABEL = "stepwell.state"
 DEFAULT_MEMORY = 4 << 30  # bytes
 PROCESSES = 4096
 WARM = 4  # containers that wait
-_ATTACHED = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
+_LOG = {"max-size": "1g", "max-file": "2"}  # far more than a step may print
 _ENGINE_TIMEOUT = 60  # seconds for one answer of the engine; waits and streams have none
 
 
@@ -48,6 +60,8 @@ class Containers:
         self._host = host or os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
         self._runtime = runtime
         self._label = {LABEL: hashlib.sha256(str(state.resolve()).encode()).hexdigest()[:16]}
+        self._work = state / "work"
+        self._survivors: dict[tuple[str, str], Record] = {}
         self._used = state / "containers"  # there since the first one was asked for
         self._engine: Any = None
         self._connecting = threading.Lock()
@@ -83,11 +97,47 @@ class Containers:
                 for one, image in zip(asked.services, images, strict=True)
             ]  # fmt: skip
             return ContainerProcess(Beside(network, services, note).job(cold))
+        job = _remembered(self._cold(engine, kind, asked, workspace), attempt, workspace)
         if not can_wait(asked, workspace):
-            return ContainerProcess(self._cold(engine, kind, asked, workspace))
-        cold = self._cold(engine, kind, asked, workspace)
+            return ContainerProcess(job)
         waiting = await self.pool.take(kind)
-        return ContainerProcess(self._pooled(warm(waiting, asked, workspace) if waiting else cold, kind))
+        if waiting is not None:
+            job = _remembered(warm(waiting, asked, workspace), attempt, workspace, waiting)
+        return ContainerProcess(self._pooled(job, kind))
+
+    async def resume(
+        self, asked: CommandPlan, attempt: Attempt, output: Output
+    ) -> tuple[Workspace, ContainerProcess] | None:
+        """Follow on in the container that an earlier attempt of the step has left running, if there is one."""
+        record = self._survivors.get((attempt.run, attempt.key))
+        if record is None or not record.is_of(attempt):
+            return None
+        engine = await asyncio.get_running_loop().run_in_executor(self._threads, self._connect)
+        workspace, slot = record.opened(), self._slots.slot(record.slot) if record.slot else None
+        del self._survivors[attempt.run, attempt.key]
+        output.note("The server was restarted meanwhile. The command goes on in its container; all it printed follows.")
+        return workspace, ContainerProcess(resumed(engine, record, workspace, slot, asked))
+
+    async def abandon(self, run: str, key: str | None = None) -> list[Workspace]:
+        """Remove what survived of a run, or of one step, that wants it no more; give the workspaces to remove too."""
+        wanted = [one for one in self._survivors if one[0] == run and key in (None, one[1])]
+        mine = [self._survivors.pop(one) for one in wanted]
+        if mine:
+            await asyncio.to_thread(self._remove, mine)
+        return [record.opened() for record in mine]
+
+    def _remove(self, records: list[Record]) -> None:
+        engine = self._connect()
+        for record in records:
+            for container in engine.containers.list(all=True, filters={"id": record.container}):
+                dispose(container)
+            removed(partial(self._remove_volume, engine, volume_of(record.opened())))
+            if record.slot:
+                self._slots.slot(record.slot).clear()
+
+    @staticmethod
+    def _remove_volume(engine: Any, name: str) -> None:
+        engine.volumes.get(name).remove(force=True)
 
     def _cold(
         self, engine: Any, kind: Kind, asked: CommandPlan, workspace: Workspace, network: Network | None = None
@@ -132,7 +182,7 @@ class Containers:
                 waiting.slot = self._slots.make(name)
                 settings["volumes"] = waiting.slot.volumes
             waiting.container = engine.containers.create(**settings)
-            waiting.stream = waiting.container.attach_socket(params=_ATTACHED)
+            waiting.stream = waiting.container.attach_socket(params={"stdin": 1, **ATTACHED})
             waiting.container.start()
             waiting.container.reload()
             if waiting.slot and not waiting.slot.is_seen_by(waiting.container.attrs["State"]["Pid"]):
@@ -155,13 +205,15 @@ class Containers:
         if self._used.exists():
             await asyncio.to_thread(lambda: self._snapshots.drop(self._connect()))
 
-    async def recover(self) -> None:
-        """Remove containers and volumes that a crash left, if there ever were any and an engine answers.
+    async def recover(self, ended: Callable[[str], bool] = lambda run: False) -> Sequence[Record]:
+        """Remove containers, volumes and networks that a crash left, if there ever were any and an engine answers.
 
-        Who runs no containers is spared the Docker client: a tenth of a second and some megabytes.
+        Kept, and given, are those whose command goes on for a run that has not ended: see `resume`. Who runs no
+        containers is spared the Docker client: a tenth of a second and some megabytes.
         """
         if self._used.exists():
-            await asyncio.to_thread(self._recover)
+            await asyncio.to_thread(self._recover, ended)
+        return list(self._survivors.values())
 
     def _connect(self) -> Any:
         """Return a client of the engine, which must answer."""
@@ -236,7 +288,7 @@ class Containers:
             "mem_limit": kind.memory or DEFAULT_MEMORY,
             "memswap_limit": kind.memory or DEFAULT_MEMORY,
             "pids_limit": kind.processes or PROCESSES,
-            "log_config": {"Type": "none"},  # followed from before its start: nothing is written twice
+            "log_config": {"Type": "json-file", "Config": _LOG},  # from which a later server reads what this one did
         }
         if argv is not None:
             settings |= {"entrypoint": [argv[0]], "command": list(argv[1:])}
@@ -246,19 +298,41 @@ class Containers:
             settings["runtime"] = self._runtime
         return settings
 
-    def _recover(self) -> None:
+    def _recover(self, ended: Callable[[str], bool]) -> None:
         try:
             engine = self._connect()
         except Unavailable:
             return  # then nothing of ours runs there either
         ours = {"label": [f"{name}={value}" for name, value in self._label.items()]}
-        for container in engine.containers.list(all=True, filters=ours, ignore_removed=True):
-            container.remove(force=True, v=True)
+        there = engine.containers.list(all=True, filters=ours, ignore_removed=True)
+        begun = {container.id for container in there if container.status != "created"}
+        kept = [one for one in recorded(self._work) if one.container in begun and not ended(one.run)]
+        kept = [one for one in kept if not one.slot or has_begun(self._slots.slot(one.slot))]
+        volumes = {volume_of(one.opened()) for one in kept}
+        for container in there:
+            if container.id not in {one.container for one in kept}:
+                container.remove(force=True, v=True)
         for volume in engine.volumes.list(filters=ours):
-            volume.remove(force=True)
+            if volume.name not in volumes:
+                volume.remove(force=True)
         for network in engine.networks.list(filters=ours):
             network.remove()
-        self._slots.recover()
+        self._slots.recover({one.slot for one in kept if one.slot})
+        self._survivors = {(one.run, one.key): one for one in kept}
+
+
+def _remembered(job: Job, attempt: Attempt, workspace: Workspace, waiting: WaitingContainer | None = None) -> Job:
+    """Return a job that is written down before its command begins. Caches are held by this process alone."""
+    if workspace.held is not None:
+        return job
+    slot = waiting.slot.place.name if waiting and waiting.slot else ""
+
+    def start(container: Any) -> Iterable[Block]:
+        record = Record.of(attempt, workspace, container.id, waited=waiting is not None, slot=slot)
+        record.write(workspace.place)
+        return job.start(container)
+
+    return replace(job, start=start)
 
 
 def _from_thread(output: Output) -> Callable[[str], None]:

@@ -126,9 +126,10 @@ class LocalExecutor:
 
     async def recover(self, committed: Callable[[str], bool], ended: Callable[[str], bool]) -> None:
         """Remove what a crash left behind."""
-        await self._containers.recover()
-        await asyncio.to_thread(self._workspaces.recover, committed)
-        await asyncio.to_thread(self._forks.recover, ended)
+        survivors = await self._containers.recover(ended)
+        places = {one.opened().place for one in survivors}
+        await asyncio.to_thread(self._workspaces.recover, committed, places)
+        await asyncio.to_thread(self._forks.recover, ended, {one.run for one in survivors})
         await asyncio.to_thread(self._trees.recover)
         await asyncio.to_thread(self._shelf.recover)
         await asyncio.to_thread(self._caching.recover)
@@ -147,8 +148,14 @@ class LocalExecutor:
 
     async def forget(self, run: str) -> None:
         """Drop fork and pin of a finished run; its layers stay."""
+        await self._abandon(run)
         self._forks.stay(run)
         await asyncio.to_thread(self._forks.forget, run)
+
+    async def _abandon(self, run: str, key: str | None = None) -> None:
+        """End what an earlier server had begun for a run, or one of its steps, and no attempt has taken over."""
+        for workspace in await self._containers.abandon(run, key):
+            await asyncio.to_thread(self._workspaces.discard, workspace)
 
     async def missing(self, layers: Sequence[str]) -> list[str]:
         """Name the layers that are there no more."""
@@ -166,6 +173,7 @@ class LocalExecutor:
     async def erase(self, runs: Sequence[str], layers: Sequence[str]) -> None:
         """Remove what is left of runs: forks and pins, these layers."""
         for run in runs:
+            await self._abandon(run)
             await asyncio.to_thread(self._forks.forget, run)
         await self._drop(layers)  # whoever removes runs has seen to it that no backup is made
 
@@ -235,9 +243,13 @@ class LocalExecutor:
         kit: Kit,
         connections: Connections,
     ) -> Outcome:
-        workspace, process = await self._begin(attempt, asked, tree, kit, output)
+        begun = await self._containers.resume(asked, attempt, output) if asked.image else None
+        if begun is None:
+            await self._abandon(attempt.run, attempt.key)
+        seconds = asked.timeout - begun[1].older if begun else asked.timeout
+        workspace, process = begun or await self._begin(attempt, asked, tree, kit, output)
         try:
-            exit_, timed_out = await watch(process, output, asked.timeout, self._bounds, workspace.upper)
+            exit_, timed_out = await watch(process, output, max(seconds, 0.0), self._bounds, workspace.upper)
             connections.finish()
             ending = Ending(attempt, asked, workspace, exit_, timed_out, prepared.masks, [])
             outcome = await _finished(asyncio.to_thread(self._settler.settle, ending), self._take_back)

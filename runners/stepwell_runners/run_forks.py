@@ -22,7 +22,7 @@ import re
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -140,13 +140,16 @@ class RunForks:
             remove_fork(self._fork(run))
             self._release(self.pins / _RUNS / _file_name(run))
 
-    def recover(self, ended: Callable[[str], bool]) -> None:
-        """Remove all forks, and the pins of runs that a server saw the end of and died before it forgot them.
+    def recover(self, ended: Callable[[str], bool], kept: Collection[str] = ()) -> None:
+        """Remove all forks but those of the `kept` runs, and the pins of runs that a server saw the end of and died
+        before it forgot them.
 
         Nothing is running yet, and each fork is made again when its run needs it.
         """
+        used = {self._fork(run) for run in kept}
         for fork in self.folder.iterdir():
-            remove_fork(fork)
+            if fork not in used:
+                remove_fork(fork)
         for link in (self.pins / _RUNS).iterdir():
             run = _run_of(link)
             if run is not None and ended(run):

@@ -12,7 +12,7 @@ import os
 import shutil
 import stat
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -103,18 +103,21 @@ class Slots:
         open_files(slot.files)
         return slot
 
-    def recover(self, kept: Mapping[str, object] | frozenset[str] = frozenset()) -> None:
+    def slot(self, name: str) -> Slot:
+        """Return the slot of this name."""
+        return Slot(self.folder / name)
+
+    def recover(self, kept: Collection[str] = ()) -> None:
         """Unmount and remove all slots but the `kept`, which containers still use."""
         if not self.folder.exists():
             return
         for place in self.folder.iterdir():
             if place.name not in kept:
                 Slot(place).clear()
+        self._is_shared = bool(kept)
         if not kept:
             with contextlib.suppress(OSError):  # the server before this one never mounted it
                 sys_.unmount(os.fsencode(self.folder))
-        else:
-            self._is_shared = True
 
     def close(self) -> None:
         """Take the mount away, with whatever is left below it."""

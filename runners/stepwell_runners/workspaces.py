@@ -22,7 +22,7 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -231,10 +231,11 @@ class Workspaces:
         """Name the layers that are not there."""
         return [layer for layer in layers if not (self._place(layer) / "meta.json").exists()]
 
-    def recover(self, committed: Callable[[str], bool]) -> None:
-        """Remove what a crash left: attempts, and layers that no journal entry names. Nothing is running yet."""
+    def recover(self, committed: Callable[[str], bool], kept: Collection[Path] = ()) -> None:
+        """Remove what a crash left: attempts but the `kept`, layers that no journal entry names. None begins yet."""
         for place in self.work.iterdir():
-            disk.remove(place)
+            if place not in kept:
+                disk.remove(place)
         for folder in self.layers.iterdir():
             names = [path.name for path in folder.iterdir()]
             lost = [name for name in names if not committed(f"{folder.name}-{name}")]

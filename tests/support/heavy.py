@@ -44,6 +44,14 @@ def connect() -> Any:
         client.ping()
     except docker.errors.DockerException:
         pytest.skip("no Docker engine answers")
+    image_of(client)
+    return client
+
+
+def image_of(client: Any) -> None:
+    """Make the image where it is not there yet."""
+    import docker.errors
+
     busybox = shutil.which("busybox")
     try:
         client.images.get(IMAGE)
@@ -51,7 +59,6 @@ def connect() -> Any:
         if busybox is None:
             pytest.skip("the image needs busybox (package busybox-static)")
         client.api.import_image_from_data(_root_of(busybox), repository=IMAGE.partition(":")[0], tag="latest")
-    return client
 
 
 def _root_of(busybox: str) -> bytes:
