@@ -22,7 +22,7 @@ from stepwell.engine.seams import CacheRights
 from stepwell.store.caches import CacheFiles, CacheKey
 from stepwell_runners.collected import find_files, shown
 from stepwell_runners.layers import File, Folder, Layer, Link, Node, Upper, parent, parents, reduce
-from stepwell_runners.reduce import OnDisk, Stack, copy_file, open_beneath, remove, scan
+from stepwell_runners.reduce import OnDisk, Stack, cleanse, remove, scan
 
 MOST_BYTES = 4 << 30
 MOST_ENTRIES = 300_000
@@ -150,7 +150,7 @@ class Caching:
         held.notes.append(_told(result))
 
     def prepare(self, held: Held, left: Left) -> tuple[list[Ready], list[str]]:
-        """Copy out what is worth saving, before the workspace's changes become a layer; with notes for the log."""
+        """Move out what is worth saving, before the workspace's changes become a layer; with notes for the log."""
         ready: list[Ready] = []
         notes: list[str] = []
         for one in held.restored:
@@ -293,9 +293,10 @@ def fill(target: Path, nodes: Mapping[str, Node], sources: Sources) -> str:
 
 
 def _put(path: str, node: File, sources: Sources, place: Path) -> None:
+    """Move what the step wrote, which is no part of its layer, and link what it left alone."""
     if path in sources.change.written:
-        os.close(open_beneath(sources.upper, path))  # no component is a link
-        copy_file(sources.upper / path, place)
+        (sources.upper / path).rename(place)
+        cleanse(place, place.lstat(), (os.geteuid(), os.getegid()))
         place.chmod(node.mode | 0o400)
     else:
         assert sources.old is not None

@@ -31,6 +31,10 @@ class TooMuchCollected(Invalid):
     """More files, or more bytes, than are kept of a step."""
 
 
+class Unreadable(Invalid):
+    """A file that even its owner may not read."""
+
+
 @dataclass(frozen=True)
 class Bound:
     """What is kept at most of what one option names."""
@@ -77,13 +81,16 @@ class View:
         return int(getattr(getattr(node, "content", None), "size", 0))
 
     def open(self, path: str) -> int:
-        """Open a file for reading; no component of its path is a link. Raises OSError."""
-        if path in self.layer.written:
-            return open_beneath(self.upper, path)
-        place = self.base.place(path)
-        if place is None:
-            raise FileNotFoundError(path)
-        return os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+        """Open a file for reading; no component of its path is a link. Raises OSError, Unreadable."""
+        try:
+            if path in self.layer.written:
+                return open_beneath(self.upper, path)
+            place = self.base.place(path)
+            if place is None:
+                raise FileNotFoundError(path)
+            return os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+        except PermissionError as error:  # where Stepwell is not root
+            raise Unreadable(f"{shown(path)} cannot be kept: its mode lets nobody read it. Give it another.") from error
 
 
 @dataclass

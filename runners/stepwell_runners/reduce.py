@@ -165,8 +165,8 @@ def settle(root: Path, wanted: Upper, owner: tuple[int, int]) -> None:
     _drop_others(root, wanted.entries)
     _place(root, wanted.entries)
     for _, entry in entries(root):
-        _cleanse(Path(entry.path), entry.stat(follow_symlinks=False), owner)
-    _cleanse(root, root.lstat(), owner)
+        cleanse(Path(entry.path), entry.stat(follow_symlinks=False), owner)
+    cleanse(root, root.lstat(), owner)
     for path in sorted(wanted.entries, reverse=True):  # modes last: they may take our own permission away
         node = wanted.entries[path]
         if isinstance(node, File | Folder):
@@ -191,7 +191,8 @@ def _place(root: Path, wanted: Mapping[str, Node | None]) -> None:
             here.mkdir(exist_ok=True)
 
 
-def _cleanse(path: Path, status: os.stat_result, owner: tuple[int, int]) -> None:
+def cleanse(path: Path, status: os.stat_result, owner: tuple[int, int]) -> None:
+    """Take a file's owner and attributes away; it belongs to `owner` then."""
     if (status.st_uid, status.st_gid) != owner:
         os.chown(path, *owner, follow_symlinks=False)
     if _is_whiteout(status):

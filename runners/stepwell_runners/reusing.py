@@ -24,7 +24,7 @@ from stepwell.errors import Unavailable
 from stepwell.store.blobs import BlobFiles
 from stepwell.store.log_files import LogName, copy_log
 from stepwell.store.reuses import Reusable, ReuseFiles
-from stepwell_runners.caching import hash_files, hash_of
+from stepwell_runners.caching import hash_files
 from stepwell_runners.collected import find_files
 from stepwell_runners.command_plan import CommandPlan
 from stepwell_runners.layers import Folder, Layer, parents
@@ -66,7 +66,8 @@ class Reusing:
     def _hash_now(self, base: tuple[str, ...], tree: Path, pattern: str) -> str:
         """Hash what a pattern names; "" when that is nothing."""
         stack = Stack(self._workspaces.lowers(base, tree))
-        return hash_of([pattern], stack) if find_files([pattern], stack) else ""
+        files = find_files([pattern], stack)
+        return hash_files(files) if files else ""
 
     def adopt(self, attempt: Attempt, asked: CommandPlan, tree: Path, key: str) -> Outcome | None:
         """Take over what a step with this key left, if there is one. Raises WorkspaceConflict, OSError."""

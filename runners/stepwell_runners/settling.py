@@ -1,6 +1,6 @@
 """What becomes of an attempt's files when its last process is dead: kept as layer, artifacts and caches, or not at all.
 
-    change → artifacts, reports → caches copied out → layer committed → caches saved
+    change → artifacts, reports → caches moved out → layer committed → caches saved
 
 A cache is saved after the layer is committed: what conflicts with a parallel step has not passed.
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 from stepwell.engine.seams import Attempt, Outcome
 from stepwell_runners import collected, outcomes
 from stepwell_runners.caching import Caching, Left, Ready, strip
-from stepwell_runners.collected import Collected, Collector, TooMuchCollected, View
+from stepwell_runners.collected import Collected, Collector, TooMuchCollected, Unreadable, View
 from stepwell_runners.command_plan import CommandPlan, read_outputs
 from stepwell_runners.layers import Layer, reduce
 from stepwell_runners.reduce import Stack
@@ -103,7 +103,7 @@ class Settler:
         view = View(layer, workspace.upper, stack)
         try:
             return self._collector.collect(ending.attempt.run, ending.asked.collected, view)
-        except TooMuchCollected as error:
+        except (TooMuchCollected, Unreadable) as error:
             if ending.passed:
                 raise
             return Collected(notes=[str(error)])

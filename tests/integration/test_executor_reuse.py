@@ -75,23 +75,19 @@ async def test_result_files_artifacts_and_log_become_the_runs_own(executor: Loca
     assert [path for path, _, _ in listed["artifacts"]] == ["kept"]
 
 
-@pytest.mark.parametrize(
-    "other",
-    [
-        {"command": f"{WORK} again"},
-        {"env": {"A": "1"}},
-        {"cwd": "in"},
-        {"reuse": ["in/**", "other"]},
-        {"check": False},
-    ],
-)
-async def test_a_step_runs_when_what_it_is_has_changed(executor: LocalExecutor, other: dict[str, Any]) -> None:
+async def test_a_step_runs_when_what_it_is_has_changed(executor: LocalExecutor) -> None:
     base = await inputs(executor, "1", "echo > other")
     assert (await run(executor, step(1, base))).ok
-    command = other.pop("command", WORK)
-    assert (await run(executor, step(2, base, command, **other))).reused is None
-    assert (await run(executor, step(3, await inputs(executor, "2")))).reused is None
-    assert (await run(executor, step(4, base))).reused
+    others: list[dict[str, Any]] = [
+        {"command": f"{WORK} again"}, {"env": {"A": "1"}}, {"cwd": "in"}, {"reuse": ["in/**", "other"]},
+        {"check": False},
+    ]  # fmt: skip
+    for number, other in enumerate(others, 2):
+        assert (await run(executor, step(number, base, **other))).reused is None, other
+    renamed = replace(step(8, base), name="another", key="another#1")
+    for changed in (renamed, step(9, await inputs(executor, "2"))):
+        assert (await run(executor, changed)).reused is None
+    assert (await run(executor, step(10, base))).reused
 
 
 async def test_a_step_runs_when_its_files_are_gone_or_would_undo_a_later_change(executor: LocalExecutor) -> None:
