@@ -34,12 +34,12 @@ bench-peers: .venv/.development ## measure the engine beside Restate, Absurd, DB
 	@.ci/host-packages demo
 	@$(BIN)/python tests/benchmarks/peers/compare.py $(ARGS)
 
-soak: .venv/.development ## at length: kill -9 in every place, a storm of 200 runs, random lives, a thousand waiting runs, 500 isolates a minute, a hostile tenant
+soak: .venv/.development ## at length: kill -9 in every place, a storm of 200 runs, random lives, a thousand waiting runs, 500 isolates a minute, a hostile tenant, a container engine that restarts
 	@.ci/host-packages test
 	@STEPWELL_SOAK=1 $(BIN)/python -m pytest -rs tests/acceptance tests/integration/test_engine_model.py \
 		tests/integration/test_engine_crash.py tests/integration/test_replay_order.py \
 		tests/integration/test_isolates_churn.py tests/integration/test_isolates_neighbours.py \
-		tests/integration/test_streaming.py $(ARGS)
+		tests/integration/test_streaming.py tests/integration/test_containers_engine.py $(ARGS)
 
 # Two stamps, so that the demo does not wait for browsers' drivers and type checkers.
 .venv/.runtime: pyproject.toml constraints.txt | .venv/bin/pip

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from stepwell.errors import Invalid, TryLater, Unavailable
+from stepwell_runners.outcomes import EngineFull
 from stepwell_runners.spec import Exit
 
 Block = tuple[int, bytes]
@@ -116,6 +117,7 @@ class ContainerProcess:
         except Interrupted:
             return Exit(None, int(signal.SIGKILL), "killed")
         except docker.errors.APIError as error:
+            check_space(error)
             if running:
                 raise
             raise Invalid(f"The container cannot start: {error.explanation or error}") from error
@@ -158,7 +160,7 @@ class ContainerProcess:
     def _ended(self) -> Exit:
         code = self._container.wait()["StatusCode"]
         self._container.reload()
-        if self._container.attrs["State"].get("OOMKilled"):
+        if self._container.attrs["State"].get("OOMKilled") and code != 0:  # it may have gone on without a process
             limit = self._container.attrs["HostConfig"].get("Memory", 0)
             return Exit(None, int(signal.SIGKILL), f"out of memory (limit {limit >> 20} MiB)", exceeded="memory")
         if self._killed:
@@ -185,6 +187,14 @@ def without(lines: Iterable[Block], seen: "Counter[int]") -> Iterator[Block]:
         seen[stream] -= len(block) - len(rest)
         if rest:
             yield stream, rest
+
+
+def check_space(error: Any) -> None:
+    """Raise EngineFull when that is what an error of the engine means."""
+    if "no space left on device" in str(error.explanation or error).lower():
+        raise EngineFull(
+            "The disk of the container engine is full. Free some space there, for example with `docker system prune`."
+        ) from error
 
 
 def never_started() -> TryLater:

@@ -12,7 +12,7 @@ import hashlib
 import os
 import secrets
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
@@ -35,9 +35,10 @@ from stepwell_runners.container_jobs import (
     volume_of,
     warm,
 )
-from stepwell_runners.container_process import Block, ContainerProcess, Job
+from stepwell_runners.container_process import Block, ContainerProcess, Job, check_space
 from stepwell_runners.services import Beside, Network, Service
 from stepwell_runners.slots import Slots
+from stepwell_runners.snapshot_notes import Keep, SnapshotNotes
 from stepwell_runners.snapshots import SNAPSHOTS, Base, Snapshots
 from stepwell_runners.survivors import Record, recorded
 from stepwell_runners.warm_containers import CannotWait, Kind, WarmContainers
@@ -47,7 +48,9 @@ LABEL = "stepwell.state"
 DEFAULT_MEMORY = 4 << 30  # bytes
 PROCESSES = 4096
 WARM = 4  # containers that wait
+DEFAULT_KEEP = Keep()
 _LOG = {"max-size": "1g", "max-file": "2"}  # far more than a step may print
+_EMULATORS = Path("/proc/sys/fs/binfmt_misc")  # programs that this kernel gives to another one to run
 _ENGINE_TIMEOUT = 60  # seconds for one answer of the engine; waits and streams have none
 
 
@@ -55,7 +58,13 @@ class Containers:
     """Runs commands in containers of one engine. Lives on one event loop; blocking calls run in threads."""
 
     def __init__(
-        self, state: Path, host: str | None = None, runtime: str | None = None, *, warm_containers: int = WARM
+        self,
+        state: Path,
+        host: str | None = None,
+        runtime: str | None = None,
+        *,
+        warm_containers: int = WARM,
+        keep: Keep = DEFAULT_KEEP,
     ) -> None:
         self._host = host or os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
         self._runtime = runtime
@@ -66,7 +75,7 @@ class Containers:
         self._engine: Any = None
         self._connecting = threading.Lock()
         self._threads = ThreadPoolExecutor(8, "engine")  # a pull takes minutes: it must not hold up anybody else
-        self._snapshots = Snapshots(self._label)
+        self._snapshots = Snapshots(self._label, SnapshotNotes(state), keep)
         self._slots = Slots(state)
         self.pool = WarmContainers(self._boot, self._threads, size=warm_containers)
 
@@ -253,7 +262,9 @@ class Containers:
         image = reference_of(image)
         engine = self._connect()
         try:
-            return engine, engine.images.get(image).id
+            found = engine.images.get(image)
+            check_architecture(image, found.attrs, engine, local=self._host.startswith("unix://"))
+            return engine, found.id
         except docker.errors.ImageNotFound:
             note(f"Pulling image {image}")
         except docker.errors.APIError as error:
@@ -263,10 +274,12 @@ class Containers:
         try:
             pulled = engine.images.pull(*parse_repository_tag(image))
         except docker.errors.APIError as error:
+            check_space(error)
             raise Invalid(
                 f"Image {image!r} is not on this host and cannot be pulled: {error.explanation or error}. "
                 "Check its name, or bring it to this host with `docker pull` or `docker load`."
             ) from error
+        check_architecture(image, pulled.attrs, engine, local=self._host.startswith("unix://"))
         return engine, pulled.id
 
     def _kind(self, asked: CommandPlan, tenant: str, image: str) -> Kind:
@@ -311,14 +324,15 @@ class Containers:
         volumes = {volume_of(one.opened()) for one in kept}
         for container in there:
             if container.id not in {one.container for one in kept}:
-                container.remove(force=True, v=True)
+                dispose(container)
         for volume in engine.volumes.list(filters=ours):
             if volume.name not in volumes:
-                volume.remove(force=True)
+                removed(partial(volume.remove, force=True))
         for network in engine.networks.list(filters=ours):
-            network.remove()
+            removed(network.remove)
         self._slots.recover({one.slot for one in kept if one.slot})
         self._survivors = {(one.run, one.key): one for one in kept}
+        self._snapshots.collect(engine)
 
 
 def _remembered(job: Job, attempt: Attempt, workspace: Workspace, waiting: WaitingContainer | None = None) -> Job:
@@ -343,6 +357,17 @@ def _from_thread(output: Output) -> Callable[[str], None]:
         loop.call_soon_threadsafe(output.note, text)
 
     return note
+
+
+def check_architecture(image: str, about: Mapping[str, Any], engine: Any, *, local: bool) -> None:
+    """Refuse an image for another processor: it would end with words that name no reason. Emulation is fine."""
+    here, its = engine.version().get("Arch", ""), about.get("Architecture", "")
+    if not here or not its or its == here or not local or any(_EMULATORS.glob("qemu-*")):
+        return
+    raise Invalid(
+        f"Image {image!r} is made for {its}, and this host is {here}. Name one for {here}, or bring it here with "
+        f"`docker pull --platform linux/{here}`."
+    )
 
 
 def reference_of(image: str) -> str:

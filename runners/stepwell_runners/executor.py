@@ -24,7 +24,7 @@ from stepwell_runners.caching import Caching
 from stepwell_runners.collected import Bound, Collector
 from stepwell_runners.command_plan import OUTPUT_FILE, CommandPlan, plan
 from stepwell_runners.connections import Connections
-from stepwell_runners.containers import WARM, Containers
+from stepwell_runners.containers import DEFAULT_KEEP, WARM, Containers
 from stepwell_runners.kits import Kit, Kits
 from stepwell_runners.moments import Moments
 from stepwell_runners.reading import read_text
@@ -35,6 +35,7 @@ from stepwell_runners.settling import Ending, Settler
 from stepwell_runners.setups import Setups
 from stepwell_runners.shelf import DEFAULT_LIMIT as SHELF_LIMIT
 from stepwell_runners.shelf import Shelf
+from stepwell_runners.snapshot_notes import Keep
 from stepwell_runners.spec import CommandSpec, Limits, ToolDir
 from stepwell_runners.streaming import DEFAULT_BOUNDS, Bounds, Process, Stuck, watch
 from stepwell_runners.toolchains import Toolchains
@@ -102,6 +103,7 @@ class LocalExecutor:
         docker_host: str | None = None,
         runtime: str | None = None,
         warm_containers: int = WARM,
+        snapshots: Keep = DEFAULT_KEEP,
         bounds: Bounds = DEFAULT_BOUNDS,
         tools: int = SHELF_LIMIT,
         artifacts: Bound = DEFAULT_ARTIFACTS,
@@ -109,7 +111,7 @@ class LocalExecutor:
     ) -> "LocalExecutor":
         """Make one with everything below a state directory; `tools` are the bytes that installed tools may take."""
         workspaces = Workspaces(state)
-        containers = Containers(state, docker_host, runtime, warm_containers=warm_containers)
+        containers = Containers(state, docker_host, runtime, warm_containers=warm_containers, keep=snapshots)
         rooms = (trees or Trees(state), workspaces, Shelf(state / "tools", tools), containers)
         blobs = BlobFiles(state / "blobs")
         collector, reusing = Collector(blobs, artifacts), Reusing(state, workspaces, blobs)

@@ -30,6 +30,10 @@ class SetupFailed(StepwellError):
     """The command of `setup=` failed; nothing of it is kept."""
 
 
+class EngineFull(StepwellError):
+    """The container engine has no space left."""
+
+
 class ServiceFailed(StepwellError):
     """A service ended, or was not ready in time: the step did not begin."""
 
@@ -54,7 +58,7 @@ def of_error(error: Exception) -> Outcome:
         return Outcome(False, error=_error("Lost", str(error)), lost=True)
     if isinstance(error, StepwellError) and not isinstance(error, Bug):
         again = isinstance(
-            error, (SetupFailed, ServiceFailed)
+            error, (SetupFailed, ServiceFailed, EngineFull)
         )  # a download may work the next time; a refusal stays one
         return Outcome(False, error=_error(type(error).__name__, str(error)), final=not again)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):

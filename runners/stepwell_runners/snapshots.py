@@ -1,12 +1,14 @@
 """Snapshots: what `setup=` leaves of an image, made once per content key and kept by the engine as an image.
 
 The key is made of the image, the command and the contents of `setup_inputs`; a repository's snapshots are its own. A
-setup that fails leaves nothing.
+setup that fails leaves nothing. Those that are not used for long, and more than the operator allows, are removed.
 """
 
 import asyncio
 import hashlib
 import json
+import logging
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,8 +22,11 @@ from stepwell_runners.container_process import ContainerProcess
 from stepwell_runners.layers import File, below
 from stepwell_runners.outcomes import SetupFailed
 from stepwell_runners.reduce import Stack
+from stepwell_runners.snapshot_notes import Keep, SnapshotNotes, superfluous
 from stepwell_runners.spec import WORKSPACE
 from stepwell_runners.streaming import watch
+
+log = logging.getLogger(__name__)
 
 SNAPSHOTS = "stepwell-snapshot"
 MOST_INPUT_BYTES = 64 << 20  # of setup_inputs: they pass through memory
@@ -40,8 +45,10 @@ class Base:
 class Snapshots:
     """Makes snapshots, each once however many ask. Lives on one event loop; blocking calls run in threads."""
 
-    def __init__(self, labels: Mapping[str, str]) -> None:
+    def __init__(self, labels: Mapping[str, str], notes: SnapshotNotes, keep: Keep) -> None:
         self._labels = labels
+        self._notes = notes
+        self._keep = keep
         self._setups: dict[str, asyncio.Lock] = {}
 
     async def ready(self, base: Base, asked: CommandPlan, stack: Stack, output: Output) -> str:
@@ -51,10 +58,12 @@ class Snapshots:
         inputs = await asyncio.to_thread(_inputs, asked.setup_inputs, stack)
         key = await asyncio.to_thread(_snapshot_key, base.image, base.scope, asked.setup or "", inputs)
         name = f"{SNAPSHOTS}:{key}"
+        about = (key, base.scope, asked.setup or "")
         async with self._setups.setdefault(key, asyncio.Lock()):
             try:
-                found: str = (await asyncio.to_thread(base.engine.images.get, name)).id
-                return found
+                found = await asyncio.to_thread(base.engine.images.get, name)
+                await asyncio.to_thread(self._notes.used, *about, _size_of(found, base))
+                return str(found.id)
             except docker.errors.ImageNotFound:
                 output.note("Setting up (once per image, command and setup_inputs)")
             own = {"working_dir": WORKSPACE, "environment": {"CI": "true"}, "network_mode": "bridge"}
@@ -66,13 +75,48 @@ class Snapshots:
             exit_, timed_out = await watch(ContainerProcess(job), output, asked.timeout)
             if timed_out or exit_.code != 0:
                 raise SetupFailed(f"setup= failed: {'it took too long' if timed_out else exit_.reason}.")
-            made: str = (await asyncio.to_thread(base.engine.images.get, name)).id
-            return made
+            made = await asyncio.to_thread(base.engine.images.get, name)
+            await asyncio.to_thread(self._notes.made, *about, _size_of(made, base))
+        await asyncio.to_thread(self.collect, base.engine, except_for=key)
+        return str(made.id)
+
+    def collect(self, engine: Any, except_for: str = "") -> None:
+        """Remove what was not used for long, or is too much; blocks. What a container still uses stays for now."""
+        import docker.errors
+
+        there = {tag.partition(":")[2] for image in self._images(engine) for tag in image.tags}
+        notes = self._notes.all()
+        for note in notes:
+            if note.key not in there:
+                self._notes.forget(note.key)
+        kept = [note for note in notes if note.key in there]
+        for note in superfluous(kept, self._keep, time.time()):
+            if note.key == except_for:
+                continue
+            try:
+                engine.images.remove(f"{SNAPSHOTS}:{note.key}")
+            except docker.errors.ImageNotFound:
+                pass  # somebody else was faster
+            except docker.errors.APIError as error:
+                log.info("Snapshot %s is still in use: %s", note.key, error)
+                continue
+            self._notes.forget(note.key)
 
     def drop(self, engine: Any) -> None:
         """Remove all of ours; blocks."""
-        for image in engine.images.list(filters={"label": [f"{name}={value}" for name, value in self._labels.items()]}):
+        for image in self._images(engine):
             engine.images.remove(image.id, force=True)
+        for note in self._notes.all():
+            self._notes.forget(note.key)
+
+    def _images(self, engine: Any) -> list[Any]:
+        ours = [f"{name}={value}" for name, value in self._labels.items()]
+        return list(engine.images.list(SNAPSHOTS, filters={"label": ours}))
+
+
+def _size_of(image: Any, base: Base) -> int:
+    """Return the bytes that a snapshot adds to its image."""
+    return max(0, int(image.attrs.get("Size", 0)) - int(base.engine.images.get(base.image).attrs.get("Size", 0)))
 
 
 def _inputs(paths: tuple[str, ...], stack: Stack) -> dict[str, archives.Entry]:

@@ -14,6 +14,8 @@ from logged import Log
 from stepwell.engine.seams import Attempt
 from stepwell_runners.containers import LABEL, Containers
 from stepwell_runners.executor import LocalExecutor
+from stepwell_runners.snapshot_notes import Keep, SnapshotNotes
+from stepwell_runners.snapshots import SNAPSHOTS
 from stepwell_runners.workspaces import Form
 
 pytestmark = pytest.mark.docker
@@ -95,8 +97,9 @@ async def test_a_container_without_network_has_only_the_loopback(executor: Local
 
 
 async def test_out_of_memory_is_named(executor: LocalExecutor) -> None:
-    outcome = await run(executor, attempt("head -c 200m /dev/zero | tail -c 190m | wc -c", memory=32 << 20))
+    outcome = await run(executor, attempt("head -c 200m /dev/zero | tail -c 190m", memory=32 << 20))
     assert not outcome.ok and outcome.error is not None
+    assert outcome.error["type"] == "OutOfMemory" and "(limit 32 MiB)" in outcome.error["message"], outcome.error
 
 
 async def test_what_cannot_start_is_named_and_final(executor: LocalExecutor) -> None:
@@ -134,6 +137,28 @@ async def test_setup_runs_once_per_content(executor: LocalExecutor, engine: Any)
     finally:
         await executor.drop_snapshots()
         assert engine.images.list(filters={"label": f"{LABEL}={executor._containers._label[LABEL]}"}) == []
+
+
+async def test_snapshots_are_counted_and_the_oldest_give_way(engine: Any, tmp_path: Path) -> None:
+    executor = LocalExecutor.at(tmp_path / "state", NoIsolates(), warm_containers=0, snapshots=Keep(1_500_000))
+    notes = SnapshotNotes(tmp_path / "state")
+
+    async def set_up(name: str) -> None:
+        setup = f"head -c 1000000 /dev/zero > /{name}; echo {tmp_path.name}"
+        assert (await run(executor, attempt(f"test -s /{name}", setup=setup, network=False))).ok
+
+    await set_up("one")
+    await set_up("one")
+    (first,) = notes.all()
+    assert (first.scope, first.hits) == ("acme/api", 1) and 1_000_000 <= first.size < 1_100_000
+    await set_up("two")
+    (second,) = notes.all()
+    assert second.key != first.key
+    ours = {"label": f"{LABEL}={executor._containers._label[LABEL]}"}
+    assert [image.tags for image in engine.images.list(filters=ours)] == [[f"{SNAPSHOTS}:{second.key}"]]
+    await executor.drop_snapshots()
+    assert (notes.all(), engine.images.list(filters=ours)) == ([], [])
+    await nothing_left(executor, engine)
 
 
 async def test_recover_removes_our_orphans_only(executor: LocalExecutor, engine: Any) -> None:

@@ -149,6 +149,7 @@ class Rooms:
         from stepwell_runners.executor import LocalExecutor
         from stepwell_runners.isolates import ZygoteIsolates
         from stepwell_runners.options import IsolateOptions
+        from stepwell_runners.snapshot_notes import Keep
         from stepwell_runners.streaming import Bounds
         from stepwell_runners.trees import Trees
 
@@ -158,6 +159,7 @@ class Rooms:
         executor = LocalExecutor.at(
             settings.state, isolates, trees, docker_host=settings.docker_host, runtime=settings.runtime,
             warm_containers=settings.warm_containers,
+            snapshots=Keep(settings.snapshots_gb << 30, settings.keep_snapshots_days * 86_400),
             bounds=Bounds(settings.step_output_mb << 20, settings.step_disk_gb << 30), tools=settings.tools_gb << 30,
             artifacts=Bound(bytes=settings.artifacts_mb << 20, raised_by="STEPWELL_ARTIFACTS_MB"),
             cache_bytes=settings.caches_gb << 30,

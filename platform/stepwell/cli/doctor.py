@@ -60,7 +60,7 @@ def doctor(
         from stepwell.cli.doctor_journal import look_at_journal
 
         raise typer.Exit(look_at_journal(settings, mend=rebuild, json=json))
-    found = [_python(), _git(), _state(settings), *_isolates(settings), _docker(settings)]
+    found = [_python(), _git(), _state(settings), *_isolates(settings), _docker(settings), *_snapshots(settings)]
     if json:
         show_json([asdict(one) for one in found])
     else:
@@ -168,3 +168,20 @@ def _docker(settings: "Settings") -> Diagnosis:
             "Start dockerd, or set STEPWELL_DOCKER_HOST. Only steps with image= need it.",
         )
     return Diagnosis("docker", True, f"engine {version.get('Version', 'unknown')}")
+
+
+def _snapshots(settings: "Settings") -> list[Diagnosis]:
+    """Say what `setup=` has left in the engine; nothing where there is nothing."""
+    from stepwell_runners.snapshot_notes import SnapshotNotes
+
+    notes = SnapshotNotes(settings.state).all()
+    if not notes:
+        return []
+    size, hits = sum(one.size for one in notes), sum(one.hits for one in notes)
+    most = max(notes, key=lambda one: one.size)
+    detail = (
+        f"{len(notes)} of {size / (1 << 20):,.0f} MiB, used {hits} times instead of a setup; "
+        f"the largest of {most.scope}: {most.size / (1 << 20):,.0f} MiB, used {most.hits} times"
+    )
+    room = settings.snapshots_gb << 30
+    return [Diagnosis("snapshots", size <= room, detail, "The oldest go with the next setup, or at the next start.")]

@@ -1,0 +1,85 @@
+"""What is known of each snapshot beside its image: for whom, how large, how often and when it was last used.
+
+A file of JSON each below snapshots/ of the state directory. One that is missing or cannot be read costs only that the
+snapshot counts as just made; one without an image is removed.
+"""
+
+import json
+import logging
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Note:
+    """About one snapshot. `size` are the bytes on top of its image; `hits` how often it saved a `setup=`."""
+
+    key: str
+    scope: str
+    setup: str
+    size: int
+    made: float  # wall time
+    used: float
+    hits: int = 0
+
+
+@dataclass(frozen=True)
+class Keep:
+    """What an operator lets snapshots take: together, and for how long without use."""
+
+    size: int = 20 << 30  # bytes
+    seconds: float = 14 * 86_400.0
+
+
+def superfluous(notes: Iterable[Note], keep: Keep, now: float) -> list[Note]:
+    """Return those to remove: unused for too long, and of the others the ones not used for longest. Pure."""
+    room, gone = keep.size, []
+    for note in sorted(notes, key=lambda one: one.used, reverse=True):
+        room -= note.size
+        if room < 0 or now - note.used > keep.seconds:
+            gone.append(note)
+    return gone
+
+
+class SnapshotNotes:
+    """The notes below a state directory. Blocks; called from threads."""
+
+    def __init__(self, state: Path) -> None:
+        self._folder = state / "snapshots"
+
+    def all(self) -> list[Note]:
+        """Return all notes, the one used last first."""
+        found = []
+        for path in self._folder.glob("*.json"):
+            try:
+                found.append(Note(**json.loads(path.read_text())))
+            except (OSError, ValueError, TypeError) as error:
+                log.warning("%s cannot be read (%s)", path, error)
+        return sorted(found, key=lambda one: one.used, reverse=True)
+
+    def made(self, key: str, scope: str, setup: str, size: int) -> None:
+        """Note a new one."""
+        now = time.time()
+        self._write(Note(key, scope, setup[:200], size, now, now))
+
+    def used(self, key: str, scope: str, setup: str, size: int) -> None:
+        """Count a use; what is needed for a note that is not there any more is given as well."""
+        known = next((one for one in self.all() if one.key == key), None)
+        if known is None:
+            self.made(key, scope, setup, size)
+        else:
+            self._write(replace(known, used=time.time(), hits=known.hits + 1))
+
+    def forget(self, key: str) -> None:
+        """Remove a note."""
+        (self._folder / f"{key}.json").unlink(missing_ok=True)
+
+    def _write(self, note: Note) -> None:
+        self._folder.mkdir(exist_ok=True)
+        fresh = self._folder / f".{note.key}"
+        fresh.write_text(json.dumps(asdict(note)))
+        fresh.rename(self._folder / f"{note.key}.json")
