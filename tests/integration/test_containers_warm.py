@@ -189,3 +189,15 @@ async def test_an_image_without_a_shell_starts_cold(engine: Any, tmp_path: Path)
         await nothing_left(executor, engine)
     finally:
         engine.images.remove(f"{name}:latest", force=True)
+
+
+@pytest.mark.parametrize("executor", ["overlay", "copy"], indirect=True)
+@pytest.mark.skipif(not os.environ.get("STEPWELL_SOAK"), reason="fifty containers at a time take a while: make soak")
+async def test_fifty_steps_at_once_all_end_right(executor: LocalExecutor) -> None:
+    async def one(number: int) -> None:
+        log = Log()
+        command = f"echo {number}; echo {number} > made; exit {number % 2}"
+        outcome = await run(executor, attempt(command, key=f"s{number}#1", network=False), log)
+        assert (log.text, outcome.exit_code, bool(outcome.layer)) == (f"{number}\n", number % 2, number % 2 == 0)
+
+    await asyncio.gather(*map(one, range(50)))

@@ -376,7 +376,7 @@ async def test_containers_have_git_if_the_engine_mounts_our_directories(state: P
         image = _image_with_git(engine)
     except docker.errors.DockerException:
         pytest.skip("no Docker engine answers")
-    executor = LocalExecutor.at(state, NoIsolates())
+    executor = LocalExecutor.at(state, NoIsolates(), warm_containers=0)
     command = f"git describe --tags && {UNTOUCHED} && git commit -q --allow-empty -m more && git log --format=%s"
     command += "; touch new; touch /tools/git-objects/x 2>/dev/null || echo read-only"
     options = {"command": command, "image": image, "network": False, "check": False}
