@@ -20,6 +20,7 @@ Block = tuple[int, bytes]
 """Output, and the number of the stream that it came from: 1 or 2."""
 _PATIENCE = 60.0  # seconds for an engine that went away to come back
 _PACE = 0.5
+_LOOK_SECONDS = 10.0  # between two looks at what it has written: the engine counts all of it each time
 _HEADER = struct.Struct(">BxxxL")  # of a block in a stream of the engine: number, length
 
 
@@ -42,6 +43,7 @@ class Job:
     dispose: Callable[[Any], None]
     began: Callable[[], None] = lambda: None
     interrupt: Callable[[], None] = lambda: None  # called by any thread to have `start` raise Interrupted
+    disk: int | None = None  # bytes that it may write outside of what is mounted
     older: float = 0.0  # seconds that it had been running for when it was found
 
 
@@ -57,6 +59,8 @@ class ContainerProcess:
         self._exit: asyncio.Future[Exit] = self._loop.create_future()
         self._killed = False
         self._container: Any = None
+        self._outgrew = False
+        self._ending = threading.Event()
         self._seen: Counter[int] = Counter()  # bytes of each stream
         self.output, self._writing = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(self.output, False)
@@ -110,6 +114,8 @@ class ContainerProcess:
             lines = self.job.start(self._container)
             running = True
             self.job.began()
+            if self.job.disk is not None:
+                threading.Thread(target=self._bound, args=(self.job.disk,), daemon=True, name="container-disk").start()
             if self._killed:
                 self._kill()
             self._copy(lines)
@@ -126,7 +132,23 @@ class ContainerProcess:
                 return self._followed_on(error)
             raise Unavailable(f"The container engine does not answer any more: {error}") from error
         finally:
+            self._ending.set()
             self.job.dispose(self._container)
+
+    def _bound(self, most: int) -> None:
+        """Kill it when it has written too much."""
+        import docker.errors
+
+        api, container = self._container.client.api, self._container
+        while not self._ending.wait(_LOOK_SECONDS):
+            with contextlib.suppress(docker.errors.APIError, OSError):  # it is over, or the engine away: look again
+                about = api._result(
+                    api._get(api._url("/containers/{0}/json", container.id), params={"size": 1}), json=True
+                )
+                if about.get("SizeRw", 0) > most:
+                    self._outgrew = True
+                    self.kill()
+                    return
 
     def _copy(self, lines: Iterable[Block]) -> None:
         for stream, block in lines:
@@ -163,6 +185,9 @@ class ContainerProcess:
         if self._container.attrs["State"].get("OOMKilled") and code != 0:  # it may have gone on without a process
             limit = self._container.attrs["HostConfig"].get("Memory", 0)
             return Exit(None, int(signal.SIGKILL), f"out of memory (limit {limit >> 20} MiB)", exceeded="memory")
+        if self._outgrew:
+            reason = f"it wrote more than {(self.job.disk or 0) / (1 << 30):g} GiB into its container"
+            return Exit(None, int(signal.SIGKILL), reason, exceeded="disk")
         if self._killed:
             return Exit(None, int(signal.SIGKILL), "killed")
         return Exit(code, None, f"exit code {code}", collected=self.job.collect(self._container))

@@ -65,9 +65,11 @@ class Containers:
         *,
         warm_containers: int = WARM,
         keep: Keep = DEFAULT_KEEP,
+        disk: int | None = None,
     ) -> None:
         self._host = host or os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
         self._runtime = runtime
+        self._disk = disk
         self._label = {LABEL: hashlib.sha256(str(state.resolve()).encode()).hexdigest()[:16]}
         self._work = state / "work"
         self._survivors: dict[tuple[str, str], Record] = {}
@@ -105,13 +107,14 @@ class Containers:
                         workspace if one.argv else None, output.beside(one.name))
                 for one, image in zip(asked.services, images, strict=True)
             ]  # fmt: skip
-            return ContainerProcess(Beside(network, services, note).job(cold))
+            return ContainerProcess(replace(Beside(network, services, note).job(cold), disk=self._disk))
         job = _remembered(self._cold(engine, kind, asked, workspace), attempt, workspace)
+        job = replace(job, disk=self._disk)
         if not can_wait(asked, workspace):
             return ContainerProcess(job)
         waiting = await self.pool.take(kind)
         if waiting is not None:
-            job = _remembered(warm(waiting, asked, workspace), attempt, workspace, waiting)
+            job = _remembered(replace(warm(waiting, asked, workspace), disk=self._disk), attempt, workspace, waiting)
         return ContainerProcess(self._pooled(job, kind))
 
     async def resume(
@@ -125,7 +128,7 @@ class Containers:
         workspace, slot = record.opened(), self._slots.slot(record.slot) if record.slot else None
         del self._survivors[attempt.run, attempt.key]
         output.note("The server was restarted meanwhile. The command goes on in its container; all it printed follows.")
-        return workspace, ContainerProcess(resumed(engine, record, workspace, slot, asked))
+        return workspace, ContainerProcess(replace(resumed(engine, record, workspace, slot, asked), disk=self._disk))
 
     async def abandon(self, run: str, key: str | None = None) -> list[Workspace]:
         """Remove what survived of a run, or of one step, that wants it no more; give the workspaces to remove too."""

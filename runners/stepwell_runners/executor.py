@@ -111,7 +111,9 @@ class LocalExecutor:
     ) -> "LocalExecutor":
         """Make one with everything below a state directory; `tools` are the bytes that installed tools may take."""
         workspaces = Workspaces(state)
-        containers = Containers(state, docker_host, runtime, warm_containers=warm_containers, keep=snapshots)
+        containers = Containers(
+            state, docker_host, runtime, warm_containers=warm_containers, keep=snapshots, disk=bounds.disk
+        )
         rooms = (trees or Trees(state), workspaces, Shelf(state / "tools", tools), containers)
         blobs = BlobFiles(state / "blobs")
         collector, reusing = Collector(blobs, artifacts), Reusing(state, workspaces, blobs)

@@ -16,6 +16,7 @@ from stepwell_runners.containers import LABEL, Containers
 from stepwell_runners.executor import LocalExecutor
 from stepwell_runners.snapshot_notes import Keep, SnapshotNotes
 from stepwell_runners.snapshots import SNAPSHOTS
+from stepwell_runners.streaming import Bounds
 from stepwell_runners.workspaces import Form
 
 pytestmark = pytest.mark.docker
@@ -100,6 +101,18 @@ async def test_out_of_memory_is_named(executor: LocalExecutor) -> None:
     outcome = await run(executor, attempt("head -c 200m /dev/zero | tail -c 190m", memory=32 << 20))
     assert not outcome.ok and outcome.error is not None
     assert outcome.error["type"] == "OutOfMemory" and "(limit 32 MiB)" in outcome.error["message"], outcome.error
+
+
+async def test_what_a_container_writes_elsewhere_is_bounded(
+    engine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stepwell_runners.container_process._LOOK_SECONDS", 0.1)
+    executor = LocalExecutor.at(tmp_path / "state", NoIsolates(), warm_containers=0, bounds=Bounds(disk=20 << 20))
+    outcome = await run(executor, attempt("head -c 30000000 /dev/zero > /big; sleep 60", network=False))
+    assert outcome.error is not None and outcome.error["type"] == "TooMuchDisk", outcome
+    assert "into its container" in outcome.error["message"]
+    assert (await run(executor, attempt("head -c 3000000 /dev/zero > /big; sleep 0.5", network=False))).ok
+    await nothing_left(executor, engine)
 
 
 async def test_what_cannot_start_is_named_and_final(executor: LocalExecutor) -> None:
