@@ -5,6 +5,7 @@ Every setting appears in the README's table, and a test compares the two.
 
 import os
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -41,6 +42,9 @@ class Settings(BaseSettings):
     step_output_mb: int = Field(200, ge=1, le=200, description="MiB that one attempt of a step may print")
     step_disk_gb: int = Field(20, ge=1, le=100_000, description="GiB that one attempt may write into its workspace")
     artifacts_mb: int = Field(1024, ge=1, le=1_000_000, description="MiB of artifacts that are kept of a step")
+    network: Literal["any", "listed", "none"] = Field("any", description=(
+        "what steps in isolates may reach: any public host, hosts that they list, or none"
+    ))  # fmt: skip
     tools_gb: int = Field(20, ge=1, le=100_000, description=(
         "GiB that installed tools and setups may take; then the longest unused go"
     ))  # fmt: skip

@@ -4,7 +4,7 @@ import posixpath
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from stepwell.engine.seams import Attempt, CacheRights, Prepared
 from stepwell.errors import Invalid
@@ -18,6 +18,7 @@ DEFAULT_TIMEOUT = 3600.0  # seconds
 MOST_OUTPUTS = 500
 MOST_OUTPUT_BYTES = 1 << 20
 MOST_SERVICES = 10
+NetworkPolicy = Literal["any", "listed", "none"]
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}")
 _HOST = re.compile(r"[a-z][a-z0-9-]{0,62}")
 _OUTPUT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,99}")
@@ -62,12 +63,17 @@ class CommandPlan:
     services: tuple[ServicePlan, ...] = ()
 
 
-def plan(attempt: Attempt, prepared: Prepared) -> CommandPlan:
-    """Return what an attempt of step.run asks for. Raises Invalid for what an isolate or container cannot give."""
+def plan(attempt: Attempt, prepared: Prepared, policy: NetworkPolicy = "any") -> CommandPlan:
+    """Return what an attempt of step.run asks for. Raises Invalid for what an isolate or container cannot give.
+
+    `policy` is the operator's word on what isolates may reach: any public host, those that a step lists, or nothing.
+    """
     options = attempt.options
     _check_python(options)
     if options.get("reuse") and (options.get("secrets") or options.get("environment")):
         raise Invalid("reuse= and secrets= or environment= exclude each other: a step that is given access has to run.")
+    if not options.get("image"):
+        _check_network(options.get("network", False), policy)
     return CommandPlan(
         argv=_argv(options["command"]),
         env=_environment(attempt, prepared),
@@ -123,6 +129,16 @@ def _check_python(options: Mapping[str, Any]) -> None:
 
 def _numbers(version: str) -> list[int]:
     return [int(number) for number in version.split(".")]
+
+
+def _check_network(option: bool | list[str], policy: NetworkPolicy) -> None:
+    if option and policy == "none":
+        raise Invalid("This server gives steps no network (STEPWELL_NETWORK=none). Leave network= out, or use image=.")
+    if policy == "listed" and (option is True or (option and "*" in option)):
+        raise Invalid(
+            "This server lets steps reach only hosts that they list (STEPWELL_NETWORK=listed). "
+            'Write network=["example.org"] with those that this step needs.'
+        )
 
 
 def _argv(command: str | list[str]) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ from stepwell.store.removals import removals_held
 from stepwell_runners import outcomes
 from stepwell_runners.caching import Caching
 from stepwell_runners.collected import Bound, Collector
-from stepwell_runners.command_plan import OUTPUT_FILE, CommandPlan, plan
+from stepwell_runners.command_plan import OUTPUT_FILE, CommandPlan, NetworkPolicy, plan
 from stepwell_runners.connections import Connections
 from stepwell_runners.containers import DEFAULT_KEEP, WARM, Containers
 from stepwell_runners.kits import Kit, Kits
@@ -80,12 +80,14 @@ class LocalExecutor:
         caching: Caching,
         reusing: Reusing,
         bounds: Bounds = DEFAULT_BOUNDS,
+        network: NetworkPolicy = "any",
     ) -> None:
         self._isolates = isolates
         self._trees = trees
         self._workspaces = workspaces
         self._shelf = shelf
-        self._kits = Kits(shelf, Toolchains(shelf), Setups(shelf, isolates, bounds))
+        self._kits = Kits(shelf, Toolchains(shelf), Setups(shelf, isolates, bounds, network))
+        self._network = network
         self._containers = containers
         self._forks = forks
         self._caching = caching
@@ -105,6 +107,7 @@ class LocalExecutor:
         warm_containers: int = WARM,
         snapshots: Keep = DEFAULT_KEEP,
         bounds: Bounds = DEFAULT_BOUNDS,
+        network: NetworkPolicy = "any",
         tools: int = SHELF_LIMIT,
         artifacts: Bound = DEFAULT_ARTIFACTS,
         cache_bytes: int = DEFAULT_CACHE_BYTES,
@@ -120,7 +123,7 @@ class LocalExecutor:
         caching = Caching(CacheFiles(state / "caches", cache_bytes))
         return cls(
             isolates, *rooms, forks=RunForks(state), collector=collector, caching=caching, reusing=reusing,
-            bounds=bounds,
+            bounds=bounds, network=network,
         )  # fmt: skip
 
     @property
@@ -201,7 +204,7 @@ class LocalExecutor:
         return Outcome(True, read_text(stack, attempt.options["path"]))
 
     async def _run(self, attempt: Attempt, prepared: Prepared, output: Output) -> Outcome:
-        asked = plan(attempt, prepared)
+        asked = plan(attempt, prepared, self._network)
         if attempt.code.tree is not None:
             asked = replace(asked, env={**GIT_ENVIRONMENT, **asked.env})
         tree = await asyncio.to_thread(self._trees.resolve, attempt.code.tree)

@@ -100,6 +100,7 @@ class Kits:
                     tools=Kit(python, None, toolchain, npm).shown,
                     python=python,
                     timeout=asked.timeout,
+                    hosts=(asked.network.hosts if asked.network else None) or frozenset(),
                     limits=Limits(asked.memory or Limits.memory, asked.processes or Limits.processes),
                 )
                 setup = await holding.enter_async_context(self.setups.held(spec, stack, output, seen))

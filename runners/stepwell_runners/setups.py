@@ -26,6 +26,7 @@ from typing import Protocol
 from stepwell.engine.seams import Output
 from stepwell.errors import Invalid, TryLater, Unavailable
 from stepwell_runners import package_index
+from stepwell_runners.command_plan import NetworkPolicy
 from stepwell_runners.layers import File, below, parents
 from stepwell_runners.options import base_environment
 from stepwell_runners.outcomes import SetupFailed
@@ -66,6 +67,7 @@ class SetupSpec:
     python: Python | None = None  # of the virtual environment that it begins with
     timeout: float = TIMEOUT
     limits: Limits = field(default_factory=Limits)
+    hosts: frozenset[str] = frozenset()  # that the step lists; what is fetched from them is not part of the key
 
 
 def npm_spec(tenant: str, packages: Iterable[str]) -> SetupSpec:
@@ -80,10 +82,13 @@ def npm_spec(tenant: str, packages: Iterable[str]) -> SetupSpec:
 class Setups:
     """Makes setups on a shelf. Lives on one event loop."""
 
-    def __init__(self, shelf: Shelf, isolates: Isolates, bounds: Bounds = DEFAULT_BOUNDS) -> None:
+    def __init__(
+        self, shelf: Shelf, isolates: Isolates, bounds: Bounds = DEFAULT_BOUNDS, policy: NetworkPolicy = "any"
+    ) -> None:
         self._shelf = shelf
         self._isolates = isolates
         self._bounds = bounds
+        self._policy = policy
 
     @asynccontextmanager
     async def held(
@@ -108,6 +113,12 @@ class Setups:
             async with self._shelf.held(key, make, lambda: output.note(waiting)) as place:
                 yield ToolDir(place, key)
 
+    def _network(self, spec: SetupSpec, seen: Callable[[Connection], None] | None) -> Egress | None:
+        """Every public host; those of the step and of the package indexes where steps have to list them."""
+        if self._policy == "none":
+            return None
+        return Egress(None if self._policy == "any" else spec.hosts | package_index.hosts(), seen)
+
     def _key(self, spec: SetupSpec, digests: list[tuple[str, int, str]]) -> str:
         python = [spec.python.path, spec.python.tag] if spec.python else []
         parts = [spec.tenant, spec.command, sorted(spec.env.items()), [tool.name for tool in spec.tools]]
@@ -124,7 +135,7 @@ class Setups:
                 env=_environment(spec, tool),
                 workspace=Directory(tool.path / _WORKSPACE),
                 tools=(tool, *spec.tools),
-                network=Egress(seen=seen),
+                network=self._network(spec, seen),
                 limits=spec.limits,
             )
         )

@@ -113,12 +113,21 @@ def _traces(where: ZygoteIsolates, place: Path) -> Traces:
     folders = [path for parent in where._cgroups.parents.values() for path in parent.glob(f"{name}/i*")]
     return Traces(
         descriptors=sum(len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in processes),
-        mounts=sum(len(Path(f"/proc/{pid}/mountinfo").read_text().splitlines()) for pid in processes),
+        mounts=sum(_mounts(pid, place, where.state) for pid in processes),
         cgroups=len(folders),
         processes=sum(len(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()) for pid in processes),
         directories=sum(1 for top in (place, where.state) for _ in top.rglob("*")),
         blanks=len(where.standing()),
     )
+
+
+def _mounts(pid: int, place: Path, state: Path) -> int:
+    """What this process sees mounted: all in a namespace of its own, in the host's what is ours and not others'."""
+    lines = Path(f"/proc/{pid}/mountinfo").read_text().splitlines()
+    at_root = next(line for line in lines if line.split()[4] == "/")
+    if " - tmpfs " in at_root:  # the zygote's
+        return len(lines)
+    return sum(str(place) in line or str(state) in line for line in lines)
 
 
 def _helpers(where: ZygoteIsolates) -> list[int]:

@@ -6,7 +6,7 @@ import pytest
 
 from stepwell.engine.seams import Attempt, Code, Prepared
 from stepwell.errors import Conflict, Invalid, TryLater, Unavailable
-from stepwell_runners.command_plan import CommandPlan, plan, read_outputs
+from stepwell_runners.command_plan import CommandPlan, NetworkPolicy, plan, read_outputs
 from stepwell_runners.outcomes import SetupFailed, duration, of_error, of_exit
 from stepwell_runners.spec import Egress, Exit
 
@@ -54,6 +54,31 @@ def test_isolates_have_no_network_unless_asked_and_containers_have() -> None:
 def test_options_that_do_not_go_together_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(Invalid):
         planned(command="x", **options)
+
+
+@pytest.mark.parametrize(
+    ("policy", "network", "refused"),
+    [
+        ("any", True, ""),
+        ("listed", ["a.example.org"], ""),
+        ("listed", False, ""),
+        ("listed", True, "only hosts that they list"),
+        ("listed", ["*", "a.example.org"], "only hosts that they list"),
+        ("none", ["a.example.org"], "no network"),
+        ("none", True, "no network"),
+    ],
+)
+def test_the_operator_says_what_isolates_may_reach(policy: NetworkPolicy, network: Any, refused: str) -> None:
+    code = Code("d", {}, "pipeline.py:Ship")
+    options = {"command": "x", "network": network}
+    attempt = Attempt("r-1", "acme", "acme/api", {}, code, "s#1", "s", "run", 1, options, ())
+    if refused:
+        with pytest.raises(Invalid, match=refused):
+            plan(attempt, Prepared(), policy)
+    else:
+        plan(attempt, Prepared(), policy)
+    image = Attempt("r-1", "acme", "acme/api", {}, code, "s#1", "s", "run", 1, {**options, "image": "i"}, ())
+    assert plan(image, Prepared(), policy).image == "i"  # containers are on the engine's network
 
 
 def test_outputs_keep_the_last_value_and_leave_out_what_is_none() -> None:
