@@ -11,6 +11,7 @@ import tarfile
 import threading
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -119,26 +120,33 @@ async def test_a_virtual_environment_is_ready_and_sees_the_tools(executor: Local
     assert log.text.endswith("7\n") and "pip " in log.text
 
 
+MANIFEST = {"name": "greets", "version": "1.2.3", "bin": {"greets": "cli.js"}}
+
+
+@cache  # the time is in it, and the registry vouches for one
+def _packed() -> bytes:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        for name, text in {"package.json": json.dumps(MANIFEST), "cli.js": GREETS}.items():
+            info = tarfile.TarInfo(f"package/{name}")
+            info.size, info.mode = len(text), 0o755
+            archive.addfile(info, io.BytesIO(text.encode()))
+    return packed.getvalue()
+
+
 class Registry(BaseHTTPRequestHandler):
     """As much of a registry of npm as one package needs."""
 
     def do_GET(self) -> None:
         assert isinstance(self.server, ThreadingHTTPServer)
         port = self.server.server_port
-        manifest = {"name": "greets", "version": "1.2.3", "bin": {"greets": "cli.js"}}
-        packed = io.BytesIO()
-        with tarfile.open(fileobj=packed, mode="w:gz") as archive:
-            for name, text in {"package.json": json.dumps(manifest), "cli.js": GREETS}.items():
-                info = tarfile.TarInfo(f"package/{name}")
-                info.size, info.mode = len(text), 0o755
-                archive.addfile(info, io.BytesIO(text.encode()))
-        data = packed.getvalue()
+        data = _packed()
         if self.path.endswith(".tgz"):
             body = data
         else:
             digest = base64.b64encode(hashlib.sha512(data).digest()).decode()
             dist = {"tarball": f"http://127.0.0.2:{port}/greets-1.2.3.tgz", "integrity": f"sha512-{digest}"}
-            versions = {"1.2.3": {**manifest, "dist": dist}}
+            versions = {"1.2.3": {**MANIFEST, "dist": dist}}
             body = json.dumps({"name": "greets", "dist-tags": {"latest": "1.2.3"}, "versions": versions}).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
