@@ -1,5 +1,6 @@
 """Every page in a real browser: no console error, no refused code or style, no axe violation, nothing too wide."""
 
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -20,8 +21,9 @@ FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
-RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
-COLOURS = {"runOnly": {"type": "rule", "values": ["color-contrast", "link-in-text-block"]}}
+AXE = Axe().axe_script
+RULES: dict[str, object] = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
+COLOURS: dict[str, object] = {"runOnly": {"type": "rule", "values": ["color-contrast", "link-in-text-block"]}}
 """What a colour scheme can break."""
 LOOKED_AT = {"exclude": [["#log li:nth-child(n + 30)"]]}
 """One line of a log is like another."""
@@ -42,6 +44,8 @@ PAGES = {
     "files": "/acme/payments-api/files", "file": "/acme/payments-api/files?path=src/refunds.py",
     "binary file": "/acme/payments-api/files?path=logo.png", "commits": "/acme/payments-api/commits",
     "commit": f"/acme/payments-api/commits/7c1e9d4{'0' * 33}", "branches": "/acme/payments-api/branches",
+    "environments": "/acme/payments-api/environments", "people": "/acme/-/people", "usage": "/acme/-/usage",
+    "audit": "/acme/-/audit", "dead runs": "/acme/-/dead", "secrets": "/acme/-/secrets",
     "broken pipeline": "/acme/broken/pipelines", "tokens": "/tokens", "not found": "/acme/nope",
 }  # fmt: skip
 EMPTY_PAGES = {
@@ -49,6 +53,9 @@ EMPTY_PAGES = {
     "first home": "/",
     "first repository": "/acme/new-project",
     "no approvals": "/approvals",
+    "first tenant": "/acme",
+    "no usage": "/acme/-/usage",
+    "no audit": "/acme/-/audit",
     "no files": "/acme/new-project/files",
     "no branches": "/acme/new-project/branches",
 }
@@ -124,6 +131,24 @@ def visit(browser: Browser, served: Served, signed_in: bool = True, width: int =
     return page
 
 
+def violations(page: Page, rules: dict[str, object]) -> list[str]:
+    """What axe finds. Only that comes back from the browser: all else it tells of a page is many times larger."""
+    found: list[str] = page.evaluate(
+        """async ([where, options]) => (await axe.run(where, { ...options, resultTypes: ['violations'] })).violations
+            .map((one) => `${one.id}: ${one.nodes[0].html.slice(0, 200)}`)""",
+        [LOOKED_AT, rules],
+    )
+    return found
+
+
+def keep(page: Page, name: str) -> None:
+    """Keep a picture where STEPWELL_SCREENSHOTS says; of a page of thousands of lines, its beginning."""
+    if folder := os.environ.get("STEPWELL_SCREENSHOTS"):
+        whole = page.evaluate("document.documentElement.scrollHeight < 8000")
+        width = page.evaluate("innerWidth")
+        page.screenshot(path=Path(folder) / f"{name.replace(' ', '-')}-{width}.png", full_page=whole)
+
+
 def check(page: Page, name: str, url: str) -> list[str]:
     """Everything that is wrong with a page."""
     page.goto(url)
@@ -131,10 +156,11 @@ def check(page: Page, name: str, url: str) -> list[str]:
     answered = [c for c in page.complaints if "status of 404" not in c]  # type: ignore[attr-defined]
     wrong = [f"{name}: {c}" for c in answered]
     page.complaints.clear()  # type: ignore[attr-defined]
+    page.evaluate(AXE)
     for scheme, rules in (("light", RULES), ("dark", COLOURS)):
         page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
-        found = Axe().run(page, context=LOOKED_AT, options=rules).response["violations"]
-        wrong += [f"{name}, {scheme}: {v['id']}: {v['nodes'][0]['html'][:200]}" for v in found]
+        wrong += [f"{name}, {scheme}: {found}" for found in violations(page, rules)]
+        keep(page, f"{name} {scheme}")
     if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
         wrong.append(f"{name}: wider than the window")
     return wrong

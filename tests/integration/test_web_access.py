@@ -15,7 +15,9 @@ from stepwell_web.app import create_app
 from stepwell_web.security import BODY_LIMIT
 
 RUN = "/acme/payments-api/runs/1842"
+TENANT = ("/acme/-/people", "/acme/-/usage", "/acme/-/audit", "/acme/-/dead", "/acme/-/secrets")
 CODE = (
+    "/acme/payments-api/environments",
     "/acme/payments-api/files", "/acme/payments-api/files?path=src/refunds.py", "/acme/payments-api/commits",
     f"/acme/payments-api/commits/7c1e9d4{'0' * 33}", "/acme/payments-api/branches",
 )  # fmt: skip
@@ -271,7 +273,10 @@ async def test_no_page_holds_inline_code_or_style(web: httpx.AsyncClient) -> Non
         f"{RUN}/source",
         f"{RUN}/changes",
         "/acme/payments-api/runs/1841/source",
-        *CODE,
+        *CODE[1:],
+        "/acme/-/people",
+        "/acme/-/audit",
+        "/acme/-/dead",
     ],
 )
 async def test_what_others_wrote_is_shown_never_executed(web: httpx.AsyncClient, path: str) -> None:
@@ -334,6 +339,31 @@ async def test_a_file_of_others_is_text_or_kept_and_never_run(web: httpx.AsyncCl
         assert answer.headers["content-disposition"].startswith(place)
         assert answer.headers["x-content-type-options"] == "nosniff"
     assert (await web.get("/acme/payments-api/raw", params={"path": "src"}, headers=ADMIN)).status_code == 404
+
+
+async def test_who_is_new_gets_a_link_once_and_who_is_known_gets_none(
+    web: httpx.AsyncClient, given: FixtureServices
+) -> None:
+    form = {"name": "new.person", "role": "viewer"}
+    answer = await web.post("/acme/-/people", headers=ADMIN | SAME, data=form)
+    assert "/signin?code=code-of-new.person" in answer.text
+    assert answer.headers["cache-control"] == "no-store"
+    answer = await web.post("/acme/-/people", headers=ADMIN | SAME, data=form | {"name": "mara.okoye"})
+    assert answer.headers["location"] == "/acme/-/people"
+    assert (await web.post("/acme/-/people", headers=ADMIN | SAME, data=form | {"role": "king"})).status_code == 422
+    assert given.stopped == ["member new.person viewer", "member mara.okoye viewer"]
+
+
+async def test_dead_runs_that_are_chosen_are_ended_and_the_others_named(
+    web: httpx.AsyncClient, given: FixtureServices
+) -> None:
+    form = {"action": "terminate", "run": ["run1841", "run0"]}
+    page = (await web.post("/acme/-/dead", headers=ADMIN | SAME, data=form)).text
+    assert given.stopped == ["terminate run1841"]
+    assert 'Ended: <a href="/acme/payments-api/runs/1841">#1841</a>' in page
+    assert "There is no such run, or you may not see it." in page
+    answer = await web.post("/acme/-/dead", headers=ADMIN | SAME, data={"action": "terminate"})
+    assert answer.status_code == 422 and "Mark those that are meant" in answer.text
 
 
 async def test_a_log_is_read_by_bytes_and_by_lines(web: httpx.AsyncClient) -> None:

@@ -26,6 +26,7 @@ from stepwell.ci.results import Results
 from stepwell.ci.sources import Source
 from stepwell.ci.trends import Trend, trend_of
 from stepwell.ci.triggers import Declared
+from stepwell.ci.usage import RepositoryUsage
 from stepwell.ci.views import (
     ApprovalView,
     AttemptView,
@@ -40,18 +41,21 @@ from stepwell.ci.views import (
     RunLink,
     RunSummary,
     RunView,
+    ScheduleView,
     StepView,
     WaitingView,
 )  # fmt: skip
 from stepwell.dynamic import Changed, Dead, DeadRuns, Refused, Report
 from stepwell.engine.entries import Entry
 from stepwell.engine.specs import RunRef
-from stepwell.errors import Denied, Invalid, NotFound
+from stepwell.errors import Conflict, Denied, Invalid, NotFound
 from stepwell.repos.objects import Changes as Paths
 from stepwell.repos.objects import CommitInfo, EntryKind, Person, TreeEntry
 from stepwell.settings import Settings
 from stepwell.store.blobs import BlobFiles
+from stepwell.store.tables import AuditEntry
 from stepwell.tenants.actors import ACTIONS, Actor
+from stepwell.tenants.members import MemberView
 
 NOW = 1_763_800_000.0
 NASTY = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
@@ -284,6 +288,7 @@ class FixtureServices:
         self.expectations = _Expectations()
         self.deployments = _Deployments(self.changes)
         self.browsing = _Browsing(self)
+        self.usage = _Usage(self)
         self.engine = _Feed(self.entry_callbacks, "subscribe")
         self.logs = _Feed(self.log_callbacks, "follow")
         self.repositories = self.pushes = None
@@ -317,6 +322,7 @@ class _Tenants:
 
     def __init__(self, services: FixtureServices) -> None:
         self.links = self.sessions = self.people = self.tokens = self.secrets = self.quotas = self
+        self.members, self.audit = _Members(services), _Audit(services)
         self.services = services
         self.codes = {"code-1"}
         self.open_sessions = {"admin-session": ADMIN, "stranger-session": STRANGER}
@@ -326,6 +332,11 @@ class _Tenants:
             raise Denied("This sign-in link was used, is too old or never existed. Make one: stepwell signin")
         self.codes.remove(code)
         return _Person()
+
+    def add(self, actor: Actor, name: str, title: str = "") -> _Person:
+        if name in ("ida.berg", "mara.okoye"):
+            raise Conflict(f"There is a person {name!r} already.")
+        return _Person("p9", name)
 
     def check_password(self, name: str, password: str) -> _Person:
         raise Denied("Name or password is wrong.")
@@ -346,10 +357,12 @@ class _Tenants:
 
     def list(self, actor: Actor, tenant: str = "", *_: Any) -> list[Any]:
         if tenant:
-            actor.require("manage", tenant)
+            actor.require("read", tenant)
         return []
 
-    def issue(self, actor: Actor, name: str, **_: Any) -> Any:
+    def issue(self, actor: Actor | str, name: str = "", **_: Any) -> Any:
+        if isinstance(actor, str):
+            return f"code-of-{actor}"
         token = _TokenView("t1", name, "sw_abcde", ("read", "write"), "", "", NOW, NOW + 86400, None)
         return _Issued(token, "sw_abcdefsecret")
 
@@ -361,6 +374,59 @@ class _Tenants:
 
     def remove(self, actor: Actor, tenant: str, *_: Any, **where: Any) -> None:
         actor.require("manage", tenant)
+
+
+class _Members:
+    """Two people of the tenant."""
+
+    def __init__(self, services: FixtureServices) -> None:
+        self._services = services
+
+    def list(self, actor: Actor, tenant: str) -> list[MemberView]:
+        actor.require("read", tenant)
+        return [MemberView("ida.berg", "Ida Berg", "owner"), MemberView("mara.okoye", NASTY, "developer")]
+
+    def put(self, actor: Actor, tenant: str, person: str, role: str) -> None:
+        actor.require("own", tenant)
+        self._services.stopped.append(f"member {person} {role}")
+
+    def remove(self, actor: Actor, tenant: str, person: str) -> None:
+        actor.require("own", tenant)
+        self._services.stopped.append(f"no member {person}")
+
+
+class _Audit:
+    """Two changes."""
+
+    def __init__(self, services: FixtureServices) -> None:
+        self._services = services
+
+    def list(self, actor: Actor, tenant: str, before: int | None = None, limit: int = 100) -> list[AuditEntry]:
+        actor.require("manage", tenant)
+        if self._services.empty:
+            return []
+        detail = {"reviewers": ["ida.berg", "jun.sato"], "count": 2, "reason": NASTY, "undo": None}
+        return [
+            AuditEntry(id=2, at=NOW - 400, tenant=tenant, actor="ida.berg", action="environment.put",
+                       subject="production", detail=detail),
+            AuditEntry(id=1, at=NOW - 90_000, tenant=tenant, actor=NASTY, action="secret.put", subject="KEY"),
+        ]  # fmt: skip
+
+
+class _Usage:
+    """A repository and plans."""
+
+    def __init__(self, services: FixtureServices) -> None:
+        self._services = services
+
+    def of(self, actor: Actor, tenant: str) -> list[RepositoryUsage]:
+        actor.require("read", tenant)
+        if self._services.empty:
+            return []
+        return [
+            RepositoryUsage("payments-api", {"passed": 40, "failed": 2, "waiting": 1}),
+            RepositoryUsage("-", {"passed": 3}),
+        ]
 
 
 @dataclass(frozen=True)
@@ -685,7 +751,8 @@ class _Deployments:
 
     def current(self, actor: Actor, tenant: str, repository: str) -> dict[str, Deployment]:
         actor.require("read", tenant)
-        green = summary(1838, state="passed", ended_at=NOW - 90_000, branch="main", sha="b81f02c" + "0" * 33)
+        green = summary(1838, state="passed", created_at=NOW - 90_300, started_at=NOW - 90_300, ended_at=NOW - 90_000,
+                        branch="main", sha="b81f02c" + "0" * 33)  # fmt: skip
         return {"production": Deployment("production", green, step("deploy", "passed", -89_000, 41))}
 
 
@@ -767,6 +834,10 @@ class _Catalog:
 
     def update(self, actor: Actor, tenant: str, name: str, **_: Any) -> None:
         actor.require("manage", tenant)
+
+    def schedules(self, actor: Actor, tenant: str, name: str) -> tuple[ScheduleView, ...]:
+        actor.require("read", tenant)
+        return (ScheduleView("Nightly", "0 3 * * 1-5", "Europe/Berlin", NOW + 30_000, NOW - 50_000),)
 
     def pipelines(self, actor: Actor, tenant: str, name: str, ref: str | None = None) -> PipelinesView:
         actor.require("read", tenant)

@@ -8,7 +8,7 @@ from sqlmodel import select
 from stepwell.ci.declarations import DeclarationCache, pipeline_view
 from stepwell.ci.history import History
 from stepwell.ci.schedules import Schedules
-from stepwell.ci.views import PipelinesView, Problem, RepositoryView, RunSummary
+from stepwell.ci.views import PipelinesView, Problem, RepositoryView, RunSummary, ScheduleView
 from stepwell.errors import Conflict, Invalid, NotFound
 from stepwell.repos.names import check_name
 from stepwell.repos.repositories import Repositories
@@ -120,6 +120,10 @@ class Catalog:
         declared = self._declarations.read(row.tenant, row.id, sha)
         views = tuple(pipeline_view(pipeline) for pipeline in declared.pipelines)
         return PipelinesView(wanted, sha, views, declared.problem)
+
+    def schedules(self, actor: Actor, tenant: str, name: str) -> tuple[ScheduleView, ...]:
+        """Return the cron triggers of the default branch, the next one first."""
+        return tuple(self._schedules.of(self._tenants.scope.repository(actor, tenant, name)))
 
     def _refuse_taken(self, tenant: str, name: str) -> None:
         with self._store.read() as session:

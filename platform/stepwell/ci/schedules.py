@@ -20,6 +20,7 @@ from stepwell.ci.declarations import DeclarationCache
 from stepwell.ci.events import message_of
 from stepwell.ci.history import History
 from stepwell.ci.launch import Cause, Launcher, Program, id_of
+from stepwell.ci.views import ScheduleView
 from stepwell.errors import StepwellError
 from stepwell.repos.repositories import Repositories
 from stepwell.store.store import Store
@@ -88,6 +89,19 @@ class Schedules:
             self._disarm(key)
         for row in rows:
             self._arm(row)
+
+    def of(self, repository: Repository) -> list[ScheduleView]:
+        """Return the schedules of a repository that the caller may see, the next one first."""
+        with self._store.read() as session:
+            rows = session.exec(_rows(repository.id)).all()
+        views = [ScheduleView(row.pipeline, row.cron, row.timezone, self._due(row), row.fired_at) for row in rows]
+        return sorted(views, key=lambda one: (one.due is None, one.due or 0.0, one.pipeline, one.cron))
+
+    def _due(self, row: Schedule) -> float | None:
+        try:
+            return self.next_moment(row)
+        except (ValueError, KeyError, OverflowError):  # as when arming: it cannot be read, so it will not fire
+            return None
 
     def fire(self, key: Key, moment: float) -> None:
         """Start the run of a moment and arm the next one."""

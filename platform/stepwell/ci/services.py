@@ -41,6 +41,7 @@ from stepwell.ci.schedules import Schedules
 from stepwell.ci.secrets_use import SecretsPreparer
 from stepwell.ci.sources import Sources
 from stepwell.ci.trends import Trends
+from stepwell.ci.usage import Usage
 from stepwell.ci.views import Problem
 from stepwell.dynamic import route
 from stepwell.engine.engine import Engine
@@ -235,6 +236,11 @@ class Services:
     def browsing(self) -> Browsing:
         """Branches, commits and files of repositories."""
         return Browsing(self.tenants.scope, self.repositories)
+
+    @cached_property
+    def usage(self) -> Usage:
+        """How many runs were begun lately."""
+        return Usage(self.store)
 
     @cached_property
     def deployments(self) -> Deployments:

@@ -296,3 +296,14 @@ class EnvironmentView:
     forbid_author: bool = False
     secrets: tuple[str, ...] = field(default=())
     updated_at: float = 0.0
+
+
+@dataclass(frozen=True)
+class ScheduleView:
+    """A cron trigger of the default branch; `due` is None when it has no further moment."""
+
+    pipeline: str
+    cron: str
+    timezone: str
+    due: float | None
+    fired_at: float | None

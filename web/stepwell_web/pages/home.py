@@ -1,7 +1,6 @@
-"""Home, a tenant's page, the inbox of approvals."""
+"""Home, the inbox of approvals."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from fastapi import APIRouter
 from starlette.responses import Response
@@ -49,36 +48,6 @@ def create_repository(visit: Visiting, form: Form) -> Response:
     """Create a repository and show how to push to it."""
     made = visit.services.catalog.create(visit.actor, text(form, "tenant"), text(form, "name").strip())
     return to(made.url)
-
-
-@router.get("/{tenant}")
-def tenant_page(visit: Visiting, tenant: str) -> Response:
-    """Show a tenant: its repositories and runs."""
-    services = visit.services
-    values: dict[str, Any] = {
-        "tenant": services.tenants.get(visit.actor, tenant),
-        "runs": services.runs.list(visit.actor, tenant=tenant, limit=20),
-        "places": services.catalog.list(visit.actor, tenant),
-        "tenants": places(visit, tenant),
-        "secrets": None,
-    }
-    if visit.actor.may("manage", tenant):
-        values["secrets"] = services.tenants.secrets.list(visit.actor, tenant)
-    return visit.page("tenant.html", crumbs=[(tenant, f"/{tenant}")], **values)
-
-
-@router.post("/{tenant}/-/secrets")
-def put_secret(visit: Visiting, tenant: str, form: Form) -> Response:
-    """Set a secret of the tenant."""
-    visit.services.tenants.secrets.put(visit.actor, tenant, text(form, "name").strip(), text(form, "value"))
-    return to(f"/{tenant}")
-
-
-@router.post("/{tenant}/-/secrets/delete")
-def delete_secret(visit: Visiting, tenant: str, form: Form) -> Response:
-    """Delete a secret of the tenant."""
-    visit.services.tenants.secrets.remove(visit.actor, tenant, text(form, "name"))
-    return to(f"/{tenant}")
 
 
 SAMPLE = """from stepwell import Pipeline, push

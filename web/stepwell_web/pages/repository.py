@@ -61,7 +61,23 @@ def pipelines(visit: Visiting, *, tenant: str, name: str) -> Response:
     """Show the pipelines at the default branch, or why they cannot be read."""
     values = common(visit, tenant, name, "pipelines")
     way = crumbs(values["repository"], ("Pipelines", ""))
-    return visit.page("pipelines.html", crumbs=way, **values, **_pipelines(visit, tenant, name))
+    schedules = visit.services.catalog.schedules(visit.actor, tenant, name)
+    return visit.page(
+        "pipelines.html", crumbs=way, schedules=schedules, **values, **_pipelines(visit, tenant, name)
+    )  # fmt: skip
+
+
+@router.get("/{tenant}/{name}/environments")
+def environments(visit: Visiting, *, tenant: str, name: str) -> Response:
+    """Show what is in each environment, what waits to go there, and under which rules."""
+    values, services = common(visit, tenant, name, "environments"), visit.services
+    known = {one.name: one for one in services.environments.list(visit.actor, tenant, name)}
+    current = services.deployments.current(visit.actor, tenant, name)
+    scope = values["repository"].full_name
+    waiting = [one for one in services.runs.inbox(visit.actor) if one.run.scope == scope and one.environment]
+    places = [(one, known.get(one), current.get(one)) for one in sorted({*known, *current})]
+    way = crumbs(values["repository"], ("Environments", ""))
+    return visit.page("environments.html", crumbs=way, environments=places, waiting=waiting, **values)
 
 
 @router.get("/{tenant}/{name}/settings")

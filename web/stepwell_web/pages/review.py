@@ -5,7 +5,7 @@ from starlette.responses import Response
 
 from stepwell.errors import NotFound
 from stepwell_web import reviewview
-from stepwell_web.pages.run import BASE, view_of
+from stepwell_web.pages.run import BASE, crumbs_of, view_of
 from stepwell_web.visits import Visiting, own_path
 
 router = APIRouter(include_in_schema=False)
@@ -23,11 +23,8 @@ def show(visit: Visiting, *, tenant: str, name: str, number: int, key: str, next
     out = services.deployments.outgoing(visit.actor, view, step.environment) if step.environment else None
     green = services.changes.of(visit.actor, view) if out is None else None
     run = view.summary
-    crumbs = [
-        (tenant, f"/{tenant}"), (name, f"/{tenant}/{name}"), ("Runs", f"/{tenant}/{name}/runs"),
-        (f"#{number}", run.url), ("Approval", ""),
-    ]  # fmt: skip
     return visit.page(
-        "review.html", crumbs=crumbs, run=run, review=reviewview.review(view, step, out, green),
+        "review.html", crumbs=[*crumbs_of(run), ("Approval", "")], run=run,
+        review=reviewview.review(view, step, out, green),
         next=own_path(next or run.url),
     )  # fmt: skip

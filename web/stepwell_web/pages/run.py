@@ -16,7 +16,7 @@ from starlette.responses import Response
 
 from stepwell.ci import artifacts, reports
 from stepwell.ci.control import WhichCode
-from stepwell.ci.views import RunView, StepView
+from stepwell.ci.views import RunSummary, RunView, StepView
 from stepwell.errors import Invalid
 from stepwell_web import graph, journalview, runview, sourceview, steplist, times
 from stepwell_web.live import Tail, event, log_topic, run_topic
@@ -36,17 +36,21 @@ def view_of(visit: Visit, tenant: str, name: str, number: int) -> RunView:
     return visit.services.runs.by_number(visit.actor, tenant, name, number)
 
 
+def crumbs_of(run: RunSummary) -> list[tuple[str, str]]:
+    """The way to a run: through its repository, or the plans of its tenant."""
+    home = (run.repository, f"/{run.tenant}/{run.repository}")
+    way = [("Plans", f"/{run.tenant}/-/runs?kind=plan")] if run.plan else [home, ("Runs", f"{home[1]}/runs")]
+    return [(run.tenant, f"/{run.tenant}"), *way, (f"#{run.number}", run.url)]
+
+
 def run_page(visit: Visit, view: RunView, **values: Any) -> Response:
     """Render the run page with one of its tabs."""
     run = view.summary
-    home = (run.repository, f"/{run.tenant}/{run.repository}")
-    way = [("Plans", f"/{run.tenant}/-/runs?kind=plan")] if run.plan else [home, ("Runs", f"{home[1]}/runs")]
-    crumbs = [(run.tenant, f"/{run.tenant}"), *way, (f"#{run.number}", run.url)]
     error = view.error or {}
     where = f"{error['file']}:{error['line']}" if error.get("file") and error.get("line") else ""
     return visit.page(
         "run.html",
-        crumbs=crumbs,
+        crumbs=crumbs_of(run),
         view=view,
         run=run,
         error_in_step=_told_by_a_step(view),

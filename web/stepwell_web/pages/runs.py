@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from stepwell.ci.history import KINDS
 from stepwell_web.pages.repository import common, crumbs
+from stepwell_web.pages.tenant import common as of_the_tenant
 from stepwell_web.pages.trends import trend_rows
 from stepwell_web.visits import Visit, Visiting
 
@@ -47,8 +48,7 @@ Filtered = Annotated[Filters, Depends(filters)]
 @router.get("/{tenant}/-/runs")
 def of_tenant(visit: Visiting, *, tenant: str, wanted: Filtered, cursor: str | None = None) -> Response:
     """Show the runs of all of a tenant's repositories."""
-    found = visit.services.tenants.get(visit.actor, tenant)
-    values: dict[str, Any] = {"crumbs": [(tenant, f"/{tenant}"), ("Runs", "")], "tenant": found, "repository": None}
+    values = {**of_the_tenant(visit, tenant, "runs", "Runs"), "repository": None}
     return _page(visit, (tenant, ""), wanted, cursor, values)
 
 

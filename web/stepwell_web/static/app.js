@@ -161,6 +161,11 @@ if (keySwitch) {
   keySwitch.addEventListener('change', () => save('keys', keySwitch.checked ? 'on' : 'off'));
 }
 
+document.addEventListener('change', (event) => {
+  if (!event.target.matches('[data-check-all]')) return;
+  for (const box of all('input[type="checkbox"][name]', event.target.form)) box.checked = event.target.checked;
+});
+
 // A form is sent once, however often its button is pressed.
 document.addEventListener('submit', (event) => {
   if (event.target.method === 'dialog' || event.target.method === 'get') return;
