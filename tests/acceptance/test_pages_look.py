@@ -46,6 +46,7 @@ PAGES = {
     "commit": f"/acme/payments-api/commits/7c1e9d4{'0' * 33}", "branches": "/acme/payments-api/branches",
     "environments": "/acme/payments-api/environments", "people": "/acme/-/people", "usage": "/acme/-/usage",
     "audit": "/acme/-/audit", "dead runs": "/acme/-/dead", "secrets": "/acme/-/secrets",
+    "search": "/search?q=round",
     "broken pipeline": "/acme/broken/pipelines", "tokens": "/tokens", "not found": "/acme/nope",
 }  # fmt: skip
 EMPTY_PAGES = {
@@ -54,12 +55,17 @@ EMPTY_PAGES = {
     "first repository": "/acme/new-project",
     "no approvals": "/approvals",
     "first tenant": "/acme",
+    "nothing found": "/search?q=round",
     "no usage": "/acme/-/usage",
     "no audit": "/acme/-/audit",
     "no files": "/acme/new-project/files",
     "no branches": "/acme/new-project/branches",
 }
 OPEN_PAGES = {"sign in": "/signin", "sign in by link": "/signin?code=x"}
+
+
+PARTS = 4
+expect.set_options(timeout=30_000)
 
 
 class Served:
@@ -166,12 +172,13 @@ def check(page: Page, name: str, url: str) -> list[str]:
     return wrong
 
 
+@pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize("width", [1440, 390])
-def test_pages_are_free_of_errors(browser: Browser, full: Served, empty: Served, width: int) -> None:
+def test_pages_are_free_of_errors(browser: Browser, full: Served, empty: Served, width: int, part: int) -> None:
     wrong: list[str] = []
     for served, pages, known in ((full, PAGES, True), (empty, EMPTY_PAGES, True), (full, OPEN_PAGES, False)):
         page = visit(browser, served, known, width)
-        for name, path in pages.items():
+        for name, path in list(pages.items())[part::PARTS]:
             wrong += check(page, name, served.url + path)
         page.context.close()
     assert wrong == []
@@ -256,6 +263,10 @@ def test_the_keyboard_finds_the_way(browser: Browser, full: Served) -> None:
     page.keyboard.type("payments")
     page.keyboard.press("Enter")
     page.wait_for_url("**/acme/payments-api")
+    page.keyboard.press("/")
+    page.keyboard.type("charge in")
+    expect(page.locator("#jump li")).to_contain_text(["Round refunds", "Charge in cents"])  # found by the server
+    page.keyboard.press("Escape")
     page.keyboard.press("g")
     page.keyboard.press("i")
     page.wait_for_url("**/approvals")

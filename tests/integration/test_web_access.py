@@ -71,7 +71,7 @@ def addresses(app: FastAPI) -> list[tuple[str, str]]:
 
 
 OPEN = {"/signin", "/signout", "/healthz", "/api/v1/openapi.json"}
-OWN = {"/playground", "/", "/approvals", "/tokens"} | {
+OWN = {"/search", "/playground", "/", "/approvals", "/tokens"} | {
     f"/api/v1/{word}"
     for word in ("me", "whoami", "tenants", "tokens", "repos", "runs", "trends", "approvals", "stream")
 }
@@ -277,6 +277,7 @@ async def test_no_page_holds_inline_code_or_style(web: httpx.AsyncClient) -> Non
         "/acme/-/people",
         "/acme/-/audit",
         "/acme/-/dead",
+        "/search?q=round",
     ],
 )
 async def test_what_others_wrote_is_shown_never_executed(web: httpx.AsyncClient, path: str) -> None:
@@ -364,6 +365,14 @@ async def test_dead_runs_that_are_chosen_are_ended_and_the_others_named(
     assert "There is no such run, or you may not see it." in page
     answer = await web.post("/acme/-/dead", headers=ADMIN | SAME, data={"action": "terminate"})
     assert answer.status_code == 422 and "Mark those that are meant" in answer.text
+
+
+async def test_the_icon_of_a_runs_page_tells_its_state(web: httpx.AsyncClient) -> None:
+    for path, icon in ((RUN, "failed"), ("/acme/payments-api/runs/1840", "passed"), ("/", "")):
+        name = f"favicon-{icon}" if icon else "favicon"
+        page = (await web.get(path, headers=ADMIN)).text
+        found = re.search(rf'<link rel="icon" href="(/static/[^/]+/{name}\.svg)"', page)
+        assert found and (await web.get(found[1])).headers["content-type"] == "image/svg+xml"
 
 
 async def test_a_log_is_read_by_bytes_and_by_lines(web: httpx.AsyncClient) -> None:

@@ -35,6 +35,7 @@ from stepwell_web.pages import (
     repository,
     review,
     run,
+    search,
     signin,
     source,
     tenant,
@@ -88,7 +89,7 @@ def create_app(services: Services, banner: str = "") -> FastAPI:
         app.include_router(part.router, prefix="/api/v1")
     app.router.routes.extend(git_routes(wire, authorizer(services.tenants)))
     for pages in (
-        signin, tokens, playground, home, tenant, runs_pages, repository, code, run, log, review,
+        signin, tokens, search, playground, home, tenant, runs_pages, repository, code, run, log, review,
         source, timeline, changes, tests, artifacts, moments,
     ):  # fmt: skip
         app.include_router(pages.router)

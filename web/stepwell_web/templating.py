@@ -47,7 +47,7 @@ class Templates:
         self._env.globals.update(icon=icon, state_icon=state_icon, static=static, moment=self.moment)
         self._env.filters.update(
             initials=initials, word=word, tone=tone, deed=lambda kind: _DEEDS.get(kind, kind), title=title,
-            took=self.took, size=times.size, why=why,
+            took=self.took, size=times.size, why=why, favicon=favicon,
         )  # fmt: skip
 
     def render(self, template: str, values: Mapping[str, Any]) -> str:
@@ -72,6 +72,17 @@ def word(run: RunSummary) -> str:
 def tone(run: RunSummary) -> str:
     """Say which state's shape and colour a run bears."""
     return "failed" if run.state == "running" and run.counts.get("failed") else run.state
+
+
+_ICONS = {
+    "passed": "passed", "failed": "failed", "diverged": "failed", "running": "running", "queued": "running",
+    "waiting": "waiting", "paused": "waiting",
+}  # fmt: skip
+
+
+def favicon(run: RunSummary) -> str:
+    """Address of the icon that tells a run's state in the browser's tab."""
+    return static(f"favicon-{_ICONS.get(tone(run), 'idle')}.svg")
 
 
 def state_word(state: str) -> str:

@@ -1,6 +1,7 @@
 // What every page has: theme, dialogs, copying, durations that grow, keyboard, and lists that stay up to date.
 
 import { fetchText, parsePage } from './html.js';
+import './jump.js';
 import { Stream, debounced, refresh, remember } from './live.js';
 
 const root = document.documentElement;
@@ -55,23 +56,9 @@ function open(id) {
   const dialog = find(`#${id}`);
   if (!dialog || dialog.open) return;
   dialog.showModal();
-  if (id === 'jump') { find('input', dialog).value = ''; filter(dialog); }
+  dialog.dispatchEvent(new Event(id));
 }
 
-function filter(dialog) {
-  const text = find('input', dialog).value.toLowerCase();
-  for (const item of all('li', dialog)) item.hidden = !item.textContent.toLowerCase().includes(text);
-}
-
-const jump = find('#jump');
-jump?.addEventListener('input', () => filter(jump));
-jump?.addEventListener('keydown', (event) => {
-  const links = all('li:not([hidden]) a', jump);
-  const at = links.indexOf(document.activeElement);
-  if (event.key === 'Enter' && at < 0) { event.preventDefault(); links[0]?.click(); }
-  if (event.key === 'ArrowDown') { event.preventDefault(); links[Math.min(at + 1, links.length - 1)]?.focus(); }
-  if (event.key === 'ArrowUp') { event.preventDefault(); (links[at - 1] ?? find('input', jump)).focus(); }
-});
 for (const dialog of all('dialog')) {
   dialog.addEventListener('click', (event) => { if (event.target === dialog) dialog.close(); });
 }

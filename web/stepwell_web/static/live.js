@@ -38,6 +38,9 @@ export function merge(page) {
     if (word) words.push(word);
   }
   if (page.title) document.title = page.title;
+  const icon = page.querySelector('link[rel="icon"]')?.getAttribute('href');
+  const tab = document.querySelector('link[rel="icon"]');
+  if (icon && tab.getAttribute('href') !== icon) tab.setAttribute('href', icon);
   const state = page.body.dataset.state;
   if (state && state !== document.body.dataset.state) {
     document.body.dataset.state = state;

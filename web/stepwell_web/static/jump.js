@@ -1,0 +1,75 @@
+// Search or jump: what the server finds, the tabs of this page, and what can be done here.
+
+import { fetchText, parsePage } from './html.js';
+
+const dialog = document.querySelector('#jump');
+const field = dialog?.querySelector('input');
+const list = dialog?.querySelector('ul');
+const all = (selector, from = document) => [...from.querySelectorAll(selector)];
+let fixed = [[], []];
+let asked = 0;
+let timer = 0;
+
+function entry(words, icon, target) {
+  const item = document.createElement('li');
+  const made = document.createElement(typeof target === 'string' ? 'a' : 'button');
+  if (typeof target === 'string') made.href = target;
+  else {
+    made.type = 'button';
+    made.addEventListener('click', () => { dialog.close(); target(); });
+  }
+  made.append(...(icon ? [icon.cloneNode(true)] : []), Object.assign(document.createElement('span'), { textContent: words }));
+  item.append(made);
+  return item;
+}
+
+// What this page offers: its tabs, and last what its head's buttons do.
+function here() {
+  const tabs = all('.tabs a:not([aria-current])').map((tab) => (
+    entry(`Go to ${tab.firstChild.textContent.trim()}`, null, tab.getAttribute('href'))
+  ));
+  const acts = all('.head .actions button').map((button) => (
+    entry(button.textContent.trim(), button.querySelector('svg'), () => button.form?.requestSubmit(button))
+  ));
+  const theme = document.querySelector('[data-theme-button]');
+  const light = theme ? [entry('Switch between light and dark', theme.querySelector('svg'), () => theme.click())] : [];
+  return [tabs, [...light, ...acts]];
+}
+
+function show(found) {
+  const text = field.value.trim().toLowerCase();
+  const [own, acts] = fixed.map((items) => items.filter((item) => item.textContent.toLowerCase().includes(text)));
+  const known = new Set(own.map((item) => item.querySelector('a')?.getAttribute('href')).filter(Boolean));
+  const more = found.filter((item) => !known.has(item.querySelector('a').getAttribute('href')));
+  list.replaceChildren(...own, ...more, ...acts);
+}
+
+async function search() {
+  const text = field.value.trim();
+  const mine = ++asked;
+  show([]);
+  if (text.length < 2) return;
+  const page = parsePage(await fetchText(`/search?q=${encodeURIComponent(text)}`).catch(() => ''));
+  if (mine === asked && dialog.open) show(all('#results > li', page));
+}
+
+if (dialog) {
+  const places = all('li', list);
+  field.addEventListener('input', () => { clearTimeout(timer); show([]); timer = setTimeout(search, 120); });
+  dialog.addEventListener('jump', () => {
+    const [tabs, acts] = here();
+    fixed = [[...places, ...tabs], acts];
+    field.value = '';
+    show([]);
+  });
+  dialog.addEventListener('keydown', (event) => {
+    const rows = all('li :is(a, button)', list);
+    const at = rows.indexOf(document.activeElement);
+    if (event.key === 'Enter' && at < 0) {
+      event.preventDefault();
+      rows.find((row) => row.matches('a'))?.click(); // Enter alone goes somewhere, it never does anything
+    }
+    if (event.key === 'ArrowDown') { event.preventDefault(); rows[Math.min(at + 1, rows.length - 1)]?.focus(); }
+    if (event.key === 'ArrowUp') { event.preventDefault(); (rows[at - 1] ?? field).focus(); }
+  });
+}
