@@ -1,4 +1,4 @@
-"""Timeline, changes and source of a real run in a browser, with JavaScript off: the server says it all."""
+"""Push, read the log, approve, then timeline, changes and source of a real run, with JavaScript off."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,7 +50,9 @@ def test_a_red_run_says_where_its_time_went_and_what_changed(server: LiveServer,
         git("push", address, "HEAD:main", cwd=tree)
         run = server.runs("shop")[0]["id"]
         server.wait_for_approval(run)
-        server.approve(run)
+        page.goto(f"{server.url}/acme/shop/runs/{server.run(run)['number']}?step=build")
+        expect(page.locator("#log")).to_contain_text("built")
+        page.get_by_role("button", name="Approve").click()
         server.wait_for_state(run, {state})
     page.goto(f"{server.url}/acme/shop/runs/2")
     page.get_by_label("Run", exact=True).get_by_role("link", name="Timeline").click()

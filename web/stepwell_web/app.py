@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI
+from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse, Response
 from starlette.staticfiles import StaticFiles
@@ -15,7 +16,7 @@ from starlette.types import Scope
 
 from stepwell.ci.services import Services
 from stepwell.repos.wire import Wire
-from stepwell_web import problems
+from stepwell_web import packed, problems
 from stepwell_web.api import artifacts as api_artifacts
 from stepwell_web.api import bulk, caches, logs, people, plans, quotas, repos
 from stepwell_web.api import moments as api_moments
@@ -45,18 +46,24 @@ from stepwell_web.pages import (
 )
 from stepwell_web.pages import runs as runs_pages
 from stepwell_web.security import Guard
-from stepwell_web.templating import STATIC, Templates, build
+from stepwell_web.templating import STATIC, Templates, build, static_packed
 from stepwell_web.visits import Web
+
+KEPT = "public, max-age=31536000, immutable"
 
 
 class Static(StaticFiles):
-    """Static files under the hash of their build, to be kept for ever; under another one they are merely answered."""
+    """Static files: packed and kept for ever under the hash of their build, under another one merely answered."""
 
     async def get_response(self, path: str, scope: Scope) -> Response:
         asked, _, name = path.partition("/")
         answer = await super().get_response(name, scope)
-        if asked == build() and answer.status_code == 200:
-            answer.headers["Cache-Control"] = "public, max-age=31536000, immutable"
+        if asked != build() or answer.status_code != 200:
+            return answer
+        answer.headers["Cache-Control"] = KEPT
+        if scope["method"] == "GET" and packed.takes_gzip(Headers(scope=scope).get("accept-encoding", "")):
+            headers = {"Cache-Control": KEPT, "Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
+            return Response(static_packed(name), headers=headers, media_type=answer.media_type)
         return answer
 
 

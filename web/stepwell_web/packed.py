@@ -18,13 +18,14 @@ def page(request: Request, html: str, status: int = 200) -> HTMLResponse:
     """Answer with a page, packed for those who take it so."""
     body = html.encode()
     headers = {"Vary": "Accept-Encoding"}
-    if len(body) >= FROM_BYTES and _takes_gzip(request.headers.get("accept-encoding", "")):
+    if len(body) >= FROM_BYTES and takes_gzip(request.headers.get("accept-encoding", "")):
         body = gzip.compress(body, LEVEL, mtime=0)
         headers["Content-Encoding"] = "gzip"
     return HTMLResponse(body, status, headers)
 
 
-def _takes_gzip(accepted: str) -> bool:
+def takes_gzip(accepted: str) -> bool:
+    """Read an `Accept-Encoding`."""
     for one in accepted.lower().split(","):
         coding, _, weight = one.partition(";")
         if coding.strip() in {"gzip", "*"}:

@@ -3,6 +3,7 @@
 Everything is escaped unless the code that made it says it is HTML (`Markup`): graph, icons and log lines do.
 """
 
+import gzip
 import hashlib
 import json
 import re
@@ -124,6 +125,12 @@ def build() -> str:
     for path in sorted(STATIC.iterdir()):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:12]
+
+
+@cache
+def static_packed(name: str) -> bytes:
+    """Content of a static file as gzip: it is packed once, so as tightly as can be."""
+    return gzip.compress((STATIC / name).read_bytes(), 9, mtime=0)
 
 
 def as_json(value: Any) -> str:
