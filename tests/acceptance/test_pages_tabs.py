@@ -1,5 +1,7 @@
 """Push, read the log, approve, then timeline, changes and source of a real run, with JavaScript off."""
 
+import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,9 +24,9 @@ class Ship(Pipeline):
 """
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[LiveServer]:
-    live = LiveServer(tmp_path / "state", {"STEPWELL_TRUST_ALL_CODE": "1"})
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    live = LiveServer(tmp_path_factory.mktemp("tabs") / "state", {"STEPWELL_TRUST_ALL_CODE": "1"})
     live.start()
     yield live
     live.stop()
@@ -39,6 +41,26 @@ def page(chromium_path: str, server: LiveServer) -> Iterator[Page]:
         page.get_by_role("button", name="Sign in").click()
         yield page
         browser.close()
+
+
+def test_the_commands_of_an_empty_repository_work_as_pasted(server: LiveServer, page: Page, tmp_path: Path) -> None:
+    server.create_repository("first")
+    page.goto(f"{server.url}/acme/first")
+    project, asked = tmp_path / "project", tmp_path / "password"
+    project.mkdir()
+    asked.write_text(f"#!/bin/sh\necho {server.token}\n")
+    asked.chmod(0o700)
+    who = {f"GIT_{name}_{what}": "me@example.org" for name in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    surroundings = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "GIT_ASKPASS": str(asked), **who}
+    pasted = "\n".join(page.locator(".guide .command pre").all_inner_texts())
+    bash = subprocess.run(
+        ["bash", "-e"], input=pasted, cwd=project, env=surroundings, check=False, capture_output=True, text=True
+    )
+    assert bash.returncode == 0, bash.stderr
+    assert "/acme/first/runs/1" in bash.stderr
+    server.wait_for_state(server.runs("first")[0]["id"], {"passed"})
+    page.reload()
+    expect(page.get_by_role("link", name="Add a pipeline")).to_be_visible()
 
 
 def test_a_red_run_says_where_its_time_went_and_what_changed(server: LiveServer, page: Page, tmp_path: Path) -> None:

@@ -50,13 +50,13 @@ def create_repository(visit: Visiting, form: Form) -> Response:
     return to(made.url)
 
 
-SAMPLE = """from stepwell import Pipeline, push
+SAMPLE = """from stepwell import Pipeline, manual, push
 
 
-class Check(Pipeline):
-    on = [push("main")]
+class Checks(Pipeline):
+    on = [push(), manual()]
 
     async def run(self, event, step):
-        await step.run("test", "python3 -m unittest discover")
+        await step.run("hello", "echo Hello, stepwell; ls -A")
 """
 """What somebody with an empty repository may begin with."""
