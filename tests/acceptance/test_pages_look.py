@@ -190,6 +190,21 @@ def test_a_click_on_a_number_makes_a_link_to_the_line(browser: Browser, full: Se
     page.context.close()
 
 
+def test_groups_of_lines_fold_and_show_what_is_found_in_them(browser: Browser, full: Served) -> None:
+    page = visit(browser, full)
+    page.goto(full.url + f"{RUN}?step=install")
+    group, line = page.get_by_role("button", name="Resolve 41 packages"), page.locator("#log li[data-n='3']")
+    expect(group).to_have_attribute("aria-expanded", "false")
+    expect(line).to_be_hidden()
+    group.press("Enter")
+    expect(line).to_be_visible()
+    group.press("Enter")
+    page.get_by_label("Find in this log").fill("another of")
+    expect(line).to_be_visible()
+    expect(page.locator("#log li[data-n='7']")).to_be_hidden()
+    page.context.close()
+
+
 def test_n_and_p_go_from_error_to_error(browser: Browser, full: Served) -> None:
     page = visit(browser, full)
     page.goto(full.url + f"{RUN}?step=unit-3.13")

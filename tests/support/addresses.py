@@ -6,6 +6,7 @@ PAGES = {
     "run of a wrong program": "/acme/payments-api/runs/1841", "long log": "/acme/payments-api/runs/1840?step=hello",
     "function": f"{RUN}?step=version",
     "playground": "/playground?example=people",
+    "groups": f"{RUN}?step=install",
     "review": f"{RUN}/review?key=load%20test%231",
     "found": f"{RUN}?step=unit-3.13&find=assert", "queued step": f"{RUN}?step=load-test", "journal": f"{RUN}/journal",
     "source": f"{RUN}/source", "timeline": "/acme/payments-api/runs/1839/timeline",

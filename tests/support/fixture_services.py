@@ -88,6 +88,18 @@ tests/test_webhooks.py \x1b[32m...................................\x1b[0m\x1b[31
 """
 
 
+GROUPED = b"""$ make install
+::group::\x1b[1mResolve\x1b[0m 41 packages
+one of them
+another of them
+::endgroup::
+##[group]Build
+wheel is built
+##[endgroup]
+done
+"""
+
+
 @dataclass(frozen=True)
 class FixtureLine:
     """A line of a log in memory."""
@@ -296,6 +308,7 @@ class FixtureServices:
         for one in busy.steps:
             data = LOG if one.name == "unit 3.13" else f"\x1b[32m$\x1b[0m make {one.name}\n{NASTY}\n".encode()
             self.logged["run1842", one.key, 1] = FixtureLog(data, one.state != "running")
+        self.logged["run1842", "install#1", 1] = FixtureLog(GROUPED)
         self.logged["run1840", "hello#1", 1] = FixtureLog(huge_log())
 
 

@@ -1,4 +1,6 @@
-from fixture_services import NASTY, FixtureLog, huge_log
+import re
+
+from fixture_services import GROUPED, NASTY, FixtureLog, huge_log
 
 from stepwell_web import logsearch, logview
 
@@ -67,3 +69,15 @@ def test_a_line_without_its_break_is_not_yet_shown_to_followers() -> None:
     assert logview.complete(FixtureLog(b"one\ntw")) == 1
     assert logview.complete(FixtureLog(b"one\ntwo\n")) == 2
     assert logview.complete(FixtureLog(b"")) == 0
+
+
+def test_lines_that_belong_together_are_marked_where_they_begin_and_end() -> None:
+    html = logview.page(FixtureLog(GROUPED), "s", 0, hits=range(2, 3))
+    kinds = [re.findall(r'class="([^"]+)"', line)[:1] for line in html.split("<li ")[1:]]
+    assert kinds == [[], ["group hit"], [], [], ["endgroup"], ["group"], [], ["endgroup"], []]
+    assert "::group" not in html and "##[" not in html
+
+
+def test_a_groups_title_is_escaped_and_words_about_groups_begin_none() -> None:
+    html = logview.page(FixtureLog(f"::group::{NASTY}\nuse ::group:: here\n::groups::x\n".encode()), "s", 0)
+    assert "<script" not in html and html.count('class="group"') == 1

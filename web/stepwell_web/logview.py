@@ -6,6 +6,7 @@ browser lays out only when they come into view; above that, only the first, the 
 others when they are scrolled to.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from html import escape
@@ -22,6 +23,8 @@ LOOK_BACK = 100
 _SEARCHED = 20_000
 QUOTED = 50
 NO_LINES = range(0)
+_FOLD = re.compile(r"(?:\x1b\[[\d;]*m)*(?:::|##\[)(?:(?P<begins>group)(?:::|\])(?P<title>.*)|endgroup(?:::|\]))")
+"""Lines by which tools say that the ones between belong together, as GitHub's and Azure's runners read them."""
 
 
 class Line(Protocol):
@@ -99,11 +102,14 @@ def render(
     for line in lines:
         text = line.text.decode(errors="replace")
         if line.note:
-            html, kind = escape(ansi.plain(text), quote=False), ' class="note"'
+            html, kind = escape(ansi.plain(text), quote=False), "note"
+        elif fold := _FOLD.match(text):
+            (html, style), kind = ansi.render(fold["title"] or "", style), "group" if fold["begins"] else "endgroup"
         else:
             (html, style), kind = ansi.render(text, style), ""
         n = line.number + 1
-        kind = ' class="hit"' if n in hits else kind
+        kind = f"{kind} hit".strip() if n in hits else kind
+        kind = f' class="{kind}"' if kind else ""
         if n == hits.start and len(hits) > 1:  # where a link to all of them leads
             html = f'<i id="{anchor}:{n}-{hits[-1]}"></i>{html}'
         parts.append(f'<li id="{anchor}:{n}" data-n="{n}"{kind}><time>{times.clock(line.at)}</time>{html}</li>')

@@ -69,6 +69,7 @@ if (dialog) {
       event.preventDefault();
       rows.find((row) => row.matches('a'))?.click(); // Enter alone goes somewhere, it never does anything
     }
+    if (event.key === 'Escape') { event.preventDefault(); dialog.close(); } // a search field would only empty itself
     if (event.key === 'ArrowDown') { event.preventDefault(); rows[Math.min(at + 1, rows.length - 1)]?.focus(); }
     if (event.key === 'ArrowUp') { event.preventDefault(); (rows[at - 1] ?? field).focus(); }
   });

@@ -25,8 +25,44 @@ export class Log {
     this.watch();
     this.tools();
     this.stickFollow();
+    this.groups(this.box);
     const shown = all('.hit', this.box).map((line) => Number(line.dataset.n));
     if (shown.length) this.chosen(shown[0], shown.at(-1), false);
+    if (!this.follow && !find('.later', this.box)) {
+      for (const group of all('.group', this.box)) if (!this.inside(group).some((line) => line.matches('.hit'))) this.fold(group, true);
+    }
+  }
+
+  // Groups of lines get a button; what is folded shows itself again when a link, an error or a match leads into it.
+  groups(root) {
+    for (const group of all('.group', root)) {
+      if (find('.fold', group)) continue;
+      const button = document.createElement('button');
+      button.type = 'button';
+      button.className = 'fold';
+      button.setAttribute('aria-expanded', 'true');
+      button.append(...[...group.childNodes].filter((node) => node.nodeName !== 'TIME'));
+      if (!button.textContent.trim()) button.append('Group');
+      group.append(button);
+    }
+  }
+
+  inside(group) {
+    const lines = [];
+    const after = (line) => line.nextElementSibling ?? line.parentElement.nextElementSibling?.querySelector('li:not(.later li)');
+    for (let line = after(group); line && !line.matches('.group, .endgroup'); line = after(line)) lines.push(line);
+    return lines;
+  }
+
+  fold(group, folded) {
+    find('.fold', group).setAttribute('aria-expanded', String(!folded));
+    for (const line of this.inside(group)) line.classList.toggle('folded', folded);
+  }
+
+  unfold(line) {
+    if (!line?.matches('.folded')) return;
+    const group = all('.group', this.box).findLast((one) => one.compareDocumentPosition(line) & Node.DOCUMENT_POSITION_FOLLOWING);
+    if (group) this.fold(group, false);
   }
 
   query(more) {
@@ -46,6 +82,7 @@ export class Log {
       this.observer.unobserve(list);
       list.replaceChildren(...all('li', parsePage(text)));
       list.classList.remove('later');
+      this.groups(list);
       if (this.range) this.mark();
       this.paint();
     }).catch(() => { list.loading = undefined; });
@@ -58,6 +95,7 @@ export class Log {
       const list = all('.later', this.box).find((one) => n >= Number(one.dataset.from) && n < Number(one.dataset.from) + PAGE);
       if (list) await this.load(list);
     }
+    this.unfold(document.getElementById(id));
     return document.getElementById(id);
   }
 
@@ -105,6 +143,7 @@ export class Log {
       }
       list.append(line);
     }
+    this.groups(this.box);
     const size = find('[data-size]', this.panel);
     if (size) size.textContent = `${this.lines.toLocaleString('en')} lines`;
     if (this.follow) this.end();
@@ -135,6 +174,7 @@ export class Log {
       if (button?.dataset.toggle) this.toggle(button);
       else if (button?.dataset.find) this.step(Number(button.dataset.find));
       else if (button?.dataset.error) this.error(Number(button.dataset.error));
+      else if (button?.matches('.fold')) this.fold(button.closest('li'), button.getAttribute('aria-expanded') === 'true');
       else if (button?.matches('[data-copy-line]')) this.copy();
       else if (event.target.matches('.log li')) this.pick(event);
     });
