@@ -246,6 +246,8 @@ def test_the_keyboard_finds_the_way(browser: Browser, full: Served) -> None:
     page.keyboard.type("charge in")
     expect(page.locator("#jump li")).to_contain_text(["Round refunds", "Charge in cents"])  # found by the server
     page.keyboard.press("Escape")
+    expect(page.locator("#jump")).to_be_hidden()
+    page.evaluate("Date.now = () => 1")  # however long the two keys take here, they are one
     page.keyboard.press("g")
     page.keyboard.press("i")
     page.wait_for_url("**/approvals")
