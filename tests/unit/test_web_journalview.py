@@ -17,3 +17,8 @@ def test_words_say_who_and_what() -> None:
     assert words[2] == "Attempt 1 started"
     assert words[3].startswith("Failed after 18s: ")
     assert words[4].startswith("jun.sato approved: ")
+
+
+def test_work_that_was_reused_is_told_with_its_run() -> None:
+    done = Entry("r", 1, 0.0, "done", "a#1", 1, 0, {"ok": True, "seconds": 0.0, "reused": {"run": "x", "number": 41}})
+    assert journalview.line(done).words == "Reused from run #41"
