@@ -40,7 +40,7 @@ soak: .venv/.development ## at length: kill -9 in every place, a storm of 200 ru
 		tests/integration/test_engine_crash.py tests/integration/test_replay_order.py \
 		tests/integration/test_isolates_churn.py tests/integration/test_isolates_neighbours.py \
 		tests/integration/test_streaming.py tests/integration/test_containers_engine.py \
-		tests/integration/test_containers_warm.py $(ARGS)
+		tests/integration/test_containers_warm.py tests/integration/test_containers_killed.py $(ARGS)
 
 # Two stamps, so that the demo does not wait for browsers' drivers and type checkers.
 .venv/.runtime: pyproject.toml constraints.txt | .venv/bin/pip

@@ -22,6 +22,10 @@ from stepwell_runners.executor import LocalExecutor
 from stepwell_runners.workspaces import Form
 
 pytestmark = pytest.mark.docker
+SOAK = bool(os.environ.get("STEPWELL_SOAK"))
+WAYS = [("overlay", True, 3), ("copy", False, 0), *([("overlay", False, 0), ("copy", True, 0)] if SOAK else [])]
+REASONS = ["forgotten", "another command", *(["ended", "erased", "another tenant", "another boot"] if SOAK else [])]
+LONG = pytest.mark.skipif(not SOAK, reason="seldom goes wrong and takes seconds: make soak")
 PROGRAM = Path(__file__).parents[1] / "support" / "killed_executor.py"
 LINES = [f"line {number}" for number in range(1, 41)]
 # It says line by line what it counts in the workspace; nobody can write more than its first lines before it is killed.
@@ -62,9 +66,7 @@ def ours(executor: LocalExecutor, engine: Any) -> list[Any]:
     return list(engine.containers.list(all=True, filters={"label": label}))
 
 
-@pytest.mark.parametrize(
-    ("form", "warm", "code"), [("overlay", False, 0), ("overlay", True, 3), ("copy", False, 0), ("copy", True, 0)]
-)
+@pytest.mark.parametrize(("form", "warm", "code"), WAYS)
 async def test_a_container_outlives_its_server_and_is_followed_to_its_end(
     engine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, form: Form, warm: bool, code: int
 ) -> None:
@@ -112,7 +114,7 @@ async def test_one_that_ended_while_no_server_was_there_has_its_result(engine: A
     await nothing_left(executor, engine)
 
 
-@pytest.mark.parametrize("why", ["ended", "forgotten", "erased", "another command", "another tenant", "another boot"])
+@pytest.mark.parametrize("why", REASONS)
 async def test_what_nobody_wants_any_more_is_removed(
     engine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, why: str
 ) -> None:
@@ -136,6 +138,7 @@ async def test_what_nobody_wants_any_more_is_removed(
     await nothing_left(executor, engine)
 
 
+@LONG
 async def test_an_attempts_services_are_not_kept(engine: Any, tmp_path: Path) -> None:
     beside = {"db": {"image": IMAGE, "command": "sleep 60"}}
     with begun(tmp_path / "state", NATURAL, "echo here; sleep 60", network=False, services=beside) as process:
@@ -146,6 +149,7 @@ async def test_an_attempts_services_are_not_kept(engine: Any, tmp_path: Path) ->
     await nothing_left(executor, engine)
 
 
+@LONG
 async def test_containers_that_waited_go_at_the_next_start(engine: Any, tmp_path: Path) -> None:
     with begun(tmp_path / "state", NATURAL, "echo here; exit 0", network=False, warm=True) as process:
         assert process.stdout is not None and process.stdout.readline() == "here\n"

@@ -49,7 +49,6 @@ async def executor(
     await nothing_left(executor, engine)
 
 
-@pytest.mark.parametrize("executor", ["overlay", "copy"], indirect=True)
 async def test_a_step_finds_its_services_by_name_when_they_are_ready(executor: LocalExecutor, engine: Any) -> None:
     log = Log()
     page = await run(executor, attempt("echo from the workspace > index.html", key="page#1", network=False))

@@ -128,7 +128,6 @@ async def test_a_container_that_died_while_it_waited_is_not_used(executor: Local
     assert log.text == "alive\n"
 
 
-@pytest.mark.parametrize("executor", ["overlay", "copy"], indirect=True)
 async def test_one_that_dies_as_it_is_told_loses_the_attempt(
     executor: LocalExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
