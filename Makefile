@@ -4,6 +4,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 ARGS ?=
+WORKERS ?= 2# of `make test`: files of tests run side by side, most of them wait for something
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check bench bench-peers soak
@@ -19,7 +20,7 @@ demo: .venv/.runtime ## start Stepwell, push an example with git, follow it to t
 
 test: .venv/.development ## run all tests; installs Docker, Chromium and strace for them on Debian and Ubuntu
 	@.ci/host-packages test
-	@$(BIN)/python -m pytest -rs $(ARGS)
+	@$(BIN)/python -m pytest -rs -n $(WORKERS) --dist loadfile $(ARGS)
 
 check: .venv/.development ## lint, format and types
 	$(BIN)/ruff check
