@@ -1,11 +1,16 @@
 """Rates and delayed starts, with time moved: so many runs of a key begin in any so many seconds."""
 
+import time
+from collections.abc import Sequence
+
 import pytest
 from engines import Workshop
 
 from stepwell.engine.clock import TestClock
 from stepwell.engine.order import MOST_RUNS, Order, Rate
 from stepwell.errors import Invalid
+from stepwell.store.journal import Committed, NewRun, Write
+from stepwell.store.journal_sqlite import SqliteJournal
 
 MINUTE = Order(rate=Rate("mails", 2, 60))
 
@@ -108,6 +113,26 @@ async def test_a_run_arrives_when_its_start_has_come(shop: Workshop, clock: Test
         assert await states(shop, "a") == ["queued"]
         clock.advance(1)
         assert (await shop.finished("a")).started_at == clock.now()
+
+
+class SlowJournal(SqliteJournal):
+    """Takes longer to keep a new run than its start is away."""
+
+    def commit(self, writes: Sequence[Write], new: Sequence[NewRun] = ()) -> Committed:
+        committed = super().commit(writes, new)
+        if any(run.id == "later" for run in new):
+            time.sleep(0.05)  # the disk's; what is due meanwhile is due before this commit is answered
+        return committed
+
+
+async def test_runs_whose_starts_have_come_stand_in_the_order_of_their_starts(shop: Workshop) -> None:
+    waits = 'return await step.wait_for_event("w", type="go")'
+    async with shop.running(journal=SlowJournal(shop.database, wal_bytes=4096)):
+        await shop.create(waits, "early", order=Order("g", delay=0.01))
+        await shop.create(waits, "later", order=Order("g", delay=0.01))
+        await shop.until(lambda state: "w#1" in state.steps, "early")
+        later = await shop.until(lambda state: state.reason is not None and "group" in state.reason, "later")
+        assert later.reason == "waits for run #1 in group g"
 
 
 async def test_a_delayed_run_stands_behind_those_of_its_group_that_came_before_its_start(

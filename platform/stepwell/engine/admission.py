@@ -68,9 +68,13 @@ class Admission:
         else:
             self.consider(live)
 
-    def consider(self, live: Live) -> None:
+    def consider(self, live: Live, *, reminded: bool = False) -> None:
         """Let a held run begin, or note what it waits for."""
         if live.state.finished or not live.state.held or live.gone or live.joins:
+            return
+        start = live.state.order.start_at
+        if start is not None and live.reminder == start and not reminded:
+            self._acts.arm(start)  # also when its time has come: others, due before it, may not have been told yet
             return
         obstacle = self._obstacle(live.state)
         if obstacle is None:
@@ -83,7 +87,7 @@ class Admission:
     def remind(self, live: Live, due: float) -> None:
         """Look at a run because its reminder, due at `due`, is in the journal's file; it may need none any more."""
         live.reminder = due
-        self.consider(live)
+        self.consider(live, reminded=True)
         if not live.state.held and not live.state.finished and live.reminder is not None:
             live.timers[REMINDER] = live.reminder = None
             self._commits.touch(live)
