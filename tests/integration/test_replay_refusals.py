@@ -110,7 +110,6 @@ def test_functions_of_steps_are_free_and_logging_has_journal_time() -> None:
         ("        await step.sleep('z', -1)\n", "ValueError", "step.sleep duration has value -1"),
         ("        await step.run('x', 'true', timeout='soon')\n", "ValueError", "timeout has value 'soon'"),
         ("        await step.run('x', 'true', retries='many')\n", "TypeError", "retries has value 'many'"),
-        ("        await step.run('x', 'true', services={})\n", "NotExecuted", "option 'services' is not executed by this version"),
         ("        await step.run('x', 'true', tols=[])\n", "TypeError", "step.run has no option 'tols'. Known are: artifacts"),
         ("        await step.run('x', 'true', undo=give)\n", "NotExecuted", "option 'undo' is not executed"),
         ("        import datetime\n        await step.sleep_until('x', datetime.datetime(2030, 1, 1))\n", "ValueError", "Write a datetime with a time zone"),

@@ -34,7 +34,8 @@ class Held:
 def held(server: LiveServer, temporary: Path, pids: Iterable[int]) -> Held:
     """Look at what the server holds; `pids` are of servers that were killed on the same state."""
     pid, state = server.pid, server.state
-    folders = [*state.glob("work/*"), *state.glob("forks/*"), *state.glob("**/.new-*"), *temporary.iterdir()]
+    unfinished = [name for _, names, files in os.walk(state) for name in (*names, *files) if name.startswith(".new-")]
+    folders = [*state.glob("work/*"), *state.glob("forks/*"), *map(Path, unfinished), *temporary.iterdir()]
     refs = [ref for file in state.glob("repos/*.git/packed-refs") for ref in file.read_text().split()]
     owners = {f"stepwell-{owner}-": "this" if owner == pid else "a dead" for owner in (pid, *pids)}
     links = list(map(_kind, _links(pid)))
