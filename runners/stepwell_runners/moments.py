@@ -10,18 +10,15 @@ import os
 import stat
 import tarfile
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from stepwell.ci.moments import FileChange, Kind, Moment, When
 from stepwell.errors import Unavailable
+from stepwell.store.pieces import Pieces
 from stepwell_runners.collected import shown
 from stepwell_runners.layers import File, Folder, Link, Node, join
 from stepwell_runners.reduce import OnDisk, Stack
 from stepwell_runners.trees import Trees
 from stepwell_runners.workspaces import Workspaces
-
-if TYPE_CHECKING:
-    from typing_extensions import Buffer
 
 MOST_LISTED = 5_000
 MOST_DIFFED = 200
@@ -133,7 +130,7 @@ def _opened(stack: Stack, path: str) -> io.BufferedReader:
 
 
 def _packed(stack: Stack) -> Iterator[bytes]:
-    sink = _Sink()
+    sink = Pieces()
     try:
         with tarfile.open(fileobj=sink, mode="w|", format=tarfile.PAX_FORMAT, bufsize=_PIECE) as archive:
             waiting = [""]
@@ -176,21 +173,3 @@ def _add(archive: tarfile.TarFile, stack: Stack, path: str) -> Iterator[None]:
             out.write(bytes(padding))
             archive.offset += about.size + padding
     yield
-
-
-class _Sink(io.RawIOBase):
-    """A file that is written to its end only, and whose content is taken away meanwhile."""
-
-    def __init__(self) -> None:
-        self._pieces: list[bytes] = []
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: "Buffer") -> int:
-        self._pieces.append(bytes(data))
-        return len(self._pieces[-1])
-
-    def taken(self) -> bytes:
-        data, self._pieces = b"".join(self._pieces), []
-        return data

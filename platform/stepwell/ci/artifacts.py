@@ -4,22 +4,19 @@ Names and contents were chosen by a stranger's command. A name here is text, nev
 by what is in them, within their own run.
 """
 
-import io
 import json
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from stepwell.ci.runs import Runs
 from stepwell.ci.views import RunView, StepView
 from stepwell.errors import NotFound
 from stepwell.store.blobs import BlobFiles
+from stepwell.store.pieces import Pieces
 from stepwell.tenants.actors import Actor
-
-if TYPE_CHECKING:
-    from typing_extensions import Buffer
 
 LISTS = 64
 """Lists of files that are kept for the next view."""
@@ -70,7 +67,7 @@ class Artifacts:
 
     def zipped(self, run_id: str, artifacts: Sequence[Artifact]) -> Iterator[bytes]:
         """Give a ZIP file of them, one piece after the other. Raises Unavailable."""
-        sink = _Sink()
+        sink = Pieces()
         with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
             for name, one in _named(artifacts).items():
                 about = zipfile.ZipInfo(name, _ZIP_DATE)
@@ -116,21 +113,3 @@ def _named(artifacts: Sequence[Artifact]) -> dict[str, Artifact]:
         name = f"{folder}{one.path}".replace("\\", "_").replace(":", "_").replace("\0", "_")
         named[name if name not in named else f"{name}~{one.id[:8]}"] = one
     return named
-
-
-class _Sink(io.RawIOBase):
-    """A file that is written to its end only, and whose content is taken away meanwhile."""
-
-    def __init__(self) -> None:
-        self._pieces: list[bytes] = []
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: "Buffer") -> int:
-        self._pieces.append(bytes(data))
-        return len(self._pieces[-1])
-
-    def taken(self) -> bytes:
-        data, self._pieces = b"".join(self._pieces), []
-        return data

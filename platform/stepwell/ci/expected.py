@@ -69,8 +69,7 @@ class Expectations:
 class _Remembered:
     """Steps of a run that is over."""
 
-    def __init__(self, run: str) -> None:
-        self.run = run
+    def __init__(self, _run: str) -> None:
         self.steps: tuple[ExpectedStep, ...] | None = None
 
 
