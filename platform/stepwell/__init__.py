@@ -11,15 +11,16 @@ from stepwell.authoring.failures import (
     StepFailed,
 )
 from stepwell.authoring.options import file, service
+from stepwell.authoring.order import group, rate
 from stepwell.authoring.pipeline import Pipeline
 from stepwell.authoring.results import Approval, Result
 from stepwell.authoring.retries import Retry
 from stepwell.authoring.step import Step
-from stepwell.authoring.triggers import cron, group, manual, push, tag
+from stepwell.authoring.triggers import cron, manual, push, tag
 from stepwell.authoring.undo import Undo
 
 __all__ = [
     "Approval", "ApprovalTimeout", "Event", "EventTimeout", "FinalError", "NotDurable", "NotExecuted", "Pipeline",
-    "Rejected", "Result", "Retry", "Step", "StepFailed", "Undo", "cron", "file", "group", "manual", "push", "service",
-    "tag",
+    "Rejected", "Result", "Retry", "Step", "StepFailed", "Undo", "cron", "file", "group", "manual", "push", "rate",
+    "service", "tag",
 ]  # fmt: skip

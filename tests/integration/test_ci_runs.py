@@ -306,6 +306,17 @@ def test_a_run_of_a_queueing_group_waits_for_the_one_before_it(clone: Clone) -> 
     assert place.waiting(second).summary.state == "waiting"
 
 
+def test_a_pipeline_with_a_rate_limit_begins_no_more_often(clone: Clone) -> None:
+    place = clone.place
+    first = pushed(clone, SHIP.replace("    on =", '    rate_limit = rate(1, "7 days")\n    priority = 5\n    on ='))
+    place.waiting(first)
+    (second,) = pushed_again(clone, 1)
+    view = place.until(second, lambda view: view.summary.state == "queued")
+    assert view.summary.reason == "waits for its turn: at most 1 run of Ship in 1 week"
+    state = place.thread.submit(place.thread.engine.get(second)).result()
+    assert state is not None and state.order.priority == 5
+
+
 def test_of_the_runs_that_wait_in_a_newest_group_the_last_one_stays(clone: Clone) -> None:
     place, first = clone.place, pushed(clone, grouped("newest"))
     place.waiting(first)

@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 from engines import FakeExecutor, Workshop, passed
 
+from stepwell.authoring.order import Rate
 from stepwell.engine.children import child_id
 from stepwell.engine.clock import TestClock
 from stepwell.engine.fold import RunState
+from stepwell.engine.order import Order
 from stepwell.engine.specs import Limits, Restart, RunSpec
 
 QUICK = Limits(grace=0.3)
@@ -40,13 +42,15 @@ def pair(child: str, caller: str = 'return await step.call("c", Child)') -> str:
 async def test_a_call_returns_what_the_other_run_returned(shop: Workshop) -> None:
     async with shop.running() as engine:
         child = "return [event.kind, event.payload, event.number, event.actor]"
-        await shop.create_source(pair(child, 'return await step.call("c", Child, {"a": 1})'))
+        caller = 'return await step.call("c", Child, {"a": 1})'
+        await shop.create_source(pair(child, caller), order=Order("deploy", rate=Rate("k", 1, 60), priority=3))
         state = await shop.finished()
         assert state.result == ["call", {"a": 1}, 2, None]
         assert state.steps["c#1"].child == {"run": CHILD, "number": 2}
         child_state = await engine.get(CHILD)
         assert child_state is not None
         assert (child_state.scope, child_state.metadata, child_state.code) == (state.scope, state.metadata, state.code)
+        assert child_state.order == Order(priority=3), "neither group nor rate of its caller, which would wait for it"
         assert child_state.parent == {"run": "r", "number": 1, "key": "c#1", "root": "r", "depth": 1, "waits": True}
 
 

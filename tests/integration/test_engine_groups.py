@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 from engines import FakeExecutor, Workshop, failed
 
+from stepwell.authoring.order import Policy
 from stepwell.dynamic import bind
 from stepwell.engine.children import child_id
 from stepwell.engine.fold import RunState
-from stepwell.engine.order import NO_ORDER, Order, Policy
+from stepwell.engine.order import NO_ORDER, Order
 from stepwell.engine.rebuild import Rebuild
 from stepwell.engine.seams import Code
 from stepwell.errors import Invalid

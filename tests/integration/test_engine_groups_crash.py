@@ -10,10 +10,11 @@ from typing import Literal
 import pytest
 from engines import Workshop
 
+from stepwell.authoring.order import Rate
 from stepwell.engine.entries import Entry
 from stepwell.engine.fold import fold
 from stepwell.engine.local import ProcessIsolates
-from stepwell.engine.order import Order, Rate
+from stepwell.engine.order import Order
 from stepwell.engine.rebuild import Rebuild
 from stepwell.errors import Conflict
 from stepwell.store.derived_sqlite import SqliteTables

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 import pytest
 from engines import Workshop
 
+from stepwell.authoring.order import MOST_RUNS, Rate
 from stepwell.engine.clock import TestClock
-from stepwell.engine.order import MOST_RUNS, Order, Rate
+from stepwell.engine.order import Order
 from stepwell.errors import Invalid
 from stepwell.store.journal import Committed, NewRun, Write
 from stepwell.store.journal_sqlite import SqliteJournal
@@ -36,7 +37,7 @@ async def test_so_many_runs_begin_in_any_window_and_the_others_wait_in_their_ord
             await shop.finished(run)
         assert await states(shop, *"cde") == ["queued"] * 3
         state = await engine.get("c")
-        assert state is not None and state.reason == "waits for its turn: at most 2 runs of mails in 60 s"
+        assert state is not None and state.reason == "waits for its turn: at most 2 runs of mails in 1 minute"
         clock.advance(59.9)
         assert await states(shop, *"cde") == ["queued"] * 3
         clock.advance(0.2)

@@ -2,7 +2,7 @@ from datetime import timedelta
 
 import pytest
 
-from stepwell.authoring.durations import seconds_of
+from stepwell.authoring.durations import seconds_of, spoken
 
 
 @pytest.mark.parametrize(
@@ -35,3 +35,8 @@ def test_a_duration_out_of_bounds_is_refused(value: object) -> None:
 def test_another_type_is_refused(value: object) -> None:
     with pytest.raises(TypeError, match="duration has value"):
         seconds_of(value)
+
+
+def test_durations_are_spoken_in_the_largest_unit_that_they_are_whole_in() -> None:
+    told = {60: "1 minute", 90: "90 seconds", 3600: "1 hour", 259200: "3 days", 604800: "1 week", 0.5: "0.5 seconds"}
+    assert {seconds: spoken(seconds) for seconds in told} == told

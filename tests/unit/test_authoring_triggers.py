@@ -3,7 +3,7 @@ import re
 
 import pytest
 
-from stepwell import cron, group, manual, push, tag
+from stepwell import cron, manual, push, tag
 from stepwell.authoring.triggers import Trigger
 
 
@@ -48,11 +48,3 @@ def test_paths_must_be_a_list() -> None:
 def test_inputs_are_choices_or_defaults() -> None:
     with pytest.raises(TypeError, match="manual input 'target' has value None"):
         manual(target=None)
-
-
-def test_groups_know_their_placeholders_and_policies() -> None:
-    assert group("ship-{branch}", "cancel").as_json() == {"group": "ship-{branch}", "policy": "cancel"}
-    with pytest.raises(ValueError, match=r"uses \['user'\]"):
-        group("{user}")
-    with pytest.raises(ValueError, match="group policy has value 'drop'"):
-        group("x", "drop")  # type: ignore[arg-type]

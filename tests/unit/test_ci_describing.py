@@ -22,9 +22,10 @@ def test_what_a_pipeline_declares_is_kept() -> None:
         {"kind": "manual", "inputs": {"target": ["a", "b"]}},
     ]
     group = {"group": "ship-{branch}", "policy": "cancel"}
-    (found,) = understood(on=on, concurrency=group, doc="d", line=3)["pipelines"]
+    order = {"concurrency": group, "rate_limit": {"key": "k", "runs": 2, "seconds": 60.0}, "priority": -3}
+    (found,) = understood(on=on, **order, doc="d", line=3)["pipelines"]
     assert found == {
-        "name": "Ship", "entry": "pipeline.py:Ship", "doc": "d", "line": 3, "on": on, "concurrency": group
+        "name": "Ship", "entry": "pipeline.py:Ship", "doc": "d", "line": 3, "on": on, **order
     }  # fmt: skip
 
 
@@ -47,6 +48,15 @@ def test_what_a_pipeline_declares_is_kept() -> None:
         {"concurrency": {"group": "g"}},
         {"concurrency": {"group": 5, "policy": "cancel"}},
         {"concurrency": {"group": "g", "policy": []}},
+        {"rate_limit": {"key": "k", "runs": 2}},
+        {"rate_limit": {"key": 5, "runs": 2, "seconds": 60}},
+        {"rate_limit": {"key": "k", "runs": 10**9, "seconds": 60}},
+        {"rate_limit": {"key": "k", "runs": 1, "seconds": -1}},
+        {"rate_limit": {"key": "k", "runs": 1, "seconds": float("nan")}},
+        {"rate_limit": [1]},
+        {"priority": 11},
+        {"priority": "5"},
+        {"priority": None},
     ],
 )
 def test_what_could_not_have_been_declared_is_refused(pipeline: dict[str, Any]) -> None:

@@ -33,6 +33,18 @@ def seconds_of(value: object, what: str = "duration") -> float:
     return seconds
 
 
+def spoken(seconds: float) -> str:
+    """Write seconds as people do, in the largest unit that they are whole in: "7 days", "90 seconds"."""
+    for name in ("week", "day", "hour", "minute"):
+        if seconds >= _UNITS[name] and seconds % _UNITS[name] == 0:
+            return _many(seconds / _UNITS[name], name)
+    return _many(seconds, "second")
+
+
+def _many(count: float, name: str) -> str:
+    return f"{count:g} {name}" if count == 1 else f"{count:g} {name}s"
+
+
 def _from_text(text: str, what: str) -> float:
     lowered, position, total = text.strip().lower(), 0, 0.0
     while position < len(lowered):

@@ -7,8 +7,9 @@ from typing import Any, ClassVar
 from stepwell.authoring.env import Env
 from stepwell.authoring.event import Event
 from stepwell.authoring.options import check_defaults
+from stepwell.authoring.order import Group, Rate, check_priority
 from stepwell.authoring.step import Step
-from stepwell.authoring.triggers import Group, Trigger
+from stepwell.authoring.triggers import Trigger
 
 
 class Pipeline:
@@ -16,6 +17,8 @@ class Pipeline:
 
     on: ClassVar[Any] = []
     concurrency: ClassVar[Group | None] = None
+    rate_limit: ClassVar[Rate | None] = None
+    priority: ClassVar[int] = 0
     defaults: ClassVar[dict[str, Any]] = {}
     env: Env
 
@@ -76,6 +79,12 @@ def check(cls: type[Pipeline]) -> None:
         raise PipelineRefused(
             f'{name}.concurrency has value {cls.concurrency!r}. Write group("ship-{{branch}}", "cancel").', _line(cls)
         )
+    if cls.rate_limit is not None and not isinstance(cls.rate_limit, Rate):
+        raise PipelineRefused(f'{name}.rate_limit has value {cls.rate_limit!r}. Write rate(10, "1 hour").', _line(cls))
+    try:
+        check_priority(cls.priority, f"{name}.priority")
+    except ValueError as error:
+        raise PipelineRefused(str(error), _line(cls)) from error
     try:
         check_defaults(cls.defaults)
     except (TypeError, ValueError, NotImplementedError) as error:
@@ -93,6 +102,8 @@ def declaration(cls: type[Pipeline], path: str) -> dict[str, Any]:
         "line": _line(cls),
         "on": [trigger.as_json() for trigger in on],
         "concurrency": cls.concurrency.as_json() if cls.concurrency is not None else None,
+        "rate_limit": cls.rate_limit.as_json() if cls.rate_limit is not None else None,
+        "priority": cls.priority,
         "defaults": check_defaults(cls.defaults),
     }
 

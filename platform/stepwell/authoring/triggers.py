@@ -3,12 +3,11 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from stepwell.authoring.globs import glob_pattern
 
-Policy = Literal["cancel", "queue", "newest"]
 Kind = Literal["push", "tag", "cron", "manual"]
 
 
@@ -22,18 +21,6 @@ class Trigger:
     def as_json(self) -> dict[str, Any]:
         """Give the form that travels to the host."""
         return {"kind": self.kind, **self.settings}
-
-
-@dataclass(frozen=True)
-class Group:
-    """Runs of one group do not run side by side; `policy` says what happens to the others."""
-
-    group: str
-    policy: Policy
-
-    def as_json(self) -> dict[str, Any]:
-        """Give the form that travels to the host."""
-        return {"group": self.group, "policy": self.policy}
 
 
 def push(*branches: str, paths: Sequence[str] = ()) -> Trigger:
@@ -56,18 +43,6 @@ def cron(schedule: str, *, tz: str = "UTC") -> Trigger:
 def manual(**inputs: object) -> Trigger:
     """Start by hand; each input is a list of choices, or a default that is text, a number or true/false."""
     return Trigger("manual", {"inputs": {name: _input(name, value) for name, value in inputs.items()}})
-
-
-def group(name: str, policy: Policy = "queue") -> Group:
-    """Name a concurrency group; `{branch}`, `{tag}`, `{kind}` and `{sha}` are filled in per event."""
-    if not isinstance(name, str) or not name.strip():
-        raise ValueError(f'group has name {name!r}. Write something like group("ship-{{branch}}", "cancel").')
-    unknown = set(re.findall(r"\{([^}]*)\}", name)) - {"branch", "tag", "kind", "sha"}
-    if unknown:
-        raise ValueError(f"group {name!r} uses {sorted(unknown)}. Known are {{branch}}, {{tag}}, {{kind}} and {{sha}}.")
-    if policy not in get_args(Policy):
-        raise ValueError(f'group policy has value {policy!r}. Write "cancel", "queue" or "newest".')
-    return Group(name, policy)
 
 
 def _globs(what: str, globs: Sequence[str]) -> list[str]:

@@ -4,7 +4,8 @@ import asyncio
 import json
 from typing import Any, TypeVar
 
-from stepwell.authoring.triggers import Trigger, cron, group, manual, push, tag
+from stepwell.authoring.order import check_priority, group, rate
+from stepwell.authoring.triggers import Trigger, cron, manual, push, tag
 from stepwell.ci.views import Problem
 from stepwell.engine.seams import Code, Isolates, IsolateSpec
 
@@ -86,10 +87,18 @@ def _pipeline(told: dict[str, Any]) -> dict[str, Any]:
     concurrency = told.get("concurrency")
     if concurrency is not None:
         concurrency = group(concurrency["group"], concurrency["policy"]).as_json()
+    limit = told.get("rate_limit")
+    if limit is not None:
+        limit = rate(limit["runs"], limit["seconds"], key=limit["key"]).as_json()
+    order = {
+        "concurrency": concurrency,
+        "rate_limit": limit,
+        "priority": check_priority(told.get("priority", 0)),
+    }
     texts = {name: str(told.get(name) or "")[:LONGEST_TEXT] for name in ("name", "entry", "doc")}
     on = [_trigger(trigger).as_json() for trigger in _few(told.get("on") or [])]
     line = told.get("line") or 0
-    return {**texts, "line": line if type(line) is int else 0, "on": on, "concurrency": concurrency}
+    return {**texts, "line": line if type(line) is int else 0, "on": on, **order}
 
 
 def _step(told: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from stepwell.ci.answers import answer_of
-from stepwell.ci.groups import order_of
+from stepwell.ci.order import order_of
 from stepwell.ci.triggers import Declared
 from stepwell.ci.views import Problem
 from stepwell.dynamic import bind
@@ -51,20 +51,12 @@ def new_id() -> str:
 
 
 @dataclass(frozen=True)
-class Program:
-    """What to run: a pipeline at a commit; `tree` is the hash of its `.stepwell/`."""
+class Place:
+    """Where to run something: a commit; `tree` is the hash of its `.stepwell/`."""
 
     repository: Repository
     commit: CommitInfo
     tree: str
-    pipeline: str = ""
-    entry: str = ""
-    concurrency: Mapping[str, Any] | None = None
-
-    @classmethod
-    def of(cls, repository: Repository, commit: CommitInfo, tree: str, pipeline: Declared) -> "Program":
-        """Name a declared pipeline."""
-        return cls(repository, commit, tree, pipeline.name, pipeline.entry, pipeline.concurrency)
 
 
 class Launcher:
@@ -73,27 +65,27 @@ class Launcher:
     def __init__(self, thread: EngineThread) -> None:
         self.thread = thread
 
-    def start(self, program: Program, cause: Cause) -> RunRef:
-        """Start a pipeline; the same cause again gives the run that exists. It begins when its group lets it."""
-        order = order_of(program.concurrency, {**cause.event, "kind": cause.kind})
-        return self._create(program, cause, {"pipeline": program.pipeline, "entry": program.entry}, order)
+    def start(self, place: Place, pipeline: Declared, cause: Cause) -> RunRef:
+        """Start a pipeline; the same cause again gives the run that exists. It begins when its order lets it."""
+        order = order_of(pipeline, {**cause.event, "kind": cause.kind})
+        return self._create(place, cause, {"pipeline": pipeline.name, "entry": pipeline.entry}, order)
 
     def play(self, tenant: str, pipeline: Declared, cause: Cause) -> RunRef:
         """Start a plan; which program it is, and on which files it stands, is in `cause.more`."""
         bound = {"tenant": tenant, "repository": "", "name": f"{tenant}/-"}
         title = (pipeline.doc.strip().partition("\n")[0] or pipeline.name)[:LONGEST_TITLE]
         metadata = {"kind": cause.kind, "actor": cause.actor, **cause.more}
-        order = order_of(pipeline.concurrency, {**cause.event, "kind": cause.kind})
+        order = order_of(pipeline, {**cause.event, "kind": cause.kind})
         creating = bind(self.thread.engine, bound).create(
             cause.event, id=cause.id, metadata=metadata, title=title, order=order
         )
         handle = answer_of(self.thread, creating)
         return RunRef(handle.id, handle.number, handle.created)
 
-    def fail(self, program: Program, problem: Problem, cause: Cause) -> RunRef:
+    def fail(self, place: Place, problem: Problem, cause: Cause) -> RunRef:
         """Create a run that fails at once with the problem, so that people find it where they look for runs."""
         shown = {**asdict(problem), "text": problem.text}
-        return self._create(program, cause, {"pipeline": program.pipeline, "problem": shown})
+        return self._create(place, cause, {"pipeline": "", "problem": shown})
 
     def again(self, run: RunState, cause: Cause) -> RunRef:
         """Repeat a run: same code, same event, same group, new id."""
@@ -119,13 +111,13 @@ class Launcher:
         handle = answer_of(self.thread, restarting)
         return RunRef(handle.id, handle.number, handle.created)
 
-    def _create(self, program: Program, cause: Cause, what: Mapping[str, Any], order: Order = NO_ORDER) -> RunRef:
-        repository, commit = program.repository, program.commit
+    def _create(self, place: Place, cause: Cause, what: Mapping[str, Any], order: Order = NO_ORDER) -> RunRef:
+        repository, commit = place.repository, place.commit
         bound = {"tenant": repository.tenant, "repository": repository.id, "name": repository.full_name}
         metadata = {
             "commit": commit.sha,
             "tree": commit.tree,
-            "stepwell_tree": program.tree,
+            "stepwell_tree": place.tree,
             "message": commit.subject[:LONGEST_TITLE],
             "kind": cause.kind,
             "branch": cause.branch,

@@ -8,7 +8,7 @@ from stepwell.ci import inputs, triggers
 from stepwell.ci.declarations import DeclarationCache
 from stepwell.ci.events import message_of
 from stepwell.ci.history import History
-from stepwell.ci.launch import Cause, Launcher, Program, id_of, new_id
+from stepwell.ci.launch import Cause, Launcher, Place, id_of, new_id
 from stepwell.engine.specs import RunRef
 from stepwell.errors import Invalid, NotFound
 from stepwell.repos.reader import Reader
@@ -67,7 +67,7 @@ class Starter:
         }
         run = id_of("manual", row.id, actor.person, wish.key) if wish.key else new_id()
         cause = Cause(run, "manual", actor.name, event, branch, tag, {"person": actor.person})
-        return self._launcher.start(Program.of(row, commit, declared.tree, found), cause)
+        return self._launcher.start(Place(row, commit, declared.tree), found, cause)
 
 
 def resolved(reader: Reader, ref: str) -> tuple[str, str, str]:

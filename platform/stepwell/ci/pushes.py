@@ -17,7 +17,7 @@ from stepwell.ci import triggers
 from stepwell.ci.declarations import DeclarationCache, Declarations
 from stepwell.ci.events import message_of, paths_of
 from stepwell.ci.intents import Intents
-from stepwell.ci.launch import Cause, Launcher, Program, id_of
+from stepwell.ci.launch import Cause, Launcher, Place, id_of
 from stepwell.engine.specs import RunRef
 from stepwell.errors import NotFound, StepwellError, TryLater, Unavailable
 from stepwell.repos.objects import CommitInfo
@@ -192,8 +192,7 @@ class Pushes:
         lines = []
         for pipeline in started:
             cause = _cause(pushed, pipeline.name)
-            program = Program.of(row, commit, declared.tree, pipeline)
-            ref = self._launcher.start(program, cause)
+            ref = self._launcher.start(Place(row, commit, declared.tree), pipeline, cause)
             lines.append(f"run #{ref.number} {pipeline.name} → {self._url(row, ref)}")
         return lines
 
@@ -202,8 +201,8 @@ class Pushes:
         assert problem is not None
         if problem.kind == "no-stepwell":
             return [problem.text]
-        program = Program(pushed.repository, pushed.commit, declared.tree)
-        ref = self._launcher.fail(program, problem, _cause(pushed, ""))
+        place = Place(pushed.repository, pushed.commit, declared.tree)
+        ref = self._launcher.fail(place, problem, _cause(pushed, ""))
         return [*problem.text.splitlines(), f"run #{ref.number} failed → {self._url(pushed.repository, ref)}"]
 
     def _url(self, row: Repository, ref: RunRef) -> str:

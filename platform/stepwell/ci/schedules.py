@@ -19,7 +19,7 @@ from stepwell.ci.crontab import next_after
 from stepwell.ci.declarations import DeclarationCache
 from stepwell.ci.events import message_of
 from stepwell.ci.history import History
-from stepwell.ci.launch import Cause, Launcher, Program, id_of
+from stepwell.ci.launch import Cause, Launcher, Place, id_of
 from stepwell.ci.views import ScheduleView
 from stepwell.errors import StepwellError
 from stepwell.repos.repositories import Repositories
@@ -172,21 +172,21 @@ class Schedules:
             return
         declared = self._declarations.read(repository.tenant, repository.id, sha)
         name, schedule, zone = key[1:]
-        for pipeline, known, place in triggers.crons(declared.pipelines):
-            if (pipeline.name, known, place) == (name, schedule, zone):
-                program = Program.of(repository, reader.commit(sha), declared.tree, pipeline)
-                self._launcher.start(program, self._cause(program, key, moment))
+        for pipeline, known, where in triggers.crons(declared.pipelines):
+            if (pipeline.name, known, where) == (name, schedule, zone):
+                place = Place(repository, reader.commit(sha), declared.tree)
+                self._launcher.start(place, pipeline, self._cause(place, key, moment))
                 return
 
-    def _cause(self, program: Program, key: Key, moment: float) -> Cause:
-        branch = program.repository.default_branch
+    def _cause(self, place: Place, key: Key, moment: float) -> Cause:
+        branch = place.repository.default_branch
         event = {
             "kind": "cron",
-            "sha": program.commit.sha,
+            "sha": place.commit.sha,
             "before": None,
             "branch": branch,
-            "message": message_of(program.commit),
-            **self._history.changed_since_passed(program.repository, program.pipeline, branch, program.commit.sha),
+            "message": message_of(place.commit),
+            **self._history.changed_since_passed(place.repository, key[1], branch, place.commit.sha),
         }
         more = {"schedule": key[2], "timezone": key[3], "due": moment}
         return Cause(id_of("cron", *key, int(moment)), "cron", "", event, branch, more=more)

@@ -26,6 +26,8 @@ class Declared:
     line: int = 0
     on: tuple[Mapping[str, Any], ...] = ()
     concurrency: Mapping[str, Any] | None = None
+    rate_limit: Mapping[str, Any] | None = None
+    priority: int = 0
 
     @classmethod
     def of(cls, told: Mapping[str, Any]) -> "Declared":
@@ -37,6 +39,8 @@ class Declared:
             line=int(told.get("line") or 0),
             on=tuple(told.get("on") or ()),
             concurrency=told.get("concurrency"),
+            rate_limit=told.get("rate_limit"),
+            priority=int(told.get("priority") or 0),
         )
 
 

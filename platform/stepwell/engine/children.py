@@ -21,6 +21,7 @@ from stepwell.engine.control import draft_cancel, draft_termination
 from stepwell.engine.entries import Entry
 from stepwell.engine.fold import OPEN, RunState, StepState
 from stepwell.engine.live import Live
+from stepwell.engine.order import Order
 from stepwell.engine.parts import Parts
 from stepwell.engine.specs import RunRef, RunSpec
 from stepwell.errors import Conflict, Invalid, TryLater
@@ -110,8 +111,9 @@ class Children:
         }  # fmt: skip
         metadata = {**parent.metadata, **self._heritage(parent, child.entry)}
         return RunSpec(
-            child.id, parent.tenant, parent.scope, child.title, metadata, child.params, parent.code, child.entry, family
-        )
+            child.id, parent.tenant, parent.scope, child.title, metadata, child.params, parent.code, child.entry,
+            family, order=Order(priority=parent.order.priority),
+        )  # fmt: skip
 
     # -- step.call ----------------------------------------------------------------------------------------------------
 

@@ -10,26 +10,14 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
-from stepwell.authoring.durations import LONGEST_SECONDS, Duration, seconds_of
+from stepwell.authoring.durations import LONGEST_SECONDS, Duration, seconds_of, spoken
+from stepwell.authoring.order import MOST_RUNS, PRIORITY, Policy, Rate
 from stepwell.engine.specs import check_text
 from stepwell.errors import Invalid
 
-Policy = Literal["cancel", "queue", "newest"]
-PRIORITY = 10
-"""Priorities are from -10 to 10."""
-MOST_RUNS = 10_000
-"""Largest number of runs that a rate may name: so many rows are kept for it."""
-
-
-@dataclass(frozen=True)
-class Rate:
-    """At most `runs` runs with this key begin in any `seconds`. Each run is held to its own numbers."""
-
-    key: str
-    runs: int
-    seconds: float
+__all__ = ["NO_ORDER", "Order", "Rate", "group_queue", "is_group", "rate_queue", "reason_of"]
 
 
 @dataclass(frozen=True)
@@ -82,7 +70,7 @@ class Order:
         if self.group:
             told["group"] = {"name": self.group, "policy": self.policy}
         if self.rate is not None:
-            told["rate"] = {"key": self.rate.key, "runs": self.rate.runs, "seconds": self.rate.seconds}
+            told["rate"] = self.rate.as_json()
         if self.start_at is not None:
             told["start_at"] = self.start_at
         if self.priority:
@@ -126,7 +114,8 @@ def reason_of(order: Order, ahead: int | None, now: float) -> str:
     if ahead is not None:
         return f"waits for run #{ahead} in group {order.group}"
     if order.rate is not None:
-        return f"waits for its turn: at most {order.rate.runs} runs of {order.rate.key} in {order.rate.seconds:g} s"
+        runs = "1 run" if order.rate.runs == 1 else f"{order.rate.runs} runs"
+        return f"waits for its turn: at most {runs} of {order.rate.key} in {spoken(order.rate.seconds)}"
     return "is about to begin"
 
 
