@@ -254,6 +254,20 @@ def test_the_keyboard_finds_the_way(browser: Browser, full: Served) -> None:
     page.context.close()
 
 
+def test_a_key_typed_right_after_a_dialog_closed_is_heard(browser: Browser, full: Served) -> None:
+    page = visit(browser, full)
+    page.goto(full.url)
+    page.evaluate("""() => {
+        const [keys, close] = [document.querySelector('#keys'), document.querySelector('#keys form button')];
+        keys.showModal();
+        close.focus();
+        keys.close();  // the focus stays in it until the browser draws the next frame
+        close.dispatchEvent(new KeyboardEvent('keydown', { key: '/', bubbles: true }));
+    }""")
+    expect(page.locator("#jump")).to_be_visible()
+    page.context.close()
+
+
 def test_enter_in_the_comment_decides_nothing(browser: Browser, full: Served) -> None:
     decided = list(full.services.decided)
     page = visit(browser, full)

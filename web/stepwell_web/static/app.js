@@ -135,9 +135,14 @@ function move(by) {
 
 export function onKey(key, work) { keys[key] = work; }
 
+// What was typed into belongs to it. A dialog just closed may keep the focus until the next frame; it owns nothing.
+const typedInto = (part) => (
+  !part.closest('dialog:not([open])') && part.closest('input, textarea, select, dialog, [contenteditable]')
+);
+
 document.addEventListener('keydown', (event) => {
   if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || saved('keys') === 'off') return;
-  if (event.target.closest('input, textarea, select, dialog, [contenteditable]')) return;
+  if (typedInto(event.target)) return;
   if (going && Date.now() - going < 1200 && places[event.key]) { location.assign(places[event.key]); return; }
   going = event.key === 'g' ? Date.now() : 0;
   if (keys[event.key]) { event.preventDefault(); keys[event.key](); }
