@@ -41,6 +41,9 @@ class Settings(BaseSettings):
     ))  # fmt: skip
     step_output_mb: int = Field(200, ge=1, le=200, description="MiB that one attempt of a step may print")
     step_disk_gb: int = Field(20, ge=1, le=100_000, description="GiB that one attempt may write into its workspace")
+    tenant_disk_gb: int = Field(60, ge=1, le=100_000, description=(
+        "GiB that all attempts of one tenant that are under way may write into their workspaces together"
+    ))  # fmt: skip
     artifacts_mb: int = Field(1024, ge=1, le=1_000_000, description="MiB of artifacts that are kept of a step")
     network: Literal["any", "listed", "none"] = Field("any", description=(
         "what steps in isolates may reach: any public host, hosts that they list, or none"

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from stepwell.errors import Invalid, Unavailable
+from stepwell_runners import nameless
 from stepwell_runners.isolate import Isolate, describe_status, out_of_memory
 from stepwell_runners.spec import FILES, TOOLS, WORKSPACE, CommandSpec, Directory, Exit
 
@@ -23,8 +24,13 @@ class CommandProcess:
     def __init__(self, isolate: Isolate, output: int, order: bytes) -> None:
         self.isolate = isolate
         self.output = output
-        self.pid = isolate.pid
+        self.pid = self.init = isolate.pid
         self._report = asyncio.create_task(self._converse(order))
+
+    @property
+    def halting(self) -> "CommandProcess | None":
+        """Itself, behind a wall."""
+        return None if self.isolate.gentle else self
 
     async def wait(self) -> Exit:
         """Wait until every process of it is gone. `code` is the command's, the reason may name a limit."""
@@ -37,6 +43,14 @@ class CommandProcess:
     def kill(self) -> None:
         """End every process of it; idempotent, never raises."""
         self.isolate.kill()
+
+    def halt(self) -> None:
+        """Have process 1 stop all others."""
+        self.isolate.send(nameless.STOP)
+
+    def go_on(self) -> None:
+        """Have process 1 continue all others."""
+        self.isolate.send(nameless.GO_ON)
 
     def _told(self, report: Mapping[str, Any]) -> Exit:
         end = describe_status(report["status"], report["seconds"])

@@ -67,6 +67,10 @@ class ContainerProcess:
         threading.Thread(target=self._live, daemon=True, name="container").start()
 
     @property
+    def halting(self) -> None:
+        """The engine may be on another host."""
+
+    @property
     def older(self) -> float:
         """For how many seconds it had been running when it was found."""
         return self.job.older

@@ -27,6 +27,7 @@ from stepwell_runners.connections import Connections
 from stepwell_runners.containers import DEFAULT_KEEP, WARM, Containers
 from stepwell_runners.kits import Kit, Kits
 from stepwell_runners.moments import Moments
+from stepwell_runners.outgrown import DiskWatch
 from stepwell_runners.reading import read_text
 from stepwell_runners.reduce import Stack
 from stepwell_runners.reusing import Reusing
@@ -37,7 +38,7 @@ from stepwell_runners.shelf import DEFAULT_LIMIT as SHELF_LIMIT
 from stepwell_runners.shelf import Shelf
 from stepwell_runners.snapshot_notes import Keep
 from stepwell_runners.spec import CommandSpec, Limits, ToolDir
-from stepwell_runners.streaming import DEFAULT_BOUNDS, Bounds, Process, Stuck, watch
+from stepwell_runners.streaming import DEFAULT_BOUNDS, Bounds, Place, Process, Stuck, watch
 from stepwell_runners.toolchains import Toolchains
 from stepwell_runners.trees import Trees, index_of, parse_reference
 from stepwell_runners.workspaces import Form, Workspace, Workspaces
@@ -86,7 +87,8 @@ class LocalExecutor:
         self._trees = trees
         self._workspaces = workspaces
         self._shelf = shelf
-        self._kits = Kits(shelf, Toolchains(shelf), Setups(shelf, isolates, bounds, network))
+        self._disk = DiskWatch()
+        self._kits = Kits(shelf, Toolchains(shelf), Setups(shelf, isolates, bounds, network, self._disk))
         self._network = network
         self._containers = containers
         self._forks = forks
@@ -256,7 +258,8 @@ class LocalExecutor:
         seconds = asked.timeout - begun[1].older if begun else asked.timeout
         workspace, process = begun or await self._begin(attempt, asked, tree, kit, output)
         try:
-            exit_, timed_out = await watch(process, output, max(seconds, 0.0), self._bounds, workspace.upper)
+            place = Place(self._disk, attempt.tenant, workspace.upper)
+            exit_, timed_out = await watch(process, output, max(seconds, 0.0), self._bounds, place)
             connections.finish()
             ending = Ending(attempt, asked, workspace, exit_, timed_out, prepared.masks, [])
             outcome = await _finished(asyncio.to_thread(self._settler.settle, ending), self._take_back)

@@ -26,7 +26,7 @@ class Isolate:
         self.memory_exceeded = False
         self.processes_exceeded = False
         self._pidfd = pidfd
-        self._gentle = False
+        self.gentle = False  # no wall: its process 1 must end the others itself
         self._started = time.monotonic()
         self._exit: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
         self._closing: list[Callable[[], None]] = []
@@ -38,18 +38,18 @@ class Isolate:
 
     def begin(self, *, gentle: bool = False) -> None:
         """Somebody has claimed it, and its time counts from now; `gentle`: process 1 must end the others itself."""
-        self._gentle = gentle
+        self.gentle = gentle
         self._started = time.monotonic()
 
     def kill(self) -> None:
         """End every process of the isolate; idempotent, never raises."""
         if self._exit.done():
             return
-        if not self._gentle:
-            self._signal(signal.SIGKILL)
+        if not self.gentle:
+            self.send(signal.SIGKILL)
         elif not self.killed:
-            self._signal(signal.SIGTERM)
-            asyncio.get_running_loop().call_later(_GRACE_SECONDS, self._signal, signal.SIGKILL)
+            self.send(signal.SIGTERM)
+            asyncio.get_running_loop().call_later(_GRACE_SECONDS, self.send, signal.SIGKILL)
         self.killed = True
 
     async def exit(self) -> Exit:
@@ -71,10 +71,11 @@ class Isolate:
     def orphan(self) -> None:
         """Its zygote is gone, and the kernel kills it: wait for that."""
         if not self._exit.done():
-            self._signal(signal.SIGKILL)
+            self.send(signal.SIGKILL)
             asyncio.get_running_loop().add_reader(self._pidfd, self._finish, None)
 
-    def _signal(self, number: signal.Signals) -> None:
+    def send(self, number: signal.Signals) -> None:
+        """Send process 1 a signal, unless it is gone."""
         if not self._exit.done():
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._pidfd, number)

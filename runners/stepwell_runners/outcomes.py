@@ -21,6 +21,10 @@ _EXCESSES: dict[Excess, tuple[str, str]] = {
     "tmp": ("DiskFull", f"Its /tmp is full, which holds {Limits.tmp >> 20} MiB: write into the workspace instead."),
     "output": ("TooMuchOutput", "Print less, or into a file. The operator sets the limit: STEPWELL_STEP_OUTPUT_MB."),
     "disk": ("TooMuchDisk", "Write less, or remove files earlier. The operator sets the limit: STEPWELL_STEP_DISK_GB."),
+    "tenant disk": (
+        "TooMuchDisk",
+        "Write less, or run fewer steps at a time. The operator sets the limit: STEPWELL_TENANT_DISK_GB.",
+    ),
 }
 """The type of an error and how to raise its limit."""
 _LATE = "Give it longer with timeout=."

@@ -30,11 +30,12 @@ from stepwell_runners.command_plan import NetworkPolicy
 from stepwell_runners.layers import File, below, parents
 from stepwell_runners.options import base_environment
 from stepwell_runners.outcomes import SetupFailed
+from stepwell_runners.outgrown import DiskWatch
 from stepwell_runners.pythons import Python
 from stepwell_runners.reduce import KEPT_BITS, Stack, copy_file, entries, remove
 from stepwell_runners.shelf import Shelf
 from stepwell_runners.spec import TOOLS, CommandSpec, Connection, Directory, Egress, Limits, ToolDir
-from stepwell_runners.streaming import DEFAULT_BOUNDS, Bounds, Process, watch
+from stepwell_runners.streaming import DEFAULT_BOUNDS, Bounds, Place, Process, watch
 from stepwell_runners.toolchains import TIMEOUT, find_beside
 
 NPM = "npm:"
@@ -83,11 +84,17 @@ class Setups:
     """Makes setups on a shelf. Lives on one event loop."""
 
     def __init__(
-        self, shelf: Shelf, isolates: Isolates, bounds: Bounds = DEFAULT_BOUNDS, policy: NetworkPolicy = "any"
+        self,
+        shelf: Shelf,
+        isolates: Isolates,
+        bounds: Bounds = DEFAULT_BOUNDS,
+        policy: NetworkPolicy = "any",
+        disk: DiskWatch | None = None,
     ) -> None:
         self._shelf = shelf
         self._isolates = isolates
         self._bounds = bounds
+        self._disk = disk or DiskWatch()
         self._policy = policy
 
     @asynccontextmanager
@@ -139,7 +146,9 @@ class Setups:
                 limits=spec.limits,
             )
         )
-        exit_, timed_out = await watch(process, output, spec.timeout, self._bounds, tool.path)
+        exit_, timed_out = await watch(
+            process, output, spec.timeout, self._bounds, Place(self._disk, spec.tenant, tool.path)
+        )
         if exit_.lost:
             raise TryLater(f"The setup was lost: {exit_.reason}.", 0.1)
         if timed_out or exit_.code != 0:

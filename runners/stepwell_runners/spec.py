@@ -50,7 +50,7 @@ class ToolDir:
     read_only: bool = True
 
 
-Excess = Literal["memory", "processes", "file", "tmp", "output", "disk"]
+Excess = Literal["memory", "processes", "file", "tmp", "output", "disk", "tenant disk"]
 """Which limit an attempt went beyond."""
 
 

@@ -3,19 +3,20 @@
 import asyncio
 import os
 import signal
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from stepwell.engine.seams import Output
-from stepwell_runners.outgrown import INODE, outgrown
+from stepwell_runners.outgrown import INODE, DiskWatch, Halting, Whose, Writer
 from stepwell_runners.spec import Excess, Exit
 
 KILL_PATIENCE = 30.0  # seconds until a killed process that does not go is called stuck
 _BLOCK = 256 << 10
 _MOST_BEHIND = 4 << 20  # bytes in memory, until the command has to wait for its log
 _PAUSE_SECONDS = 0.01
-_EACH = f" (a file counts {INODE >> 10} KiB at least)"
+_EACH = f" (a file counts {INODE >> 10} KiB at least, also one that was removed and is still open)"
 
 
 @dataclass(frozen=True)
@@ -24,9 +25,16 @@ class Bounds:
 
     output: int = 200 << 20  # bytes
     disk: int = 20 << 30  # bytes in its workspace, beside what it found there
+    tenant_disk: int = 60 << 30  # bytes of all attempts of its tenant that are under way
 
 
 DEFAULT_BOUNDS = Bounds()
+_TOO_MUCH: dict[Whose, Callable[[Bounds], str]] = {
+    "disk": lambda bounds: f"it wrote more than {bounds.disk >> 30} GiB into its workspace{_EACH}",
+    "tenant disk": lambda bounds: (
+        f"the tenant's steps that run now wrote more than {bounds.tenant_disk >> 30} GiB together, this one the most"
+    ),
+}
 
 
 class Stuck(Exception):
@@ -34,9 +42,15 @@ class Stuck(Exception):
 
 
 class Process(Protocol):
-    """A command that runs: CommandProcess and ContainerProcess. `output` is a non-blocking pipe to read and close."""
+    """A command that runs: CommandProcess and ContainerProcess. `output` is a non-blocking pipe to read and close.
+
+    `halting` is None where only a container engine could stop its processes.
+    """
 
     output: int
+
+    @property
+    def halting(self) -> Halting | None: ...
 
     async def wait(self) -> Exit: ...
 
@@ -108,18 +122,27 @@ class Stream:
             self._loop.remove_reader(self.descriptor)
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a command writes, and who watches over what its tenant's commands hold there."""
+
+    disk: DiskWatch
+    tenant: str
+    upper: Path
+
+
 async def watch(
-    process: Process, output: Output, seconds: float, bounds: Bounds = DEFAULT_BOUNDS, upper: Path | None = None
+    process: Process, output: Output, seconds: float, bounds: Bounds = DEFAULT_BOUNDS, place: Place | None = None
 ) -> tuple[Exit, bool]:
     """Follow a command to its end; how it ended, and whether the timeout of `seconds` did it.
 
-    One that prints too much, or writes too much into `upper`, is killed, and its exit names that limit. When this
+    One that prints too much, or writes too much into its `place`, is killed, and its exit names that limit. When this
     returns or raises, every process of the command is gone; only then. Raises Stuck when that cannot be had.
     """
     stream = Stream(process.output, output, bounds.output)
     stream.start()
     ending = asyncio.ensure_future(process.wait())
-    growing = asyncio.ensure_future(outgrown(upper, bounds.disk))
+    growing = asyncio.ensure_future(_outgrown(process, bounds, place))
     watched: set[asyncio.Future[Any]] = {ending, stream.full, growing}
     try:
         done, _ = await asyncio.wait(watched, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
@@ -135,8 +158,17 @@ async def watch(
     if stream.full.done():
         return _beyond(exit_, "output", f"it printed more than {bounds.output >> 20} MiB"), False
     if growing in done:
-        return _beyond(exit_, "disk", f"it wrote more than {bounds.disk >> 30} GiB into its workspace{_EACH}"), False
+        return _beyond(exit_, growing.result(), _TOO_MUCH[growing.result()](bounds)), False
     return exit_, not done
+
+
+async def _outgrown(process: Process, bounds: Bounds, place: Place | None) -> Whose:
+    """Return when it has written too much, never without a place."""
+    if place is None:
+        nothing: asyncio.Future[Whose] = asyncio.get_running_loop().create_future()
+        return await nothing
+    writer = Writer(place.tenant, place.upper, bounds.disk, bounds.tenant_disk, process.halting)
+    return await place.disk.outgrown(writer)
 
 
 def _beyond(exit_: Exit, limit: Excess, reason: str) -> Exit:

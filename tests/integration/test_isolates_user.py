@@ -74,6 +74,7 @@ def test_ordinary_user_gets_the_wall_too(place: Path) -> None:
     assert found["claimed"]
     assert found["command"] == "base1000\n"
     assert (found["upper"], found["lower"]) == ("basemore\n", "base")
+    assert found["nameless"] > 0
     assert found["turn"] == "1 1000\n"
     assert found["got_through"] == {}
 

@@ -10,9 +10,10 @@ from surroundings import surroundings
 from walled import execute, isolates, python, run
 
 from stepwell.engine.seams import Code, IsolateSpec
+from stepwell_runners import nameless
 from stepwell_runners.isolates import ZygoteIsolates
 from stepwell_runners.mounts import remove_work
-from stepwell_runners.spec import Overlay
+from stepwell_runners.spec import CommandSpec, Overlay
 
 
 async def _got_through(where: ZygoteIsolates, around: dict[str, object]) -> dict[str, str]:
@@ -29,6 +30,18 @@ async def _got_through(where: ZygoteIsolates, around: dict[str, object]) -> dict
     return found
 
 
+async def _nameless(where: ZygoteIsolates, overlay: Overlay) -> int:
+    """Bytes that a command holds in a file that it has removed, as the host finds them."""
+    code = "import os, time; f = open('g', 'wb'); os.remove('g'); f.write(bytes(1 << 20)); f.flush(); time.sleep(100)"
+    process = await where.command(CommandSpec("acme", ("python", "-c", code), workspace=overlay))
+    async with asyncio.timeout(20):
+        while not (found := nameless.held(process.init)):
+            await asyncio.sleep(0.05)
+    process.kill()
+    await process.wait()
+    return found
+
+
 async def main() -> None:
     directory = Path(sys.argv[1])
     where = isolates(directory)
@@ -37,6 +50,9 @@ async def main() -> None:
     for name in ("lower", "upper", "work"):
         (directory / name).mkdir()
     (directory / "lower" / "f").write_text("base")
+    second = Overlay((directory / "lower",), directory / "second" / "upper", directory / "second" / "work")
+    for place in (second.upper, second.work):
+        place.mkdir(parents=True)
     command = await run(where, "cat f; echo more >> f; rm -f g; id -u", cwd="/workspace", workspace=overlay)
     await where.filled()
     standing = where.standing()
@@ -51,13 +67,15 @@ async def main() -> None:
         "mode": where.mode,
         "findings": {finding.name: finding.ok for finding in await where.probe()},
         "command": command.text,
+        "nameless": await _nameless(where, second),
         "upper": (directory / "upper" / "f").read_text(),
         "lower": (directory / "lower" / "f").read_text(),
         "turn": await execute(where, "import os; print(os.getpid(), os.getuid())"),
         "got_through": got_through,
     }
     await where.stop()
-    remove_work(directory / "work")
+    for mounted in (overlay, second):
+        remove_work(mounted.work)
     print(json.dumps(found))
 
 

@@ -160,8 +160,10 @@ class Rooms:
             settings.state, isolates, trees, docker_host=settings.docker_host, runtime=settings.runtime,
             warm_containers=settings.warm_containers,
             snapshots=Keep(settings.snapshots_gb << 30, settings.keep_snapshots_days * 86_400),
-            bounds=Bounds(settings.step_output_mb << 20, settings.step_disk_gb << 30), tools=settings.tools_gb << 30,
-            network=settings.network,
+            bounds=Bounds(
+                settings.step_output_mb << 20, settings.step_disk_gb << 30, settings.tenant_disk_gb << 30
+            ),
+            tools=settings.tools_gb << 30, network=settings.network,
             artifacts=Bound(bytes=settings.artifacts_mb << 20, raised_by="STEPWELL_ARTIFACTS_MB"),
             cache_bytes=settings.caches_gb << 30,
         )  # fmt: skip
