@@ -157,11 +157,11 @@ class LocalExecutor:
 
     async def forget(self, run: str) -> None:
         """Drop fork and pin of a finished run; its layers stay."""
-        await self._abandon(run)
+        await self.abandon(run)
         self._forks.stay(run)
         await asyncio.to_thread(self._forks.forget, run)
 
-    async def _abandon(self, run: str, key: str | None = None) -> None:
+    async def abandon(self, run: str, key: str | None = None) -> None:
         """End what an earlier server had begun for a run, or one of its steps, and no attempt has taken over."""
         for workspace in await self._containers.abandon(run, key):
             await asyncio.to_thread(self._workspaces.discard, workspace)
@@ -182,7 +182,7 @@ class LocalExecutor:
     async def erase(self, runs: Sequence[str], layers: Sequence[str]) -> None:
         """Remove what is left of runs: forks and pins, these layers."""
         for run in runs:
-            await self._abandon(run)
+            await self.abandon(run)
             await asyncio.to_thread(self._forks.forget, run)
         await self._drop(layers)  # whoever removes runs has seen to it that no backup is made
 
@@ -254,7 +254,7 @@ class LocalExecutor:
     ) -> Outcome:
         begun = await self._containers.resume(asked, attempt, output) if asked.image else None
         if begun is None:
-            await self._abandon(attempt.run, attempt.key)
+            await self.abandon(attempt.run, attempt.key)
         seconds = asked.timeout - begun[1].older if begun else asked.timeout
         workspace, process = begun or await self._begin(attempt, asked, tree, kit, output)
         try:

@@ -121,6 +121,7 @@ class FakeExecutor:
         self.attempts: list[Attempt] = []
         self.killed: list[str] = []
         self.forgotten: list[str] = []
+        self.abandoned: list[tuple[str, str]] = []
         self.gone: set[str] = set()  # layers
         self.erased: list[tuple[list[str], list[str]]] = []
         self.in_use: Callable[[str], bool] | None = None
@@ -133,6 +134,9 @@ class FakeExecutor:
 
     async def forget(self, run: str) -> None:
         self.forgotten.append(run)
+
+    async def abandon(self, run: str, key: str) -> None:
+        self.abandoned.append((run, key))
 
     async def missing(self, layers: Sequence[str]) -> list[str]:
         return [layer for layer in layers if layer in self.gone]

@@ -92,6 +92,9 @@ class _Gate:
     async def recover(self, committed: Callable[[str], bool], ended: Callable[[str], bool]) -> None:
         """Nothing is left of earlier ones."""
 
+    async def abandon(self, run: str, key: str) -> None:
+        """Nothing is left of earlier ones."""
+
     async def forget(self, run: str) -> None:
         """Nothing is kept."""
 

@@ -36,6 +36,8 @@ class Attempts:
         """Make the next attempt of a queued step, now or when there is room for the run."""
         if key in live.attempts or live.gone or live.state.finished or live.state.paused or live.state.held:
             return
+        if key in live.withheld:
+            return
         if not self._parts.room.ask(live.wish(turn=False)):
             return
         task = asyncio.get_running_loop().create_task(self._attempt(live, key))
@@ -48,6 +50,11 @@ class Attempts:
         task = live.attempts.pop(key, None)
         if task is not None:
             task.cancel()
+
+    async def abandon(self, run: str, key: str) -> None:
+        """End what an earlier server has left running of a step that is wanted no more, should there be anything."""
+        if self._parts.executor is not None:
+            await self._parts.executor.abandon(run, key)
 
     def stop_queued(self, live: Live) -> None:
         """Give up the places in the queue of attempts that have not begun."""
@@ -85,7 +92,7 @@ class Attempts:
             code = await self._code(live)
             await parts.step_slots.acquire(live.state.tenant, live.rank)
             try:
-                if not self._speaks(live, key) or live.state.paused:
+                if not self._speaks(live, key) or live.state.paused or key in live.withheld:
                     return
                 step = live.state.steps[key]
                 parts.commits.append(live, "started", key, {"runner": RUNNER}, step.attempt + 1)

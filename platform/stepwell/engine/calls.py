@@ -35,6 +35,8 @@ class Calls:
         """Make the call of an open step, unless it is under way or the run is at a standstill."""
         if key in live.attempts or live.gone or live.state.finished or live.state.paused or live.state.held:
             return
+        if key in live.withheld:
+            return
         task = asyncio.get_running_loop().create_task(self._call(live, key))
         live.attempts[key] = task
         self._tasks.add(task)

@@ -122,7 +122,7 @@ class Children:
         if live.state.paused or live.state.held:
             return []
         keys = [step.key for step in live.state.steps.values() if step.kind == "call" and step.state == "queued"]
-        return [key for key in keys if (live.id, key) not in self._beginning]
+        return [key for key in keys if (live.id, key) not in self._beginning and key not in live.withheld]
 
     async def begin(self, run: str, key: str) -> None:
         """Make the run that a queued step asks for."""
@@ -192,8 +192,10 @@ class Children:
 
     def _abandoned(self, parent: Live, steps: list[StepState]) -> None:
         for step in steps:
-            if step.kind == "call" and step.state == "cancelled" and step.child is not None:
-                child = self._acts.load(step.child["run"])
+            if step.kind == "call" and step.state in {"cancelled", "skipped"}:
+                child = self._acts.load(
+                    child_id(parent.id, step.key)
+                )  # it may be there and not known as the step's yet
                 if child is not None:
                     self._abandon(child, parent.state)
                     self._acts.forget(child)

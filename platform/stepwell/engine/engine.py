@@ -167,10 +167,8 @@ class Engine:
         for step in list(live.state.steps.values()):
             if step.kind in EXECUTED and step.state == "running" and step.key not in live.attempts:
                 self._attempts.lose(live, step, "the server stopped")
-        self._attempts.start_queued(live)
-        self._calls.start_open(live)
         self._children.check(live)
-        self._begin_children(live)
+        self._begin_open(live)
         self._admission.consider(live)
         self._wake(live)
         self._forget_idle(live)
@@ -456,6 +454,9 @@ class Engine:
         for entry, _ in entries:
             self._tell(entry, live)
             self._react(live, entry)
+        if live.withheld and live.played >= live.cancelled_at:
+            live.withheld = set()
+            self._begin_open(live)
         if entries and live.state.timers:
             self._timers.arm(min(live.state.timers.values()))
         if live.turn is not None and live.turn.attached:
@@ -476,18 +477,23 @@ class Engine:
             self._hold(live)
         elif entry.type in {"admitted", "resumed"}:
             live.blocked_at = -1
-            if live.state.cancel is None:  # what the code drops when it is cancelled must not start before
-                self._attempts.start_queued(live)
-                self._calls.start_open(live)
-                self._begin_children(live)
+            self._begin_open(live)
         elif entry.type in {"dropped", "done"}:
             self._attempts.stop(live, entry.key)
+            if step is not None and step.kind == "run" and step.losses:
+                self._spawn(self._attempts.abandon(live.id, entry.key))
         elif step is not None and step.kind == BINDING and step.state == "running":
             self._calls.start(live, entry.key)
         elif step is not None and step.kind in EXECUTED and step.state == "queued":
             self._attempts.start(live, entry.key)
         elif step is not None and step.kind == "call" and step.state == "queued":
             self._begin_children(live)
+
+    def _begin_open(self, live: Live) -> None:
+        """Begin what may begin of that which the code waits for."""
+        self._attempts.start_queued(live)
+        self._calls.start_open(live)
+        self._begin_children(live)
 
     def _begin_children(self, live: Live) -> None:
         for key in self._children.queued(live):

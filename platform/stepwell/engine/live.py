@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from stepwell.engine.entries import Entry
-from stepwell.engine.fold import RunState, apply
+from stepwell.engine.fold import OPEN, RunState, apply
 from stepwell.engine.order import rate_queue
 from stepwell.engine.room import Rank, Wish, rank_of
 from stepwell.engine.seams import Code
@@ -62,6 +62,8 @@ class Live:
     printed: int = 0  # bytes
     lost_turns: int = 0  # in a row
     blocked_at: int = -1  # what was heard when the code or an isolate was not to be had
+    withheld: set[str] = field(default_factory=set)  # open when the run was cancelled: its code may drop them
+    cancelled_at: int = 0  # seq of that cancellation
     gone: bool = False  # no longer the engine's: its lease is another's, or the disk refused it
 
     @property
@@ -120,6 +122,13 @@ class Live:
         self.kept += kept_bytes(entry)
         if self.heeded(entry):
             self.heard = entry.seq
+        if entry.type == "cancel":
+            self.withhold()
+
+    def withhold(self) -> None:
+        """Let nothing that is open begin before the code has heard of the cancellation: it may drop all of it."""
+        self.cancelled_at = self.state.seq
+        self.withheld = {key for key, step in self.state.steps.items() if step.state in OPEN}
 
     def _begin_anew(self, seq: int, left: list[str]) -> None:
         """Forget what belongs to the journal before."""
@@ -203,6 +212,8 @@ def load(run: str, loaded: Loaded) -> Live:
             ) from error
         if live.heeded(entry):
             live.heard = entry.seq
+        if entry.type == "cancel" and entry.seq > live.played:
+            live.withhold()
         live.kept += kept_bytes(entry)
     live.history = list(zip(loaded.entries, loaded.texts, strict=True))
     live.size = sum(len(text) for text in loaded.texts)

@@ -211,6 +211,7 @@ class Executor(Protocol):
     may run side by side. `recover` is called once before the first attempt and removes what a crash left behind:
     processes, mounts, containers, layers for which `committed(layer)` is false, what only runs under way need of runs
     for which `ended(run)` is true.
+    `abandon` ends what an earlier server has left running of a step that the run wants no more.
     `forget` drops what only a run under way needs (its fork), when it has ended or begins anew; layers stay, since a
     restarted run may stand on them. `missing` names those of the given layers that are there no more. `drop` removes
     layers on which no run stands; what a crash in between leaves is removed by `recover`.
@@ -220,6 +221,8 @@ class Executor(Protocol):
     async def recover(self, committed: Callable[[str], bool], ended: Callable[[str], bool]) -> None: ...
 
     async def execute(self, attempt: Attempt, prepared: Prepared, output: Output) -> Outcome: ...
+
+    async def abandon(self, run: str, key: str) -> None: ...
 
     async def forget(self, run: str) -> None: ...
 

@@ -346,6 +346,8 @@ class Turn:
         if self._idle < self._sent or live.draft or live.state.finished or self._over.done():
             return
         live.played = live.heard
+        if live.withheld:
+            parts.commits.touch(live)  # after which begins what the cancelled code still wants
         if _has_grace(live):
             return  # its end ends the turn
         if not parts.room.crowded:
