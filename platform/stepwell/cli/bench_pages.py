@@ -1,0 +1,108 @@
+"""How long pages take of the server that people have, while it answers 50 requests a second, and how large one is.
+
+Requests are sent when they are due, whether or not the ones before are answered, and each kind of page in turn: what is
+measured is the time from that moment to the last byte. Client and server share the machine, so the figures are what a
+person behind a fast line waits rather than what the server alone takes.
+"""
+
+import asyncio
+import gzip
+import re
+import time
+from collections.abc import Callable, Mapping
+from functools import cache
+
+import httpx
+
+from stepwell.cli.bench import Sample
+from stepwell.cli.measured_place import PLACE, Place, place
+from stepwell.errors import Unavailable
+
+RATE = 50
+"""Requests a second."""
+SAMPLES = 40
+_ASSET = re.compile(r'(?:src|href)="(/static/[^"]+\.(?:css|js))"|(?:from|import) \'\./(\w+\.js)\'')
+
+
+def paths(at: Place) -> dict[str, str]:
+    """Every kind of page; `run` is that of 200 steps, `run_waiting` the same while it waits for people."""
+    run = at.passed
+    return {
+        "home": "/", "approvals": "/approvals", "search": "/search?q=bench", "playground": "/playground",
+        "tokens": "/tokens",
+        "tenant": "/home", "tenant_runs": "/home/-/runs", "people": "/home/-/people", "secrets": "/home/-/secrets",
+        "usage": "/home/-/usage", "audit": "/home/-/audit", "dead": "/home/-/dead",
+        "repository": PLACE, "runs": f"{PLACE}/runs", "runs_filtered": f"{PLACE}/runs?state=failed&pipeline=Ship",
+        "pipelines": f"{PLACE}/pipelines", "environments": f"{PLACE}/environments", "settings": f"{PLACE}/settings",
+        "files": f"{PLACE}/files", "file": f"{PLACE}/files?path=module_1.py", "commits": f"{PLACE}/commits",
+        "commit": f"{PLACE}/commits/{at.commit}", "branches": f"{PLACE}/branches",
+        "run": run, "run_waiting": at.waiting, "run_log": f"{run}?step=noise",
+        "log_chunk": f"{run}/log?step=noise&from=50001",
+        "timeline": f"{run}/timeline", "changes": f"{at.waiting}/changes", "source": f"{run}/source",
+        "tests": f"{run}/tests", "artifacts": f"{run}/artifacts", "journal": f"{run}/journal",
+        "review": f"{at.waiting}/review?key=Ship%20it%3F%231",
+    }  # fmt: skip
+
+
+async def under_load(at: Place, wanted: Mapping[str, str], samples: int = SAMPLES) -> dict[str, list[float]]:
+    """Ask for each path so many times, RATE requests a second; milliseconds by name."""
+    found: dict[str, list[float]] = {name: [] for name in wanted}
+    limits = httpx.Limits(max_connections=100, max_keepalive_connections=100)
+    async with httpx.AsyncClient(base_url=at.url, cookies={"stepwell": at.cookie}, limits=limits, timeout=30) as web:
+
+        async def ask(name: str, path: str, due: float) -> None:
+            await asyncio.sleep(due - time.perf_counter())
+            async with web.stream("GET", path) as answer:
+                async for _ in answer.aiter_raw():
+                    pass
+            found[name].append((time.perf_counter() - due) * 1000)
+            if answer.status_code != 200:
+                raise Unavailable(f"{path} answered {answer.status_code}.")
+
+        for name, path in wanted.items():  # each once, to have it warm
+            await ask(name, path, time.perf_counter())
+        begun = time.perf_counter() + 0.1
+        asked = [item for _ in range(samples) for item in wanted.items()]
+        async with asyncio.TaskGroup() as group:
+            for number, (name, path) in enumerate(asked):
+                group.create_task(ask(name, path, begun + number / RATE))
+    return {name: values[1:] for name, values in found.items()}
+
+
+@cache
+def _measured() -> dict[str, list[float]]:
+    at = place()
+    return asyncio.run(under_load(at, paths(at)))
+
+
+def transferred(at: Place, path: str) -> int:
+    """Bytes of a page and of every style and script that it loads, as they come over the line with an empty cache."""
+    with httpx.Client(base_url=at.url, cookies={"stepwell": at.cookie}) as web:
+        wanted, sizes = [path], dict[str, int]()
+        while wanted:
+            one = wanted.pop()
+            if one in sizes:
+                continue
+            with web.stream("GET", one, headers={"Accept-Encoding": "gzip"}) as answer:
+                body = b"".join(answer.iter_raw())
+            packed = answer.headers.get("content-encoding") == "gzip"
+            text = (gzip.decompress(body) if packed else body).decode()
+            sizes[one] = len(body)
+            wanted += [a or f"{one.rpartition('/')[0]}/{b}" for a, b in _ASSET.findall(text)]
+    return sum(sizes.values())
+
+
+def _bytes() -> Sample:
+    at = place()
+    return Sample((float(transferred(at, f"{at.waiting}?step=unit-1")),), "bytes")
+
+
+def _page(name: str) -> Callable[[], Sample]:
+    return lambda: Sample(tuple(_measured()[name]), "ms")
+
+
+_NAMES = paths(Place("", "", "", "", "", "", ""))
+MEASURES: Mapping[str, Callable[[], Sample]] = {
+    **{f"page_{name}_ms": _page(name) for name in _NAMES},
+    "run_page_bytes": _bytes,
+}
