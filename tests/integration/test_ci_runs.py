@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from live import wait_until
 from places import SHIP, Clone, Place
 
-from stepwell.ci.history import Choices
+from stepwell.ci.history import Choices, History
 from stepwell.ci.runs import Runs
 from stepwell.ci.views import Page
 from stepwell.errors import Conflict, Denied, Invalid, NotFound
@@ -433,3 +434,19 @@ def test_a_token_for_one_repository_sees_only_that_one(clone: Clone) -> None:
         place.services.runs.get(actor, run)
     with pytest.raises(NotFound):
         place.services.tenants.secrets.list(actor, "acme")
+
+
+def test_a_run_that_hibernates_is_shown_without_asking_the_engine(
+    clone: Clone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, run = clone.place, pushed(clone)
+    history = History(place.services.store, place.services.repositories)
+    wait_until(lambda: history.resting(run), 30, "hibernation")
+    asked = place.services.runs.get(place.admin(), run)
+    with monkeypatch.context() as patch:
+        patch.setattr(place.services.engine, "get", lambda run: pytest.fail(f"the engine was asked about {run}"))
+        again = place.services.runs.get(place.admin(), run)
+        assert (again, again.summary.state) == (asked, "waiting")
+        place.services.runs.decide(place.admin(), run, again.approvals[0].key, approve=True)
+    assert place.finished(run).summary.state == "passed"
+    assert history.resting(run) is None

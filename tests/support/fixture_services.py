@@ -832,7 +832,7 @@ class _Catalog:
             "r1", "acme", name, "Takes and gives back money", "main", ("main",), NOW, "ida.berg", last, may
         )
 
-    def list(self, actor: Actor, tenant: str | None = None) -> list[RepositoryView]:
+    def list(self, actor: Actor, tenant: str | None = None, *, last_runs: bool = True) -> list[RepositoryView]:
         return [self._repository(actor)] if actor.tenants and not self._services.empty else []
 
     def get(self, actor: Actor, tenant: str, name: str) -> RepositoryView:

@@ -9,6 +9,7 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from html import escape
 from itertools import pairwise
 
@@ -91,9 +92,13 @@ def _foremost(members: Sequence[Node]) -> Node:
 
 def draw(nodes: Sequence[Node], title: str) -> Markup:
     """Draw the graph; nodes are listed after all they need."""
-    if not nodes:
-        return Markup("")
-    nodes = collapse(nodes)
+    return _drawn(tuple(nodes), title) if nodes else Markup("")
+
+
+@lru_cache(64)
+def _drawn(given: tuple[Node, ...], title: str) -> Markup:
+    """Draw it; every viewer of one run, and every look at one that is over, sees the same."""
+    nodes = collapse(given)
     place = layout({n.id: n.needs for n in nodes}, HEIGHT)
     x = {spot: PAD + n * (WIDTH + GUTTER) for n, column in enumerate(place.columns) for spot in column}
     width = PAD * 2 + len(place.columns) * (WIDTH + GUTTER) - GUTTER

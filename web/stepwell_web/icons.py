@@ -4,7 +4,7 @@ A state is told by shape before colour: disc and tick, octagon and cross, ring w
 dashed ring, ring with a dash, square with a slash. Filled means finished or waiting for a person.
 """
 
-from functools import cache
+from functools import cache, lru_cache
 from html import escape
 
 from lucide.jinja import lucide
@@ -29,6 +29,7 @@ STATES: dict[str, str] = {
 }
 
 
+@lru_cache(1024)
 def state_icon(state: str, size: str = "", label: str = "") -> Markup:
     """Draw a state; `size` is a class (`sm`, `lg`, `xl`), `label` names it when no word stands beside it."""
     shape = STATES.get(state, STATES["queued"])

@@ -64,7 +64,7 @@ class Visit:
             "wall": self.web.wall,
             "base": self.web.base,
             "inbox": self.services.runs.inbox_count(self.actor) if known else 0,
-            "places": self.services.catalog.list(self.actor) if known else [],
+            "places": self.services.catalog.list(self.actor, last_runs=False) if known else [],
         }
 
 

@@ -43,10 +43,10 @@ class Catalog:
         self._history = History(store, repositories)
         self._now = now
 
-    def list(self, actor: Actor, tenant: str | None = None) -> list[RepositoryView]:
-        """Return repositories with their last run, by name."""
+    def list(self, actor: Actor, tenant: str | None = None, *, last_runs: bool = True) -> list[RepositoryView]:
+        """Return repositories by name, with their last run unless nobody looks at it: it is a query for each."""
         rows = self._tenants.scope.repositories(actor, tenant)
-        latest = self._history.latest({row.full_name: row for row in rows})
+        latest = self._history.latest({row.full_name: row for row in rows}) if last_runs else {}
         return [_view(actor, row, latest.get(row.full_name)) for row in rows]
 
     def get(self, actor: Actor, tenant: str, name: str) -> RepositoryView:

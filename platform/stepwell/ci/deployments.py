@@ -6,6 +6,7 @@ of the newest runs: it holds whatever became of the run afterwards, and needs no
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
 
 from stepwell.ci.changes import Commits, commits_between
@@ -17,6 +18,8 @@ from stepwell.tenants.scope import Scope
 
 LOOKED_AT = 60
 """Newest runs of a repository that are looked at."""
+REMEMBERED = 1_000
+"""Runs whose deployments are kept for the next look."""
 
 
 class _Runs(Protocol):
@@ -57,6 +60,7 @@ class Deployments:
         self._scope = scope
         self._repositories = repositories
         self._runs = runs
+        self._known = lru_cache(REMEMBERED)(_Remembered)
 
     def current(self, actor: Actor, tenant: str, repository: str) -> dict[str, Deployment]:
         """Return what is in each environment of a repository that has seen something lately, by its name."""
@@ -87,6 +91,26 @@ class Deployments:
 
     def _newest(self, actor: Actor, tenant: str, repository: str) -> Iterator[Deployment]:
         for summary in self._runs.list(actor, tenant=tenant, repository=repository, limit=LOOKED_AT).items:
-            for step in self._runs.get(actor, summary.id).steps if summary.counts.get("passed") else ():
-                if step.environment and step.kind != "approval" and step.state == "passed" and step.origin is None:
-                    yield Deployment(step.environment, summary, step)
+            for step in self._gone_out(actor, summary):
+                yield Deployment(step.environment, summary, step)
+
+    def _gone_out(self, actor: Actor, run: RunSummary) -> tuple[StepView, ...]:
+        """Return the steps of a run that brought something to an environment."""
+        if not run.counts.get("passed"):
+            return ()
+        known = self._known(run.id)
+        if known.steps is not None and run.finished:
+            return known.steps
+        steps = self._runs.get(actor, run.id).steps
+        known.steps = tuple(
+            step for step in steps
+            if step.environment and step.kind != "approval" and step.state == "passed" and step.origin is None
+        )  # fmt: skip
+        return known.steps
+
+
+class _Remembered:
+    """What a run brought to environments: once it is over, that stays so."""
+
+    def __init__(self, _run: str) -> None:
+        self.steps: tuple[StepView, ...] | None = None

@@ -31,7 +31,7 @@ RUNS = Table(
     _METADATA,
     Column("id", String, primary_key=True),
     *(Column(name, String) for name in ("tenant", "scope", "title", "state", "reason", "metadata", "summary")),
-    *(Column(name, Integer) for name in ("number", "seq", "approvals")),
+    *(Column(name, Integer) for name in ("number", "seq", "approvals", "awake")),
     *(Column(name, Float) for name in ("created_at", "started_at", "ended_at", "updated_at")),
 )
 JOURNAL = Table(
@@ -152,6 +152,12 @@ class History:
         of_repository = func.json_extract(RUNS.c.metadata, "$.repository") == repository
         with self._store.read() as session:
             return list(session.execute(select(RUNS.c.id).where(RUNS.c.approvals > 0, of_repository)).scalars())
+
+    def resting(self, run: str) -> int | None:
+        """Return the number of a run's last entry if it hibernates: then its journal says all that there is to say."""
+        query = select(RUNS.c.seq).where(RUNS.c.id == run, RUNS.c.awake == 0, RUNS.c.state == "waiting")
+        with self._store.read() as session:
+            return session.execute(query).scalar()
 
     def entries(self, run: str, after: int = 0, limit: int | None = None) -> list[Entry]:
         """Return a run's journal. The caller has checked that the run may be seen."""

@@ -6,7 +6,7 @@ and may be called from any thread but the engine's.
 
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, Literal, TypeVar
 
 from stepwell.ci.answers import answer_of
@@ -17,7 +17,7 @@ from stepwell.ci.history import Choices, Filter, History, as_of, cursor_after
 from stepwell.ci.launch import Cause, Launcher, new_id
 from stepwell.ci.manual import Starter, Wish
 from stepwell.ci.rules import Rules
-from stepwell.ci.steps import step_views
+from stepwell.ci.steps import LogSize, step_views
 from stepwell.ci.views import ApprovalView, Page, RunLink, RunSummary, RunView
 from stepwell.engine.entries import Entry
 from stepwell.engine.fold import RunState, StepState, fold
@@ -32,7 +32,7 @@ Approvals = list[ApprovalView]
 INBOX = 100
 """Runs that the inbox looks at."""
 FOLDED = 64
-"""Finished runs whose state is kept for the next view."""
+"""Runs, finished or waiting, whose state is kept for the next view."""
 
 
 class StepLog(Log):
@@ -57,6 +57,7 @@ class Runs:
         self._thread = launcher.thread
         self._logs = logs
         self._finished = lru_cache(FOLDED)(lambda run: fold(history.entries(run)))
+        self._resting = lru_cache(FOLDED)(lambda run, seq: fold(history.entries(run, limit=seq)))
 
     def list(
         self,
@@ -220,7 +221,7 @@ class Runs:
             error=_error(error) if error else None,
             steps=step_views(
                 run,
-                lambda key, attempt: self._logs.log(run.steps[key].origin or run.id, key, attempt).size,
+                self._log_sizes(run),
                 lambda step: self._rules(run, step),
                 origins,
             ),
@@ -234,6 +235,11 @@ class Runs:
             cancelling=run.cancel is not None and not run.finished,
             ways_on=ways_on(run, RunLink(run.id, run.number, summary.url), source),
         )
+
+    def _log_sizes(self, run: RunState) -> LogSize:
+        """Say how large the logs of steps are; those of steps that were adopted are other runs'."""
+        of_run = cache(self._logs.sizes)
+        return lambda key, attempt: of_run(run.steps[key].origin or run.id)(key, attempt)
 
     def _origins(self, summary: RunSummary, run: RunState) -> Mapping[str, RunLink]:
         """Link the earlier runs of which this one has adopted something."""
@@ -262,9 +268,11 @@ class Runs:
         return summary, self._state(summary)
 
     def _state(self, summary: RunSummary) -> RunState:
-        """Fold a run: from the engine while it lives, which knows what is in flight; from the journal afterwards."""
+        """Fold a run: from the engine while it is awake, which knows what is in flight; else from the journal."""
         if summary.finished:
             return self._finished(summary.id)
+        if (seq := self._history.resting(summary.id)) is not None:
+            return self._resting(summary.id, seq)
         state = self._engine(self._thread.engine.get(summary.id))
         if state is None:
             raise NotFound(f"There is no run {summary.id!r} any more.")

@@ -13,6 +13,7 @@ A log ends at LIMIT bytes, with a note that says so; what a full disk refuses is
 import asyncio
 import contextlib
 import logging
+import os
 import shutil
 import threading
 import time
@@ -64,6 +65,15 @@ class LogStore:
     def log(self, run: str, key: str, attempt: int) -> "Log":
         """Return the log for reading; an attempt that wrote nothing has an empty one."""
         return Log(self.path(LogName(run, key, attempt)))
+
+    def sizes(self, run: str) -> Callable[[str, int], int]:
+        """Look at all logs of a run at once; what is returned says how many bytes an attempt's log had, 0 for none."""
+        found: dict[str, int] = {}
+        with contextlib.suppress(FileNotFoundError), os.scandir(self._root / LogName(run, "", 0).folder) as files:
+            for file in files:
+                with contextlib.suppress(FileNotFoundError):  # the run is being removed
+                    found[file.name] = file.stat().st_size
+        return lambda key, attempt: found.get(LogName(run, key, attempt).file, 0)
 
     def path(self, name: "LogName") -> Path:
         """Where the log lies."""

@@ -16,7 +16,7 @@ def search(visit: Visiting, q: str = "") -> Response:
     words = q.strip()[:LONGEST_TEXT]
     services = visit.services
     wanted = words.casefold()
-    places = [one for one in services.catalog.list(visit.actor) if wanted in one.full_name.casefold()]
+    places = [one for one in services.catalog.list(visit.actor, last_runs=False) if wanted in one.full_name.casefold()]
     runs = services.runs.list(visit.actor, text=words, limit=MOST).items if len(words) > 1 else ()
     tenants = [name for name in visit.actor.tenants if wanted in name.casefold()]
     return visit.page(
