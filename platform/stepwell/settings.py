@@ -59,10 +59,16 @@ class Settings(BaseSettings):
     steps_per_tenant: int | None = Field(
         None, ge=1, description="of the places for steps, how many may be one tenant's"
     )
-    snapshots_gb: int = Field(20, ge=0, le=100_000, description="GiB that snapshots of `setup=` may take together")
+    snapshots_gb: int = Field(
+        20,
+        ge=0,
+        le=100_000,
+        description="GiB that snapshots of `setup=` may take together, and images that steps built",
+    )
     keep_snapshots_days: float = Field(14, gt=0, le=36_500, description=(
         "days for which a snapshot is kept that no step uses"
     ))  # fmt: skip
+    image_builds: bool = Field(True, description="whether `step.image` builds; the engine bounds builds, not Stepwell")
     runs_per_tenant: int | None = Field(None, ge=1, description="runs of one tenant that go on at the same time")
     runs_per_repository: int | None = Field(
         None, ge=1, description="runs of one repository that go on at the same time"

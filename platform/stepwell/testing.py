@@ -248,6 +248,8 @@ def _remedy(kind: str, name: str, options: Mapping[str, Any]) -> str:
             return f"results={{{name!r}: Result()}}, or default=Result() for all commands"
         case "read":
             return f"results={{{name!r}: 'the text of the file'}}"
+        case "image":
+            return f"results={{{name!r}: 'sha256:…'}}"
         case "approval":
             return f"decisions={{{name!r}: True}}, or False, Approval(…), ApprovalTimeout"
         case "event":

@@ -12,7 +12,7 @@ import hashlib
 import os
 import secrets
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
@@ -20,8 +20,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from stepwell.engine.seams import Attempt, Output
+from stepwell.engine.seams import Attempt, Outcome, Output
 from stepwell.errors import Invalid, Unavailable
+from stepwell_runners.build_context import ImagePlan
 from stepwell_runners.command_plan import CommandPlan, ServicePlan
 from stepwell_runners.container_jobs import (
     ATTACHED,
@@ -35,11 +36,15 @@ from stepwell_runners.container_jobs import (
     volume_of,
     warm,
 )
-from stepwell_runners.container_process import Block, ContainerProcess, Job, check_space
+from stepwell_runners.container_process import Block, ContainerProcess, Job
+from stepwell_runners.image_builds import ImageBuilds
+from stepwell_runners.images import Images
+from stepwell_runners.reduce import Stack
 from stepwell_runners.services import Beside, Network, Service
 from stepwell_runners.slots import Slots
 from stepwell_runners.snapshot_notes import Keep, SnapshotNotes
-from stepwell_runners.snapshots import SNAPSHOTS, Base, Snapshots
+from stepwell_runners.snapshots import Base, Snapshots
+from stepwell_runners.streaming import Bounds
 from stepwell_runners.survivors import Record, recorded
 from stepwell_runners.warm_containers import CannotWait, Kind, WarmContainers
 from stepwell_runners.workspaces import Form, Workspace
@@ -50,7 +55,6 @@ PROCESSES = 4096
 WARM = 4  # containers that wait
 DEFAULT_KEEP = Keep()
 _LOG = {"max-size": "1g", "max-file": "2"}  # far more than a step may print
-_EMULATORS = Path("/proc/sys/fs/binfmt_misc")  # programs that this kernel gives to another one to run
 _ENGINE_TIMEOUT = 60  # seconds for one answer of the engine; waits and streams have none
 
 
@@ -66,6 +70,7 @@ class Containers:
         warm_containers: int = WARM,
         keep: Keep = DEFAULT_KEEP,
         disk: int | None = None,
+        builds: bool = True,
     ) -> None:
         self._host = host or os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
         self._runtime = runtime
@@ -73,11 +78,15 @@ class Containers:
         self._label = {LABEL: hashlib.sha256(str(state.resolve()).encode()).hexdigest()[:16]}
         self._work = state / "work"
         self._survivors: dict[tuple[str, str], Record] = {}
-        self._used = state / "containers"  # there since the first one was asked for
+        self._used = state / "containers"  # there since the first one was asked for; holds `_secret`
         self._engine: Any = None
         self._connecting = threading.Lock()
         self._threads = ThreadPoolExecutor(8, "engine")  # a pull takes minutes: it must not hold up anybody else
-        self._snapshots = Snapshots(self._label, SnapshotNotes(state), keep)
+        self._snapshots = Snapshots(self._label, SnapshotNotes(state), keep, self._secret)
+        self.images = Images(self._connect, self._host, self._label)
+        self._builds = ImageBuilds(
+            self._connect, self._host, self.images, state=state, labels=self._label, keep=keep, allowed=builds
+        )
         self._slots = Slots(state)
         self.pool = WarmContainers(self._boot, self._threads, size=warm_containers)
 
@@ -86,20 +95,39 @@ class Containers:
         """How a workspace gets in: as an overlay if dockerd sees our files, and we may read what it wrote."""
         return "overlay" if os.geteuid() == 0 and self._host.startswith("unix://") else "copy"
 
+    def _use(self) -> None:
+        """Note that this state directory has something on the engine."""
+        if not self._used.exists() or not self._used.stat().st_size:
+            fresh = self._used.with_suffix(".new")
+            fresh.touch(0o600)
+            fresh.write_text(secrets.token_hex(16))
+            fresh.rename(self._used)
+
+    def _secret(self) -> str:
+        """Return a text that is part of what snapshots are called, so that nobody can name one in a Dockerfile."""
+        return self._used.read_text()
+
+    async def build(self, asked: ImagePlan, stack: Stack, output: Output, bounds: Bounds) -> Outcome:
+        """Build an image; see ImageBuilds."""
+        self._use()
+        return await self._builds.build(asked, stack, output, bounds)
+
     async def start(
         self, asked: CommandPlan, attempt: Attempt, workspace: Workspace, output: Output
     ) -> ContainerProcess:
         """Start a command in a container. Raises Unavailable without an engine, Invalid when it cannot be as asked."""
         loop = asyncio.get_running_loop()
         note = _from_thread(output)
-        engine, image = await loop.run_in_executor(self._threads, self._ready, asked.image or "", note)
-        self._used.touch()
+        self._use()
+        engine, image = await loop.run_in_executor(
+            self._threads, self.images.ready, asked.image or "", asked.repository, note
+        )
         kind = self._kind(asked, attempt.tenant, image)
         if asked.setup:
             base = Base(engine, kind.image, partial(self._settings, kind), attempt.scope)
             kind = replace(kind, image=await self._snapshots.ready(base, asked, workspace.stack, output))
         if asked.services:
-            images = [await self._image_of(one, kind, note) for one in asked.services]
+            images = [await self._image_of(one, kind, asked, note) for one in asked.services]
             network = Network(engine, f"stepwell-{workspace.id}", self._label, reaches_out=kind.network)
             cold = self._cold(engine, kind, asked, workspace, network)
             services = [
@@ -160,12 +188,13 @@ class Containers:
             settings |= {"network_mode": None, "network": network.name}
         return Cold(engine, settings, self._label).job(asked, workspace)
 
-    async def _image_of(self, service: ServicePlan, kind: Kind, note: Callable[[str], None]) -> str:
+    async def _image_of(self, service: ServicePlan, kind: Kind, asked: CommandPlan, note: Callable[[str], None]) -> str:
         """Return the id of a service's image: its own, or the step's as `setup=` left it."""
         if service.image is None:
             return kind.image
         loop = asyncio.get_running_loop()
-        return (await loop.run_in_executor(self._threads, self._ready, service.image, note))[1]
+        found = await loop.run_in_executor(self._threads, self.images.ready, service.image, asked.repository, note)
+        return found[1]
 
     def _pooled(self, job: Job, kind: Kind) -> Job:
         """Return a job that tells the pool when its container runs, and when it is gone."""
@@ -223,6 +252,7 @@ class Containers:
         Kept, and given, are those whose command goes on for a run that has not ended: see `resume`. Who runs no
         containers is spared the Docker client: a tenth of a second and some megabytes.
         """
+        await asyncio.to_thread(self._builds.recover)
         if self._used.exists():
             await asyncio.to_thread(self._recover, ended)
         return list(self._survivors.values())
@@ -246,44 +276,6 @@ class Containers:
                     "reach it (group docker), or set STEPWELL_DOCKER_HOST to one that runs elsewhere."
                 ) from error
             return self._engine
-
-    def known(self, image: str) -> str | None:
-        """Return the id of an image that is on the engine's host, None when it would have to be pulled. Blocks."""
-        import docker.errors
-
-        try:
-            found: str = self._connect().images.get(reference_of(image)).id
-        except docker.errors.DockerException:
-            return None
-        return found
-
-    def _ready(self, image: str, note: Callable[[str], None]) -> tuple[Any, str]:
-        """Return the engine and the id of an image, pulled when it is missing."""
-        import docker.errors
-        from docker.utils import parse_repository_tag
-
-        image = reference_of(image)
-        engine = self._connect()
-        try:
-            found = engine.images.get(image)
-            check_architecture(image, found.attrs, engine, local=self._host.startswith("unix://"))
-            return engine, found.id
-        except docker.errors.ImageNotFound:
-            note(f"Pulling image {image}")
-        except docker.errors.APIError as error:
-            raise Invalid(
-                f"image has value {image!r}, which the container engine refuses: {error.explanation}"
-            ) from error
-        try:
-            pulled = engine.images.pull(*parse_repository_tag(image))
-        except docker.errors.APIError as error:
-            check_space(error)
-            raise Invalid(
-                f"Image {image!r} is not on this host and cannot be pulled: {error.explanation or error}. "
-                "Check its name, or bring it to this host with `docker pull` or `docker load`."
-            ) from error
-        check_architecture(image, pulled.attrs, engine, local=self._host.startswith("unix://"))
-        return engine, pulled.id
 
     def _kind(self, asked: CommandPlan, tenant: str, image: str) -> Kind:
         """Return what a command's container must be like."""
@@ -336,6 +328,7 @@ class Containers:
         self._slots.recover({one.slot for one in kept if one.slot})
         self._survivors = {(one.run, one.key): one for one in kept}
         self._snapshots.collect(engine)
+        self._builds.collect(engine)
 
 
 def _remembered(job: Job, attempt: Attempt, workspace: Workspace, waiting: WaitingContainer | None = None) -> Job:
@@ -360,27 +353,3 @@ def _from_thread(output: Output) -> Callable[[str], None]:
         loop.call_soon_threadsafe(output.note, text)
 
     return note
-
-
-def check_architecture(image: str, about: Mapping[str, Any], engine: Any, *, local: bool) -> None:
-    """Refuse an image for another processor: it would end with words that name no reason. Emulation is fine."""
-    here, its = engine.version().get("Arch", ""), about.get("Architecture", "")
-    if not here or not its or its == here or not local or any(_EMULATORS.glob("qemu-*")):
-        return
-    raise Invalid(
-        f"Image {image!r} is made for {its}, and this host is {here}. Name one for {here}, or bring it here with "
-        f"`docker pull --platform linux/{here}`."
-    )
-
-
-def reference_of(image: str) -> str:
-    """Return the image's full name. Images are shared by all tenants, but what was set up for one is not for others.
-
-    The engine takes the beginning of an id for a name, so snapshots could be found by trying: a tag rules that out.
-    """
-    from docker.utils import parse_repository_tag
-
-    repository, tag = parse_repository_tag(image)
-    if image.startswith("sha256:") or repository.rpartition("/")[2] == SNAPSHOTS:
-        raise Invalid(f'image has value {image!r}. Name an image of a registry, like "python:3.12-slim".')
-    return image if tag else f"{repository}:latest"

@@ -20,6 +20,7 @@ from stepwell.store.blobs import BlobFiles
 from stepwell.store.caches import CacheFiles
 from stepwell.store.removals import removals_held
 from stepwell_runners import outcomes
+from stepwell_runners.build_context import image_plan
 from stepwell_runners.caching import Caching
 from stepwell_runners.collected import Bound, Collector
 from stepwell_runners.command_plan import OUTPUT_FILE, CommandPlan, NetworkPolicy, plan
@@ -113,11 +114,18 @@ class LocalExecutor:
         tools: int = SHELF_LIMIT,
         artifacts: Bound = DEFAULT_ARTIFACTS,
         cache_bytes: int = DEFAULT_CACHE_BYTES,
+        image_builds: bool = True,
     ) -> "LocalExecutor":
         """Make one with everything below a state directory; `tools` are the bytes that installed tools may take."""
         workspaces = Workspaces(state)
         containers = Containers(
-            state, docker_host, runtime, warm_containers=warm_containers, keep=snapshots, disk=bounds.disk
+            state,
+            docker_host,
+            runtime,
+            warm_containers=warm_containers,
+            keep=snapshots,
+            disk=bounds.disk,
+            builds=image_builds,
         )
         rooms = (trees or Trees(state), workspaces, Shelf(state / "tools", tools), containers)
         blobs = BlobFiles(state / "blobs")
@@ -192,6 +200,8 @@ class LocalExecutor:
         try:
             if attempt.kind == "read":
                 return await asyncio.to_thread(self._read, attempt)
+            if attempt.kind == "image":
+                return await self._build(attempt, output)
             self._forks.enter(attempt.run)
             try:
                 return await self._run(attempt, prepared, output)
@@ -204,6 +214,12 @@ class LocalExecutor:
         tree = self._trees.resolve(attempt.code.tree)
         stack = Stack(self._workspaces.lowers(attempt.base, tree))
         return Outcome(True, read_text(stack, attempt.options["path"]))
+
+    async def _build(self, attempt: Attempt, output: Output) -> Outcome:
+        asked = image_plan(attempt)
+        tree = await asyncio.to_thread(self._trees.resolve, attempt.code.tree)
+        stack = Stack(self._workspaces.lowers(attempt.base, tree))
+        return await self._containers.build(asked, stack, output, self._bounds)
 
     async def _run(self, attempt: Attempt, prepared: Prepared, output: Output) -> Outcome:
         asked = plan(attempt, prepared, self._network)
@@ -228,7 +244,7 @@ class LocalExecutor:
         return outcome
 
     def _key(self, attempt: Attempt, asked: CommandPlan, tree: Path, output: Output) -> str | None:
-        image = self._containers.known(asked.image) if asked.image else ""
+        image = self._containers.images.known(asked.image, asked.repository) if asked.image else ""
         return None if image is None else self._reusing.key_of(attempt, asked, tree, image, output.note)
 
     async def _fresh(

@@ -38,6 +38,10 @@ class EngineFull(StepwellError):
     """The container engine has no space left."""
 
 
+class BuildFailed(StepwellError):
+    """An image could not be built."""
+
+
 class ServiceFailed(StepwellError):
     """A service ended, or was not ready in time: the step did not begin."""
 
@@ -62,7 +66,7 @@ def of_error(error: Exception) -> Outcome:
         return Outcome(False, error=_error("Lost", str(error)), lost=True)
     if isinstance(error, StepwellError) and not isinstance(error, Bug):
         again = isinstance(
-            error, (SetupFailed, ServiceFailed, EngineFull)
+            error, (SetupFailed, ServiceFailed, BuildFailed, EngineFull)
         )  # a download may work the next time; a refusal stays one
         return Outcome(False, error=_error(type(error).__name__, str(error)), final=not again)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):

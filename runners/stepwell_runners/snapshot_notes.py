@@ -48,8 +48,8 @@ def superfluous(notes: Iterable[Note], keep: Keep, now: float) -> list[Note]:
 class SnapshotNotes:
     """The notes below a state directory. Blocks; called from threads."""
 
-    def __init__(self, state: Path) -> None:
-        self._folder = state / "snapshots"
+    def __init__(self, state: Path, name: str = "snapshots") -> None:
+        self._folder = state / name
 
     def all(self) -> list[Note]:
         """Return all notes, the one used last first."""

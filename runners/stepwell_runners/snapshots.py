@@ -19,6 +19,7 @@ from stepwell_runners import archives
 from stepwell_runners.command_plan import CommandPlan
 from stepwell_runners.container_jobs import Cold
 from stepwell_runners.container_process import ContainerProcess
+from stepwell_runners.images import SNAPSHOTS
 from stepwell_runners.layers import File, below
 from stepwell_runners.outcomes import SetupFailed
 from stepwell_runners.reduce import Stack
@@ -28,7 +29,6 @@ from stepwell_runners.streaming import watch
 
 log = logging.getLogger(__name__)
 
-SNAPSHOTS = "stepwell-snapshot"
 MOST_INPUT_BYTES = 64 << 20  # of setup_inputs: they pass through memory
 
 
@@ -45,7 +45,8 @@ class Base:
 class Snapshots:
     """Makes snapshots, each once however many ask. Lives on one event loop; blocking calls run in threads."""
 
-    def __init__(self, labels: Mapping[str, str], notes: SnapshotNotes, keep: Keep) -> None:
+    def __init__(self, labels: Mapping[str, str], notes: SnapshotNotes, keep: Keep, secret: Callable[[], str]) -> None:
+        self._secret = secret
         self._labels = labels
         self._notes = notes
         self._keep = keep
@@ -56,7 +57,9 @@ class Snapshots:
         import docker.errors
 
         inputs = await asyncio.to_thread(_inputs, asked.setup_inputs, stack)
-        key = await asyncio.to_thread(_snapshot_key, base.image, base.scope, asked.setup or "", inputs)
+        key = await asyncio.to_thread(
+            _snapshot_key, f"{self._secret()} {base.image}", base.scope, asked.setup or "", inputs
+        )
         name = f"{SNAPSHOTS}:{key}"
         about = (key, base.scope, asked.setup or "")
         async with self._setups.setdefault(key, asyncio.Lock()):

@@ -1,5 +1,6 @@
 """The shipped examples, pushed as they are. `python-service` is the demo's, see test_demo.py."""
 
+import hashlib
 import html
 import io
 import re
@@ -27,6 +28,20 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
     live.start()
     yield live
     live.stop()
+    if docker_ := _engine():
+        for image in docker_.images.list("stepwell-image", filters={"label": f"stepwell.state={_label(live.state)}"}):
+            docker_.images.remove(str(image.id), force=True)
+
+
+def _label(state: Path) -> str:
+    return hashlib.sha256(str(state.resolve()).encode()).hexdigest()[:16]
+
+
+def _engine() -> docker.DockerClient | None:
+    try:
+        return docker.from_env()
+    except docker.errors.DockerException:
+        return None
 
 
 def _push(server: LiveServer, name: str, folder: Path) -> str:
@@ -50,6 +65,7 @@ def test_every_example_is_tried() -> None:
         "python-service",
         "container",
         "database",
+        "image",
     }
     assert all((path / "README.md").exists() for path in EXAMPLES.iterdir() if path.is_dir())
 
@@ -64,6 +80,17 @@ def test_container(server: LiveServer, tmp_path: Path, busybox_image: str) -> No
     run = _push(server, "container", tmp_path)
     _wait_for_log(server, run, "build#1", "built site/index.html")
     _wait_for_log(server, run, "check#1", "index.html")
+
+
+@pytest.mark.docker
+def test_image(server: LiveServer, tmp_path: Path, busybox_image: str) -> None:
+    run = _push(server, "image", tmp_path)
+    _wait_for_log(server, run, "try#1", "version 1.0.1")
+    client = docker.from_env()
+    (step,) = (one for one in server.run(run)["steps"] if one["key"] == "image#1")
+    built = client.images.get(step["value"])
+    assert built.attrs["Config"]["Cmd"] == ["httpd", "-f", "-p", "8080", "-h", "/site"]
+    client.close()
 
 
 @pytest.mark.docker

@@ -14,8 +14,8 @@ from logged import Log
 from stepwell.engine.seams import Attempt
 from stepwell_runners.containers import LABEL, Containers
 from stepwell_runners.executor import LocalExecutor
+from stepwell_runners.images import SNAPSHOTS
 from stepwell_runners.snapshot_notes import Keep, SnapshotNotes
-from stepwell_runners.snapshots import SNAPSHOTS
 from stepwell_runners.streaming import Bounds
 from stepwell_runners.workspaces import Form
 

@@ -7,7 +7,7 @@ import pytest
 
 from stepwell.engine.seams import Attempt, Code, Prepared
 from stepwell.errors import Invalid
-from stepwell_runners import containers, snapshots
+from stepwell_runners import images, snapshots
 from stepwell_runners.collected import View, find
 from stepwell_runners.command_plan import plan
 from stepwell_runners.layers import Layer
@@ -79,7 +79,7 @@ def test_a_copied_file_gives_nobody_rights_of_the_server(tree: Path, tmp_path: P
 )
 def test_no_step_names_an_image_that_was_set_up_for_another(image: str) -> None:
     with pytest.raises(Invalid, match="image"):
-        containers.reference_of(image)
+        images.reference_of(image)
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_no_step_names_an_image_that_was_set_up_for_another(image: str) -> None:
     ],
 )
 def test_an_image_is_looked_up_by_name_and_never_by_id(image: str, reference: str) -> None:
-    assert containers.reference_of(image) == reference
+    assert images.reference_of(image) == reference
 
 
 class Container:

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from stepwell.errors import Invalid
-from stepwell_runners import containers, outcomes
+from stepwell_runners import images, outcomes
 from stepwell_runners.container_process import check_space
-from stepwell_runners.containers import check_architecture
+from stepwell_runners.images import check_architecture
 from stepwell_runners.outcomes import EngineFull
 from stepwell_runners.snapshot_notes import Keep, Note, SnapshotNotes, superfluous
 
@@ -50,7 +50,7 @@ class Engine:
 
 
 def test_an_image_for_another_processor_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(containers, "_EMULATORS", tmp_path)
+    monkeypatch.setattr(images, "_EMULATORS", tmp_path)
     with pytest.raises(Invalid, match=r"'python:3\.13' is made for arm64, and this host is amd64"):
         check_architecture("python:3.13", {"Architecture": "arm64"}, Engine("amd64"), local=True)
     for about in ({"Architecture": "amd64"}, {"Architecture": ""}, {}):

@@ -87,7 +87,7 @@ _SAYINGS: Mapping[str, Callable[[Entry, Mapping[str, Any]], str]] = {
     "ended": _ended,
 }
 _KINDS = {
-    "do": "a function", "run": "a command", "read": "a file", "call": "another pipeline",
+    "do": "a function", "run": "a command", "read": "a file", "image": "an image", "call": "another pipeline",
     "sleep": "a sleep", "event": "an event", "approval": "an approval", "timer": "a timer",
     "binding": "a call of the platform",
 }  # fmt: skip

@@ -82,7 +82,7 @@ def _attempt(given: Any, kind: str, name: str, options: Mapping[str, Any]) -> di
     if is_error(value, BaseException):
         return {"ok": False, "error": error_of(value), "seconds": 0.0}
     if kind != "run":
-        return {"ok": True, "value": plain(value if kind != "read" else _text(value, name), name), "seconds": 0.0}
+        return {"ok": True, "value": plain(_text(value, name, kind) if kind in _TEXTS else value, name), "seconds": 0.0}
     result = _result(value, name)
     if result.exit_code != 0 and options.get("check") is not False:
         failed = {"type": "CommandFailed", "message": f"exit code {result.exit_code}", "traceback": ""}
@@ -135,10 +135,13 @@ def _result(value: Any, name: str) -> Result:
     )
 
 
-def _text(value: Any, name: str) -> str:
+_TEXTS = {"read": "the file's text", "image": "an image's id"}
+
+
+def _text(value: Any, name: str, kind: str) -> str:
     if isinstance(value, str):
         return value
-    raise NotPlayed(f"Step {name!r} is given {value!r}. Give step.read the file's text, or an exception.")
+    raise NotPlayed(f"Step {name!r} is given {value!r}. Give step.{kind} {_TEXTS[kind]}, or an exception.")
 
 
 def plain(value: Any, name: str) -> Any:

@@ -1,4 +1,4 @@
-"""The settings of `step.run` and `step.approval`: what an author may write, and the JSON that the host receives.
+"""The settings of `step.run`, `step.image` and `step.approval`: what an author may write, and what the host receives.
 
 Every option is checked when the step is called, so a mistake names the author's line. An option that this version does
 not execute is refused: a pipeline that asks for a database service and silently gets none is worse than none at all.
@@ -86,6 +86,15 @@ def run_options(command: object, given: Mapping[str, Any], defaults: Mapping[str
     return options
 
 
+def image_options(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Check the settings of an image to build and give their JSON form."""
+    options = {name: _checked("step.image", name, value, _IMAGE) for name, value in given.items() if value is not None}
+    for name in options.get("args", {}):
+        if name.upper().startswith("BUILDKIT_"):
+            raise ValueError(f"args names {name!r}, which is the builder's own. Leave it out.")
+    return options
+
+
 def check_defaults(defaults: object) -> dict[str, Any]:
     """Check a pipeline's `defaults`, which apply to every step.run, and give their JSON form."""
     if not isinstance(defaults, Mapping):
@@ -112,6 +121,8 @@ def _checked(call: str, name: str, value: object, known: Mapping[str, Callable[[
 
 _UNEXECUTED = {
     "labels": "Leave it out; there is one runner.",
+    "tags": "A tag would be everybody's on the engine's host: later steps take image= with what step.image returned.",
+    "push": "Later steps take image= with what step.image returned.",
     "undo": "Give undo= to a step.do, or catch StepFailed in run() and call the undoing step there.",
 }
 
@@ -292,6 +303,10 @@ _RUN: dict[str, Callable[[str, Any], Any]] = {
     "secrets": _secrets, "environment": _text, "network": _network, "cwd": _relative, "timeout": _timeout,
     "retries": _retries, "check": _flag, "keep": _flag, "junit": _patterns, "artifacts": _patterns, "memory": _memory,
     "processes": _processes, "cpu": _cpu, "cache": cache_option, "services": _services, "reuse": _reuse,
+}  # fmt: skip
+_IMAGE: dict[str, Callable[[str, Any], Any]] = {
+    "context": _relative, "file": _relative, "args": _env, "target": _text, "network": _flag, "timeout": _timeout,
+    "retries": _retries,
 }  # fmt: skip
 _APPROVAL: dict[str, Callable[[str, Any], Any]] = {
     "environment": _text, "reviewers": _texts, "count": _count, "fields": _fields, "timeout": _timeout,

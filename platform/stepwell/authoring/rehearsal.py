@@ -170,7 +170,7 @@ class Rehearsal:
         return sorted((due, key) for key, (_, _, _, due) in self._open.items() if due is not None)
 
     def _next(self, idle: bool) -> list[Entry]:
-        asked = ("run", "read", "call", "binding")
+        asked = ("run", "read", "image", "call", "binding")
         commands = [key for key, (kind, *_) in self._open.items() if kind in asked] if idle else []
         if commands:
             key = self.choose.choice(commands)

@@ -12,7 +12,7 @@ from stepwell.authoring.durations import Duration, seconds_of
 from stepwell.authoring.event import Event
 from stepwell.authoring.failures import NotExecuted
 from stepwell.authoring.inline import Work
-from stepwell.authoring.options import approval_options, run_options
+from stepwell.authoring.options import approval_options, image_options, run_options
 from stepwell.authoring.results import Approval, Result, canonical, decode
 from stepwell.authoring.retries import FUNCTION_DEFAULT, Decide, Retries, Retry, retries_of
 from stepwell.authoring.undo import Undo
@@ -54,6 +54,11 @@ class Step:
         """Run a shell command (text) or a program (list) in an isolate with the workspace, or in `image=`."""
         checked = run_options(command, options, self._defaults)
         return self._turn.ask("run", _name(name), fingerprint_of("run", canonical(checked)), checked)
+
+    def image(self, name: str, **options: Any) -> Awaitable[str]:
+        """Build a container image of the workspace and return its id, for `image=` of later steps of the repository."""
+        checked = image_options(options)
+        return self._turn.ask("image", _name(name), fingerprint_of("image", canonical(checked)), checked)
 
     def read(self, path: str) -> Awaitable[str]:
         """Read a text file of the workspace as it is now."""
@@ -130,7 +135,6 @@ class Step:
 
 CALLS = tuple(name for name in vars(Step) if not name.startswith("_"))
 _UNEXECUTED = {
-    "image": 'Build the image with step.run(name, "…", image=…) on a builder that you trust.',
     "promote": 'Push from a step: step.run(name, "git push …", secrets=[…], network=True).',
 }
 

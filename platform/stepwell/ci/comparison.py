@@ -67,7 +67,7 @@ def _differences(before: StepView | None, after: StepView | None) -> list[Differ
     pairs: list[tuple[str, Any, Any]] = [("kind", before.kind, after.kind)]
     pairs += [(name, before.options.get(name), after.options.get(name)) for name in SETTINGS]
     pairs.append(("state", before.state, after.state))
-    if before.state == after.state == "passed" and after.kind in ("do", "read"):
+    if before.state == after.state == "passed" and after.kind in ("do", "read", "image"):
         pairs.append(("result", before.value, after.value))
     return [Difference(what, _told(old), _told(new)) for what, old, new in pairs if old != new]
 

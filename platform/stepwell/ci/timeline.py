@@ -134,8 +134,8 @@ class _Reading:
 
 _Data = Mapping[str, Any]
 _ASKED: Mapping[str, Kind] = {
-    "approval": "person", "sleep": "wait", "event": "wait", "run": "queued", "read": "queued", "call": "queued",
-    "binding": "work",
+    "approval": "person", "sleep": "wait", "event": "wait", "run": "queued", "read": "queued", "image": "queued",
+    "call": "queued", "binding": "work",
 }  # fmt: skip
 
 

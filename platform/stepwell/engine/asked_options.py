@@ -141,6 +141,10 @@ _CHECKS: Mapping[str, Mapping[str, Check]] = {
     "binding": {
         "binding": _word, "call": _word, "args": lambda value: isinstance(value, list), "kwargs": _dict,
     },
+    "image": {
+        "context": _text, "file": _text, "args": _variables, "target": _text, "network": _flag, "timeout": _seconds,
+        "retries": _retries, "environment": _text, "secrets": _secrets,
+    },
     "read": {"path": _text, "timeout": _seconds, "retries": _retries, "environment": _text, "secrets": _secrets},
 }  # fmt: skip
 _NEEDED = {"run": ("command",), "read": ("path",), "call": ("entry",), "binding": ("binding", "call")}

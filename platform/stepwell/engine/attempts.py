@@ -129,10 +129,10 @@ class Attempts:
         parts, state = self._parts, live.state
         if parts.executor is None:
             return _refusal("Unavailable", "This engine has no executor: it runs step.do only.")
-        assert step.kind in EXECUTED
+        assert step.kind in {"run", "read", "image"}
         attempt = Attempt(
             state.id, state.tenant, state.scope, state.metadata, code, step.key, step.name,
-            "read" if step.kind == "read" else "run", step.attempt, step.options, step.base,
+            step.kind, step.attempt, step.options, step.base,
             tuple(layer for _, layer in state.layers), state.number,
         )  # fmt: skip
         try:

@@ -18,7 +18,7 @@ from stepwell.engine.specs import Limits
 
 KEY_CHARACTERS = 512
 RESULT_BYTES = 1_048_576
-KINDS = frozenset({"run", "read", "call", "sleep", "event", "approval", "timer", "binding"})
+KINDS = frozenset({"run", "read", "image", "call", "sleep", "event", "approval", "timer", "binding"})
 WAITS = frozenset({"sleep", "event", "approval", "timer"})
 
 

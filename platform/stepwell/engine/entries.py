@@ -44,7 +44,7 @@ turn_failed ""   {reason, counted: bool}    three counted ones in a row without 
 ended      ""    {state, result | error}
 
 An `error` is {type, message, traceback}; of a run that has diverged also {step}: the key of what does not match.
-Step kinds: do, run, read, call, sleep, event, approval, timer, binding.
+Step kinds: do, run, read, image, call, sleep, event, approval, timer, binding.
 Options of a binding: {binding, call, args, kwargs}; `asked` is written before the call is made, `done` after it.
 """
 
@@ -54,7 +54,7 @@ EntryType = Literal[
     "created", "admitted", "continued", "asked", "called", "released", "started", "retry", "lost", "fired", "decision",
     "event", "took", "done", "dropped", "cancel", "overdue", "undoing", "paused", "resumed", "turn_failed", "ended",
 ]  # fmt: skip
-StepKind = Literal["do", "run", "read", "call", "sleep", "event", "approval", "timer", "binding"]
+StepKind = Literal["do", "run", "read", "image", "call", "sleep", "event", "approval", "timer", "binding"]
 RunStatus = Literal["queued", "running", "waiting", "paused", "passed", "failed", "cancelled", "diverged"]
 StepStatus = Literal["queued", "running", "retrying", "waiting", "passed", "failed", "skipped", "cancelled"]
 

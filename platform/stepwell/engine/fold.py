@@ -21,7 +21,7 @@ OPEN: frozenset[str] = frozenset({"queued", "running", "retrying", "waiting"})
 """States of a step that can still change."""
 EVENT_IDS = 256
 """Of how many events the ids are still known in the next round, so that one sent again is not another one."""
-TO_START: frozenset[str] = frozenset({"run", "read", "call"})
+TO_START: frozenset[str] = frozenset({"run", "read", "image", "call"})
 """Kinds of steps that begin somewhere else, some time after they were asked."""
 
 
@@ -325,7 +325,9 @@ def _asked(state: RunState, entry: Entry) -> None:
         state.approvals[step.key] = None
 
 
-_FIRST: Mapping[str, StepStatus] = {"run": "queued", "read": "queued", "call": "queued", "binding": "running"}
+_FIRST: Mapping[str, StepStatus] = {
+    "run": "queued", "read": "queued", "image": "queued", "call": "queued", "binding": "running",
+}  # fmt: skip
 
 
 def _called(state: RunState, entry: Entry) -> None:

@@ -21,7 +21,7 @@ from stepwell.store.queues import Moves
 if TYPE_CHECKING:
     from stepwell.engine.turn import Turn
 
-EXECUTED = frozenset({"run", "read"})
+EXECUTED = frozenset({"run", "read", "image"})
 """Kinds of steps that an executor runs."""
 
 encode = json.JSONEncoder(separators=(",", ":")).encode

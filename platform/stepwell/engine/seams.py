@@ -61,6 +61,10 @@ class Outcome:
     reused: Mapping[str, Any] | None = None  # {run, number} of the run that did the work, when this one did not
 
 
+Executed = Literal["run", "read", "image"]
+"""Kinds of steps that an executor runs."""
+
+
 @dataclass(frozen=True)
 class Attempt:
     """One try of an executor's step, with all that it needs; `base` are the layers it stands on, oldest first."""
@@ -72,7 +76,7 @@ class Attempt:
     code: Code
     key: str
     name: str
-    kind: Literal["run", "read"]
+    kind: Executed
     number: int
     options: Mapping[str, Any]
     base: tuple[str, ...]
@@ -204,7 +208,7 @@ class BlobStore(Protocol):
 
 
 class Executor(Protocol):
-    """Runs attempts of `step.run` and `step.read`.
+    """Runs attempts of `step.run`, `step.read` and `step.image`.
 
     `execute` is awaited once per attempt; cancelling the awaiting task kills every process of the attempt, discards its
     files and only then finishes. It never raises for what the command did: that is an Outcome. Attempts of one run

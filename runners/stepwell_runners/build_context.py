@@ -1,0 +1,154 @@
+"""The context of an image: what a build may read, as an archive made of the workspace's layers.
+
+The builder is given this archive and no path of the host, so nothing that a stranger put into the workspace – a link to
+/etc, say – can lead it elsewhere. Owners and times are the same in every archive: equal files give equal layers, and
+the builder's cache holds from run to run.
+"""
+
+import io
+import os
+import posixpath
+import re
+import stat
+import tarfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import IO
+
+from stepwell.engine.seams import Attempt
+from stepwell.errors import Invalid
+from stepwell_runners.command_plan import DEFAULT_TIMEOUT
+from stepwell_runners.layers import File, Folder, Link, below, join
+from stepwell_runners.reduce import Stack, open_beneath
+
+MOST_BYTES = 2 << 30
+_EPOCH = 315_532_800  # 1980: the earliest time that a zip archive can hold
+_ARGUMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}")
+_TARGET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_TEXT_BYTES = 1 << 20
+_SYNTAX = re.compile(r"^\W*syntax\s*=\s*(\S*)", re.IGNORECASE | re.MULTILINE)
+_FRONTEND = re.compile(r"(docker\.io/)?docker/dockerfile(:[\w.-]+)?(@sha256:[0-9a-f]{64})?")
+
+
+@dataclass(frozen=True)
+class ImagePlan:
+    """One image to build; `file` is a path in `context`, which is one of the workspace and "" for all of it."""
+
+    repository: str  # whose image it is
+    context: str
+    file: str
+    args: Mapping[str, str]
+    target: str
+    network: bool
+    timeout: float  # seconds
+
+
+def image_plan(attempt: Attempt) -> ImagePlan:
+    """Return what an attempt of step.image asks for. Raises Invalid for what it cannot be given."""
+    options = attempt.options
+    args = {str(name): str(value) for name, value in (options.get("args") or {}).items()}
+    if any(not _ARGUMENT.fullmatch(name) or name.upper().startswith("BUILDKIT_") for name in args):
+        raise Invalid("args names what is no argument of a Dockerfile. Write letters, digits and _, no digit first.")
+    target = str(options.get("target") or "")
+    if target and not _TARGET.fullmatch(target):
+        raise Invalid(f"target has value {target[:80]!r}. Write the name of a stage of the Dockerfile.")
+    return ImagePlan(
+        f"{attempt.tenant}/{attempt.metadata.get('repository') or attempt.scope}",
+        _tidy("context", options.get("context") or "."),
+        _tidy("file", options.get("file") or "Dockerfile"),
+        args,
+        target,
+        bool(options.get("network", True)),
+        float(options.get("timeout") or DEFAULT_TIMEOUT),
+    )
+
+
+def _tidy(option: str, path: str) -> str:
+    tidy = posixpath.normpath(path)
+    if tidy.startswith(("/", "../")) or tidy == ".." or "\0" in tidy:
+        raise Invalid(f"{option} has value {path[:80]!r}, outside of the workspace. Write a path inside it.")
+    return "" if tidy == "." else tidy
+
+
+def pack(asked: ImagePlan, stack: Stack, target: IO[bytes]) -> None:
+    """Write the context to `target`. Raises Invalid for what is not there, is too much, or names its own builder."""
+    if asked.context and not isinstance(stack.node(asked.context), Folder):
+        raise Invalid(f"context has value {asked.context!r}, which is no directory of the workspace.")
+    check_syntax(asked.file, _text(stack, join(asked.context, asked.file), "file", asked.file))
+    ignored = _ignored(asked, stack)
+    room = MOST_BYTES
+    with tarfile.open(fileobj=target, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        for path in below(stack, asked.context):
+            name = path[len(asked.context) :].lstrip("/")
+            if not name or (name != asked.file and ignored(name)):
+                continue
+            room -= _add(archive, stack, path, name)
+            if room < 0:
+                raise Invalid(
+                    f"The context has more than {MOST_BYTES >> 30} GiB. Name a smaller directory with context=, or "
+                    "what the build does not need in .dockerignore."
+                )
+
+
+def check_syntax(name: str, text: str) -> None:
+    """Refuse a Dockerfile that brings a builder of its own: that one could read other repositories' caches."""
+    if text.lstrip("\ufeff \t\r\n").startswith("{"):
+        raise Invalid(f"{name!r} begins with a brace, so it is no Dockerfile.")
+    for found in _SYNTAX.finditer(text):
+        if not _FRONTEND.fullmatch(found[1]):
+            raise Invalid(
+                f"{name!r} asks for the syntax {found[1][:80]!r}. Only docker/dockerfile is allowed, or no such line."
+            )
+
+
+def _add(archive: tarfile.TarFile, stack: Stack, path: str, name: str) -> int:
+    """Add what stands at `path`; the bytes that it takes."""
+    node = stack.node(path)
+    info = tarfile.TarInfo(name)
+    info.mtime = _EPOCH
+    if isinstance(node, Folder):
+        info.type, info.mode = tarfile.DIRTYPE, node.mode & 0o777
+        archive.addfile(info)
+    elif isinstance(node, Link):
+        info.type, info.linkname, info.mode = tarfile.SYMTYPE, node.target, 0o777
+        archive.addfile(info)
+    elif isinstance(node, File):
+        with _opened(stack, path) as content:
+            info.size, info.mode = os.fstat(content.fileno()).st_size, node.mode & 0o777
+            if info.size <= MOST_BYTES:
+                archive.addfile(info, content)
+    return info.size + tarfile.BLOCKSIZE
+
+
+def _opened(stack: Stack, path: str) -> io.BufferedReader:
+    place = stack.place(path)
+    assert place is not None
+    root = next(lower for lower in stack.lowers if place.is_relative_to(lower))
+    descriptor = open_beneath(root, str(place.relative_to(root)))
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise Invalid(f"{path!r} is not a regular file any more.")
+    return os.fdopen(descriptor, "rb")
+
+
+def _text(stack: Stack, path: str, option: str, value: str) -> str:
+    if not isinstance(stack.node(path), File):
+        raise Invalid(f"{option} has value {value!r}, which is no file of the context. Write its path in context=.")
+    with _opened(stack, path) as content:
+        text = content.read(_TEXT_BYTES + 1)
+    if len(text) > _TEXT_BYTES:
+        raise Invalid(f"{value!r} has more than {_TEXT_BYTES >> 20} MiB.")
+    return text.decode(errors="replace")
+
+
+def _ignored(asked: ImagePlan, stack: Stack) -> Callable[[str], bool]:
+    """Return which names .dockerignore leaves out; one for this Dockerfile alone goes first, as with `docker build`."""
+    from docker.utils.build import PatternMatcher
+
+    for name in (f"{asked.file}.dockerignore", ".dockerignore"):
+        path = join(asked.context, name)
+        if isinstance(stack.node(path), File):
+            lines = [line.strip() for line in _text(stack, path, "file", name).splitlines()]
+            matcher = PatternMatcher([line for line in lines if line and not line.startswith("#")])
+            return lambda found: bool(matcher.matches(found))  # type: ignore[arg-type]  # a text is fine
+    return lambda found: False

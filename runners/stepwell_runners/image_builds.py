@@ -1,0 +1,173 @@
+"""Builds of `step.image`: a context from the workspace's layers, a builder, and an image that is the repository's own.
+
+The step gets no socket: the builder is asked from here, with an archive. The image has no name that anybody could
+write into a Dockerfile, but for a tag that nobody is told, which keeps it from being pruned. Steps name it by its id.
+"""
+
+import asyncio
+import contextlib
+import logging
+import re
+import secrets
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from stepwell.engine.seams import Outcome, Output
+from stepwell.errors import Invalid, Unavailable
+from stepwell_runners import outcomes
+from stepwell_runners.build_context import ImagePlan, pack
+from stepwell_runners.builders import ClassicBuild, Client, ClientBuild, find_client
+from stepwell_runners.images import BUILDS, BUILT, Images
+from stepwell_runners.outcomes import BuildFailed, EngineFull
+from stepwell_runners.reduce import Stack
+from stepwell_runners.snapshot_notes import Keep, SnapshotNotes, superfluous
+from stepwell_runners.streaming import DEFAULT_BOUNDS, Bounds, Process, watch
+
+log = logging.getLogger(__name__)
+
+CLASSIC = (
+    "Built by the engine's classic builder: no BuildKit is here, so nothing is built side by side and RUN --mount is "
+    "unknown. Install the docker client's plugin buildx beside Stepwell."
+)
+_TAIL = 8 << 10
+_MISSING = re.compile(
+    r"pull access denied|manifest unknown|repository does not exist|failed to resolve|: not found|no such host"
+    r"|failed to do request|error pulling image|load metadata|Get \"?https?://", re.IGNORECASE
+)  # fmt: skip
+_PROCESSOR = re.compile(r"exec format error|no match for platform|does not match the specified platform", re.IGNORECASE)
+
+
+class ImageBuilds:
+    """Builds images on one engine. Lives on one event loop; blocking calls run in threads."""
+
+    def __init__(
+        self, connect: Callable[[], Any], host: str, images: Images, *, state: Path, labels: Mapping[str, str],
+        keep: Keep, allowed: bool = True,
+    ) -> None:  # fmt: skip
+        self._connect = connect
+        self._host = host
+        self._images = images
+        self._labels = labels
+        self._folder = state / "builds"
+        self._notes = SnapshotNotes(state, "images")
+        self._keep = keep
+        self._allowed = allowed
+        self._client: Client | None = None
+
+    async def build(self, asked: ImagePlan, stack: Stack, output: Output, bounds: Bounds = DEFAULT_BOUNDS) -> Outcome:
+        """Build an image; its id is the outcome's value. Raises Invalid and Unavailable for what cannot be begun."""
+        if not self._allowed:
+            raise Invalid("This server builds no images (STEPWELL_IMAGE_BUILDS=false). Name one with image=.")
+        engine = await asyncio.to_thread(self._connect)
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=self._folder) as folder, tempfile.TemporaryFile(dir=folder) as context:
+            await asyncio.to_thread(pack, asked, stack, context)
+            context.seek(0)
+            labels = {BUILT: self._images.mark_of(asked.repository), **self._labels}
+            process: Process
+            client = await asyncio.to_thread(self._found, Path(folder))
+            if client is None:
+                output.note(CLASSIC)
+                process = ClassicBuild(engine, asked, labels, context=context, folder=Path(folder))
+            else:
+                process = await ClientBuild.start(
+                    client, asked, labels, context=context, host=self._host, folder=Path(folder)
+                )
+            tail = _Tail(output)
+            exit_, timed_out = await watch(process, tail, asked.timeout, bounds)
+            if timed_out or exit_.code != 0:
+                if not timed_out and exit_.code is not None:
+                    raise failure(tail.text)
+                return outcomes.of_exit(exit_, asked.timeout if timed_out else None, full=False)
+            image = (Path(folder) / "id").read_text().strip()
+        made = await asyncio.to_thread(self._keep_image, engine, image, asked)
+        return Outcome(True, made, seconds=exit_.seconds)
+
+    def _found(self, folder: Path) -> Client | None:
+        if self._client is None:
+            self._client = find_client(self._host, folder)
+        return self._client
+
+    def _keep_image(self, engine: Any, image: str, asked: ImagePlan) -> str:
+        """Tag an image, note it, and remove those that are too many; its id."""
+        found = engine.images.get(image)
+        tags = [tag.partition(":")[2] for tag in found.tags if tag.startswith(f"{BUILDS}:")]
+        key = tags[0] if tags else secrets.token_hex(16)
+        if not tags:
+            found.tag(BUILDS, tag=key)
+        self._notes.used(key, asked.repository, asked.file, int(found.attrs.get("Size", 0)))
+        self.collect(engine, except_for=key)
+        return str(found.id)
+
+    def collect(self, engine: Any, except_for: str = "") -> None:
+        """Remove images that no step has used for long, or are too much; what a container still uses stays for now."""
+        import docker.errors
+
+        ours = [f"{name}={value}" for name, value in self._labels.items()]
+        there = {
+            tag.partition(":")[2] for one in engine.images.list(BUILDS, filters={"label": ours}) for tag in one.tags
+        }
+        notes = self._notes.all()
+        for note in notes:
+            if note.key not in there:
+                self._notes.forget(note.key)
+        kept = [note for note in notes if note.key in there]
+        for note in superfluous(kept, self._keep, time.time()):
+            if note.key == except_for:
+                continue
+            try:
+                engine.images.remove(f"{BUILDS}:{note.key}")
+            except docker.errors.ImageNotFound:
+                pass  # somebody else was faster
+            except docker.errors.APIError as error:
+                log.info("Image %s is still in use: %s", note.key, error)
+                continue
+            self._notes.forget(note.key)
+
+    def recover(self) -> None:
+        """Remove what builds had on disk when the server died. Blocks."""
+        from stepwell_runners.reduce import remove
+
+        with contextlib.suppress(FileNotFoundError):
+            for left in self._folder.iterdir():
+                remove(left)
+
+
+class _Tail:
+    """An Output that keeps the last of what it passes on."""
+
+    def __init__(self, output: Output) -> None:
+        self._output = output
+        self._last = b""
+
+    @property
+    def text(self) -> str:
+        return self._last.decode(errors="replace")
+
+    def write(self, data: bytes) -> None:
+        self._last = (self._last + data)[-_TAIL:]
+        self._output.write(data)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._output, name)
+
+
+def failure(said: str) -> Exception:
+    """Return what a failed build's last words mean."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    last = lines[-1][:500] if lines else "it said nothing"
+    if "no space left on device" in said.lower():
+        return EngineFull(
+            "The disk of the container engine is full. Free some space there, for example with `docker system prune`, "
+            "or the builder's cache with `docker builder prune`."
+        )
+    if "Cannot connect to the Docker daemon" in last or "does not answer any more" in last:
+        return Unavailable(f"The container engine went away: {last}")
+    if _PROCESSOR.search(said):
+        return BuildFailed(f"An image of the build is made for another processor than this host's: {last}")
+    if _MISSING.search(last):
+        return BuildFailed(f"An image that FROM or COPY --from names is not on this host and cannot be pulled: {last}")
+    return BuildFailed(f"The build failed: {last}")

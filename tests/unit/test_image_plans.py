@@ -1,0 +1,89 @@
+"""What a build may ask for, what its failure means, and how far a pull is."""
+
+import dataclasses
+from itertools import count
+from pathlib import Path
+
+import docker.errors
+import logged
+import pytest
+
+from stepwell.errors import Invalid, Unavailable
+from stepwell_runners.build_context import check_syntax, image_plan
+from stepwell_runners.builders import arguments
+from stepwell_runners.image_builds import failure
+from stepwell_runners.images import BUILT, progress
+from stepwell_runners.outcomes import BuildFailed, EngineFull
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"context": "../up"}, "outside of the workspace"),
+        ({"context": "/etc"}, "outside of the workspace"),
+        ({"file": "a/../../b"}, "outside of the workspace"),
+        ({"args": {"BUILDKIT_CACHE_MOUNT_NS": "theirs"}}, "args names"),
+        ({"args": {"buildkit_syntax": "evil"}}, "args names"),
+        ({"args": {"A=B": "x"}}, "args names"),
+        ({"target": "--push"}, "name of a stage"),
+    ],
+)
+def test_a_build_is_refused_what_is_not_its_own(options: dict[str, object], words: str) -> None:
+    with pytest.raises(Invalid, match=words):
+        image_plan(dataclasses.replace(logged.attempt(""), kind="image", options=options))
+
+
+def test_a_client_is_given_texts_as_values_only_and_the_repositorys_cache() -> None:
+    options = {"file": "./-f", "args": {"A": "--push"}, "target": "t", "network": False}
+    asked = image_plan(dataclasses.replace(logged.attempt(""), kind="image", options=options))
+    assert (asked.context, asked.file, asked.repository) == ("", "-f", "acme/acme/api")
+    made = arguments(asked, {BUILT: "mark"}, Path("/w"))
+    assert made == [
+        "--progress=plain", "--iidfile=/w/id", "--file=-f", "--network=none", "--label=stepwell.built=mark",
+        "--build-arg=A=--push", "--build-arg=BUILDKIT_CACHE_MOUNT_NS=mark", "--target=t", "-",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["# syntax=evil/x\nFROM a", "#SYNTAX = docker/dockerfile.evil:1", '{"syntax": "x"}',
+     "\ufeff# syntax=docker/dockerfile@sha256:1",
+     "#!/bin/x\n// syntax=evil\nFROM a", "# escape=`\n# syntax=evil/docker/dockerfile:1\n"],
+)  # fmt: skip
+def test_a_dockerfile_may_not_bring_its_own_builder(text: str) -> None:
+    with pytest.raises(Invalid):
+        check_syntax("Dockerfile", text)
+
+
+def test_the_usual_builders_are_fine() -> None:
+    check_syntax("Dockerfile", "FROM a\nRUN syntax-check")
+    check_syntax("Dockerfile", "# syntax=docker/dockerfile:1.7\nFROM a")
+    check_syntax("Dockerfile", "#syntax=docker.io/docker/dockerfile")
+
+
+@pytest.mark.parametrize(
+    ("said", "kind", "words"),
+    [
+        ("#5 exec /bin/sh: exec format error\nfailed: exit code: 1\n", BuildFailed, "another processor"),
+        ("x: pull access denied, repository does not exist\n", BuildFailed, "cannot be pulled"),
+        ("#3 write /a: no space left on device\nfailed\n", EngineFull, "docker builder prune"),
+        ("ERROR: Cannot connect to the Docker daemon at unix:///x\n", Unavailable, "went away"),
+        ("executor failed running [false]: exit code: 1\n\n", BuildFailed, "The build failed: executor failed"),
+        ("", BuildFailed, "it said nothing"),
+    ],
+)
+def test_what_failed_is_named(said: str, kind: type[Exception], words: str) -> None:
+    error = failure(said)
+    assert type(error) is kind and words in str(error)
+
+
+def test_a_pull_says_how_far_it_is_now_and_then_and_why_it_failed() -> None:
+    def layer(id_: str, done: int) -> dict[str, object]:
+        return {"status": "Downloading", "id": id_, "progressDetail": {"current": done, "total": 100_000_000}}
+
+    events = [{"status": "Pulling"}, layer("a", 10_000_000), layer("b", 20_000_000)]
+    events.append({"status": "Download complete", "id": "a"})
+    clock = count(0, 3)
+    assert list(progress(events, lambda: float(next(clock)))) == ["30 of 200 MB"]
+    with pytest.raises(docker.errors.APIError, match="denied"):
+        list(progress([{"error": "denied"}]))
