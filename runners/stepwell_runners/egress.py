@@ -24,7 +24,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from stepwell_runners.spec import PROXY_PORT, Connection, Egress
+from stepwell_runners.spec import PROXY_PORT, Connection, Egress, Traffic
 
 _HEAD_BYTES = 16 << 10
 _HEAD_SECONDS, _CONNECT_SECONDS = 15.0, 20.0
@@ -164,13 +164,14 @@ class EgressProxy:
         """Accept on this descriptor until the returned function is called."""
         return _Listener(self, socket.socket(fileno=listener), egress).close
 
-    async def connect(self, request: Request, egress: Egress) -> Streams:
+    async def connect(self, request: Request, egress: Egress) -> tuple[Streams, Traffic]:
         """Judge and connect. Raises _Refusal; tells `egress.seen` either way."""
         refused: str | None = None
+        traffic: Traffic | None = None
         try:
             self._check(request, egress)
             async with asyncio.timeout(_CONNECT_SECONDS):
-                return await self._reach(request)
+                streams = await self._reach(request)
         except (OSError, TimeoutError) as error:
             refused = f"no connection: {error or 'timed out'}"
             raise _Refusal(502, f"{request.host}:{request.port}: {refused}") from error
@@ -179,7 +180,8 @@ class EgressProxy:
             raise
         finally:
             if egress.seen is not None:
-                egress.seen(Connection(request.host, request.port, refused))
+                traffic = egress.seen(Connection(request.host, request.port, refused))
+        return streams, traffic or Traffic()
 
     def _trusts(self, request: Request) -> bool:
         return bool({request.host.lower(), f"{request.host.lower()}:{request.port}"} & self.exceptions)
@@ -292,7 +294,7 @@ class _Listener:
             if self.proxy.room < 0:
                 raise _Refusal(503, "the steps of this runner have too many connections at once")
             request = parse(head[:-2])
-            outside = await self.proxy.connect(request, self.egress)
+            outside, traffic = await self.proxy.connect(request, self.egress)
         except _Refusal as refusal:
             await _answer(writer, refusal.status, str(refusal))
         except (ValueError, asyncio.LimitOverrunError) as error:
@@ -300,7 +302,7 @@ class _Listener:
         except (OSError, TimeoutError, asyncio.IncompleteReadError):
             writer.close()
         else:
-            await _join(request, (reader, writer), outside)
+            await _join(request, (reader, writer), outside, traffic)
         finally:
             writer.close()
 
@@ -315,24 +317,33 @@ async def _answer(writer: asyncio.StreamWriter, status: int, reason: str) -> Non
         await writer.drain()
 
 
-async def _join(request: Request, inside: Streams, outside: Streams) -> None:
+async def _join(request: Request, inside: Streams, outside: Streams, traffic: Traffic) -> None:
     """Copy both ways until both ends have finished."""
+
+    def sent(size: int) -> None:
+        traffic.sent += size
+
+    def received(size: int) -> None:
+        traffic.received += size
+
     try:
         if request.head:
             outside[1].write(request.head)
+            sent(len(request.head))
         else:
             inside[1].write(b"HTTP/1.1 200 Connection established\r\n\r\n")
         async with asyncio.TaskGroup() as group:
-            group.create_task(_copy(inside[0], outside[1]))
-            group.create_task(_copy(outside[0], inside[1]))
+            group.create_task(_copy(inside[0], outside[1], sent))
+            group.create_task(_copy(outside[0], inside[1], received))
     except* OSError:
         pass  # one end hung up; the other is closed below
     finally:
         outside[1].close()
 
 
-async def _copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+async def _copy(source: asyncio.StreamReader, target: asyncio.StreamWriter, told: Callable[[int], None]) -> None:
     while chunk := await source.read(_CHUNK):
+        told(len(chunk))
         target.write(chunk)
         await target.drain()
     if target.can_write_eof():

@@ -254,8 +254,15 @@ class LocalExecutor:
         if asked.network is not None and not asked.image:
             asked = replace(asked, network=replace(asked.network, seen=connections.seen))
         stack = Stack(self._workspaces.lowers(attempt.base, tree)) if asked.setup else Stack(())
-        async with self._kits.held(attempt, asked, stack, output, connections.seen) as kit:
-            return await self._attempt(attempt, prepared, asked, output, tree=tree, kit=kit, connections=connections)
+        started = time.monotonic()
+        try:
+            async with self._kits.held(attempt, asked, stack, output, connections.seen) as kit:
+                outcome = await self._attempt(
+                    attempt, prepared, asked, output, tree=tree, kit=kit, connections=connections
+                )
+        except Exception as error:
+            outcome = replace(outcomes.of_error(error), seconds=time.monotonic() - started)
+        return replace(outcome, connections=connections.facts())
 
     async def _attempt(
         self,

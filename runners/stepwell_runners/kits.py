@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from stepwell_runners.pythons import OWN, Python, pythons
 from stepwell_runners.reduce import Stack
 from stepwell_runners.setups import NPM, Setups, SetupSpec, environment_of, npm_spec, site_packages
 from stepwell_runners.shelf import Shelf
-from stepwell_runners.spec import FILES, TOOLS, Connection, Limits, ToolDir
+from stepwell_runners.spec import FILES, TOOLS, Limits, Seen, ToolDir
 from stepwell_runners.toolchains import Toolchain, Toolchains
 
 
@@ -71,7 +71,7 @@ class Kits:
 
     @asynccontextmanager
     async def held(
-        self, attempt: Attempt, asked: CommandPlan, stack: Stack, output: Output, seen: Callable[[Connection], None]
+        self, attempt: Attempt, asked: CommandPlan, stack: Stack, output: Output, seen: Seen
     ) -> AsyncIterator[Kit]:
         """Hold the kit of an attempt, making what is new. Raises what Toolchains and Setups raise."""
         if asked.image:

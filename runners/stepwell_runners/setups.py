@@ -17,7 +17,7 @@ import re
 import shlex
 import stat
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,7 +34,7 @@ from stepwell_runners.outgrown import DiskWatch
 from stepwell_runners.pythons import Python
 from stepwell_runners.reduce import KEPT_BITS, Stack, copy_file, entries, remove
 from stepwell_runners.shelf import Shelf
-from stepwell_runners.spec import TOOLS, CommandSpec, Connection, Directory, Egress, Limits, ToolDir
+from stepwell_runners.spec import TOOLS, CommandSpec, Directory, Egress, Limits, Seen, ToolDir
 from stepwell_runners.streaming import DEFAULT_BOUNDS, Bounds, Place, Process, watch
 from stepwell_runners.toolchains import TIMEOUT, find_beside
 
@@ -99,7 +99,7 @@ class Setups:
 
     @asynccontextmanager
     async def held(
-        self, spec: SetupSpec, stack: Stack, output: Output, seen: Callable[[Connection], None] | None = None
+        self, spec: SetupSpec, stack: Stack, output: Output, seen: Seen | None = None
     ) -> AsyncIterator[ToolDir]:
         """Hold the directory of a setup, running it first when it is new; what it prints goes to `output`.
 
@@ -120,7 +120,7 @@ class Setups:
             async with self._shelf.held(key, make, lambda: output.note(waiting)) as place:
                 yield ToolDir(place, key)
 
-    def _network(self, spec: SetupSpec, seen: Callable[[Connection], None] | None) -> Egress | None:
+    def _network(self, spec: SetupSpec, seen: Seen | None) -> Egress | None:
         """Every public host; those of the step and of the package indexes where steps have to list them."""
         if self._policy == "none":
             return None
@@ -132,9 +132,7 @@ class Setups:
         found = [*parts, python, digests, self._isolates.walled]
         return "s-" + hashlib.sha256(json.dumps(found).encode()).hexdigest()[:24]
 
-    async def _run(
-        self, spec: SetupSpec, tool: ToolDir, output: Output, seen: Callable[[Connection], None] | None
-    ) -> None:
+    async def _run(self, spec: SetupSpec, tool: ToolDir, output: Output, seen: Seen | None) -> None:
         process = await self._isolates.command(
             CommandSpec(
                 tenant=spec.tenant,

@@ -76,6 +76,19 @@ class Connection:
     refused: str | None = None
 
 
+@dataclass
+class Traffic:
+    """What has gone through connections of one kind: bytes as the isolate sent and received them."""
+
+    count: int = 0
+    sent: int = 0
+    received: int = 0
+
+
+Seen = Callable[[Connection], Traffic | None]
+"""Is told of each connection when it is made or refused; what is returned is added to while it lasts."""
+
+
 @dataclass(frozen=True)
 class Egress:
     """Network through the runner's proxy: every public host when `hosts` is None, else those named, or `*.example.org`.
@@ -84,7 +97,7 @@ class Egress:
     """
 
     hosts: frozenset[str] | None = None
-    seen: Callable[[Connection], None] | None = None
+    seen: Seen | None = None
 
 
 @dataclass(frozen=True)

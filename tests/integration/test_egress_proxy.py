@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from walled import isolates, python
 
+from stepwell_runners.connections import Connections
 from stepwell_runners.isolates import ZygoteIsolates
 from stepwell_runners.spec import Connection, Egress
 
@@ -76,10 +77,18 @@ print(c.getresponse().read().decode())
     async with _server() as port, _isolates(tmp_path, f"localhost:{port}") as where:
         # Programs do not send `localhost` to a proxy by themselves, so this one is told to.
         code = f"import os; os.environ['no_proxy'] = ''\n{FETCH.format(url=f'http://localhost:{port}/plain')}"
-        plain = await python(where, code, network=Egress())
-        tunnelled = await python(where, tunnel.format(port=port), network=Egress())
+        connections = Connections(lambda _: None)
+        plain = await python(where, code, network=Egress(None, connections.seen))
+        tunnelled = await python(where, tunnel.format(port=port), network=Egress(None, connections.seen))
     assert plain.text == "inside /plain\n"
     assert tunnelled.text == "inside /tunnelled\n"
+    facts = connections.facts()
+    assert facts is not None
+    [place] = facts["places"]
+    assert (place["host"], place["port"], place["refused"], place["count"]) == ("localhost", port, None, 2)
+    answers = sum(len(f"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {n}\r\n\r\n") + n for n in (13, 17))
+    assert place["received"] == answers
+    assert place["sent"] > len("GET /plain HTTP/1.1GET /tunnelled HTTP/1.1")
 
 
 async def test_redirect_to_an_address_inside_is_refused_as_if_asked_for(tmp_path: Path) -> None:

@@ -197,14 +197,29 @@ async def test_limits_that_are_exceeded_are_named_with_what_raises_them(executor
     assert passing.ok
 
 
-async def test_connections_of_a_step_are_told_in_its_log(executor: LocalExecutor) -> None:
+async def test_connections_of_a_step_are_told_in_its_log_and_kept(executor: LocalExecutor) -> None:
     if not executor._isolates.walled:
         pytest.skip("without the wall a step has the host's network")
     fetch = "import urllib.request\ntry: urllib.request.urlopen('http://10.0.0.1/')\nexcept OSError: pass\n"
     log = Log()
-    assert (await run(executor, attempt(["python", "-c", fetch * 2], network=["10.0.0.1"]), log)).ok
+    outcome = await run(executor, attempt(["python", "-c", fetch * 2], network=["10.0.0.1"]), log)
+    assert outcome.ok
     place = "network: 10.0.0.1:80 refused (10.0.0.1 is not a public address)"
     assert log.notes == [place, f"{place} 2 times"]
+    kept = {"host": "10.0.0.1", "port": 80, "refused": "10.0.0.1 is not a public address", "count": 2}
+    assert outcome.connections == {"places": [{**kept, "sent": 0, "received": 0}], "others": 0}
+    silent = await run(executor, attempt("true", network=["10.0.0.1"]))
+    assert silent.connections is None
+
+
+async def test_connections_that_a_failed_setup_asked_for_are_kept(executor: LocalExecutor) -> None:
+    if not executor._isolates.walled:
+        pytest.skip("without the wall a setup has the host's network")
+    fetch = "python -c \"import urllib.request as u; u.urlopen('http://10.0.0.1/')\""
+    outcome = await run(executor, attempt("true", setup=fetch))
+    assert failure(outcome)[0] == "SetupFailed"
+    assert outcome.connections is not None
+    assert outcome.connections["places"][0]["host"] == "10.0.0.1"
 
 
 async def test_parallel_siblings_may_write_the_same_report(executor: LocalExecutor) -> None:

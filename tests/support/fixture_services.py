@@ -179,13 +179,29 @@ def approval(run: RunSummary, **changes: Any) -> ApprovalView:
     return replace(plain, **changes)
 
 
+CONNECTIONS = {
+    "places": [
+        {"host": "packages.example", "port": 443, "refused": None, "count": 4, "sent": 5_120, "received": 88_064},
+        {"host": "files.packages.example", "port": 443, "refused": None, "count": 12, "sent": 9_310,
+         "received": 41_300_000},
+        {"host": "2606:4700::6812:2", "port": 8443, "refused": None, "count": 1, "sent": 0, "received": 0},
+        {"host": "169.254.169.254", "port": 80, "refused": f"not a public address {NASTY}", "count": 2, "sent": 0,
+         "received": 0},
+    ],
+    "others": 3,
+}  # fmt: skip
+
+
 def busy_run() -> RunView:
     """A run with a step in every state."""
     run = summary(waiting=(WaitingView("load test#1", "Start the load test?", "preview-1842"),))
     error = {"type": "CommandFailed", "message": "pytest -q ended with exit code 1.", "traceback": ""}
     tests = ("unit 3.11", "unit 3.12", "unit 3.13", "unit 3.14")
     steps = (
-        step("checkout", "passed", 0, 3), step("install", "passed", 5, 18, "checkout", where="pipeline.py:16"),
+        step("checkout", "passed", 0, 3),
+        step("install", "passed", 5, 18, "checkout", where="pipeline.py:16", attempts=(
+            AttemptView(1, "passed", run.created_at + 5, run.created_at + 23, None, None, 10, CONNECTIONS),
+        )),
         step("lint", "passed", 25, 12, "install"), step("typecheck", "passed", 25, 31, "install"),
         *(step(n, "failed" if n == "unit 3.13" else "passed", 25, 92 + i, "install", image=f"python:{n[5:]}-slim",
                command="pytest -q --color=yes", where="pipeline.py:18", exit_code=1 if n == "unit 3.13" else 0,

@@ -77,6 +77,17 @@ def test_attempts_of_an_executors_step_are_told_one_by_one() -> None:
     assert (state.timers, state.counts["passed"]) == ({}, 1)
 
 
+def test_each_attempt_keeps_the_connections_that_it_asked_for() -> None:
+    first, second = ({"places": [{"host": host}], "others": 0} for host in ("a.example", "b.example"))
+    lines = [
+        ask("r#1"), ("started", "r#1", {}, 1),
+        ("retry", "r#1", {"error": ERROR, "due": 200.0, "connections": first}, 1),
+        ("fired", "r#1", None), ("started", "r#1", {}, 2), ("done", "r#1", {"ok": True, "connections": second}, 2),
+    ]  # fmt: skip
+    attempts = fold(journal(*lines)).steps["r#1"].attempts
+    assert [attempt.connections for attempt in attempts] == [first, second]
+
+
 def test_a_retry_may_be_the_first_word_of_an_inline_step() -> None:
     retry = {"error": ERROR, "due": 105.0, "inline": {"kind": "do", "name": "d", "fingerprint": "f"}}
     state = fold(journal(("retry", "d#1", retry, 1)))

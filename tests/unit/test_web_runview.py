@@ -54,6 +54,19 @@ def test_services_beside_a_step_have_logs_of_their_own() -> None:
             runview.key_of(view, unknown)
 
 
+def test_connections_of_an_attempt_stand_under_its_step() -> None:
+    view = busy_run()
+    install = next(one for one in view.steps if one.name == "install")
+    shown = runview.panel(view, install, StepLog(Log(Path("none")), 1, False), 1, runview.Shown()).connections
+    assert shown is not None
+    assert shown.about == "22 connections, 2 refused"
+    assert shown.places[0] == ("packages.example:443", 4, 5_120, 88_064, "")
+    assert shown.places[2][0] == "[2606:4700::6812:2]:8443"
+    assert shown.places[3][4].startswith("not a public address")
+    other = next(one for one in view.steps if one.name == "lint")
+    assert runview.panel(view, other, StepLog(Log(Path("none")), 1, False), 1, runview.Shown()).connections is None
+
+
 def test_bars_lie_on_the_runs_time_axis() -> None:
     rows = {r.name: r for r in runview.rows(busy_run(), None, NOW)}
     assert rows["checkout"].start == 0

@@ -9,7 +9,7 @@ from urllib.parse import quote
 from markupsafe import Markup
 
 from stepwell.ci.expected import Expected, ExpectedStep
-from stepwell.ci.views import RunLink, RunView, StepView
+from stepwell.ci.views import AttemptView, RunLink, RunView, StepView
 from stepwell.errors import NotFound
 from stepwell_web import logsearch, logview, times
 from stepwell_web.graph import SIBLINGS, Node, stem
@@ -56,6 +56,16 @@ class Shard:
 
 
 @dataclass(frozen=True)
+class Connections:
+    """The connections of an attempt: (place, times, bytes sent, bytes received, why refused), and a line on them."""
+
+    places: Sequence[tuple[str, int, int, int, str]]
+    others: int  # connections to places that are not listed
+    refused: bool
+    about: str
+
+
+@dataclass(frozen=True)
 class Panel:
     """The selected step: its log, or what there is to say instead."""
 
@@ -88,6 +98,7 @@ class Panel:
     found_count: int = 0
     wanted: str = ""
     awaits: str = ""  # type of the event that it waits for
+    connections: Connections | None = None  # that the attempt shown asked for
 
 
 @dataclass(frozen=True)
@@ -265,8 +276,22 @@ def panel(view: RunView, step: StepView, log: StepLog, attempt: int, shown: Show
         origin=step.origin, reused=step.reused, files=_files(view, step, slug),
         services=_service_logs(view, step, slug, attempt),
         restart=step.key if view.summary.finished and view.may_write else "",
-        awaits=_awaited(view, step), **_found(log, slug, address, shown),
+        awaits=_awaited(view, step), connections=_connections(tried), **_found(log, slug, address, shown),
     )  # fmt: skip
+
+
+def _connections(tried: AttemptView | None) -> Connections | None:
+    """The connections of an attempt; None when it asked for none, or its runner could not know."""
+    told = tried.connections if tried else None
+    if not told:
+        return None
+    places = []
+    for one in told["places"]:
+        host = f"[{one['host']}]" if ":" in one["host"] else one["host"]
+        places.append((f"{host}:{one['port']}", one["count"], one["sent"], one["received"], one["refused"] or ""))
+    count, refused = sum(one[1] for one in places) + told["others"], sum(one[1] for one in places if one[4])
+    about = f"{count:,} connection{'' if count == 1 else 's'}" + (f", {refused:,} refused" if refused else "")
+    return Connections(places, told["others"], bool(refused), about)
 
 
 def _service_logs(view: RunView, step: StepView, slug: str, attempt: int) -> list[tuple[str, str]]:

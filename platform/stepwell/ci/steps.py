@@ -114,6 +114,7 @@ def _attempt(attempt: AttemptState, log_size: int) -> AttemptView:
         error=attempt.error,
         exit_code=attempt.exit_code,
         log_size=log_size,
+        connections=attempt.connections,
     )
 
 

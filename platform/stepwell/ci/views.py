@@ -97,6 +97,7 @@ class AttemptView:
     error: Mapping[str, str] | None
     exit_code: int | None
     log_size: int
+    connections: Mapping[str, Any] | None = None  # {places: [{host, port, refused, count, sent, received}], others}
 
 
 @dataclass(frozen=True)

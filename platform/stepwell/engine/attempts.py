@@ -209,6 +209,8 @@ def _facts(outcome: Outcome) -> dict[str, Any]:
         facts["layer"] = outcome.layer
     if outcome.collected is not None:
         facts["collected"] = outcome.collected
+    if outcome.connections is not None:
+        facts["connections"] = outcome.connections
     if outcome.reused is not None:
         facts["reused"] = outcome.reused
     if outcome.exit_code is not None:

@@ -36,6 +36,7 @@ class AttemptState:
     error: Mapping[str, Any] | None = None
     exit_code: int | None = None
     runner: str | None = None
+    connections: Mapping[str, Any] | None = None  # that it asked its runner for: {places, others}
 
 
 @dataclass(slots=True)
@@ -278,6 +279,7 @@ def _end_attempt(step: StepState, entry: Entry, to: Literal["passed", "failed", 
     last = step.attempts[-1]
     last.state, last.ended_at = to, entry.at
     last.error, last.exit_code = data.get("error"), data.get("exit_code")
+    last.connections = data.get("connections")
 
 
 def _created(state: RunState, entry: Entry) -> None:

@@ -59,6 +59,7 @@ class Outcome:
     lost: bool = False  # host, zygote or sibling took it: tried again, not counted
     final: bool = False  # retrying cannot help (refused, bad settings)
     reused: Mapping[str, Any] | None = None  # {run, number} of the run that did the work, when this one did not
+    connections: Mapping[str, Any] | None = None  # {places: [{host, port, refused, count, sent, received}], others}
 
 
 Executed = Literal["run", "read", "image"]
