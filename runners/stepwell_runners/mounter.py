@@ -61,25 +61,30 @@ class Mounter:
         self.mappings: OrderedDict[int, int] = OrderedDict()  # owner → user namespace
 
     def answer(self, control: socket.socket, request: dict[str, Any]) -> None:
-        """Make all mounts of one request, or none."""
-        trees: list[int] = []
-        try:
-            for mount in request["mounts"]:
-                trees.append(self.make(mount, request["owner"]))
-            socket.send_fds(control, [json.dumps({"id": request["id"]}).encode()], trees)
-        except OSError as error:
-            control.send(json.dumps({"id": request["id"], "failed": describe(error)}).encode())
-        finally:
-            for tree in trees:
-                os.close(tree)
+        """Make all mounts of one request, or none.
 
-    def make(self, mount: dict[str, Any], owner: int) -> int:
-        """A directory, or an overlay when there are `lowers`."""
+        What was needed on the way is closed after the answer: with each mount that nobody has any more the kernel waits
+        for all processors.
+        """
+        trees: list[int] = []
+        with ExitStack() as spent:
+            try:
+                for mount in request["mounts"]:
+                    trees.append(self.make(mount, request["owner"], spent))
+                socket.send_fds(control, [json.dumps({"id": request["id"]}).encode()], trees)
+            except OSError as error:
+                control.send(json.dumps({"id": request["id"], "failed": describe(error)}).encode())
+            finally:
+                for tree in trees:
+                    os.close(tree)
+
+    def make(self, mount: dict[str, Any], owner: int, spent: ExitStack) -> int:
+        """A directory, or an overlay when there are `lowers`; what is not needed any more goes with `spent`."""
         if "lowers" not in mount:
             return self.tree(mount["path"], owner, _SAFE | (sys_.ATTR_RDONLY if mount["read_only"] else 0))
         if self.by_descriptor:
             try:
-                return self.overlay(mount, owner)
+                return self.overlay(mount, owner, spent)
             except OSError as error:
                 if error.errno != errno.EINVAL or error.filename != "fsconfig lowerdir+":
                     raise
@@ -111,23 +116,22 @@ class Mounter:
             sys_.mount(b"overlay", b"m", b"overlay", sys_.MS_NOSUID | sys_.MS_NODEV, text.encode())
             return sys_.open_tree(b"m", recursive=False)
 
-    def overlay(self, mount: dict[str, Any], owner: int) -> int:
+    def overlay(self, mount: dict[str, Any], owner: int, spent: ExitStack) -> int:
         """An overlay of layers that are passed by descriptor; upper and work must be seen through the same mount."""
-        with ExitStack() as stack:
-            context = _owned(stack, sys_.fsopen("overlay"))
-            for path in mount["lowers"]:
-                sys_.fsconfig_fd(context, "lowerdir+", _owned(stack, self.tree(path, owner, 0)))
-            common = os.path.commonpath((mount["upper"], mount["work"]))
-            writable = _owned(stack, self.tree(common, owner, 0))
-            for key, path in (("upperdir", mount["upper"]), ("workdir", mount["work"])):
-                inside = os.open(os.path.relpath(path, common), os.O_PATH | os.O_DIRECTORY, dir_fd=writable)
-                sys_.fsconfig_fd(context, key, _owned(stack, inside))
-            for key, value in _OVERLAY:
-                sys_.fsconfig_string(context, key, value)
-            sys_.fsconfig_flag(context, "volatile")
-            if not self.root:
-                sys_.fsconfig_flag(context, "userxattr")
-            return sys_.fsmount(context, _SAFE, "overlay")
+        context = _owned(spent, sys_.fsopen("overlay"))
+        for path in mount["lowers"]:
+            sys_.fsconfig_fd(context, "lowerdir+", _owned(spent, self.tree(path, owner, 0)))
+        common = os.path.commonpath((mount["upper"], mount["work"]))
+        writable = _owned(spent, self.tree(common, owner, 0))
+        for key, path in (("upperdir", mount["upper"]), ("workdir", mount["work"])):
+            inside = os.open(os.path.relpath(path, common), os.O_PATH | os.O_DIRECTORY, dir_fd=writable)
+            sys_.fsconfig_fd(context, key, _owned(spent, inside))
+        for key, value in _OVERLAY:
+            sys_.fsconfig_string(context, key, value)
+        sys_.fsconfig_flag(context, "volatile")
+        if not self.root:
+            sys_.fsconfig_flag(context, "userxattr")
+        return sys_.fsmount(context, _SAFE, "overlay")
 
     def tree(self, path: str, owner: int, attributes: int) -> int:
         """A clone of the mount at `path`, owned by the tenant."""
