@@ -14,6 +14,7 @@ from pathlib import Path
 
 _CONTROLLERS = ("memory", "pids")
 _PERIOD = 100_000  # microseconds, in which a quota is counted
+_WEIGHT, _SHARES = 100, 1024  # what a cgroup has unless it is told otherwise, in version 2 and 1
 _ours: set[str] = set()  # names in use by this process
 
 
@@ -57,6 +58,13 @@ class Cgroup:
             limit.write_text(str(memory))
         (self.pids / "pids.max").write_text(str(processes))
         return replace(self, bounds=memory, processes=processes, processors=processors)
+
+    def weigh(self, part: int) -> None:
+        """Give it this part of the weight of a whole isolate, where processors are shared out at all."""
+        if self.cpu and self.cpu == self.memory:
+            (self.cpu / "cpu.weight").write_text(str(max(1, _WEIGHT // part)))
+        elif self.cpu:
+            (self.cpu / "cpu.shares").write_text(str(max(2, _SHARES // part)))
 
     def attach(self, pid: int) -> None:
         """Move a process in; its children follow."""

@@ -31,6 +31,7 @@ from stepwell_runners.options import IsolateOptions, base_environment, interpret
 from stepwell_runners.spec import CommandSpec, Directory, Egress, Finding, Limits, Mount, Overlay
 from stepwell_runners.uids import TenantIndexes
 from stepwell_runners.wall import Mode, Order
+from stepwell_runners.weights import Weights
 from stepwell_runners.zygotes import Zygotes
 
 _SCARCE = (errno.EAGAIN, errno.ENOMEM, errno.ENOSPC, errno.EMFILE, errno.ENFILE)
@@ -60,6 +61,7 @@ class ZygoteIsolates:
         self._index = index or TenantIndexes(state / "uids.json")
         self._egress = EgressProxy(self.options.exceptions, self.options.upstream)
         self._cgroups = Cgroups()
+        self._weights = Weights()
         self._ids = itertools.count(1)
         self._refusals: dict[str, Refused] = {}
         self._overlay: Refused | None = None
@@ -305,6 +307,7 @@ class ZygoteIsolates:
         except BaseException:
             blank.discard()
             raise
+        self._weights.add(order.index, isolate)
         isolate.begin(gentle=self.options.wall == "none" and order.command)
         if network is not None:
             isolate.on_end(self._egress.serve(received[0], network))

@@ -17,8 +17,10 @@ import pytest
 from logged import Log, attempt
 
 from stepwell.engine.seams import Prepared
+from stepwell_runners.command import CommandProcess
 from stepwell_runners.executor import LocalExecutor
 from stepwell_runners.isolates import ZygoteIsolates
+from stepwell_runners.spec import CommandSpec
 from stepwell_runners.streaming import Bounds
 
 SOAK = bool(os.environ.get("STEPWELL_SOAK"))
@@ -45,13 +47,18 @@ pytestmark = [pytest.mark.root, pytest.mark.timeout(600 if SOAK else 120)]
 
 
 @pytest.fixture
-async def executor(tmp_path: Path) -> AsyncIterator[LocalExecutor]:
-    isolates = ZygoteIsolates(tmp_path, lambda _: tmp_path)
-    await isolates.start()
-    if not isolates.walled or not isolates.divides_processors:
+async def isolates(tmp_path: Path) -> AsyncIterator[ZygoteIsolates]:
+    started = ZygoteIsolates(tmp_path, lambda _: tmp_path)
+    await started.start()
+    if not started.walled or not started.divides_processors:
         pytest.skip("this host gives no wall, or no cgroups for processors")
-    yield LocalExecutor.at(tmp_path, isolates, bounds=Bounds(output=8 << 20, disk=64 << 20))
-    await isolates.stop()
+    yield started
+    await started.stop()
+
+
+@pytest.fixture
+def executor(isolates: ZygoteIsolates, tmp_path: Path) -> LocalExecutor:
+    return LocalExecutor.at(tmp_path, isolates, bounds=Bounds(output=8 << 20, disk=64 << 20))
 
 
 async def _seconds(executor: LocalExecutor, tenant: int) -> float:
@@ -89,6 +96,31 @@ async def _hostile(executor: LocalExecutor, kind: str, quiet: asyncio.Event) -> 
         assert outcome.error["type"] == kind, outcome.error
         if quiet.is_set():
             return
+
+
+def _weight(process: CommandProcess) -> int:
+    """What its cgroup weighs, of 1024."""
+    group = process.isolate.cgroup
+    assert group is not None
+    assert group.cpu is not None
+    if (group.cpu / "cpu.shares").exists():
+        return int((group.cpu / "cpu.shares").read_text())
+    return round(int((group.cpu / "cpu.weight").read_text()) * 10.24)
+
+
+async def test_many_isolates_of_a_tenant_weigh_little_more_than_one_of_another(isolates: ZygoteIsolates) -> None:
+    many = [await isolates.command(CommandSpec("many", ("sleep", "1000"), cwd="/tmp")) for _ in range(5)]
+    one = await isolates.command(CommandSpec("one", ("sleep", "1000"), cwd="/tmp"))
+    assert [_weight(process) for process in many] == [256] * 5
+    assert _weight(one) == 1024
+    for process in (*many[1:], one):
+        process.kill()
+        await process.wait()
+        os.close(process.output)
+    assert _weight(many[0]) == 1024
+    many[0].kill()
+    await many[0].wait()
+    os.close(many[0].output)
 
 
 async def test_hostile_tenant_meets_its_limits_and_the_others_pass(executor: LocalExecutor) -> None:

@@ -69,6 +69,8 @@ def test_processors_are_divided_where_cpu_is_handed_on_too(tmp_path: Path) -> No
     assert group.cpu not in (group.memory, group.pids)
     group.bound(1 << 30, 64, 1.5)
     assert (group.cpu / "cpu.cfs_quota_us").read_text() == "150000"
+    group.weigh(4)
+    assert (group.cpu / "cpu.shares").read_text() == "256"
 
     (tmp_path / "two").mkdir()
     (tmp_path / "two" / "cgroup.subtree_control").write_text("cpu memory pids\n")
@@ -78,6 +80,10 @@ def test_processors_are_divided_where_cpu_is_handed_on_too(tmp_path: Path) -> No
     assert group.cpu == group.memory
     group.bound(1 << 30, 64, 0.5)
     assert (group.memory / "cpu.max").read_text() == "50000 100000"
+    group.weigh(4)
+    assert (group.memory / "cpu.weight").read_text() == "25"
+    group.weigh(1 << 20)
+    assert (group.memory / "cpu.weight").read_text() == "1"
 
 
 def test_refused_processes_are_read_where_the_kernel_counts_them(tmp_path: Path) -> None:
