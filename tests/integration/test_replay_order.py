@@ -45,6 +45,47 @@ PROGRAMS = {
     "gather": """
         return await gather(*[step.do("a", work, i) for i in range(5)], step.do("b", thread, 7))
 """,
+    "beside_run": """
+        async def beside(i):
+            print("begins", i)
+            for k in range(3):
+                print("beside", i, await step.do(f"b{i}", work, k))
+        async def hear(it):
+            print("heard", await it)
+        class Wrapped:
+            def __init__(self, it):
+                self.it = it
+            def __await__(self):
+                way = self.it.__await__()
+                print("made", self.it.done())
+                return (yield from way)
+        for k in range(4):
+            print("alone", await step.do("alone", work, k))
+        tasks = [asyncio.create_task(beside(i)) for i in range(2)]
+        for k in range(3):
+            print("run", await step.do("run", work, k))
+        await gather(*tasks)
+        first, second = step.do("first", work, 1), step.do("second", work, 2)
+        print(await second, first.done(), await first)
+        both = step.do("both", work, 3)
+        hearing = asyncio.create_task(hear(both))
+        await asyncio.sleep(0)
+        print("run", await both)
+        print(hearing.done())
+        await hearing
+        print(await Wrapped(step.do("wrapped", work, 4)))
+        asyncio.current_task().cancel()
+        try:
+            await step.do("given up", work, 5)
+        except asyncio.CancelledError:
+            print("cancelled", asyncio.current_task().uncancel())
+        try:
+            await step.do("bad", boom, 6, retries=1)
+        except StepFailed as error:
+            print(error)
+        await step.sleep("nap", 0.01)
+        return await step.do("last", work, 7)
+""",
     "wait_first": """
         tasks, out = {asyncio.create_task(step.do("w", work, i)) for i in range(5)}, []
         while tasks:

@@ -27,6 +27,9 @@ class Notes:
     def leaves(self, leaving: Leaving) -> None:
         self.told.append("left")
 
+    def foresee(self, step: StepFuture) -> None:
+        """Nothing is replayed here."""
+
     def complain(self, text: str) -> None:
         self.told.append(text)
 

@@ -38,6 +38,8 @@ class Owner(Protocol):
 
     def leaves(self, leaving: "Leaving") -> None: ...
 
+    def foresee(self, step: "StepFuture") -> None: ...
+
     def complain(self, text: str) -> None: ...
 
 
@@ -118,6 +120,11 @@ class StepFuture(asyncio.Future[Any]):
     `used` is a claim about the author's code: it awaited, handed on or cancelled the step.
     """
 
+    used = False
+    fingerprint = ""
+    work: Any = None
+    event_type = ""
+
     def __init__(self, owner: Owner, loop: "Loop", *, key: str, name: str, kind: str, mark: places.Mark) -> None:
         self._number = loop.next_number()
         self.owner = owner
@@ -125,10 +132,6 @@ class StepFuture(asyncio.Future[Any]):
         self.name = name
         self.kind = kind
         self._mark = mark
-        self.used = False
-        self.fingerprint = ""
-        self.work: Any = None
-        self.event_type = ""
         super().__init__(loop=loop)
 
     def __hash__(self) -> int:
@@ -141,7 +144,9 @@ class StepFuture(asyncio.Future[Any]):
 
     def __await__(self) -> Generator[Any, None, Any]:
         self.used = True
-        return _await(self)
+        if not self.done():
+            self.owner.foresee(self)
+        return (yield from _await(self))
 
     def __iter__(self) -> Generator[Any, None, Any]:
         self.used = True
@@ -164,7 +169,7 @@ class Leaving(StepFuture):
 
     def __await__(self) -> Generator[Any, None, Any]:
         self.owner.leaves(self)
-        return super().__await__()
+        return _await(self)
 
     def __iter__(self) -> Generator[Any, None, Any]:
         self.owner.leaves(self)
@@ -186,7 +191,7 @@ class Loop(asyncio.AbstractEventLoop):
         self.drains = 0
         self.alive: dict[LoopTask, None] = {}
         self.timers: dict[str, LoopTimer] = {}
-        self._ready: deque[asyncio.Handle] = deque()
+        self.ready: deque[asyncio.Handle] = deque()
         self._numbers = 0
         self.timer_count = 0
 
@@ -222,7 +227,7 @@ class Loop(asyncio.AbstractEventLoop):
         self, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
     ) -> asyncio.Handle:
         handle = Ready(callback, args, self, context)
-        self._ready.append(handle)
+        self.ready.append(handle)
         return handle
 
     def call_soon_threadsafe(  # type: ignore[override]
@@ -242,7 +247,7 @@ class Loop(asyncio.AbstractEventLoop):
     ) -> asyncio.TimerHandle:
         if when <= self.now:
             timer = LoopTimer(when, callback, args, self, key="", context=context)
-            self._ready.append(timer)
+            self.ready.append(timer)
             return timer
         self.timer_count += 1
         timer = LoopTimer(when, callback, args, self, key=f"~{self.timer_count}", context=context)
@@ -260,7 +265,7 @@ class Loop(asyncio.AbstractEventLoop):
         timer = self.timers.pop(key, None)
         if timer is None:
             return False
-        self._ready.append(timer)
+        self.ready.append(timer)
         return True
 
     def time(self) -> float:
@@ -268,7 +273,7 @@ class Loop(asyncio.AbstractEventLoop):
 
     def drain(self) -> None:
         """Run everything that is ready, as the running loop of this thread, until nothing is."""
-        ready = self._ready
+        ready = self.ready
         if not ready:
             return
         self.drains += 1

@@ -14,7 +14,7 @@ from stepwell.authoring.failures import NotExecuted
 from stepwell.authoring.inline import Work
 from stepwell.authoring.options import approval_options, image_options, run_options
 from stepwell.authoring.results import Approval, Result, canonical, decode
-from stepwell.authoring.retries import FUNCTION_DEFAULT, Decide, Retries, Retry, retries_of
+from stepwell.authoring.retries import FUNCTION_DEFAULT, Decide, Retry, retries_of
 from stepwell.authoring.undo import Undo
 
 if TYPE_CHECKING:
@@ -45,9 +45,11 @@ class Step:
             _refuse_unknown("step.do", unknown, "retries, timeout, undo; give arguments of the function by position")
         if not callable(function):
             raise TypeError(f"step.do({name!r}, …) was given {function!r}. Give it a function, not a result.")
-        called = getattr(function, "__qualname__", type(function).__qualname__)
+        called = getattr(function, "__qualname__", None) or type(function).__qualname__
         fingerprint = fingerprint_of("do", f"{called}{canonical(args)}" if args else called)
-        work = Work(function, args, *_limits(retries, timeout), _undoing(name, undo))
+        retry = FUNCTION_DEFAULT if retries is None else retries_of(retries)
+        limit = None if timeout is None else seconds_of(timeout, "timeout")
+        work = Work(function, args, retry, limit, None if undo is None else _undoing(name, undo))
         return self._turn.ask("do", _name(name), fingerprint, work=work)
 
     def run(self, name: str, command: str | Sequence[str], **options: Any) -> Awaitable[Result]:
@@ -147,18 +149,12 @@ def _name(name: object) -> str:
     )
 
 
-def _limits(retries: int | Retry | Decide | None, timeout: Duration | None) -> tuple[Retries, float | None]:
-    retry = FUNCTION_DEFAULT if retries is None else retries_of(retries)
-    return retry, None if timeout is None else seconds_of(timeout, "timeout")
-
-
-def _undoing(name: str, undo: object) -> Work | None:
-    if undo is None:
-        return None
+def _undoing(name: str, undo: object) -> Work:
     one = undo if isinstance(undo, Undo) else Undo(undo)  # type: ignore[arg-type]  # looked at in the next line
     if not callable(one.function):
         raise TypeError(f"step.do({name!r}, …) has undo={undo!r}. Give it a function of the step's result, or Undo(…).")
-    return Work(one.function, (), *_limits(one.retries, one.timeout))
+    retry = FUNCTION_DEFAULT if one.retries is None else retries_of(one.retries)
+    return Work(one.function, (), retry, None if one.timeout is None else seconds_of(one.timeout, "timeout"))
 
 
 def fingerprint_of(kind: str, settings: str) -> str:
