@@ -8,11 +8,11 @@ refusals, which say that retrying cannot help, and a host that took the attempt 
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Protocol
 
 from stepwell.engine.seams import Attempt, Outcome, Output, Prepared
 from stepwell.errors import Conflict, TryLater
@@ -40,15 +40,14 @@ from stepwell_runners.shelf import Shelf
 from stepwell_runners.snapshot_notes import Keep
 from stepwell_runners.spec import CommandSpec, Limits, ToolDir
 from stepwell_runners.streaming import DEFAULT_BOUNDS, Bounds, Place, Process, Stuck, watch
+from stepwell_runners.threads import entered, finished
 from stepwell_runners.toolchains import Toolchains
-from stepwell_runners.trees import Trees, index_of, parse_reference
+from stepwell_runners.trees import Trees, parse_reference
 from stepwell_runners.workspaces import Form, Workspace, Workspaces
 
 DEFAULT_ARTIFACTS = Bound()
 DEFAULT_CACHE_BYTES = 10 << 30
 _FULL = 1 << 20  # bytes left on a file system that counts as full
-
-T = TypeVar("T")
 
 
 class Isolates(Protocol):
@@ -117,7 +116,8 @@ class LocalExecutor:
         image_builds: bool = True,
     ) -> "LocalExecutor":
         """Make one with everything below a state directory; `tools` are the bytes that installed tools may take."""
-        workspaces = Workspaces(state)
+        trees = trees or Trees(state)
+        workspaces = Workspaces(state, shown=trees.shown)
         containers = Containers(
             state,
             docker_host,
@@ -127,7 +127,7 @@ class LocalExecutor:
             disk=bounds.disk,
             builds=image_builds,
         )
-        rooms = (trees or Trees(state), workspaces, Shelf(state / "tools", tools), containers)
+        rooms = (trees, workspaces, Shelf(state / "tools", tools), containers)
         blobs = BlobFiles(state / "blobs")
         collector, reusing = Collector(blobs, artifacts), Reusing(state, workspaces, blobs)
         caching = Caching(CacheFiles(state / "caches", cache_bytes))
@@ -211,9 +211,9 @@ class LocalExecutor:
             return replace(outcomes.of_error(error), seconds=time.monotonic() - started)
 
     def _read(self, attempt: Attempt) -> Outcome:
-        tree = self._trees.resolve(attempt.code.tree)
-        stack = Stack(self._workspaces.lowers(attempt.base, tree))
-        return Outcome(True, read_text(stack, attempt.options["path"]))
+        with self._trees.held(attempt.code.tree) as tree:
+            stack = Stack(self._workspaces.lowers(attempt.base, tree))
+            return Outcome(True, read_text(stack, attempt.options["path"]))
 
     async def _build(self, attempt: Attempt, output: Output) -> Outcome:
         asked = image_plan(attempt)
@@ -225,13 +225,21 @@ class LocalExecutor:
         asked = plan(attempt, prepared, self._network)
         if attempt.code.tree is not None:
             asked = replace(asked, env={**GIT_ENVIRONMENT, **asked.env})
-        tree = await asyncio.to_thread(self._trees.resolve, attempt.code.tree)
+        if asked.image or not self._isolates.overlays:  # a container may outlive what serves a tree; a copy reads all
+            tree = await asyncio.to_thread(self._trees.resolve, attempt.code.tree)
+            return await self._on(attempt, prepared, asked, output, tree)
+        async with entered(self._trees.held(attempt.code.tree)) as tree:
+            return await self._on(attempt, prepared, asked, output, tree)
+
+    async def _on(
+        self, attempt: Attempt, prepared: Prepared, asked: CommandPlan, output: Output, tree: Path
+    ) -> Outcome:
         if not asked.reuse:
             return await self._fresh(attempt, prepared, asked, output, tree=tree)
         key = await asyncio.to_thread(self._key, attempt, asked, tree, output)
         if key and prepared.reuses:
             adopting = asyncio.to_thread(self._reusing.adopt, attempt, asked, tree, key)
-            if (reused := await _finished(adopting, self._take_back)) is not None:
+            if (reused := await finished(adopting, self._take_back)) is not None:
                 return reused
         outcome = await self._fresh(attempt, prepared, asked, output, tree=tree)
         if key is None and asked.image and outcome.ok:  # now its image is here
@@ -284,8 +292,9 @@ class LocalExecutor:
             place = Place(self._disk, attempt.tenant, workspace.upper)
             exit_, timed_out = await watch(process, output, max(seconds, 0.0), self._bounds, place)
             connections.finish()
+            await asyncio.to_thread(self._trees.check, tree)
             ending = Ending(attempt, asked, workspace, exit_, timed_out, prepared.masks, [])
-            outcome = await _finished(asyncio.to_thread(self._settler.settle, ending), self._take_back)
+            outcome = await finished(asyncio.to_thread(self._settler.settle, ending), self._take_back)
         except Stuck:
             raise  # its files may still be written to: they wait for the next start
         except BaseException:
@@ -312,7 +321,7 @@ class LocalExecutor:
         form = self._form(asked)
         while True:
             opening = asyncio.to_thread(self._open, attempt, asked, tree, form)
-            workspace = await _finished(opening, self._discard)
+            workspace = await finished(opening, self._discard)
             for note in workspace.held.notes if workspace.held else ():
                 output.note(note)
             try:
@@ -328,7 +337,7 @@ class LocalExecutor:
         """Make the attempt's workspace, with `.git` unless it has no commit or is sent to a container elsewhere."""
         git = None
         if attempt.code.tree is not None and not (asked.image and form == "copy"):
-            git = self._git(attempt.run, attempt.code.tree, branch_of(attempt.metadata), index_of(tree))
+            git = self._git(attempt, attempt.code.tree, tree)
         held = None
         if asked.caches:
             base = Stack(self._workspaces.lowers(attempt.base, tree))
@@ -342,9 +351,13 @@ class LocalExecutor:
                 held.close()
             raise
 
-    def _git(self, run: str, reference: str, branch: str | None, index: Path) -> GitView:
+    def _git(self, attempt: Attempt, reference: str, tree: Path) -> GitView:
         repository, commit = parse_reference(reference)
-        return self._forks.ready(run, repository, commit, branch, index=index, walled=self._isolates.walled)
+        index, beside = self._trees.index(tree)
+        branch, walled = branch_of(attempt.metadata), self._isolates.walled
+        return self._forks.ready(
+            attempt.run, repository, commit, branch, index=index, walled=walled, beside=beside
+        )  # fmt: skip
 
     def _form(self, asked: CommandPlan) -> Form:
         if asked.image:
@@ -382,15 +395,3 @@ class LocalExecutor:
         """Undo the commit of an attempt that was cancelled meanwhile."""
         if outcome is not None and outcome.layer is not None:
             self._workspaces.drop(outcome.layer)
-
-
-async def _finished(work: Coroutine[Any, Any, T], undo: Callable[[T], None]) -> T:
-    """Await work in a thread, which cannot be interrupted: on cancellation its result is undone first."""
-    task = asyncio.ensure_future(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait({task})
-        if task.exception() is None:
-            await asyncio.to_thread(undo, task.result())
-        raise

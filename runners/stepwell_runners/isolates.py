@@ -11,8 +11,8 @@ import base64
 import errno
 import itertools
 import os
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,8 @@ from stepwell_runners.link import Gone, Refused
 from stepwell_runners.mounts import Mounts
 from stepwell_runners.options import IsolateOptions, base_environment, interpreter, prefixes
 from stepwell_runners.spec import CommandSpec, Directory, Egress, Finding, Limits, Mount, Overlay
+from stepwell_runners.threads import entered
+from stepwell_runners.trees import Seen
 from stepwell_runners.uids import TenantIndexes
 from stepwell_runners.wall import Mode, Order
 from stepwell_runners.weights import Weights
@@ -42,7 +44,8 @@ _MOST_TREES = 4096  # whose directories are remembered; they stay where they are
 class ZygoteIsolates:
     """Implements Isolates, and commands. Lives on the engine's event loop.
 
-    `tree` turns `Code.tree` into the directory of that tree; `index` gives each tenant its number for good.
+    `tree` turns `Code.tree` into the directory of that tree, `seen` does so for one mount and need not wait for a
+    checkout; `index` gives each tenant its number for good.
     """
 
     def __init__(
@@ -51,12 +54,14 @@ class ZygoteIsolates:
         tree: Callable[[str], Path],
         options: IsolateOptions | None = None,
         index: Callable[[str], int] | None = None,
+        seen: Callable[[str], AbstractContextManager[Seen]] | None = None,
     ) -> None:
         self.state = state
         self.options = options or IsolateOptions()
         self.mode: Mode | None = None
         self.environment = base_environment()
         self._tree = tree
+        self._seen = seen
         self._trees: dict[str, Path] = {}
         self._index = index or TenantIndexes(state / "uids.json")
         self._egress = EgressProxy(self.options.exceptions, self.options.upstream)
@@ -162,11 +167,11 @@ class ZygoteIsolates:
     async def open(self, spec: IsolateSpec) -> Isolate:
         """Boot an isolate for code."""
         blanks = self._ready()
-        mounts: dict[str, Mount] = {}
-        if spec.code.tree is not None:
-            mounts["workspace"] = Directory(await self._checked_out(spec.code.tree), read_only=True)
-        order = self._order(self._index(spec.tenant), Limits(), mounts=mounts)
-        return await self._make(blanks, order, mounts)
+        if spec.code.tree is None:
+            return await self._make(blanks, self._order(self._index(spec.tenant), Limits(), mounts={}), {})
+        async with self._files_of(spec.code.tree) as place:
+            mounts: dict[str, Mount] = {"workspace": Directory(place, read_only=True)}
+            return await self._make(blanks, self._order(self._index(spec.tenant), Limits(), mounts=mounts), mounts)
 
     async def command(self, spec: CommandSpec) -> CommandProcess:
         """Boot an isolate and start a command in it. Raises Invalid, TryLater or Unavailable."""
@@ -218,14 +223,25 @@ class ZygoteIsolates:
         """The host's uid of the tenant with this index."""
         return os.geteuid() if self.mode == "user" else house.host_id(index)
 
-    async def _checked_out(self, reference: str) -> Path:
-        """The directory of a tree. One seen for the first time is checked out: not on this loop."""
-        if reference not in self._trees:
+    @asynccontextmanager
+    async def _files_of(self, reference: str) -> AsyncIterator[Path]:
+        """The directory of a tree. One seen for the first time is checked out, or begun to be: not on this loop."""
+        if reference in self._trees:
+            yield self._trees[reference]
+        elif self._seen is None or not self.walled:
             place = await asyncio.to_thread(self._tree, reference)
-            if len(self._trees) >= _MOST_TREES:
-                self._trees.clear()
-            self._trees[reference] = place
-        return self._trees[reference]
+            self._remember(reference, place)
+            yield place
+        else:
+            async with entered(self._seen(reference)) as seen:
+                if seen.lasts:
+                    self._remember(reference, seen.place)
+                yield seen.place
+
+    def _remember(self, reference: str, place: Path) -> None:
+        if len(self._trees) >= _MOST_TREES:
+            self._trees.clear()
+        self._trees[reference] = place
 
     def _ready(self) -> Blanks:
         if self._blanks is None:

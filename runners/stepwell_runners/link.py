@@ -51,7 +51,7 @@ class Link:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         with theirs:
-            self.process = await loop.run_in_executor(None, self._spawn, theirs.fileno())
+            self.process = await loop.run_in_executor(None, spawn, self.module, theirs.fileno())
         self._sock = ours
         self._up = loop.create_future()
         self.alive = True
@@ -61,17 +61,6 @@ class Link:
             reply, _ = await self._up
         if "failed" in reply:
             raise Refused(reply["failed"])
-
-    def _spawn(self, descriptor: int) -> subprocess.Popen[bytes]:
-        """The interpreter itself, not a virtual environment's link: isolates see the former only."""
-        return subprocess.Popen(
-            [os.path.realpath(sys.executable), "-s", "-P", "-S", "-m", self.module, str(descriptor)],
-            env={"PYTHONHASHSEED": "0", "PYTHONPATH": f"{_RUNNERS}", "LANG": "C.UTF-8"},
-            cwd="/",
-            stdin=subprocess.DEVNULL,
-            pass_fds=[descriptor],
-            start_new_session=True,
-        )
 
     async def request(self, identity: int, message: Mapping[str, Any]) -> Reply:
         """Send and wait for the reply with this identity. Raises Refused or Gone."""
@@ -177,6 +166,18 @@ class Link:
             if not answer.done():
                 answer.set_exception(Gone(self.module))
         self.died()
+
+
+def spawn(module: str, descriptor: int, more: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+    """Start the interpreter itself, not a virtual environment's link: isolates see the former only."""
+    return subprocess.Popen(
+        [os.path.realpath(sys.executable), "-s", "-P", "-S", "-m", module, str(descriptor)],
+        env={"PYTHONHASHSEED": "0", "PYTHONPATH": f"{_RUNNERS}", "LANG": "C.UTF-8", **(more or {})},
+        cwd="/",
+        stdin=subprocess.DEVNULL,
+        pass_fds=[descriptor],
+        start_new_session=True,
+    )
 
 
 def _close_all(descriptors: Sequence[int]) -> None:

@@ -67,11 +67,20 @@ _CONFIG = f"""\
 
 @dataclass(frozen=True)
 class GitView:
-    """`.git` for one attempt: `lower` is laid over the tree; `objects` must be seen at `at`."""
+    """`.git` for one attempt: `lower` is laid over the tree; `objects` must be seen at `at`.
+
+    `index` is one more directory to be laid over the tree, when the tree's index is not made yet.
+    """
 
     lower: Path
     objects: Path
     at: str
+    index: Path | None = None
+
+    @property
+    def lowers(self) -> tuple[Path, ...]:
+        """What is laid over the tree, topmost first."""
+        return (self.lower, self.index) if self.index else (self.lower,)
 
 
 class RunForks:
@@ -112,21 +121,33 @@ class RunForks:
         asyncio.get_running_loop().run_in_executor(None, self.rest, run)
 
     def ready(
-        self, run: str, repository: str, commit: str, branch: str | None, *, index: Path, walled: bool
+        self,
+        run: str,
+        repository: str,
+        commit: str,
+        branch: str | None,
+        *,
+        index: Path | None,
+        walled: bool,
+        beside: Path | None = None,
     ) -> GitView:
-        """Return `.git` for a workspace of the run; the first time, pin the commit and make the fork."""
+        """Return `.git` for a workspace of the run; the first time, pin the commit and make the fork.
+
+        Without an `index` there will be one `beside`.
+        """
         origin = self._repositories.require(repository)
         objects = origin / "objects"
         at = f"{TOOLS}/{OBJECTS}" if walled else str(objects)
         fork = self._fork(run)
-        lower = fork / "workspace"
+        lower = fork / ("workspace" if index else "workspace-without-index")
         with self._locks.of(run):
-            if not lower.exists():
+            if not any((fork / name).exists() for name in ("workspace", "workspace-without-index")):
                 self._hold(run, repository, origin, commit)
                 remove_fork(fork)
                 create_fork(origin, fork, commit, branch if branch and _is_branch(branch) else None)
-                _lay(fork, index, at)
-        return GitView(lower, objects, at)
+            if not lower.exists():
+                _lay(fork, lower, index, at)
+        return GitView(lower, objects, at, beside)
 
     def rest(self, run: str) -> None:
         """Remove the fork unless an attempt uses it; the pin stays."""
@@ -196,16 +217,17 @@ def branch_of(metadata: Mapping[str, Any]) -> str | None:
     return metadata.get("branch") or None
 
 
-def _lay(fork: Path, index: Path, at: str) -> None:
+def _lay(fork: Path, lower: Path, index: Path | None, at: str) -> None:
     """Write the `.git` that workspaces see; it appears as a whole."""
-    fresh = fork / "workspace.new"
+    fresh = fork / f"{lower.name}.new"
     write_bare(fresh / ".git", (fork / "HEAD").read_text("utf-8"), _CONFIG, LEAN)
     copy_refs(f"{fork}/refs", f"{fresh}/.git/refs", _link)
     (fresh / ".git/objects/info/alternates").write_text(f"{at}\n", "utf-8")
-    _link(str(index), f"{fresh}/.git/index")
+    if index:
+        _link(str(index), f"{fresh}/.git/index")
     if (fork / "packed-refs").exists():
         _link(f"{fork}/packed-refs", f"{fresh}/.git/packed-refs")
-    fresh.rename(fork / "workspace")
+    fresh.rename(lower)
 
 
 def _link(source: str, target: str) -> None:

@@ -127,8 +127,10 @@ class Committed:
 class Workspaces:
     """Opens, commits and removes workspaces below a state directory. Methods block; call them from a thread."""
 
-    def __init__(self, state: Path, form: Form = "overlay") -> None:
+    def __init__(self, state: Path, form: Form = "overlay", shown: Callable[[Path], Path] | None = None) -> None:
+        """`shown` says where the files of a tree are read, if not in its own directory."""
         self.state = state
+        self._shown = shown or (lambda tree: tree)
         self.form = form
         self.layers = state / "layers"
         self.work = state / "work"
@@ -157,7 +159,7 @@ class Workspaces:
         place = self.work / name
         (place / "upper").mkdir(parents=True)
         lowers = self.lowers(tuple(base), tree)
-        shown = (*([git.lower] if git else []), *(held.lowers if held else ()), *lowers)
+        shown = (*(git.lowers if git else ()), *(held.lowers if held else ()), *lowers)
         mount: Mount = Directory(place / "upper")
         if (form or self.form) == "overlay":
             (place / "work").mkdir()
@@ -169,7 +171,7 @@ class Workspaces:
 
     def lowers(self, base: tuple[str, ...], tree: Path) -> tuple[Path, ...]:
         """Return the directories that show `tree` under the layers of `base`, topmost first."""
-        return (*(self._fitted(base[: n + 1], tree) for n in reversed(range(len(base)))), tree)
+        return (*(self._fitted(base[: n + 1], tree) for n in reversed(range(len(base)))), self._shown(tree))
 
     def change(self, workspace: Workspace) -> Change:
         """Read what an attempt changed. Every process of it is dead, and it is unmounted."""
@@ -285,7 +287,7 @@ class Workspaces:
         return [(self._meta(id), self._load(self._meta(id))) for id in ids]
 
     def _check(self, workspace: Workspace, layer: Layer, siblings: Iterable[tuple[Meta, Layer]]) -> None:
-        tracked = disk.Stack([Path(workspace.tree)])
+        tracked = disk.Stack([self._shown(Path(workspace.tree))])
         for meta, other in siblings:
             if meta.key != workspace.key and (paths := conflicts(layer, other, tracked)):
                 raise WorkspaceConflict(paths, meta.key)

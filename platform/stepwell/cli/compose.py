@@ -148,14 +148,18 @@ class Rooms:
         from stepwell_runners.collected import Bound
         from stepwell_runners.executor import LocalExecutor
         from stepwell_runners.isolates import ZygoteIsolates
+        from stepwell_runners.lazy import Lazy
         from stepwell_runners.options import IsolateOptions
         from stepwell_runners.snapshot_notes import Keep
         from stepwell_runners.streaming import Bounds
         from stepwell_runners.trees import Trees
 
-        trees = Trees(settings.state)
+        lazy = Lazy(settings.state)
+        lazy.start()
+        trees = Trees(settings.state, lazy=lazy)
+        kept.callback(trees.close)
         options = IsolateOptions(wall="none" if settings.trust_all_code else "full", blanks=settings.blanks)
-        isolates = ZygoteIsolates(settings.state, trees.resolve, options)
+        isolates = ZygoteIsolates(settings.state, trees.resolve, options, seen=trees.seen)
         executor = LocalExecutor.at(
             settings.state, isolates, trees, docker_host=settings.docker_host, runtime=settings.runtime,
             warm_containers=settings.warm_containers,

@@ -8,6 +8,7 @@ All methods block (disk): from an event loop call them through `asyncio.to_threa
 import contextlib
 import threading
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 from dulwich.errors import NotGitRepository
@@ -18,7 +19,7 @@ from stepwell.errors import NotFound
 from stepwell.repos.objects import Bounds, Changes, CommitInfo, TreeEntry
 from stepwell.repos.odb import Odb, is_sha, require_sha
 from stepwell.repos.process import bounded_git, run_git
-from stepwell.repos.trees import TooManyFolders, differences, find, read_texts
+from stepwell.repos.trees import TooManyFolders, differences, files, find, read_texts
 
 
 class Reader:
@@ -190,6 +191,19 @@ class Reader:
             odb = Odb(repo)
             tree = _folder(odb, commit, folder)
             return read_texts(odb, tree, folder, bounds or Bounds()) if tree else {}
+
+    # Trees
+
+    def has_files(self, tree: str, number: int) -> bool:
+        """Say whether there are at least so many files below a tree; not more of it is read than it takes."""
+        with self._open() as repo:
+            return sum(1 for _ in islice(files(Odb(repo), tree), number)) == number
+
+    def file_of_tree(self, tree: str, path: str, *, limit: int) -> bytes | None:
+        """Return the content of a file below a tree; None when there is none. Raises Invalid over `limit` bytes."""
+        with self._open() as repo:
+            found = find(Odb(repo), tree, path)
+            return Odb(repo).blob(found[1], path, limit) if found and found[0] in ("file", "executable") else None
 
     # Inside
 
