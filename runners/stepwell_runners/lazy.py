@@ -8,7 +8,6 @@ checkout.
 import contextlib
 import json
 import os
-import secrets
 import shutil
 import socket
 import subprocess
@@ -96,7 +95,6 @@ class Lazy:
     def _begin(self) -> None:
         try:
             self._spawn()
-            self._try()
         except OSError as error:
             self._end()
             self.problem = str(error)
@@ -110,25 +108,17 @@ class Lazy:
         self._control = ours
         ours.settimeout(_SECONDS)
         ours.send(json.dumps({"folder": str(self.folder), "environment": environment()}).encode())
-        if not ours.recv(1 << 16):
-            raise OSError("the process that serves trees has ended")
-
-    def _try(self) -> None:
-        """Mount one and look at it."""
-        trial = self.serve(self._state, "0" * 40, 0, self._state, self._state)
-        try:
-            trial.files.stat()
-        finally:
-            self.drop(trial)
+        reply = json.loads(ours.recv(1 << 16) or b'{"failed": "the process that serves trees has ended"}')
+        if "failed" in reply:
+            raise OSError(reply["failed"])
 
     def serve(self, repository: Path, tree: str, seconds: int, checkout: Path, index: Path) -> Served:
         """Mount a tree that will be at `checkout` later, all its files of this time. Raises OSError."""
-        name = secrets.token_hex(6)
         what = {
-            "name": name, "repository": str(repository), "tree": tree, "seconds": seconds,
+            "repository": str(repository), "tree": tree, "seconds": seconds,
             "checkout": str(checkout), "index": str(index), "scratch": str(self._state / "trees"),
         }  # fmt: skip
-        self._request({"serve": what})
+        name = self._request({"serve": what})["name"]
         return Served(name, self.folder / name)
 
     def filled(self, served: Served, ok: bool) -> None:
@@ -172,7 +162,7 @@ class Lazy:
                 sys_.unmount(os.fsencode(left))
             left.rmdir()
 
-    def _request(self, message: dict[str, Any]) -> None:
+    def _request(self, message: dict[str, Any]) -> dict[str, Any]:
         with self._lock:
             if self._control is None:
                 raise OSError("trees are not served")
@@ -180,9 +170,10 @@ class Lazy:
             reply = self._control.recv(1 << 16)
         if not reply:
             raise OSError("the process that serves trees has ended")
-        failed = json.loads(reply).get("failed")
-        if failed is not None:
-            raise OSError(str(failed))
+        answer: dict[str, Any] = json.loads(reply)
+        if "failed" in answer:
+            raise OSError(answer["failed"])
+        return answer
 
 
 def _unfit() -> str | None:

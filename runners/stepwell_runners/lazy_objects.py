@@ -35,8 +35,8 @@ class Objects:
         self._ask("info", ids)
         return self._each([self._header(id_) for id_ in ids], kind)
 
-    def contents(self, ids: Sequence[str], kind: str = "blob") -> list[bytes]:
-        """Return whole objects; the caller knows that they are small. Raises MissingObject."""
+    def contents(self, ids: Sequence[str]) -> list[bytes]:
+        """Return whole blobs; the caller knows that they are small. Raises MissingObject."""
         self._ask("contents", ids)
         found: list[bytes] = []
         headers = []
@@ -46,8 +46,22 @@ class Objects:
             if header is not None:
                 found.append(self._told.read(header[1]))
                 self._told.read(1)
-        self._each(headers, kind)
+        self._each(headers, "blob")
         return found
+
+    def tree(self, id_: str, limit: int) -> bytes | None:
+        """Return a tree object; None when it has more bytes. Raises MissingObject."""
+        self._ask("contents", [id_])
+        header = self._header(id_)
+        content = None
+        if header is not None:
+            left = header[1] + 1
+            if header[1] <= limit:
+                content, left = self._told.read(header[1]), 1
+            while left:
+                left -= len(self._told.read(min(left, 1 << 20)))
+        self._each([header], "tree")
+        return content
 
     def spool(self, id_: str) -> IO[bytes]:
         """Write a large blob to a file without a name. Raises MissingObject, OSError."""

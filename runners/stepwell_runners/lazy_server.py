@@ -1,12 +1,14 @@
 """The process that serves trees before they are checked out: `python … -m stepwell_runners.lazy_server FD`.
 
 It mounts each tree in the server's own mount namespace and forks a process for it, which ends with its last mount. So
-one tenant's tree cannot hold up another's, and what it takes of memory is given back. When the server dies, its end of
+one tenant's tree cannot hold up another's, and what it takes of memory is given back. One is mounted ahead: until it is
+told what to serve, the kernel's questions wait. When the server dies, its end of
 the control socket closes and everything here goes, mounts included; if this one is killed too, the next server
 unmounts what it finds.
 
-Control socket (SEQPACKET, JSON): the configuration, answered by {"up": true}; then one request at a time:
-{"serve": {…}}, {"filled": name, "ok": bool}, {"drop": name}, each answered by {} or {"failed": text}.
+Control socket (SEQPACKET, JSON): the configuration, answered by {"up": true} or {"failed": text}; then one request at
+a time: {"serve": {…}}, answered by {"name": …}; {"filled": name, "ok": bool} and {"drop": name}, by {}.
+Instead of these {"failed": text}.
 """
 
 import contextlib
@@ -14,6 +16,7 @@ import errno
 import gc
 import json
 import os
+import secrets
 import signal
 import socket
 import stat
@@ -40,11 +43,15 @@ def main() -> int:
     """Serve until the control socket closes."""
     control = socket.socket(fileno=int(sys.argv[1]))
     server = Server(json.loads(control.recv(1 << 16)), control)
-    control.send(b'{"up": true}')
     gc.freeze()
     try:
-        while message := control.recv(1 << 16):
-            control.send(json.dumps(server.answer(json.loads(message))).encode())
+        reply = server.prepare()
+        control.send(json.dumps(reply or {"up": True}).encode())
+        while reply is None and (message := control.recv(1 << 16)):
+            request = json.loads(message)
+            control.send(json.dumps(server.answer(request)).encode())
+            if "serve" in request:
+                server.prepare()
     except ConnectionError:
         pass
     server.close()
@@ -59,14 +66,23 @@ class Server:
         self._environment: dict[str, str] = config["environment"]
         self._control = control
         self._children: dict[str, socket.socket] = {}
+        self._ahead: str | None = None
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks how they ended
+
+    def prepare(self) -> dict[str, Any] | None:
+        """Mount one ahead. Why that failed: the next request tries again."""
+        try:
+            self._ahead = self._ahead or self._fork()
+        except OSError as error:
+            return {"failed": str(error)}
+        return None
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
         """Do what is asked."""
         try:
             if "serve" in request:
-                self._serve(request["serve"])
-            elif "filled" in request:
+                return {"name": self._serve(request["serve"])}
+            if "filled" in request:
                 self._children[request["filled"]].send(b"1" if request["ok"] else b"0")
             else:
                 self._drop(request["drop"])
@@ -80,18 +96,27 @@ class Server:
             with contextlib.suppress(OSError):
                 self._drop(name)
 
-    def _serve(self, what: dict[str, Any]) -> None:
-        """Mount a tree, and return when the kernel has agreed with its process."""
-        name = str(what["name"])
+    def _serve(self, what: dict[str, Any]) -> str:
+        name, self._ahead = self._ahead or self._fork(), None
+        try:
+            self._children[name].send(json.dumps(what).encode())
+        except OSError:
+            self._drop(name)
+            raise
+        return name
+
+    def _fork(self) -> str:
+        """Mount, and return when the kernel has agreed with the process behind it."""
+        name = secrets.token_hex(6)
         place = self._folder / name
         place.mkdir()
         device = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._children[name] = ours
         try:
             _mount(device, os.fsencode(place))
-            self._children[name] = ours
             if os.fork() == 0:
-                _child(self, device, theirs, what)
+                _child(self, device, theirs)
             theirs.close()
             if ours.recv(1) != b"1":
                 raise OSError(errno.EPROTO, "this kernel's FUSE is too old")
@@ -101,6 +126,7 @@ class Server:
         finally:
             theirs.close()
             os.close(device)
+        return name
 
     def _drop(self, name: str) -> None:
         """Take a tree's path away; who has it mounted keeps it."""
@@ -113,14 +139,17 @@ class Server:
             place.rmdir()
 
     def become(self, config: dict[str, Any], told: socket.socket) -> "Service":
+        """In the child: serve this tree."""
+        objects = Objects(Path(config["repository"]), self._environment, Path(config["scratch"]))
+        checkout = Checkout(Path(config["checkout"]), Path(config["index"]))
+        return Service(LazyTree(objects, config["tree"], config["seconds"], checkout), told)
+
+    def leave(self) -> None:
         """In the child: let go of everything that belongs to others."""
         self._control.close()
         for other in self._children.values():
             other.close()
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        objects = Objects(Path(config["repository"]), self._environment, Path(config["scratch"]))
-        checkout = Checkout(Path(config["checkout"]), Path(config["index"]))
-        return Service(LazyTree(objects, config["tree"], config["seconds"], checkout), told)
 
 
 def _mount(device: int, place: bytes) -> None:
@@ -141,14 +170,16 @@ def _mount(device: int, place: bytes) -> None:
         os.close(mounted)
 
 
-def _child(server: Server, device: int, told: socket.socket, config: dict[str, Any]) -> None:
+def _child(server: Server, device: int, told: socket.socket) -> None:
     status = 1
     try:
         sys_.prctl(sys_.PR_SET_PDEATHSIG, signal.SIGKILL)
+        server.leave()
         connection = fuse.Device(device)
         if connection.begin():
             told.send(b"1")
-            server.become(config, told).run(connection)
+            if config := told.recv(1 << 16):
+                server.become(json.loads(config), told).run(connection)
             status = 0
     finally:
         os._exit(status)

@@ -161,9 +161,8 @@ class LazyTree:
     def _from_objects(self, folder: Node) -> dict[bytes, Node]:
         if not folder.id:  # a submodule
             return {}
-        entries = None
-        if len(folder.path) <= MOST_PATH and self.objects.sizes([folder.id], "tree")[0] <= MOST_FOLDER:
-            entries = parse(self.objects.contents([folder.id], "tree")[0], self._id_bytes)
+        raw = self.objects.tree(folder.id, MOST_FOLDER) if len(folder.path) <= MOST_PATH else None
+        entries = None if raw is None else parse(raw, self._id_bytes)
         if entries is None or self._converts(entries):
             folder.waits = True
             return self._from_checkout(folder)

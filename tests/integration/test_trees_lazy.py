@@ -145,7 +145,9 @@ def test_a_tree_is_read_before_it_is_checked_out_and_stays_the_same(
         early = seen(files)  # of `windows` only what git has written is read
         assert early["windows/a.bat"][3] == b"x\r\n" and early["windows/in/b.bat"][3] == b"\r\n"
         assert trees.resolve(reference) == place and early == seen(place)
-    assert trees.shown(place) == place
+    for filling in [thread for thread in threading.enumerate() if thread.name == "tree-fill"]:
+        filling.join()
+    assert trees.shown(place) == place and not trees._serving
 
 
 def test_a_hostile_tree_is_never_seen_and_ends_in_gits_refusal(
@@ -216,7 +218,7 @@ async def executor(tmp_path: Path, trees: Trees) -> AsyncIterator[LocalExecutor]
 
 
 async def test_a_step_runs_before_its_tree_is_checked_out(
-    executor: LocalExecutor, repository: Path, checkout: HeldBack, trees: Trees
+    executor: LocalExecutor, repository: Path, checkout: HeldBack
 ) -> None:
     made = commit(repository, FRIENDLY)
     git(repository, "update-ref", "refs/heads/main", made)
@@ -241,4 +243,3 @@ async def test_a_step_runs_before_its_tree_is_checked_out(
     assert told.startswith("text\nmore\n") and told.endswith("x\r\n")
     gone = {" D dir/deep/er/x", " D dir/empty", " D dir/run"}
     assert set(told.split("\n")[2:-2]) == {" M a.txt", "?? many/new", *gone}
-    assert trees.lazy is not None and not list(trees.lazy.folder.iterdir())
