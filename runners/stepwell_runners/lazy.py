@@ -166,10 +166,14 @@ class Lazy:
         with self._lock:
             if self._control is None:
                 raise OSError("trees are not served")
-            self._control.send(json.dumps(message).encode())
-            reply = self._control.recv(1 << 16)
+            try:
+                self._control.send(json.dumps(message).encode())
+                reply = self._control.recv(1 << 16)
+            except OSError:
+                reply = b""
         if not reply:
-            raise OSError("the process that serves trees has ended")
+            self.problem = "the process that serves trees has ended"
+            raise OSError(self.problem)
         answer: dict[str, Any] = json.loads(reply)
         if "failed" in answer:
             raise OSError(answer["failed"])

@@ -47,6 +47,7 @@ class GitCheckout:
 
     def __init__(self, state: Path) -> None:
         self._repositories = Repositories(state)
+        self._large: set[str] = set()  # repositories that had a large tree: the next ones are not counted again
 
     def tree_of(self, repo: str, commit: str) -> str:
         """Return the hash of a commit's tree. Raises NotFound."""
@@ -63,9 +64,13 @@ class GitCheckout:
         reader = self._repositories.reader(repo)
         try:
             attributes = reader.file_of_tree(tree, ".gitattributes", limit=MOST_ATTRIBUTES)
-            return not converts(attributes or b"") and reader.has_files(tree, LEAST_LAZY)
+            if converts(attributes or b""):
+                return False
+            if repo not in self._large and reader.has_files(tree, LEAST_LAZY):
+                self._large.add(repo)
         except Invalid:
             return False
+        return repo in self._large
 
     def write(self, repo: str, tree: str, target: Path, index: Path, seconds: int | None = None) -> None:
         """Check `tree` out into the empty directory `target`, and write its `index`; all files get one time."""
@@ -140,6 +145,7 @@ class Trees:
         self.folder = state / "trees"
         self.lazy = lazy
         self._serving: dict[Path, _Serving] = {}
+        self._filling: set[threading.Thread] = set()
         self._refused: set[Path] = set()  # by git: nobody is shown the rest again
         self._guard = threading.Lock()
         self.empty = self.folder / "empty"
@@ -208,7 +214,9 @@ class Trees:
             raise TryLater("The process that served the files of the commit has died.", 0.1)
 
     def close(self) -> None:
-        """Serve nothing any more."""
+        """Serve nothing any more; what is being checked out is finished."""
+        for filling in list(self._filling):
+            filling.join()
         if self.lazy is not None:
             self.lazy.close()
 
@@ -254,7 +262,9 @@ class Trees:
         serving = _Serving(served, holds=1)
         with self._guard:
             self._serving[place] = serving
-        threading.Thread(target=self._fill, args=(place, serving, seconds), daemon=True, name="tree-fill").start()
+        filling = threading.Thread(target=self._fill, args=(place, serving, seconds), name="tree-fill")
+        self._filling.add(filling)
+        filling.start()
         return True
 
     def _fill(self, place: Path, serving: _Serving, seconds: int) -> None:
@@ -274,6 +284,7 @@ class Trees:
         with self._guard:
             serving.is_done = True
             self._drop_idle(place, serving)
+        self._filling.discard(threading.current_thread())
 
     def _let_go(self, place: Path) -> None:
         with self._guard:

@@ -31,6 +31,16 @@ def lazy_first_read_ms(samples: int = 5) -> Sample:
     return Sample(tuple(_run(lambda hall: _first_reads(hall, samples))), "ms")
 
 
+def second_push_ready_ms(samples: int = 5) -> Sample:
+    """Hold the tree of a commit that changed three files of 100,000, pin, fork and mount a workspace on it."""
+    return Sample(tuple(_run(lambda hall: _second_pushes(hall, samples))), "ms")
+
+
+def fork_large_ms(samples: int = 100) -> Sample:
+    """Pin, fork and mount a writable workspace with `.git` on a cached tree of 100,000 files."""
+    return Sample(tuple(_run(lambda hall: _large_forks(hall, samples))), "ms")
+
+
 def lazy_grep_ratio(samples: int = 1) -> Sample:
     """Run `grep -r` in a workspace on a tree that is not cached: how often the time of checkout and grep."""
     return Sample(tuple(_run(lambda hall: _greps(hall, samples))), "×")
@@ -114,6 +124,33 @@ async def _first_reads(hall: _Hall, samples: int) -> list[float]:
     return found
 
 
+async def _second_pushes(hall: _Hall, samples: int) -> list[float]:
+    found = []
+    await hall.begin()
+    hall.trees.resolve(f"bench:{next(hall.commits)}")
+    for number in range(samples + 1):
+        commit = next(hall.commits)
+        started = time.perf_counter()
+        with hall.trees.held(f"bench:{commit}") as tree:
+            async with hall.workspace(tree, commit):
+                if number:  # a server has served a tree of a repository before
+                    found.append((time.perf_counter() - started) * 1000)
+        hall.trees.resolve(f"bench:{commit}")
+    return found
+
+
+async def _large_forks(hall: _Hall, samples: int) -> list[float]:
+    found = []
+    await hall.begin()
+    commit = next(hall.commits)
+    tree = hall.trees.resolve(f"bench:{commit}")
+    for _ in range(samples):
+        started = time.perf_counter()
+        async with hall.workspace(tree, commit):
+            found.append((time.perf_counter() - started) * 1000)
+    return found
+
+
 async def _greps(hall: _Hall, samples: int) -> list[float]:
     found = []
     for _ in range(samples):
@@ -179,4 +216,6 @@ def _name(number: int) -> str:
 MEASURES: Mapping[str, Callable[[], Sample]] = {
     "lazy_first_read_ms": lazy_first_read_ms,
     "lazy_grep_ratio": lazy_grep_ratio,
+    "second_push_ready_ms": second_push_ready_ms,
+    "fork_large_ms": fork_large_ms,
 }
