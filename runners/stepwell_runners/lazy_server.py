@@ -1,8 +1,8 @@
 """The process that serves trees before they are checked out: `python … -m stepwell_runners.lazy_server FD`.
 
 It mounts each tree in the server's own mount namespace and forks a process for it, which ends with its last mount. So
-one tenant's tree cannot hold up another's, and what it takes of memory is given back. One is mounted ahead: until it is
-told what to serve, the kernel's questions wait. When the server dies, its end of
+one tenant's tree cannot hold up another's, and what it takes of memory is given back. One is made ahead, its mount
+attached nowhere: until its process knows the tree, questions would wait. When the server dies, its end of
 the control socket closes and everything here goes, mounts included; if this one is killed too, the next server
 unmounts what it finds.
 
@@ -66,7 +66,7 @@ class Server:
         self._environment: dict[str, str] = config["environment"]
         self._control = control
         self._children: dict[str, socket.socket] = {}
-        self._ahead: str | None = None
+        self._ahead: tuple[str, int] | None = None  # its name, and its mount
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks how they ended
 
     def prepare(self) -> dict[str, Any] | None:
@@ -92,41 +92,50 @@ class Server:
 
     def close(self) -> None:
         """Take everything away."""
+        if self._ahead is not None:
+            os.close(self._ahead[1])
         for name in list(self._children):
             with contextlib.suppress(OSError):
                 self._drop(name)
 
     def _serve(self, what: dict[str, Any]) -> str:
-        name, self._ahead = self._ahead or self._fork(), None
+        (name, mounted), self._ahead = self._ahead or self._fork(), None
+        place = self._folder / name
         try:
+            place.mkdir()
             self._children[name].send(json.dumps(what).encode())
+            sys_.move_mount(mounted, os.fsencode(place))
         except OSError:
             self._drop(name)
             raise
+        finally:
+            os.close(mounted)
         return name
 
-    def _fork(self) -> str:
-        """Mount, and return when the kernel has agreed with the process behind it."""
+    def _fork(self) -> tuple[str, int]:
+        """Make a mount, and return when the kernel has agreed with the process behind it."""
         name = secrets.token_hex(6)
-        place = self._folder / name
-        place.mkdir()
         device = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._children[name] = ours
+        mounted = -1
         try:
-            _mount(device, os.fsencode(place))
+            mounted = _mount(device)
             if os.fork() == 0:
+                os.close(mounted)  # or it would keep itself alive
                 _child(self, device, theirs)
             theirs.close()
             if ours.recv(1) != b"1":
                 raise OSError(errno.EPROTO, "this kernel's FUSE is too old")
         except OSError:
+            if mounted >= 0:
+                os.close(mounted)
             self._drop(name)
             raise
         finally:
             theirs.close()
             os.close(device)
-        return name
+        return name, mounted
 
     def _drop(self, name: str) -> None:
         """Take a tree's path away; who has it mounted keeps it."""
@@ -147,12 +156,14 @@ class Server:
     def leave(self) -> None:
         """In the child: let go of everything that belongs to others."""
         self._control.close()
+        if self._ahead is not None:
+            os.close(self._ahead[1])
         for other in self._children.values():
             other.close()
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
-def _mount(device: int, place: bytes) -> None:
+def _mount(device: int) -> int:
     context = sys_.fsopen("fuse")
     try:
         for key, value in fuse.mount_options(device):
@@ -161,13 +172,9 @@ def _mount(device: int, place: bytes) -> None:
             else:
                 sys_.fsconfig_string(context, key, value)
         attributes = sys_.ATTR_RDONLY | sys_.ATTR_NOSUID | sys_.ATTR_NODEV
-        mounted = sys_.fsmount(context, attributes, "fuse")
+        return sys_.fsmount(context, attributes, "fuse")
     finally:
         os.close(context)
-    try:
-        sys_.move_mount(mounted, place)
-    finally:
-        os.close(mounted)
 
 
 def _child(server: Server, device: int, told: socket.socket) -> None:

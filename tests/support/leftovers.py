@@ -81,8 +81,8 @@ def _kind(link: str) -> str:
 
 
 def _named(line: str, state: Path) -> str:
-    """One tree is always mounted ahead, under a new name each time: how many there are is what counts."""
-    return "a tree served" if line.split()[4].startswith(f"{state}/lazy") else line
+    """A server that follows another mounts the folder of its served trees again, under new numbers."""
+    return "served trees" if line.split()[4].startswith(f"{state}/lazy") else line
 
 
 def _mounts(who: str) -> list[str]:
