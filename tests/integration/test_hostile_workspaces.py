@@ -1,0 +1,81 @@
+"""Steps that leave too much, and trees whose names differ by case only: nothing leaves the workspace.
+
+STEPWELL_SOAK=1 leaves a million files instead of thousands.
+"""
+
+import os
+import subprocess
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from logged import Log, attempt
+
+from stepwell.engine.seams import Code, Outcome, Prepared
+from stepwell.repos.process import environment
+from stepwell.repos.repositories import Repositories
+from stepwell_runners import reduce
+from stepwell_runners.executor import LocalExecutor
+from stepwell_runners.isolates import ZygoteIsolates
+from stepwell_runners.trees import Trees
+
+SOAK = bool(os.environ.get("STEPWELL_SOAK"))
+pytestmark = [pytest.mark.root, pytest.mark.timeout(900 if SOAK else 120)]
+
+
+@pytest.fixture
+async def executor(tmp_path: Path) -> AsyncIterator[LocalExecutor]:
+    trees = Trees(tmp_path)
+    isolates = ZygoteIsolates(tmp_path, trees.resolve)
+    await isolates.start()
+    if not isolates.overlays:
+        pytest.skip("this host does not give the wall")
+    yield LocalExecutor.at(tmp_path, isolates, trees)
+    await isolates.stop()
+
+
+async def run(executor: LocalExecutor, command: str, *base: str, tree: str | None = None) -> tuple[Outcome, str]:
+    log = Log()
+    asked = replace(attempt(command, base, f"step#{len(base) + 1}"), code=Code("t", {}, "p", tree=tree))
+    return await executor.execute(asked, Prepared(), log), log.data.decode()
+
+
+async def test_too_many_files_fail_the_step_and_are_removed(
+    executor: LocalExecutor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not SOAK:
+        monkeypatch.setattr(reduce, "MOST_ENTRIES", 2_000)
+    command = f"mkdir many; cd many; seq {reduce.MOST_ENTRIES + 1} | xargs -n 1000 touch"
+    outcome, _ = await run(executor, command)
+    assert not outcome.ok and outcome.layer is None and outcome.error is not None
+    assert outcome.error["message"].startswith(f"The step left more than {reduce.MOST_ENTRIES} files and directories.")
+    assert list((tmp_path / "work").iterdir()) == [] and list((tmp_path / "layers").iterdir()) == []
+
+
+async def test_a_sparse_file_is_bounded_and_stays_sparse(executor: LocalExecutor, tmp_path: Path) -> None:
+    outcome, _ = await run(executor, "truncate -s 10G sparse")
+    assert not outcome.ok and outcome.error is not None
+    assert (outcome.error["type"], "larger than 8 GiB" in outcome.error["message"]) == ("FileTooLarge", True)
+    kept, _ = await run(executor, "truncate -s 7G sparse; echo end >> sparse")
+    assert kept.ok and kept.layer
+    after, told = await run(executor, "stat -c %s sparse; tail -c 4 sparse", kept.layer)
+    assert after.ok and told.split() == [str((7 << 30) + 4), "end"]
+    on_disk = sum(path.lstat().st_blocks * 512 for path in (tmp_path / "layers").rglob("*"))
+    assert on_disk < 1 << 20
+
+
+async def test_names_that_differ_by_case_only_stay_apart(executor: LocalExecutor, tmp_path: Path) -> None:
+    origin = Repositories(tmp_path).create("r1")
+    ids = [git(origin, "hash-object", "-w", "--stdin", text=text) for text in ("1", "2")]
+    listed = "".join(f"100644 blob {id_}\t{name}\n" for id_, name in zip(ids, ("README", "readme"), strict=True))
+    commit = git(origin, "commit-tree", "-m", "c", git(origin, "mktree", text=listed))
+    command = "cat README readme; echo 3 > Readme; git status --porcelain"
+    outcome, told = await run(executor, command, tree=f"r1:{commit}")
+    assert outcome.ok and told == "12?? Readme\n"
+
+
+def git(repository: Path, *arguments: str, text: str = "") -> str:
+    who = {f"GIT_{role}_{part}": "t@localhost" for role in ("AUTHOR", "COMMITTER") for part in ("NAME", "EMAIL")}
+    command = ["git", "--git-dir", repository, *arguments]
+    return subprocess.check_output(command, input=text, env=environment(extra=who), text=True).strip()
