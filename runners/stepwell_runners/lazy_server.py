@@ -37,6 +37,7 @@ SMALL = 1 << 20  # bytes of a file that is read as a whole
 _AHEAD_BYTES, _AHEAD_FILES = 1 << 20, 128
 _KEPT_BYTES = 16 << 20
 _SPOOLED = 32
+_PAUSE = 0.1  # seconds from a mount to the next one made ahead
 
 
 def main() -> int:
@@ -47,15 +48,24 @@ def main() -> int:
     try:
         reply = server.prepare()
         control.send(json.dumps(reply or {"up": True}).encode())
-        while reply is None and (message := control.recv(1 << 16)):
+        while reply is None and (message := _next(control, server)):
             request = json.loads(message)
             control.send(json.dumps(server.answer(request)).encode())
-            if "serve" in request:
-                server.prepare()
+            control.settimeout(_PAUSE if "serve" in request else None)
     except ConnectionError:
         pass
     server.close()
     return 0
+
+
+def _next(control: socket.socket, server: "Server") -> bytes:
+    """Wait for a request; make the next mount ahead when the one just served is no longer in anybody's way."""
+    while True:
+        try:
+            return control.recv(1 << 16)
+        except TimeoutError:
+            server.prepare()
+            control.settimeout(None)
 
 
 class Server:

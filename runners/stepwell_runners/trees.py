@@ -12,6 +12,7 @@ files are read now.
 
 import contextlib
 import logging
+import os
 import re
 import secrets
 import subprocess
@@ -38,6 +39,8 @@ MOST_ENTRIES = 1_000_000
 MOST_BYTES = 20 << 30
 _MOST_KNOWN = 10_000  # references looked up without asking git
 LEAST_LAZY = 500  # files: a smaller tree is checked out in less time than it takes to think about it
+FILL_DELAY = 0.1  # seconds from the first mount of a tree to its checkout
+_FILL_NICE = 5
 _EDITS = 2  # seconds between the time given to all files and the first moment a step can write
 _SETTINGS = {"core.bare": "false", "core.symlinks": "true", "core.attributesFile": "/dev/null"}
 
@@ -122,6 +125,7 @@ class _Serving:
     """A tree that is served while it is checked out; `holds` are those who read it by its path."""
 
     served: Served
+    seconds: int  # the time of all its files, in the checkout as well
     holds: int = 0
     is_done: bool = False
     failure: StepwellError | None = None
@@ -146,6 +150,7 @@ class Trees:
         self.lazy = lazy
         self._serving: dict[Path, _Serving] = {}
         self._filling: set[threading.Thread] = set()
+        self._closing = threading.Event()
         self._refused: set[Path] = set()  # by git: nobody is shown the rest again
         self._guard = threading.Lock()
         self.empty = self.folder / "empty"
@@ -215,6 +220,7 @@ class Trees:
 
     def close(self) -> None:
         """Serve nothing any more; what is being checked out is finished."""
+        self._closing.set()
         for filling in list(self._filling):
             filling.join()
         if self.lazy is not None:
@@ -259,20 +265,24 @@ class Trees:
         except OSError:
             log.exception("a tree could not be served, its step waits for the checkout")
             return False
-        serving = _Serving(served, holds=1)
+        serving = _Serving(served, seconds, holds=1)
         with self._guard:
             self._serving[place] = serving
-        filling = threading.Thread(target=self._fill, args=(place, serving, seconds), name="tree-fill")
+        filling = threading.Thread(target=self._fill, args=(place, serving), name="tree-fill")
         self._filling.add(filling)
         filling.start()
         return True
 
-    def _fill(self, place: Path, serving: _Serving, seconds: int) -> None:
-        """Check a tree out behind those who read it already."""
+    def _fill(self, place: Path, serving: _Serving) -> None:
+        """Check a tree out behind those who read it already, and not in the way of the first of them."""
         assert self.lazy is not None
+        if self._closing.wait(FILL_DELAY):
+            return
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _FILL_NICE)  # of this thread, and of its git
         try:
             with self._locks.of(str(place)):
-                self._make(place, seconds)
+                self._make(place)
         except StepwellError as error:
             serving.failure = error
             self._refused.add(place)
@@ -303,9 +313,11 @@ class Trees:
         is_whole = place.exists() and index_of(place).exists()
         return is_whole and (not marker.exists() or marker.read_text() == self._boot)
 
-    def _make(self, place: Path, seconds: int | None = None) -> None:
+    def _make(self, place: Path) -> None:
         if self._is_whole(place):
             return
+        serving = self._serving.get(place)
+        seconds = serving.seconds if serving else None
         repo, tree, marker = place.parent.name, place.name, _marker(place)
         remove(place)
         place.parent.mkdir(exist_ok=True)

@@ -77,5 +77,5 @@ async def test_names_that_differ_by_case_only_stay_apart(executor: LocalExecutor
 
 def git(repository: Path, *arguments: str, text: str = "") -> str:
     who = {f"GIT_{role}_{part}": "t@localhost" for role in ("AUTHOR", "COMMITTER") for part in ("NAME", "EMAIL")}
-    command = ["git", "--git-dir", repository, *arguments]
-    return subprocess.check_output(command, input=text, env=environment(extra=who), text=True).strip()
+    command = ["git", "--git-dir", str(repository), *arguments]
+    return subprocess.check_output(command, input=text.encode(), env=environment(extra=who)).decode().strip()
