@@ -41,6 +41,9 @@ class Settings(BaseSettings):
     ))  # fmt: skip
     step_output_mb: int = Field(200, ge=1, le=200, description="MiB that one attempt of a step may print")
     step_disk_gb: int = Field(20, ge=1, le=100_000, description="GiB that one attempt may write into its workspace")
+    step_memory_gb: int | None = Field(None, ge=1, le=100_000, description=(
+        "GiB that a step may ask for with `memory=`; without it as much as it likes"
+    ))  # fmt: skip
     tenant_disk_gb: int = Field(60, ge=1, le=100_000, description=(
         "GiB that all attempts of one tenant that are under way may write into their workspaces together"
     ))  # fmt: skip

@@ -63,12 +63,14 @@ class CommandPlan:
     services: tuple[ServicePlan, ...] = ()
 
 
-def plan(attempt: Attempt, prepared: Prepared, policy: NetworkPolicy = "any") -> CommandPlan:
+def plan(attempt: Attempt, prepared: Prepared, policy: NetworkPolicy = "any", memory: int | None = None) -> CommandPlan:
     """Return what an attempt of step.run asks for. Raises Invalid for what an isolate or container cannot give.
 
-    `policy` is the operator's word on what isolates may reach: any public host, those that a step lists, or nothing.
+    The operator's word: `policy` on what isolates may reach – any public host, those that a step lists, or nothing –
+    and `memory`, the bytes that a step may ask for as its limit.
     """
     options = attempt.options
+    _check_memory(options.get("memory"), memory)
     _check_python(options)
     if options.get("reuse") and (options.get("secrets") or options.get("environment")):
         raise Invalid("reuse= and secrets= or environment= exclude each other: a step that is given access has to run.")
@@ -112,6 +114,14 @@ def _service(name: str, given: Mapping[str, Any]) -> ServicePlan:
         raise Invalid(f"services names the host {name[:80]!r}. Write lower-case letters, digits and -, a letter first.")
     argv = _argv(given["command"]) if given.get("command") else None
     return ServicePlan(name, given.get("image"), argv, given.get("env") or {}, given.get("ready"))
+
+
+def _check_memory(asked: int | None, most: int | None) -> None:
+    if asked is not None and most is not None and asked > most:
+        raise Invalid(
+            f"memory= asks for {asked / (1 << 30):.4g} GiB, and a step may have {most / (1 << 30):.4g} GiB here. "
+            "Ask for less, or have the operator raise STEPWELL_STEP_MEMORY_GB."
+        )
 
 
 def _check_python(options: Mapping[str, Any]) -> None:

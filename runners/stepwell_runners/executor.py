@@ -222,7 +222,7 @@ class LocalExecutor:
         return await self._containers.build(asked, stack, output, self._bounds)
 
     async def _run(self, attempt: Attempt, prepared: Prepared, output: Output) -> Outcome:
-        asked = plan(attempt, prepared, self._network)
+        asked = plan(attempt, prepared, self._network, self._bounds.memory)
         if attempt.code.tree is not None:
             asked = replace(asked, env={**GIT_ENVIRONMENT, **asked.env})
         if asked.image or not self._isolates.overlays:  # a container may outlive what serves a tree; a copy reads all

@@ -21,11 +21,12 @@ _EACH = f" (a file counts {INODE >> 10} KiB at least, also one that was removed 
 
 @dataclass(frozen=True)
 class Bounds:
-    """What the operator lets one attempt print and write."""
+    """What the operator lets one attempt print, write and ask for."""
 
     output: int = 200 << 20  # bytes
     disk: int = 20 << 30  # bytes in its workspace, beside what it found there
     tenant_disk: int = 60 << 30  # bytes of all attempts of its tenant that are under way
+    memory: int | None = None  # bytes at most, as its limit
 
 
 DEFAULT_BOUNDS = Bounds()

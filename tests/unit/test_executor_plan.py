@@ -56,6 +56,18 @@ def test_options_that_do_not_go_together_are_refused(options: dict[str, Any]) ->
         planned(command="x", **options)
 
 
+def test_the_operator_says_how_much_memory_a_step_may_ask_for() -> None:
+    def attempt(**options: Any) -> Attempt:
+        code = Code("d", {}, "pipeline.py:Ship")
+        return Attempt("r-1", "acme", "acme/api", {}, code, "s#1", "s", "run", 1, {"command": "x", **options}, ())
+
+    for image in ({}, {"image": "i"}):
+        with pytest.raises(Invalid, match=r"asks for 3 GiB, and a step may have 2 GiB here.*STEPWELL_STEP_MEMORY_GB"):
+            plan(attempt(memory=3 << 30, **image), Prepared(), memory=2 << 30)
+        assert plan(attempt(memory=2 << 30, **image), Prepared(), memory=2 << 30).memory == 2 << 30
+    assert plan(attempt(memory=3 << 40), Prepared()).memory == 3 << 40
+
+
 @pytest.mark.parametrize(
     ("policy", "network", "refused"),
     [

@@ -165,7 +165,8 @@ class Rooms:
             warm_containers=settings.warm_containers,
             snapshots=Keep(settings.snapshots_gb << 30, settings.keep_snapshots_days * 86_400),
             bounds=Bounds(
-                settings.step_output_mb << 20, settings.step_disk_gb << 30, settings.tenant_disk_gb << 30
+                settings.step_output_mb << 20, settings.step_disk_gb << 30, settings.tenant_disk_gb << 30,
+                settings.step_memory_gb << 30 if settings.step_memory_gb else None,
             ),
             tools=settings.tools_gb << 30, network=settings.network,
             artifacts=Bound(bytes=settings.artifacts_mb << 20, raised_by="STEPWELL_ARTIFACTS_MB"),
