@@ -49,6 +49,8 @@ def test_pushes_of_a_queueing_group_run_one_after_the_other(
         (tree / "n").write_text(f"{n}")
     third, second, first = (run["id"] for run in server.runs("shop"))
     server.wait_for_state(first, {"waiting"})
+    assert [run["reason"] for run in server.runs("shop")] == ["waits for run #1 in group ship-main"] * 2 + [""]
+    assert browser.get("/acme/shop/runs").text.count("<span>waits for run #1 in group ship-main</span>") == 2
     page = browser.get("/acme/shop/runs/3").text
     assert 'waits for run <a href="/acme/shop/runs/1">#1</a> in group ship-main' in page
     assert 'action="/acme/shop/runs/3/cancel"' in page
