@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Column, Float, Integer, MetaData, String, Table, and_, func, or_, select
+from sqlalchemy import Column, Float, Integer, MetaData, String, Table, and_, func, literal_column, or_, select
 from sqlalchemy.sql import Select
 
 from stepwell.ci.events import paths_of
@@ -22,6 +22,7 @@ from stepwell.repos.repositories import Repositories
 from stepwell.store.packed import unpack
 from stepwell.store.store import Store
 from stepwell.store.tables import Repository
+from stepwell.store.told import COMMIT_CHARACTERS, commit_told, told
 from stepwell.tenants.actors import Actor
 from stepwell.tenants.scope import visible
 
@@ -168,7 +169,7 @@ class History:
     def changed_since_passed(self, repository: Repository, pipeline: str, branch: str, sha: str) -> dict[str, Any]:
         """Return the event's fields `before` and `changed` by comparing with the pipeline's last passed run."""
         wanted = Filter(state="passed", pipeline=pipeline, branch=branch)
-        whole = func.json_extract(RUNS.c.metadata, "$.parent").is_(None)  # what a run created is but a part of it
+        whole = _told("parent").is_(None)  # what a run created is but a part of it
         query = narrowed(select(RUNS).where(RUNS.c.scope == repository.full_name, whole), wanted)
         found = self._all(query.order_by(RUNS.c.number.desc()).limit(1))
         if not found:
@@ -223,11 +224,13 @@ def narrowed(query: Select[Any], wanted: Filter) -> Select[Any]:
     ):  # fmt: skip
         if value:
             query = query.where(_told(name) == value)
+    if wanted.sha:
+        query = query.where(literal_column(commit_told()) == wanted.sha[:COMMIT_CHARACTERS])
     return query.where(_says(wanted.text)) if wanted.text else query
 
 
 def _told(name: str) -> Any:
-    return func.json_extract(RUNS.c.metadata, f"$.{name}")
+    return literal_column(told(name), String)
 
 
 def _says(text: str) -> Any:

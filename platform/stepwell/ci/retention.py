@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Protocol
 
-from sqlalchemy import and_, func, or_, select
+from sqlalchemy import String, and_, literal_column, or_, select
 from sqlmodel import Session
 
 from stepwell.ci.history import JOURNAL, RUNS
@@ -26,6 +26,7 @@ from stepwell.store.packed import unpack
 from stepwell.store.removals import removals_held
 from stepwell.store.store import Store
 from stepwell.store.tables import Repository
+from stepwell.store.told import told
 from stepwell.tenants.actors import Actor
 from stepwell.tenants.audit import Audit
 
@@ -128,10 +129,7 @@ def _last_passed(session: Session, run: Over) -> bool:
     branch, pipeline = metadata.get("branch"), metadata.get("pipeline")
     if run.state != "passed" or repository is None or not pipeline or branch != repository.default_branch:
         return False
-    same = [
-        func.json_extract(RUNS.c.metadata, f"$.{name}") == value
-        for name, value in (("branch", branch), ("pipeline", pipeline))
-    ]
+    same = [literal_column(told(name), String) == value for name, value in (("branch", branch), ("pipeline", pipeline))]
     later = select(RUNS.c.id).where(
         RUNS.c.scope == run.scope, RUNS.c.number > run.number, RUNS.c.state == "passed", *same
     )

@@ -22,7 +22,7 @@ from typing import Any
 from stepwell.engine.entries import VERSION, Entry
 from stepwell.engine.versions import REMEDY, read
 from stepwell.errors import Unavailable
-from stepwell.store import queues_sqlite
+from stepwell.store import queues_sqlite, told
 from stepwell.store.derived import COLUMNS, encode, row_of
 from stepwell.store.journal import (
     Awake,
@@ -128,7 +128,7 @@ class SqliteJournal:
             db.execute("PRAGMA synchronous=FULL")
             _check_version(db)
             _widen_run_layers(db)
-            db.executescript(_SCHEMA + queues_sqlite.SCHEMA)
+            db.executescript(_SCHEMA + told.SCHEMA + queues_sqlite.SCHEMA)
             _grow_wal(db, self._wal_bytes)
         except (sqlite3.Error, OSError, Unavailable) as error:
             raise Unavailable(f"The database {str(self.path)!r} cannot be opened: {error}.") from error
