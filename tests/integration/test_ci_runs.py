@@ -307,6 +307,34 @@ def test_a_run_of_a_queueing_group_waits_for_the_one_before_it(clone: Clone) -> 
     assert place.waiting(second).summary.state == "waiting"
 
 
+LOOP = """
+from stepwell import *
+
+class Loop(Pipeline):
+    on = push()
+    async def run(self, event, step):
+        n = event.inputs.get("n", 1)
+        print("round", n)
+        await step.run("look", f"look {n}")
+        if n == 1: await step.continue_as(event.replace(inputs={"n": 2}))
+        await step.approval("Go on?")
+"""
+
+
+def test_an_earlier_round_can_be_looked_back_at(clone: Clone) -> None:
+    place, run = clone.place, pushed(clone, LOOP)
+    view = place.waiting(run)
+    assert [step.key for step in view.steps] == ["look#2", "Go on?#2"]
+    ((number, steps),) = [(one.number, one.steps) for one in view.rounds]
+    assert (number, [(step.key, step.state, step.attempt) for step in steps]) == (1, [("look#1", "passed", 1)])
+    assert b"look 1" in log_of(place, run, "look#1") and b"look 2" in log_of(place, run, "look#2")
+    assert (log_of(place, run, "@1"), log_of(place, run, "")) == (b"round 1\n", b"round 2\n")
+    with pytest.raises(NotFound, match="has no step 'look#3'"):
+        log_of(place, run, "look#3")
+    with pytest.raises(NotFound):
+        place.services.runs.log(NOBODY, run, "look#1")
+
+
 def test_a_pipeline_with_a_rate_limit_begins_no_more_often(clone: Clone) -> None:
     place = clone.place
     first = pushed(clone, SHIP.replace("    on =", '    rate_limit = rate(1, "7 days")\n    priority = 5\n    on ='))

@@ -15,8 +15,10 @@ from stepwell.engine.clock import TestClock
 from stepwell.engine.entries import Entry
 from stepwell.engine.order import Order
 from stepwell.engine.rebuild import Rebuild
+from stepwell.engine.rounds import KEPT, rounds_of
 from stepwell.engine.specs import Limits, Restart, RunSpec
 from stepwell.store.derived_sqlite import SqliteTables
+from stepwell.store.logs import LogStore, round_key
 
 
 @pytest.fixture
@@ -62,6 +64,53 @@ async def test_the_journal_of_a_long_loop_stays_small(shop: Workshop) -> None:
         rows = journal.db.execute("SELECT count(*), sum(length(data)) FROM journal").fetchone()
         assert rows[0] == 3 and rows[1] < 2_000
         assert Rebuild(SqliteTables(journal), mend=False).run().told == []
+
+
+async def test_of_the_last_rounds_it_is_known_how_their_steps_ended_and_what_they_printed(
+    shop: Workshop, tmp_path: Path
+) -> None:
+    logs, rounds = LogStore(tmp_path / "logs"), KEPT + 3
+    async with shop.running(logs=logs):
+        await shop.create_source(
+            f"""
+def work(n):
+    print("works on", n)
+    if n == {rounds - 2}: raise FinalError("no luck")
+
+class W(Pipeline):
+    async def run(self, event, step):
+        n = event.payload or 0
+        print("begins", n)
+        try: await step.do("work", work, n)
+        except StepFailed: pass
+        waits = step.wait_for_event("never", type="never")
+        await step.sleep("nap", 0)
+        if n < {rounds}: await step.continue_as(n + 1)
+        waits.cancel()
+"""
+        )
+        state = await shop.finished()
+    logs.close()
+    found = rounds_of(state.first)
+    assert [one.number for one in found] == [rounds - 2, rounds - 1, rounds]
+    assert {one.asked for one in found} == {3}
+    for one in found:
+        assert [(step.key, step.kind, step.state) for step in one.steps] == [
+            (f"work#{one.number}", "do", "failed" if one.number == rounds - 1 else "passed"),
+            (f"never#{one.number}", "event", "cancelled"),
+            (f"nap#{one.number}", "sleep", "passed"),
+        ]
+        assert [step.attempt for step in one.steps] == [1, 0, 0]
+        assert logs.log("r", f"work#{one.number}", 1).read() == b"works on %d\n" % (one.number - 1)
+        assert logs.log("r", round_key(one.number), 0).read() == b"begins %d\n" % (one.number - 1)
+    assert [one.ended_at for one in found[:-1]] == [one.began_at for one in found[1:]]
+    assert logs.log("r", "", 0).read() == b"begins %d\n" % rounds
+    kept = {path.name.rsplit("-", 1)[0] for path in (tmp_path / "logs" / "r").glob("*.log")}
+    assert kept == {
+        "run",
+        *(f"work-{n}" for n in range(rounds - 2, rounds + 2)),
+        *map(str, range(rounds - 2, rounds + 1)),
+    }
 
 
 async def test_events_that_nobody_took_come_along_once(shop: Workshop) -> None:

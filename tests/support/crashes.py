@@ -166,7 +166,7 @@ class KeptLog:
     def writer(self, run: str, key: str, attempt: int, masks: Sequence[str]) -> "_Lines":
         return _Lines(self, key)
 
-    def remove(self, run: str) -> None:
+    def keep_rounds(self, run: str, rounds: Mapping[int, Sequence[str]]) -> None:
         """Keep them: tests look at them in the end."""
 
 

@@ -47,6 +47,7 @@ from stepwell.ci.views import (
 )  # fmt: skip
 from stepwell.dynamic import Changed, Dead, DeadRuns, Refused, Report
 from stepwell.engine.entries import Entry
+from stepwell.engine.rounds import PastStep, Round
 from stepwell.engine.specs import RunRef
 from stepwell.errors import Conflict, Denied, Invalid, NotFound
 from stepwell.repos.objects import Changes as Paths
@@ -231,11 +232,20 @@ def failed_run() -> RunView:
 
 
 def passed_run() -> RunView:
-    """A short run that passed."""
+    """A short run that passed in its third round."""
     run = summary(1840, state="passed", ended_at=NOW - 5000, created_at=NOW - 5040, started_at=NOW - 5040,
                   counts={"passed": 2}, title="Add invoices", branch="main")  # fmt: skip
     steps = (step("hello", "passed", -4500, 1.2), step("bye", "passed", -4498, 20, "hello"))
-    return RunView(run, {"kind": "push"}, "pipeline.py:Ship", "c0de", None, None, steps, (), True, 0)
+    rounds = (
+        Round(1, NOW - 12_000, NOW - 8400, 1, (PastStep("hello#1", "hello", "run", "passed", 1, NOW - 8410, 2.0),)),
+        Round(2, NOW - 8400, NOW - 5040, 120, (
+            PastStep("hello#2", "hello", "run", "failed", 2, NOW - 8000, 64.0),
+            PastStep(f"{NASTY}#2", NASTY, "sleep", "cancelled", 0, None, None),
+        )),
+    )  # fmt: skip
+    return RunView(
+        run, {"kind": "push"}, "pipeline.py:Ship", "c0de", None, None, steps, (), True, 0, round=3, rounds=rounds
+    )
 
 
 def waited_run() -> RunView:

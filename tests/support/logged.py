@@ -1,7 +1,7 @@
 """An attempt's output in memory, and a step's attempt for executors, for tests that need nothing else of an engine."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from stepwell.engine.seams import Attempt, Code, Output
@@ -23,7 +23,7 @@ class Log:
     def writer(self, run: str, key: str, attempt: int, masks: Sequence[str]) -> Output:
         return self
 
-    def remove(self, run: str) -> None:
+    def keep_rounds(self, run: str, rounds: Mapping[int, Sequence[str]]) -> None:
         self.data = b""
 
     def write(self, data: bytes) -> None:

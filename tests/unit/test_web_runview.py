@@ -5,6 +5,7 @@ import pytest
 from fixture_services import NOW, busy_run, failed_run, passed_run, step
 
 from stepwell.ci.runs import StepLog
+from stepwell.engine.rounds import PastStep, Round
 from stepwell.errors import NotFound
 from stepwell.store.log_files import Log
 from stepwell_web import runview
@@ -65,6 +66,15 @@ def test_connections_of_an_attempt_stand_under_its_step() -> None:
     assert shown.places[3][4].startswith("not a public address")
     other = next(one for one in view.steps if one.name == "lint")
     assert runview.panel(view, other, StepLog(Log(Path("none")), 1, False), 1, runview.Shown()).connections is None
+
+
+def test_logs_of_earlier_rounds_have_their_own_addresses() -> None:
+    past = Round(1, NOW - 9, NOW - 5, 1, (PastStep("look#1", "look", "run", "passed", 1, NOW - 6, 1.0),))
+    view = replace(busy_run(), rounds=(past,))
+    assert [runview.key_of(view, key) for key in ("look#1", "@1")] == ["look#1", "@1"]
+    for unknown in ("look", "look#2", "@2"):
+        with pytest.raises(NotFound):
+            runview.key_of(view, unknown)
 
 
 def test_bars_lie_on_the_runs_time_axis() -> None:

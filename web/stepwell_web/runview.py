@@ -146,6 +146,8 @@ def key_of(view: RunView, slug: str) -> str:
     if step is not None and service in services(step):
         return f"{step.key}@{service}"
     chosen = choose(view, slug)
+    if chosen is None and any(slug in (f"@{one.number}", *(s.key for s in one.steps)) for one in view.rounds):
+        return slug
     if chosen is None and slug != RUN_LOG:
         raise NotFound(f"Run #{view.summary.number} has no step {slug!r}.")
     return chosen.key if chosen else ""

@@ -21,9 +21,10 @@ from stepwell.ci.steps import LogSize, step_views
 from stepwell.ci.views import ApprovalView, Page, RunLink, RunSummary, RunView
 from stepwell.engine.entries import Entry
 from stepwell.engine.fold import RunState, StepState, fold
+from stepwell.engine.rounds import rounds_of
 from stepwell.errors import Conflict, Invalid, NotFound, TryLater, Unavailable
 from stepwell.store.log_files import Log
-from stepwell.store.logs import LogStore
+from stepwell.store.logs import LogStore, round_key
 from stepwell.tenants.actors import Actor
 
 T = TypeVar("T")
@@ -184,12 +185,16 @@ class Runs:
     def log(self, actor: Actor, run_id: str, key: str, attempt: int | None = None) -> StepLog:
         """Return the log of a step's attempt, the last one by default; key "" is the run's own log.
 
-        Services beside a step have logs of their own: "test#1@db".
+        Services beside a step have logs of their own: "test#1@db"; so has the run in each earlier round: "@3".
         """
         summary = self._history.find(actor, run_id)
         if key == "":
             return self._log(run_id, "", 0, finished=summary.finished)
-        steps = self._state(summary).steps
+        run = self._state(summary)
+        earlier = _earlier(run, key)
+        if earlier is not None:
+            return self._log(run_id, key, earlier and (attempt or earlier), finished=True)
+        steps = run.steps
         of, _, service = key.rpartition("@")
         given = steps[of].options.get("services") if key not in steps and of in steps else None
         beside = isinstance(given, Mapping) and service in given
@@ -229,6 +234,7 @@ class Runs:
             may_write=actor.may("write", summary.tenant, summary.repository),
             log_size=self._logs.log(run.id, "", 0).size,
             round=run.round,
+            rounds=rounds_of(run.first),
             parent=run.parent,
             restart_of=source,
             restarted_at=run.ancestry.step if run.ancestry else "",
@@ -280,6 +286,17 @@ class Runs:
 
     def _engine(self, work: Coroutine[Any, Any, T]) -> T:
         return answer_of(self._thread, work)
+
+
+def _earlier(run: RunState, key: str) -> int | None:
+    """Return the last attempt of a step of an earlier round, 0 for the round itself; None for all other keys."""
+    for one in rounds_of(run.first):
+        if key == round_key(one.number):
+            return 0
+        for step in one.steps:
+            if step.key == key:
+                return step.attempt
+    return None
 
 
 def _error(error: Mapping[str, Any]) -> dict[str, str]:

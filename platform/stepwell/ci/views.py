@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar
 
 from stepwell.engine.entries import RunStatus, StepKind, StepStatus
+from stepwell.engine.rounds import Round
 
 T = TypeVar("T")
 
@@ -198,6 +199,7 @@ class RunView:
     may_write: bool  # the actor may pause, cancel, re-run, restart it, send it events
     log_size: int  # bytes of the run's own log (prints outside steps), key ""
     round: int = 1  # how often its code was begun: more than once if it continues under fresh journals
+    rounds: tuple[Round, ...] = ()  # earlier ones that are still known, the oldest first
     parent: Mapping[str, Any] | None = None  # the run that made this one: {run, number, key, root, depth, waits}
     restart_of: RunLink | None = None  # the run whose beginning this one has adopted
     restarted_at: str = ""  # key of the step before which that beginning ends

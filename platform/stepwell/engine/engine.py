@@ -38,6 +38,7 @@ from stepwell.engine.order import NO_ORDER
 from stepwell.engine.parts import Parts
 from stepwell.engine.restarts import successor
 from stepwell.engine.room import CapsOf, Room, Wish, no_caps, rank_of
+from stepwell.engine.rounds import logs_of
 from stepwell.engine.seams import Binding, BlobStore, Executor, Gate, Isolates, Judge, Loader, LogSink, Preparer
 from stepwell.engine.slots import Slots
 from stepwell.engine.specs import DEFAULT_LIMITS, Limits, Note, RunRef, RunSpec, Subscriber, check_json, check_text
@@ -480,7 +481,7 @@ class Engine:
             self._begin_open(live)
         elif entry.type in {"dropped", "done"}:
             self._attempts.stop(live, entry.key)
-            if step is not None and step.kind == "run" and step.losses:
+            if step is not None and step.kind in EXECUTED and step.losses:
                 self._spawn(self._attempts.abandon(live.id, entry.key))
         elif step is not None and step.kind == BINDING and step.state == "running":
             self._calls.start(live, entry.key)
@@ -517,7 +518,7 @@ class Engine:
                 await self._parts.executor.forget(live.id)
             if live.clearing:
                 await self._kept_layers.drop(live.left)
-                await asyncio.to_thread(self._parts.logs.remove, live.id)
+                await asyncio.to_thread(self._parts.logs.keep_rounds, live.id, logs_of(live.state.first))
                 await asyncio.to_thread(self._parts.blobs.clear, live.id)
         finally:
             live.clearing, live.left = False, []

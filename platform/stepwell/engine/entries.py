@@ -15,8 +15,9 @@ created    ""    {tenant, scope, number, title, metadata, code, entry, params, r
                  and round and offset, if it was restarted from a step of a later round
 admitted   ""    null                       nothing is in its way any more: its code may begin; counts in its rate
 continued  ""    what the `created` before it said, with other params, and {round, offset, created_at, started_at,
-                 event_ids}: a fresh journal of the same run, whose entries before this one are gone. round: counts
-                 from 2; offset: keys count on from here, none comes again; event_ids: the last ids of events.
+                 event_ids, began_at, rounds}: a fresh journal of the same run, whose entries before this one are gone.
+                 round: counts from 2; offset: keys count on from here, none comes again; event_ids: the last ids of
+                 events; rounds: what is kept of earlier ones, see rounds.py.
                  Events that nobody had taken follow it, as `event`
 asked      step  {kind, name, fingerprint, options, base: [layer id], due: float|null, where: "file:line", held}
                  held: its environment wants people first

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import stepwell
@@ -205,7 +205,7 @@ class NoLogs:
     def writer(self, run: str, key: str, attempt: int, masks: Sequence[str]) -> Output:
         return _Silence()
 
-    def remove(self, run: str) -> None:
+    def keep_rounds(self, run: str, rounds: Mapping[int, Sequence[str]]) -> None:
         """There is nothing."""
 
 

@@ -166,8 +166,11 @@ class LogSink(Protocol):
 
     def writer(self, run: str, key: str, attempt: int, masks: Sequence[str]) -> Output: ...
 
-    def remove(self, run: str) -> None:
-        """Delete every log of a run; called from any thread."""
+    def keep_rounds(self, run: str, rounds: Mapping[int, Sequence[str]]) -> None:
+        """Keep the logs of these steps, by round, and the run's own logs of these rounds, the last of which is over.
+
+        All other logs of the run go. Blocks; called from any thread, when nobody writes to logs of that round any more.
+        """
 
 
 class BlobWriter(Protocol):

@@ -17,7 +17,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -101,6 +101,24 @@ class LogStore:
         with contextlib.suppress(FileNotFoundError):
             shutil.rmtree(self._root / LogName(run, "", 0).folder)
 
+    def keep_rounds(self, run: str, rounds: Mapping[int, Sequence[str]]) -> None:
+        """Keep the logs of these steps, by round; the run's own log becomes that of the last round. All else goes.
+
+        Services' logs go, too. Raises OSError for what is there and cannot be moved or deleted.
+        """
+        self.flush()  # the round's last lines belong to its files
+        folder = self._root / LogName(run, "", 0).folder
+        keys = [key for number, steps in rounds.items() for key in (round_key(number), *steps)]
+        kept = {LogName(run, key, 0).stem for key in keys}
+        own = LogName(run, "", 0)
+        over = LogName(run, round_key(max(rounds, default=0)), 0)
+        for file in list(folder.iterdir()) if folder.is_dir() else ():
+            stem = file.name.rsplit(".", 2)[0]
+            if stem == own.stem:
+                file.rename(folder / f"{over.stem}.0{file.suffix}")
+            elif stem not in kept:
+                file.unlink()
+
     def flush(self) -> None:
         """Wait until everything written before this call is in the files, whatever is written meanwhile."""
         with self._work:
@@ -165,6 +183,11 @@ def _tell(followers: tuple[Follower, ...], grown: Grown) -> None:
             follower(grown)
         except Exception:
             _LOGGER.exception("A follower of the log of run %s, step %s failed.", grown.run, grown.key)
+
+
+def round_key(number: int) -> str:
+    """Return the key of the run's own log of an earlier round: no step has it."""
+    return f"@{number}"
 
 
 def log_key(step: str, service: str) -> str:

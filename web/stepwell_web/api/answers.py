@@ -23,7 +23,7 @@ def run(view: RunView) -> Json:
         "result": view.result,
         "error": view.error, "steps": [step(s) for s in view.steps], "approvals": [approval(a) for a in view.approvals],
         "may_write": view.may_write, "log_size": view.log_size, "parent": view.parent,
-        "cancelling": view.cancelling, "round": view.round,
+        "cancelling": view.cancelling, "round": view.round, "rounds": [asdict(one) for one in view.rounds],
         "restart_of": asdict(view.restart_of) if view.restart_of else None, "restarted_at": view.restarted_at,
         "ways_on": [asdict(way) for way in view.ways_on],
     }  # fmt: skip
