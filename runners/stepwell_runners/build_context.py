@@ -15,9 +15,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import IO
 
-from stepwell.engine.seams import Attempt
+from stepwell.engine.seams import Attempt, Prepared
 from stepwell.errors import Invalid
-from stepwell_runners.command_plan import DEFAULT_TIMEOUT
+from stepwell_runners.command_plan import DEFAULT_TIMEOUT, Asker, asker_of
 from stepwell_runners.layers import File, Folder, Link, below, join
 from stepwell_runners.reduce import Stack, open_beneath
 
@@ -34,7 +34,7 @@ _FRONTEND = re.compile(r"(docker\.io/)?docker/dockerfile(:[\w.-]+)?(@sha256:[0-9
 class ImagePlan:
     """One image to build; `file` is a path in `context`, which is one of the workspace and "" for all of it."""
 
-    repository: str  # whose image it is
+    asker: Asker  # whose image it is
     context: str
     file: str
     args: Mapping[str, str]
@@ -43,7 +43,7 @@ class ImagePlan:
     timeout: float  # seconds
 
 
-def image_plan(attempt: Attempt) -> ImagePlan:
+def image_plan(attempt: Attempt, prepared: Prepared) -> ImagePlan:
     """Return what an attempt of step.image asks for. Raises Invalid for what it cannot be given."""
     options = attempt.options
     args = {str(name): str(value) for name, value in (options.get("args") or {}).items()}
@@ -53,7 +53,7 @@ def image_plan(attempt: Attempt) -> ImagePlan:
     if target and not _TARGET.fullmatch(target):
         raise Invalid(f"target has value {target[:80]!r}. Write the name of a stage of the Dockerfile.")
     return ImagePlan(
-        f"{attempt.tenant}/{attempt.metadata.get('repository') or attempt.scope}",
+        asker_of(attempt, prepared),
         _tidy("context", options.get("context") or "."),
         _tidy("file", options.get("file") or "Dockerfile"),
         args,

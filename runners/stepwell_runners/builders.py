@@ -6,6 +6,7 @@ Both are given the context as an archive, and no configuration of the user's: wh
 """
 
 import asyncio
+import base64
 import contextlib
 import json
 import os
@@ -83,7 +84,10 @@ class ClientBuild:
     async def start(
         cls, client: Client, asked: ImagePlan, labels: Mapping[str, str], *, context: IO[bytes], host: str, folder: Path
     ) -> "ClientBuild":
-        """Start it; `folder` is its own, where it leaves the image's id."""
+        """Start it; `folder` is its own: it reads there what it may pull with, and leaves the image's id."""
+        config = folder / "config.json"
+        config.touch(0o600)
+        config.write_text(json.dumps({"auths": _auths(asked.asker.registries)}))
         output, writing = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(output, False)
         try:
@@ -130,8 +134,17 @@ def arguments(asked: ImagePlan, labels: Mapping[str, str], folder: Path) -> list
     ]  # fmt: skip
 
 
+def _auths(registries: Mapping[str, tuple[str, str]]) -> dict[str, dict[str, str]]:
+    """Return credentials as a client's configuration has them."""
+    named = {"https://index.docker.io/v1/" if host == "docker.io" else host: pair for host, pair in registries.items()}
+    return {host: {"auth": base64.b64encode(":".join(pair).encode()).decode()} for host, pair in named.items()}
+
+
 class ClassicBuild:
-    """Implements Process: a build by the engine's classic builder, over its API, followed by a thread."""
+    """Implements Process: a build by the engine's classic builder, over its API, followed by a thread.
+
+    It is given no credentials: what it pulls is everybody's on the engine's host.
+    """
 
     def __init__(
         self, engine: Any, asked: ImagePlan, labels: Mapping[str, str], *, context: IO[bytes], folder: Path

@@ -36,6 +36,25 @@ class ServicePlan:
 
 
 @dataclass(frozen=True)
+class Asker:
+    """For whom an image is looked up, and what that one may pull with: host → (user name, password)."""
+
+    tenant: str
+    repository: str
+    registries: Mapping[str, tuple[str, str]] = field(default_factory=dict, repr=False)
+
+
+def asker_of(attempt: Attempt, prepared: Prepared) -> Asker:
+    """Return for whom the images of an attempt are."""
+    return Asker(attempt.tenant, repository_of(attempt), prepared.registries)
+
+
+def repository_of(attempt: Attempt) -> str:
+    """Return to which repository the caches and images of an attempt belong."""
+    return f"{attempt.tenant}/{attempt.metadata.get('repository') or attempt.scope}"
+
+
+@dataclass(frozen=True)
 class CommandPlan:
     """One command, wherever it runs. `env` holds the secrets of this attempt: never log it."""
 
@@ -60,6 +79,7 @@ class CommandPlan:
     cache_rights: CacheRights
     repository: str  # to which its caches belong
     reuse: tuple[str, ...]
+    asker: Asker
     services: tuple[ServicePlan, ...] = ()
 
 
@@ -97,7 +117,8 @@ def plan(attempt: Attempt, prepared: Prepared, policy: NetworkPolicy = "any", me
         caches=tuple(CacheAsked.of(one) for one in options.get("cache") or ()),
         cache_rights=prepared.caches,
         reuse=tuple(options.get("reuse") or ()),
-        repository=f"{attempt.tenant}/{attempt.metadata.get('repository') or attempt.scope}",
+        repository=repository_of(attempt),
+        asker=asker_of(attempt, prepared),
         services=_services(options.get("services") or {}),
     )
 

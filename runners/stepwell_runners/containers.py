@@ -83,7 +83,7 @@ class Containers:
         self._connecting = threading.Lock()
         self._threads = ThreadPoolExecutor(8, "engine")  # a pull takes minutes: it must not hold up anybody else
         self._snapshots = Snapshots(self._label, SnapshotNotes(state), keep, self._secret)
-        self.images = Images(self._connect, self._host, self._label)
+        self.images = Images(self._connect, self._host, self._label, self._secret)
         self._builds = ImageBuilds(
             self._connect, self._host, self.images, state=state, labels=self._label, keep=keep, allowed=builds
         )
@@ -104,7 +104,7 @@ class Containers:
             fresh.rename(self._used)
 
     def _secret(self) -> str:
-        """Return a text that is part of what snapshots are called, so that nobody can name one in a Dockerfile."""
+        """Return a part of what snapshots and private images are called, so that no Dockerfile can name one."""
         return self._used.read_text()
 
     async def build(self, asked: ImagePlan, stack: Stack, output: Output, bounds: Bounds) -> Outcome:
@@ -120,7 +120,7 @@ class Containers:
         note = _from_thread(output)
         self._use()
         engine, image = await loop.run_in_executor(
-            self._threads, self.images.ready, asked.image or "", asked.repository, note
+            self._threads, self.images.ready, asked.image or "", asked.asker, note
         )
         kind = self._kind(asked, attempt.tenant, image)
         if asked.setup:
@@ -193,7 +193,7 @@ class Containers:
         if service.image is None:
             return kind.image
         loop = asyncio.get_running_loop()
-        found = await loop.run_in_executor(self._threads, self.images.ready, service.image, asked.repository, note)
+        found = await loop.run_in_executor(self._threads, self.images.ready, service.image, asked.asker, note)
         return found[1]
 
     def _pooled(self, job: Job, kind: Kind) -> Job:

@@ -201,7 +201,7 @@ class LocalExecutor:
             if attempt.kind == "read":
                 return await asyncio.to_thread(self._read, attempt)
             if attempt.kind == "image":
-                return await self._build(attempt, output)
+                return await self._build(attempt, prepared, output)
             self._forks.enter(attempt.run)
             try:
                 return await self._run(attempt, prepared, output)
@@ -215,8 +215,8 @@ class LocalExecutor:
             stack = Stack(self._workspaces.lowers(attempt.base, tree))
             return Outcome(True, read_text(stack, attempt.options["path"]))
 
-    async def _build(self, attempt: Attempt, output: Output) -> Outcome:
-        asked = image_plan(attempt)
+    async def _build(self, attempt: Attempt, prepared: Prepared, output: Output) -> Outcome:
+        asked = image_plan(attempt, prepared)
         tree = await asyncio.to_thread(self._trees.resolve, attempt.code.tree)
         stack = Stack(self._workspaces.lowers(attempt.base, tree))
         return await self._containers.build(asked, stack, output, self._bounds)
@@ -252,7 +252,7 @@ class LocalExecutor:
         return outcome
 
     def _key(self, attempt: Attempt, asked: CommandPlan, tree: Path, output: Output) -> str | None:
-        image = self._containers.images.known(asked.image, asked.repository) if asked.image else ""
+        image = self._containers.images.known(asked.image, asked.asker) if asked.image else ""
         return None if image is None else self._reusing.key_of(attempt, asked, tree, image, output.note)
 
     async def _fresh(

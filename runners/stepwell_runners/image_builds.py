@@ -35,7 +35,7 @@ CLASSIC = (
 _TAIL = 8 << 10
 _MISSING = re.compile(
     r"pull access denied|manifest unknown|repository does not exist|failed to resolve|: not found|no such host"
-    r"|failed to do request|error pulling image|load metadata|Get \"?https?://", re.IGNORECASE
+    r"|failed to do request|error pulling image|unauthorized|load metadata|Get \"?https?://", re.IGNORECASE
 )  # fmt: skip
 _PROCESSOR = re.compile(r"exec format error|no match for platform|does not match the specified platform", re.IGNORECASE)
 
@@ -66,7 +66,7 @@ class ImageBuilds:
         with tempfile.TemporaryDirectory(dir=self._folder) as folder, tempfile.TemporaryFile(dir=folder) as context:
             await asyncio.to_thread(pack, asked, stack, context)
             context.seek(0)
-            labels = {BUILT: self._images.mark_of(asked.repository), **self._labels}
+            labels = {BUILT: self._images.mark_of(asked.asker.repository), **self._labels}
             process: Process
             client = await asyncio.to_thread(self._found, Path(folder))
             if client is None:
@@ -98,7 +98,7 @@ class ImageBuilds:
         key = tags[0] if tags else secrets.token_hex(16)
         if not tags:
             found.tag(BUILDS, tag=key)
-        self._notes.used(key, asked.repository, asked.file, int(found.attrs.get("Size", 0)))
+        self._notes.used(key, asked.asker.repository, asked.file, int(found.attrs.get("Size", 0)))
         self.collect(engine, except_for=key)
         return str(found.id)
 

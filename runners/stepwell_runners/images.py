@@ -1,21 +1,28 @@
 """Images: which ones a step may name, where they are, and how they get here.
 
 Images of registries are shared by all tenants. What was made here is not: a snapshot is never named at all, and an
-image that `step.image` has built is named by its id and given only to the repository that built it, see BUILT.
+image that `step.image` has built is named by its id and given only to the repository that built it, see BUILT. What was
+pulled with a tenant's credentials loses its name at once and gets one that only we can tell, for that tenant.
 """
 
+import contextlib
 import hashlib
+import json
 import re
+import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from stepwell.errors import Invalid
+from stepwell_runners.command_plan import Asker
 from stepwell_runners.container_process import check_space
 
 SNAPSHOTS = "stepwell-snapshot"
 BUILDS = "stepwell-image"
+PRIVATE = "stepwell-private"
 BUILT = "stepwell.built"
 """The label of an image that was built here; says for which repository, see `mark_of`."""
 _EMULATORS = Path("/proc/sys/fs/binfmt_misc")  # programs that this kernel gives to another one to run
@@ -26,48 +33,66 @@ Note = Callable[[str], None]
 
 
 class Images:
-    """The images of one engine. Blocks; called from threads."""
+    """The images of one engine. Blocks; called from threads. `secret` is a text that nobody else can know."""
 
-    def __init__(self, connect: Callable[[], Any], host: str, labels: Mapping[str, str]) -> None:
+    def __init__(
+        self, connect: Callable[[], Any], host: str, labels: Mapping[str, str], secret: Callable[[], str]
+    ) -> None:
         self._connect = connect
         self._local = host.startswith("unix://")
         self._labels = labels
+        self._secret = secret
+        self._pulling: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
     def mark_of(self, repository: str) -> str:
         """Return the word by which a repository's images are known."""
         return hashlib.sha256(f"{sorted(self._labels.items())} {repository}".encode()).hexdigest()[:32]
 
-    def known(self, image: str, repository: str) -> str | None:
+    def known(self, image: str, asker: Asker) -> str | None:
         """Return the id of an image that is on the engine's host, None when it would have to be pulled."""
         import docker.errors
 
         try:
             engine = self._connect()
             if _ID.fullmatch(image):
-                return self._built(engine, image, repository)
-            found: str = engine.images.get(reference_of(image)).id
+                return self._built(engine, image, asker.repository)
+            found = self._here(engine, reference_of(image), asker)
         except (docker.errors.DockerException, Invalid):
             return None
-        return found
+        return None if found is None else str(found.id)
 
-    def ready(self, image: str, repository: str, note: Note) -> tuple[Any, str]:
+    def ready(self, image: str, asker: Asker, note: Note) -> tuple[Any, str]:
         """Return the engine and the id of an image, pulled when it is missing. Raises Invalid with what is wrong."""
         import docker.errors
 
         engine = self._connect()
         if _ID.fullmatch(image):
-            return engine, self._built(engine, image, repository)
+            return engine, self._built(engine, image, asker.repository)
         image = reference_of(image)
-        try:
-            found = engine.images.get(image)
-        except docker.errors.ImageNotFound:
-            found = self._pulled(engine, image, note)
-        except docker.errors.APIError as error:
-            raise Invalid(
-                f"image has value {image!r}, which the container engine refuses: {error.explanation}"
-            ) from error
+        with self._pulling[image]:  # while it is pulled for one tenant, another must not find it
+            try:
+                found = self._here(engine, image, asker) or self._pulled(engine, image, asker, note)
+            except docker.errors.APIError as error:
+                raise Invalid(
+                    f"image has value {image!r}, which the container engine refuses: {error.explanation}"
+                ) from error
         check_architecture(image, found.attrs, engine, local=self._local)
         return engine, found.id
+
+    def _here(self, engine: Any, image: str, asker: Asker) -> Any | None:
+        """Return an image that is on the host, for everybody or for this tenant."""
+        import docker.errors
+
+        for name in ([self._private(image, asker)] if _host_of(image) in asker.registries else []) + [image]:
+            try:
+                return engine.images.get(name)
+            except docker.errors.ImageNotFound:
+                continue
+        return None
+
+    def _private(self, image: str, asker: Asker) -> str:
+        words = json.dumps([self._secret(), asker.tenant, image])
+        return f"{PRIVATE}:{hashlib.sha256(words.encode()).hexdigest()[:32]}"
 
     def _built(self, engine: Any, image: str, repository: str) -> str:
         """Return the id of an image that this repository has built; anybody else's is as good as none."""
@@ -84,22 +109,60 @@ class Images:
             )
         return str(found.id)
 
-    def _pulled(self, engine: Any, image: str, note: Note) -> Any:
+    def _pulled(self, engine: Any, image: str, asker: Asker, note: Note) -> Any:
         import docker.errors
         from docker.utils import parse_repository_tag
 
-        note(f"Pulling image {image}")
+        host = _host_of(image)
+        pair = asker.registries.get(host)
+        note(f"Pulling image {image}" + (f" as {pair[0]}" if pair else ""))
+        asked = {"auth_config": {"username": pair[0], "password": pair[1], "serveraddress": host}} if pair else {}
         try:
             repository, tag = parse_repository_tag(image)
-            for said in progress(engine.api.pull(repository, tag=tag, stream=True, decode=True)):
+            for said in progress(engine.api.pull(repository, tag=tag, stream=True, decode=True, **asked)):
                 note(f"Pulling image {image}: {said}")
-            return engine.images.get(image)
+            found = engine.images.get(image)
+            note(f"Pulled {next(iter(found.attrs.get('RepoDigests') or ()), found.id)}")
+            if pair:
+                self._hide(engine, image, found, self._private(image, asker))
         except docker.errors.APIError as error:
             check_space(error)
-            raise Invalid(
-                f"Image {image!r} is not on this host and cannot be pulled: {error.explanation or error}. "
-                "Check its name, or bring it to this host with `docker pull` or `docker load`."
-            ) from error
+            raise Invalid(_refused(image, host, pair is not None, str(error.explanation or error))) from error
+        return found
+
+    def _hide(self, engine: Any, image: str, found: Any, private: str) -> None:
+        """Take the names away by which other tenants, who may not pull it, could ask for an image."""
+        found.tag(*private.split(":"))
+        found.reload()
+        repository = image.partition("@")[0].rpartition(":")[0] if "@" not in image else image.partition("@")[0]
+        for name in (*found.tags, *found.attrs.get("RepoDigests", ())):
+            if name.startswith((f"{repository}:", f"{repository}@")):
+                with contextlib.suppress(_not_found()):
+                    engine.images.remove(name)
+
+
+def _refused(image: str, host: str, named: bool, why: str) -> str:
+    command = f"`stepwell registry set {host}`"
+    if named:
+        return f"Image {image!r} cannot be pulled with the credentials for {host}: {why}. Set others with {command}."
+    return (
+        f"Image {image!r} is not on this host and cannot be pulled: {why}. Check its name, give credentials with "
+        f"{command}, or bring it to this host with `docker pull` or `docker load`."
+    )
+
+
+def _not_found() -> type[Exception]:
+    import docker.errors
+
+    return docker.errors.ImageNotFound
+
+
+def _host_of(image: str) -> str:
+    """Return the registry of an image, as credentials name it."""
+    from docker.auth import resolve_repository_name
+    from docker.utils import parse_repository_tag
+
+    return str(resolve_repository_name(parse_repository_tag(image)[0])[0])
 
 
 def progress(events: Any, clock: Callable[[], float] = time.monotonic) -> Any:
@@ -141,6 +204,6 @@ def reference_of(image: str) -> str:
     from docker.utils import parse_repository_tag
 
     repository, tag = parse_repository_tag(image)
-    if image.startswith("sha256:") or repository.rpartition("/")[2] in (SNAPSHOTS, BUILDS):
+    if image.startswith("sha256:") or repository.rpartition("/")[2] in (SNAPSHOTS, BUILDS, PRIVATE):
         raise Invalid(f'image has value {image!r}. Name an image of a registry, like "python:3.12-slim".')
     return image if tag else f"{repository}:latest"

@@ -94,6 +94,8 @@ async def test_a_stranger_finds_nothing_on_any_route(app: FastAPI, web: httpx.As
         "approve": True,
         "type": "x",
         "value": "v",
+        "username": "u",
+        "password": "p",
         "tenant": "acme",
         "name": "new",
         "runs": 1,

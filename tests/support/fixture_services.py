@@ -360,7 +360,7 @@ class _Tenants:
     """Sign-in, sessions, tokens and secrets of the two people."""
 
     def __init__(self, services: FixtureServices) -> None:
-        self.links = self.sessions = self.people = self.tokens = self.secrets = self.quotas = self
+        self.links = self.sessions = self.people = self.tokens = self.secrets = self.quotas = self.registries = self
         self.members, self.audit = _Members(services), _Audit(services)
         self.services = services
         self.codes = {"code-1"}

@@ -48,17 +48,18 @@ def connect() -> Any:
     return client
 
 
-def image_of(client: Any) -> None:
-    """Make the image where it is not there yet."""
+def image_of(client: Any, name: str = IMAGE) -> None:
+    """Make an image of busybox where it is not there yet."""
     import docker.errors
 
     busybox = shutil.which("busybox")
     try:
-        client.images.get(IMAGE)
+        client.images.get(name)
     except docker.errors.ImageNotFound:
         if busybox is None:
             pytest.skip("the image needs busybox (package busybox-static)")
-        client.api.import_image_from_data(_root_of(busybox), repository=IMAGE.partition(":")[0], tag="latest")
+        repository, _, tag = name.partition(":")
+        client.api.import_image_from_data(_root_of(busybox), repository=repository, tag=tag)
 
 
 def _root_of(busybox: str) -> bytes:

@@ -8,6 +8,7 @@ import docker.errors
 import logged
 import pytest
 
+from stepwell.engine.seams import Prepared
 from stepwell.errors import Invalid, Unavailable
 from stepwell_runners.build_context import check_syntax, image_plan
 from stepwell_runners.builders import arguments
@@ -30,13 +31,13 @@ from stepwell_runners.outcomes import BuildFailed, EngineFull
 )
 def test_a_build_is_refused_what_is_not_its_own(options: dict[str, object], words: str) -> None:
     with pytest.raises(Invalid, match=words):
-        image_plan(dataclasses.replace(logged.attempt(""), kind="image", options=options))
+        image_plan(dataclasses.replace(logged.attempt(""), kind="image", options=options), Prepared())
 
 
 def test_a_client_is_given_texts_as_values_only_and_the_repositorys_cache() -> None:
     options = {"file": "./-f", "args": {"A": "--push"}, "target": "t", "network": False}
-    asked = image_plan(dataclasses.replace(logged.attempt(""), kind="image", options=options))
-    assert (asked.context, asked.file, asked.repository) == ("", "-f", "acme/acme/api")
+    asked = image_plan(dataclasses.replace(logged.attempt(""), kind="image", options=options), Prepared())
+    assert (asked.context, asked.file, asked.asker.repository) == ("", "-f", "acme/acme/api")
     made = arguments(asked, {BUILT: "mark"}, Path("/w"))
     assert made == [
         "--progress=plain", "--iidfile=/w/id", "--file=-f", "--network=none", "--label=stepwell.built=mark",

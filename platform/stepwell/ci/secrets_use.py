@@ -6,19 +6,22 @@ An environment's secret comes before the repository's, that before the tenant's.
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from stepwell.ci.environments import Environments
 from stepwell.engine.seams import Attempt, Prepared
 from stepwell.errors import Denied, NotFound
+from stepwell.tenants.registries import Registries
 from stepwell.tenants.secrets import Secrets
 
 
 class SecretsPreparer:
     """Implements Preparer: refuses forbidden environments and unknown secrets, opens the others."""
 
-    def __init__(self, secrets: Secrets, environments: Environments) -> None:
+    def __init__(self, secrets: Secrets, environments: Environments, registries: Registries) -> None:
         self._secrets = secrets
+        self._registries = registries
         self._environments = environments
 
     async def prepare(self, attempt: Attempt) -> Prepared:
@@ -33,17 +36,27 @@ class SecretsPreparer:
                 f"Step {attempt.name!r} is refused. A plan has no secrets and no environments: nobody has pushed its "
                 "code. Commit it to a repository as .stepwell/pipeline.py."
             )
-        if not variables and not files:
+        if attempt.metadata.get("plan"):
             return Prepared()
+        pulls = _names_images(attempt)
+        known = await asyncio.to_thread(self._registries.reveal, attempt.tenant) if pulls else {}
+        prepared = Prepared(registries=known, masks=tuple(password for _, password in known.values()))
+        if not variables and not files:
+            return prepared
         wanted = {*variables.values(), *files.values()}
         values = await asyncio.to_thread(self._secrets.reveal, attempt.tenant, repository, environment, wanted)
         for name in sorted(wanted - set(values)):
             raise NotFound(_missing(attempt, environment, name))
-        return Prepared(
+        return replace(
+            prepared,
             env={variable: values[name] for variable, name in variables.items()},
             files={variable: values[name] for variable, name in files.items()},
-            masks=tuple(values.values()),
+            masks=(*values.values(), *prepared.masks),
         )
+
+
+def _names_images(attempt: Attempt) -> bool:
+    return attempt.kind == "image" or bool(attempt.options.get("image"))
 
 
 def named(secrets: Any) -> tuple[dict[str, str], dict[str, str]]:

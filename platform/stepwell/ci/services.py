@@ -102,7 +102,7 @@ class Foundation:
             code=code,
             loader=route(code.load),
             gate=EnvironmentGate(environments),
-            preparer=CachePreparer(SecretsPreparer(tenants.secrets, environments), store),
+            preparer=CachePreparer(SecretsPreparer(tenants.secrets, environments, tenants.registries), store),
         )
 
     def close(self) -> None:

@@ -22,6 +22,7 @@ from stepwell.cli import (
     moments,
     plan,
     quota,
+    registry,
     repo,
     reports,
     runs,
@@ -67,6 +68,7 @@ app.command("check")(check.check)
 app.command("run")(local.run)
 app.add_typer(repo.app, name="repo")
 app.add_typer(secret.app, name="secret")
+app.add_typer(registry.app, name="registry")
 app.add_typer(token.app, name="token")
 app.command("plan")(plan.plan)
 app.add_typer(cache.app, name="cache")

@@ -95,13 +95,17 @@ class CacheRights:
 
 @dataclass(frozen=True)
 class Prepared:
-    """What only this attempt may see: variables and files with secrets, and the texts to mask in its log."""
+    """What only this attempt may see: variables and files with secrets, and the texts to mask in its log.
+
+    `registries` are not even for the attempt: they are the container engine's, to pull its images with.
+    """
 
     env: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)  # variable → content, written to a private file
     masks: tuple[str, ...] = ()
     caches: CacheRights = CacheRights()
     reuses: bool = True  # earlier work may be taken instead
+    registries: Mapping[str, tuple[str, str]] = field(default_factory=dict, repr=False)  # host → (user name, password)
 
 
 class Output(Protocol):

@@ -70,7 +70,7 @@ class Secrets:
         """Forget a secret."""
         place = self._place(actor, tenant, repository, environment)
         with self._store.write() as session:
-            row = _find(session, tenant, *place, name)
+            row = _find(session, tenant, *place, name) if _NAME.fullmatch(name) else None
             if row is None:
                 reach = (
                     f"in {environment!r}" if environment else "for every step; those of an environment need its name"
@@ -84,7 +84,9 @@ class Secrets:
         """Return names: of the tenant, or of a repository and its environments. For those who may push."""
         place = self._scope.repository(actor, tenant, repository, "write").id if repository else ""
         actor.require("write", tenant, repository)
-        query = select(Secret).where(Secret.tenant == tenant, Secret.repository == place)
+        query = select(Secret).where(
+            Secret.tenant == tenant, Secret.repository == place, col(Secret.name).not_like("registry:%")
+        )
         with self._store.read() as session:
             rows = session.exec(query.order_by(col(Secret.environment), col(Secret.name))).all()
         return [SecretView(row.name, repository, row.environment, row.created_by, row.updated_at) for row in rows]
@@ -94,7 +96,7 @@ class Secrets:
 
         Only the preparer of attempts may call this. Names without a secret are missing from the answer.
         """
-        wanted = set(names)
+        wanted = {name for name in names if _NAME.fullmatch(name)}  # and no credentials of a registry
         places = ["", *([environment] if environment else [])]
         query = select(Secret).where(
             Secret.tenant == tenant,

@@ -17,6 +17,7 @@ from stepwell.tenants.members import Members
 from stepwell.tenants.names import check_name
 from stepwell.tenants.people import People
 from stepwell.tenants.quotas import Quotas
+from stepwell.tenants.registries import Registries
 from stepwell.tenants.scope import Scope
 from stepwell.tenants.secrets import Secrets
 from stepwell.tenants.sessions import Sessions, SigninLinks
@@ -47,7 +48,9 @@ class Tenants:
         self.sessions = Sessions(store, now)
         self.links = SigninLinks(store, now)
         self.quotas = Quotas(store, self.audit, self.scope, now)
-        self.secrets = Secrets(store, self.scope, self.audit, Key.load(key), now)
+        sealing = Key.load(key)
+        self.secrets = Secrets(store, self.scope, self.audit, sealing, now)
+        self.registries = Registries(store, self.audit, sealing, now)
 
     def bootstrap(self, tenant: str = "home", person: str = "admin") -> Person:
         """Make the first person, admin of the server and owner of a first tenant; later, return the first admin."""

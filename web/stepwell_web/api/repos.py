@@ -26,6 +26,13 @@ class NewSecret(BaseModel):
     environment: str = Field("", description="only for steps of this environment")
 
 
+class Credentials(BaseModel):
+    """Credentials of a registry; the password is readable by nobody afterwards."""
+
+    username: str
+    password: str = Field(repr=False)
+
+
 class Rules(BaseModel):
     """Rules of an environment."""
 
@@ -119,3 +126,21 @@ def put_tenant_secret(caller: Caller, tenant: str, secret: str, body: NewSecret)
 def delete_tenant_secret(caller: Caller, tenant: str, secret: str) -> None:
     """Delete a secret of a tenant."""
     caller.services.tenants.secrets.remove(caller.actor, tenant, secret)
+
+
+@router.get("/tenants/{tenant}/registries")
+def list_registries(caller: Caller, tenant: str) -> dict[str, Any]:
+    """List the registries for which a tenant has credentials; never passwords."""
+    return {"items": [answers.plain(one) for one in caller.services.tenants.registries.list(caller.actor, tenant)]}
+
+
+@router.put("/tenants/{tenant}/registries/{host}", status_code=204)
+def put_registry(caller: Caller, tenant: str, host: str, body: Credentials) -> None:
+    """Set the credentials with which a tenant's images are pulled from a registry."""
+    caller.services.tenants.registries.put(caller.actor, tenant, host, body.username, body.password)
+
+
+@router.delete("/tenants/{tenant}/registries/{host}", status_code=204)
+def delete_registry(caller: Caller, tenant: str, host: str) -> None:
+    """Delete the credentials for a registry."""
+    caller.services.tenants.registries.remove(caller.actor, tenant, host)
