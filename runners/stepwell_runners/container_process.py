@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import re
 import signal
 import struct
 import threading
@@ -21,6 +22,12 @@ Block = tuple[int, bytes]
 _PATIENCE = 60.0  # seconds for an engine that went away to come back
 _PACE = 0.5
 _LOOK_SECONDS = 10.0  # between two looks at what it has written: the engine counts all of it each time
+_SAID_BYTES = 4096
+_NO_PROCESS = re.compile(
+    rb"(fork|clone|thread|spawn)[^\n]{0,80}temporarily unavailable|temporarily unavailable[^\n]{0,40}fork"
+    rb"|can't start new thread|unable to create (new )?native thread",
+    re.IGNORECASE,
+)
 _HEADER = struct.Struct(">BxxxL")  # of a block in a stream of the engine: number, length
 
 
@@ -62,6 +69,7 @@ class ContainerProcess:
         self._outgrew = False
         self._ending = threading.Event()
         self._seen: Counter[int] = Counter()  # bytes of each stream
+        self._last = b""
         self.output, self._writing = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(self.output, False)
         threading.Thread(target=self._live, daemon=True, name="container").start()
@@ -130,7 +138,7 @@ class ContainerProcess:
             check_space(error)
             if running:
                 raise
-            raise Invalid(f"The container cannot start: {error.explanation or error}") from error
+            raise Invalid(f"The container cannot start: {error.explanation or error}{_remedy(error)}") from error
         except OSError as error:
             if running:  # requests' errors are OSErrors
                 return self._followed_on(error)
@@ -141,22 +149,14 @@ class ContainerProcess:
 
     def _bound(self, most: int) -> None:
         """Kill it when it has written too much."""
-        import docker.errors
-
-        api, container = self._container.client.api, self._container
-        while not self._ending.wait(_LOOK_SECONDS):
-            with contextlib.suppress(docker.errors.APIError, OSError):  # it is over, or the engine away: look again
-                about = api._result(
-                    api._get(api._url("/containers/{0}/json", container.id), params={"size": 1}), json=True
-                )
-                if about.get("SizeRw", 0) > most:
-                    self._outgrew = True
-                    self.kill()
-                    return
+        if outgrew(self._container, most, self._ending):
+            self._outgrew = True
+            self.kill()
 
     def _copy(self, lines: Iterable[Block]) -> None:
         for stream, block in lines:
             self._seen[stream] += len(block)
+            self._last = (self._last + block)[-_SAID_BYTES:]
             _write_all(self._writing, block)
 
     def _followed_on(self, error: OSError) -> Exit:
@@ -194,7 +194,26 @@ class ContainerProcess:
             return Exit(None, int(signal.SIGKILL), reason, exceeded="disk")
         if self._killed:
             return Exit(None, int(signal.SIGKILL), "killed")
-        return Exit(code, None, f"exit code {code}", collected=self.job.collect(self._container))
+        reason = f"exit code {code}"
+        if code != 0 and _NO_PROCESS.search(
+            self._last
+        ):  # the engine does not tell, and its count goes with the container
+            limit = self._container.attrs["HostConfig"].get("PidsLimit") or 0
+            reason += f", after it could start no process: it may have {limit} at a time, see processes="
+        return Exit(code, None, reason, collected=self.job.collect(self._container))
+
+
+def outgrew(container: Any, most: int, ending: threading.Event) -> bool:
+    """Wait until a container has written more than `most` bytes outside of what is mounted; False when it ended."""
+    import docker.errors
+
+    api = container.client.api
+    while not ending.wait(_LOOK_SECONDS):
+        with contextlib.suppress(docker.errors.APIError, OSError):  # it is over, or the engine away: look again
+            about = api._result(api._get(api._url("/containers/{0}/json", container.id), params={"size": 1}), json=True)
+            if about.get("SizeRw", 0) > most:
+                return True
+    return False
 
 
 def logged(container: Any) -> Iterator[Block]:
@@ -224,6 +243,12 @@ def check_space(error: Any) -> None:
         raise EngineFull(
             "The disk of the container engine is full. Free some space there, for example with `docker system prune`."
         ) from error
+
+
+def _remedy(error: Any) -> str:
+    if not re.search(r"(unknown|invalid)[a-z ]* runtime", str(error.explanation), re.IGNORECASE):
+        return ""
+    return ". The operator sets it: STEPWELL_RUNTIME has to name one that `docker info` lists."
 
 
 def never_started() -> TryLater:

@@ -82,7 +82,7 @@ class Containers:
         self._engine: Any = None
         self._connecting = threading.Lock()
         self._threads = ThreadPoolExecutor(8, "engine")  # a pull takes minutes: it must not hold up anybody else
-        self._snapshots = Snapshots(self._label, SnapshotNotes(state), keep, self._secret)
+        self._snapshots = Snapshots(self._label, SnapshotNotes(state), keep, self._secret, disk)
         self.images = Images(self._connect, self._host, self._label, self._secret)
         self._builds = ImageBuilds(
             self._connect, self._host, self.images, state=state, labels=self._label, keep=keep, allowed=builds
@@ -132,7 +132,7 @@ class Containers:
             cold = self._cold(engine, kind, asked, workspace, network)
             services = [
                 Service(one, network.joined(self._settings(replace(kind, image=image), one.argv), one, workspace),
-                        workspace if one.argv else None, output.beside(one.name))
+                        workspace if one.argv else None, output.beside(one.name), self._disk)
                 for one, image in zip(asked.services, images, strict=True)
             ]  # fmt: skip
             return ContainerProcess(replace(Beside(network, services, note).job(cold), disk=self._disk))

@@ -6,6 +6,7 @@ No port reaches the host: other attempts and the host's programs are not on the 
 can look beyond it. All of them go with the attempt. What a service prints has a log of its own.
 """
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +18,7 @@ from stepwell.errors import TryLater
 from stepwell_runners import archives
 from stepwell_runners.command_plan import ServicePlan
 from stepwell_runners.container_jobs import dispose, removed, volume_of
-from stepwell_runners.container_process import Interrupted, Job
+from stepwell_runners.container_process import Interrupted, Job, outgrew
 from stepwell_runners.outcomes import ServiceFailed
 from stepwell_runners.spec import WORKSPACE, Overlay
 from stepwell_runners.workspaces import Workspace
@@ -83,9 +84,12 @@ class Service:
     settings: Mapping[str, Any]
     workspace: Workspace | None
     output: Output
+    disk: int | None = None  # bytes that it may write outside of the workspace
     container: Any = None
     last: bytes = b""
     follower: threading.Thread | None = None
+    outgrew: bool = False
+    _gone: threading.Event = field(default_factory=threading.Event)
 
     def start(self, engine: Any) -> None:
         """Create and start it; its log is followed from before the start."""
@@ -96,6 +100,16 @@ class Service:
         self.container.start()
         self.follower = threading.Thread(target=self._follow, args=(lines,), daemon=True, name="service")
         self.follower.start()
+        if self.disk is not None:
+            threading.Thread(target=self._bound, args=(self.disk,), daemon=True, name="service-disk").start()
+
+    def _bound(self, most: int) -> None:
+        import docker.errors
+
+        if outgrew(self.container, most, self._gone):
+            self.outgrew = True
+            with contextlib.suppress(docker.errors.APIError, OSError):  # it has ended meanwhile, or the engine is away
+                self.container.kill()
 
     def _follow(self, lines: Any) -> None:
         try:
@@ -131,6 +145,8 @@ class Service:
     def ending(self) -> str:
         """Say how it ended."""
         state = self.container.attrs["State"]
+        if self.outgrew:
+            return f"it wrote more than {(self.disk or 0) / (1 << 30):g} GiB into its container"
         if state.get("OOMKilled"):
             return f"out of memory (limit {self.container.attrs['HostConfig'].get('Memory', 0) >> 20} MiB)"
         return f"exit code {state.get('ExitCode')}"
@@ -149,6 +165,7 @@ class Service:
 
     def remove(self) -> None:
         """Remove it, and end its log."""
+        self._gone.set()
         dispose(self.container)
         if self.follower is not None:
             self.follower.join(_LOG_SECONDS)

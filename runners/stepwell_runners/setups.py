@@ -27,19 +27,19 @@ from stepwell.engine.seams import Output
 from stepwell.errors import Invalid, TryLater, Unavailable
 from stepwell_runners import package_index
 from stepwell_runners.command_plan import NetworkPolicy
-from stepwell_runners.layers import File, below, parents
+from stepwell_runners.layers import parents
 from stepwell_runners.options import base_environment
 from stepwell_runners.outcomes import SetupFailed
 from stepwell_runners.outgrown import DiskWatch
 from stepwell_runners.pythons import Python
 from stepwell_runners.reduce import KEPT_BITS, Stack, copy_file, entries, remove
+from stepwell_runners.setup_inputs import input_files
 from stepwell_runners.shelf import Shelf
 from stepwell_runners.spec import TOOLS, CommandSpec, Directory, Egress, Limits, Seen, ToolDir
 from stepwell_runners.streaming import DEFAULT_BOUNDS, Bounds, Place, Process, watch
 from stepwell_runners.toolchains import TIMEOUT, find_beside
 
 NPM = "npm:"
-MOST_INPUT_BYTES = 64 << 20
 _WORKSPACE = ".workspace"
 _NPM_PACKAGE = re.compile(
     r"(?:@[a-z0-9~-][a-z0-9._~-]{0,99}/)?[a-z0-9~-][a-z0-9._~-]{0,99}(?:@[A-Za-z0-9.^~<>=*+_-]{1,60})?"
@@ -200,25 +200,12 @@ def _copy_inputs(paths: tuple[str, ...], stack: Stack, target: Path) -> list[tup
     """Copy the files of `setup_inputs`; their names, modes and digests."""
     target.mkdir()
     found: list[tuple[str, int, str]] = []
-    room = MOST_INPUT_BYTES
-    for path in paths:
-        tidy = "/".join(part for part in path.split("/") if part not in ("", "."))
-        inner = [name for name in below(stack, tidy) if isinstance(stack.node(name), File)]
-        if not inner:
-            raise Invalid(f"setup_inputs names {path!r}, which is not a regular file or a directory of the workspace.")
-        for name in inner:
-            place = stack.place(name)
-            assert place is not None
-            room -= place.lstat().st_size
-            if room < 0:
-                raise Invalid(f"setup_inputs names more than {MOST_INPUT_BYTES >> 20} MiB. Name what the setup reads.")
-            if any(name == known for known, _, _ in found):
-                continue
-            for above in parents(name):
-                (target / above).mkdir(exist_ok=True)
-            copy_file(place, target / name)
-            digest = hashlib.sha256((target / name).read_bytes()).hexdigest()
-            found.append((name, stat.S_IMODE((target / name).stat().st_mode), digest))
+    for name, place in input_files(paths, stack):
+        for above in parents(name):
+            (target / above).mkdir(exist_ok=True)
+        copy_file(place, target / name)
+        digest = hashlib.sha256((target / name).read_bytes()).hexdigest()
+        found.append((name, stat.S_IMODE((target / name).stat().st_mode), digest))
     return sorted(found)
 
 

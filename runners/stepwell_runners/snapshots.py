@@ -10,26 +10,23 @@ import json
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from stepwell.engine.seams import Output
-from stepwell.errors import Invalid
 from stepwell_runners import archives
 from stepwell_runners.command_plan import CommandPlan
 from stepwell_runners.container_jobs import Cold
 from stepwell_runners.container_process import ContainerProcess
 from stepwell_runners.images import SNAPSHOTS
-from stepwell_runners.layers import File, below
 from stepwell_runners.outcomes import SetupFailed
 from stepwell_runners.reduce import Stack
+from stepwell_runners.setup_inputs import input_files
 from stepwell_runners.snapshot_notes import Keep, SnapshotNotes, superfluous
 from stepwell_runners.spec import WORKSPACE
 from stepwell_runners.streaming import watch
 
 log = logging.getLogger(__name__)
-
-MOST_INPUT_BYTES = 64 << 20  # of setup_inputs: they pass through memory
 
 
 @dataclass(frozen=True)
@@ -45,7 +42,15 @@ class Base:
 class Snapshots:
     """Makes snapshots, each once however many ask. Lives on one event loop; blocking calls run in threads."""
 
-    def __init__(self, labels: Mapping[str, str], notes: SnapshotNotes, keep: Keep, secret: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        labels: Mapping[str, str],
+        notes: SnapshotNotes,
+        keep: Keep,
+        secret: Callable[[], str],
+        disk: int | None = None,
+    ) -> None:
+        self._disk = disk
         self._secret = secret
         self._labels = labels
         self._notes = notes
@@ -75,7 +80,8 @@ class Snapshots:
                 lambda container: archives.send(container, inputs),
                 lambda container: _commit(container, key),
             )
-            exit_, timed_out = await watch(ContainerProcess(job), output, asked.timeout)
+            process = ContainerProcess(replace(job, disk=self._disk))
+            exit_, timed_out = await watch(process, output, asked.timeout)
             if timed_out or exit_.code != 0:
                 raise SetupFailed(f"setup= failed: {'it took too long' if timed_out else exit_.reason}.")
             made = await asyncio.to_thread(base.engine.images.get, name)
@@ -125,20 +131,8 @@ def _size_of(image: Any, base: Base) -> int:
 def _inputs(paths: tuple[str, ...], stack: Stack) -> dict[str, archives.Entry]:
     """Return the files of `setup_inputs`, by their place in the container."""
     found = {WORKSPACE[1:]: archives.folder(0o755)}
-    room = MOST_INPUT_BYTES
-    for path in paths:
-        tidy = "/".join(part for part in path.split("/") if part not in ("", "."))
-        here = [inner for inner in below(stack, tidy) if isinstance(stack.node(inner), File)]
-        if not here:
-            raise Invalid(f"setup_inputs names {path!r}, which is not a regular file or a directory of the workspace.")
-        for inner in here:
-            place = stack.place(inner)
-            assert place is not None
-            status = place.lstat()
-            room -= status.st_size
-            if room < 0:
-                raise Invalid(f"setup_inputs names more than {MOST_INPUT_BYTES >> 20} MiB. Name what the setup reads.")
-            found[f"{WORKSPACE[1:]}/{inner}"] = archives.file(place.read_bytes(), status.st_mode & 0o777)
+    for name, place in input_files(paths, stack):
+        found[f"{WORKSPACE[1:]}/{name}"] = archives.file(place.read_bytes(), place.lstat().st_mode & 0o777)
     return found
 
 

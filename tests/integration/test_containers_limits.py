@@ -1,0 +1,48 @@
+"""What containers may not have: too many processes, too much disk, a runtime that is none. A real Docker engine."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from heavy import IMAGE, NoIsolates, attempt, connect, nothing_left, run
+from logged import Log
+
+from stepwell_runners.executor import LocalExecutor
+from stepwell_runners.streaming import Bounds
+
+pytestmark = pytest.mark.docker
+
+
+@pytest.fixture(scope="module")
+def engine() -> Any:
+    """A client of the engine, with the image in it."""
+    return connect()
+
+
+async def test_too_many_processes_and_a_runtime_that_is_not_there_are_named(engine: Any, tmp_path: Path) -> None:
+    executor = LocalExecutor.at(tmp_path / "state", NoIsolates(), warm_containers=0)
+    command = "i=0; while [ $i -lt 40 ]; do sleep 30 & i=$((i + 1)); done"
+    outcome = await run(executor, attempt(command, processes=20, network=False))
+    assert outcome.exit_code and outcome.error is not None
+    assert "no process: it may have 20 at a time, see processes=" in outcome.error["message"], outcome.error
+    other = LocalExecutor.at(tmp_path / "other", NoIsolates(), runtime="no-such-runtime", warm_containers=0)
+    refused = await run(other, attempt("true", network=False))
+    assert refused.final and refused.error is not None and "STEPWELL_RUNTIME" in refused.error["message"], refused
+    await nothing_left(other, engine)
+    await nothing_left(executor, engine)
+
+
+async def test_what_services_and_setups_write_is_bounded(
+    engine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stepwell_runners.container_process._LOOK_SECONDS", 0.1)
+    executor = LocalExecutor.at(tmp_path / "state", NoIsolates(), warm_containers=0, bounds=Bounds(disk=20 << 20))
+    setup = await run(executor, attempt("true", setup="head -c 30000000 /dev/zero > /big; sleep 60"))
+    assert setup.error is not None and setup.error["type"] == "SetupFailed" and "GiB" in setup.error["message"]
+    beside = {"db": {"image": IMAGE, "command": "head -c 30000000 /dev/zero > /big; sleep 60"}}
+    command = (
+        "at=$(ping -c 1 db | sed -n 's/PING.*(\\([0-9.]*\\)).*/\\1/p'); while ping -c 1 -W 1 $at; do sleep 0.2; done"
+    )
+    assert (await run(executor, attempt(f"{command}; true", services=beside, network=False), log := Log())).ok
+    assert any(note.startswith("Service 'db' had ended") and "GiB" in note for note in log.notes), log.notes
+    await nothing_left(executor, engine)
