@@ -80,6 +80,7 @@ class Containers:
         self._survivors: dict[tuple[str, str], Record] = {}
         self._used = state / "containers"  # there since the first one was asked for; holds `_secret`
         self._engine: Any = None
+        self._remaps = False  # owners of files, between the host and containers
         self._connecting = threading.Lock()
         self._threads = ThreadPoolExecutor(8, "engine")  # a pull takes minutes: it must not hold up anybody else
         self._snapshots = Snapshots(self._label, SnapshotNotes(state), keep, self._secret, disk)
@@ -92,8 +93,17 @@ class Containers:
 
     @property
     def form(self) -> Form:
-        """How a workspace gets in: as an overlay if dockerd sees our files, and we may read what it wrote."""
-        return "overlay" if os.geteuid() == 0 and self._host.startswith("unix://") else "copy"
+        """How a workspace gets in: as an overlay if dockerd sees our files, and we may read what it wrote.
+
+        Known when the engine has been asked, see `reach`: with user namespaces a container may not write our files.
+        """
+        ours = os.geteuid() == 0 and self._host.startswith("unix://") and not self._remaps
+        return "overlay" if ours else "copy"
+
+    async def reach(self) -> None:
+        """Ask the engine what it is like, once. Raises Unavailable without one."""
+        if self._engine is None:
+            await asyncio.get_running_loop().run_in_executor(self._threads, self._connect)
 
     def _use(self) -> None:
         """Note that this state directory has something on the engine."""
@@ -265,9 +275,11 @@ class Containers:
         with self._connecting:
             try:
                 if self._engine is None:
-                    self._engine = docker.DockerClient(
+                    engine = docker.DockerClient(
                         base_url=self._host, version="auto", timeout=_ENGINE_TIMEOUT, max_pool_size=64
                     )
+                    self._remaps = "name=userns" in (engine.info().get("SecurityOptions") or ())
+                    self._engine = engine
                 else:
                     self._engine.ping()
             except (docker.errors.DockerException, OSError) as error:

@@ -318,6 +318,8 @@ class LocalExecutor:
 
         Again, in a fresh one, when the host had no room or the zygote died meanwhile: a volatile overlay mounts once.
         """
+        if asked.image:
+            await self._containers.reach()
         form = self._form(asked)
         while True:
             opening = asyncio.to_thread(self._open, attempt, asked, tree, form)

@@ -35,6 +35,7 @@ class Engine:
 
     place: Path
     survives: bool
+    remaps: bool = False
     process: subprocess.Popen[bytes] | None = None
     client: Any = field(default=None)
 
@@ -50,7 +51,7 @@ class Engine:
         command = [
             "dockerd", "-H", self.host, "--data-root", f"{self.place}/data", "--exec-root", f"{self.place}/exec",
             "--pidfile", f"{self.place}/pid", "--bridge", BRIDGE, "--iptables=false", "--ip-masq=false",
-            *(["--live-restore"] if self.survives else []),
+            *(["--live-restore"] if self.survives else []), *(["--userns-remap=default"] if self.remaps else []),
         ]  # fmt: skip
         with (self.place / "log").open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
@@ -134,6 +135,26 @@ async def test_a_step_survives_its_engines_restart_or_is_lost(
     # Docker 20.10 goes on counting the mount of a volume whose container it removed after a live restore.
     assert engine.client.volumes.list() == [] or engine.survives
     assert list((place / "state" / "work").iterdir()) == []
+
+
+@pytest.mark.parametrize("warm", [False, True])
+async def test_a_step_writes_its_workspace_where_the_engine_maps_users(place: Path, *, warm: bool) -> None:
+    place.chmod(0o755)
+    engine = Engine(place, survives=False, remaps=True)
+    engine.start()
+    try:
+        image_of(engine.client)
+        executor = LocalExecutor.at(place / "state", NoIsolates(), docker_host=engine.host, warm_containers=int(warm))
+        for number in range(2):
+            log = Log()
+            command = "read inner outer rest < /proc/self/uid_map; test $outer -gt 0 && echo x > made"
+            outcome = await run(executor, attempt(command, key=f"s{number}#1", network=False), log)
+            assert outcome.ok and outcome.layer, (outcome, log.text)
+            await executor.filled()
+        await executor.close()
+        assert engine.client.containers.list(all=True) == []
+    finally:
+        engine.stop()
 
 
 async def test_cancelling_while_the_engine_is_away_ends_the_container_when_it_is_back(
