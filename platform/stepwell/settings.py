@@ -54,6 +54,9 @@ class Settings(BaseSettings):
     tools_gb: int = Field(20, ge=1, le=100_000, description=(
         "GiB that installed tools and setups may take; then the longest unused go"
     ))  # fmt: skip
+    trees_gb: int = Field(50, ge=1, le=100_000, description=(
+        "GiB that checked-out trees may take; when a server starts, the longest unused go"
+    ))  # fmt: skip
     caches_gb: int = Field(10, ge=0, le=100_000, description="GiB that the caches of one repository may take")
     blanks: int = Field(4, ge=0, le=64, description="isolates booted ahead, about 2 MB each; 0 boots each when asked")
     warm_containers: int = Field(4, ge=0, le=64, description=(

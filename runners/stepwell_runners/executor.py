@@ -144,10 +144,12 @@ class LocalExecutor:
     async def recover(self, committed: Callable[[str], bool], ended: Callable[[str], bool]) -> None:
         """Remove what a crash left behind."""
         survivors = await self._containers.recover(ended)
-        places = {one.opened().place for one in survivors}
+        opened = [one.opened() for one in survivors]
+        places = {workspace.place for workspace in opened}
+        beneath = {lower for workspace in opened for lower in workspace.lowers}
         await asyncio.to_thread(self._workspaces.recover, committed, places)
         await asyncio.to_thread(self._forks.recover, ended, {one.run for one in survivors})
-        await asyncio.to_thread(self._trees.recover)
+        await asyncio.to_thread(self._trees.recover, beneath)
         await asyncio.to_thread(self._shelf.recover)
         await asyncio.to_thread(self._caching.recover)
 

@@ -18,7 +18,7 @@ import secrets
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from stepwell.errors import Invalid, StepwellError, TryLater
 from stepwell.repos.process import environment
 from stepwell.repos.repositories import Repositories
 from stepwell.store.durable import sync_file_system, sync_folder
+from stepwell_runners import tree_room
 from stepwell_runners.git_index import settle_times
 from stepwell_runners.keyed_locks import KeyedLocks
 from stepwell_runners.lazy import Lazy, Served
@@ -37,6 +38,7 @@ log = logging.getLogger(__name__)
 _REFERENCE = re.compile(r"([^:/]{1,100}):([0-9a-f]{40}|[0-9a-f]{64})")
 MOST_ENTRIES = 1_000_000
 MOST_BYTES = 20 << 30
+_BLOCK = 4096  # bytes that a file takes beside its content, at most
 _MOST_KNOWN = 10_000  # references looked up without asking git
 LEAST_LAZY = 500  # files: a smaller tree is checked out in less time than it takes to think about it
 FILL_DELAY = 0.1  # seconds from the first mount of a tree to its checkout
@@ -75,9 +77,12 @@ class GitCheckout:
             return False
         return repo in self._large
 
-    def write(self, repo: str, tree: str, target: Path, index: Path, seconds: int | None = None) -> None:
-        """Check `tree` out into the empty directory `target`, and write its `index`; all files get one time."""
-        self._check_size(repo, tree)
+    def write(self, repo: str, tree: str, target: Path, index: Path, seconds: int | None = None) -> int:
+        """Check `tree` out into the empty directory `target`, and write its `index`; all files get one time.
+
+        Returns about how many bytes it takes.
+        """
+        size = self._check_size(repo, tree)
         seconds = int(time.time()) - _EDITS if seconds is None else seconds
         done = subprocess.run(
             ["git", "--git-dir", self._repositories.path(repo), "read-tree", "-m", "-u", tree],
@@ -91,8 +96,9 @@ class GitCheckout:
             reason = done.stderr.decode(errors="replace").strip()[:2000] or f"exit code {done.returncode}"
             raise Invalid(f"The files of the commit cannot be checked out: {reason}")
         settle_times(index, target, seconds, "sha1" if len(tree) == 40 else "sha256")
+        return size
 
-    def _check_size(self, repo: str, tree: str) -> None:
+    def _check_size(self, repo: str, tree: str) -> int:
         """Refuse a tree without end: ten small trees, each ten times in the next, are ten thousand million files."""
         command = ["git", "--git-dir", str(self._repositories.path(repo)), "ls-tree", "-r", "-t", "-l", "-z", tree]
         entries = size = 0
@@ -110,6 +116,7 @@ class GitCheckout:
                         "The files of the commit cannot be checked out: there are more than "
                         f"{MOST_ENTRIES:,} files and folders, or {MOST_BYTES >> 30} GiB."
                     )
+        return size + entries * _BLOCK
 
 
 @dataclass(frozen=True)
@@ -145,9 +152,11 @@ class Trees:
         checkout: GitCheckout | None = None,
         sync: Callable[[Path], None] | None = None,
         lazy: Lazy | None = None,
+        limit: int = tree_room.DEFAULT_LIMIT,
     ):
         self.folder = state / "trees"
         self.lazy = lazy
+        self._limit = limit
         self._serving: dict[Path, _Serving] = {}
         self._filling: set[threading.Thread] = set()
         self._closing = threading.Event()
@@ -234,6 +243,7 @@ class Trees:
         if len(self._known) >= _MOST_KNOWN:
             self._known.clear()
         self._known[reference] = place
+        tree_room.note_use(place)
 
     def _hold(self, place: Path) -> bool:
         """Begin to serve a tree, or join. False when it is there already, or has to be waited for."""
@@ -325,7 +335,7 @@ class Trees:
         index = fresh.with_suffix(".index")
         fresh.mkdir()
         try:
-            self._checkout.write(repo, tree, fresh, index, seconds)
+            tree_room.note_size(place, self._checkout.write(repo, tree, fresh, index, seconds))
             marker.write_text(self._boot)
             index.rename(index_of(place))
             fresh.rename(place)
@@ -334,11 +344,12 @@ class Trees:
                 remove(scrap)
         self._sync(marker)
 
-    def recover(self) -> None:
-        """Remove checkouts that a crash cut short. Nothing is held yet."""
+    def recover(self, kept: Collection[Path] = ()) -> None:
+        """Remove checkouts that a crash cut short, and trees beyond the limit but the `kept`. Nothing is held yet."""
         for repository in self.folder.iterdir():
             for scrap in repository.glob(".new-*"):
                 remove(scrap)
+        tree_room.evict(self.folder, self._limit, kept)
 
 
 def parse_reference(reference: str) -> tuple[str, str]:

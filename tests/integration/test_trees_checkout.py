@@ -54,7 +54,11 @@ def test_a_tree_is_made_once_and_shared_by_commits(repository: Path, trees: Tree
     made = place.stat().st_ctime_ns
     second = git(repository, "commit-tree", f"{first}^{{tree}}", "-m", "again")
     assert trees.resolve(f"r1:{second}") == place and place.stat().st_ctime_ns == made
-    assert sorted(path.name for path in place.parent.iterdir()) == [place.name, f"{place.name}.index"]
+    assert sorted(path.name for path in place.parent.iterdir()) == [
+        place.name,
+        f"{place.name}.index",
+        f"{place.name}.used",
+    ]
 
 
 def test_threads_that_ask_together_get_one_tree(repository: Path, trees: Trees) -> None:
@@ -121,6 +125,23 @@ def test_recover_removes_checkouts_cut_short(trees: Trees) -> None:
     (trees.folder / "r1" / ".new-1").mkdir(parents=True)
     trees.recover()
     assert list((trees.folder / "r1").iterdir()) == []
+
+
+def test_trees_beyond_the_limit_go_the_longest_unused_first(repository: Path, tmp_path: Path) -> None:
+    references = [
+        f"r1:{commit(repository, [('100644', 'a', bytes(1 << 20) + name)])}" for name in (b"1", b"2", b"3", b"4")
+    ]
+    first = Trees(tmp_path, sync=settle)
+    places = [first.resolve(reference) for reference in references]
+    for age, place in enumerate(places):
+        os.utime(place.with_name(f"{place.name}.used"), (1_700_000_000 - age,) * 2)  # the later, the longer unused
+    room = Trees(tmp_path, sync=settle, limit=5 << 19)
+    room.resolve(references[2])  # used again
+    room.recover(kept=[places[3]])
+    assert [place.exists() for place in places] == [False, False, True, True]
+    assert len(list((room.folder / "r1").iterdir())) == 6
+    again = Trees(tmp_path, sync=settle).resolve(references[0])
+    assert again == places[0] and (again / "a").stat().st_size == (1 << 20) + 1
 
 
 def test_a_tree_without_end_is_refused_before_the_disk_is_full(repository: Path, trees: Trees) -> None:

@@ -35,9 +35,9 @@ class HeldBack(GitCheckout):
         super().__init__(state)
         self.let = threading.Event()
 
-    def write(self, repo: str, tree: str, target: Path, index: Path, seconds: int | None = None) -> None:
+    def write(self, repo: str, tree: str, target: Path, index: Path, seconds: int | None = None) -> int:
         assert self.let.wait(60)
-        super().write(repo, tree, target, index, seconds)
+        return super().write(repo, tree, target, index, seconds)
 
 
 @pytest.fixture

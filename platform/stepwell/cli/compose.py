@@ -156,7 +156,7 @@ class Rooms:
 
         lazy = Lazy(settings.state)
         lazy.start()
-        trees = Trees(settings.state, lazy=lazy)
+        trees = Trees(settings.state, lazy=lazy, limit=settings.trees_gb << 30)
         kept.callback(trees.close)
         options = IsolateOptions(wall="none" if settings.trust_all_code else "full", blanks=settings.blanks)
         isolates = ZygoteIsolates(settings.state, trees.resolve, options, seen=trees.seen)
