@@ -8,7 +8,6 @@ checkout.
 import contextlib
 import json
 import os
-import shutil
 import socket
 import subprocess
 import threading
@@ -16,12 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stepwell.repos.process import environment
+from stepwell.errors import StepwellError
+from stepwell.repos.process import environment, git_version
 from stepwell_runners import syscalls as sys_
 from stepwell_runners.lazy_tree import GIT, TREE
 from stepwell_runners.link import spawn
 
 _SECONDS = 20.0
+_OLDEST_GIT = (2, 36)  # which has `cat-file --batch-command`
 _FIRST_PIDS = "pid:[4026531836]"  # PROC_PID_INIT_INO: the one pid namespace that no container made
 
 
@@ -186,8 +187,11 @@ def _unfit() -> str | None:
         return "it takes root"
     if in_container():
         return "Stepwell runs in a container"
-    if shutil.which("git") is None:
-        return "git is not installed"
+    try:
+        if git_version() < _OLDEST_GIT:
+            return "it takes git 2.36"
+    except StepwellError as error:
+        return str(error)
     try:
         os.close(os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC))
     except OSError as error:

@@ -60,7 +60,15 @@ def doctor(
         from stepwell.cli.doctor_journal import look_at_journal
 
         raise typer.Exit(look_at_journal(settings, mend=rebuild, json=json))
-    found = [_python(), _git(), _state(settings), *_isolates(settings), _docker(settings), *_snapshots(settings)]
+    found = [
+        _python(),
+        _git(),
+        _state(settings),
+        *_isolates(settings),
+        _trees(settings),
+        _docker(settings),
+        *_snapshots(settings),
+    ]
     if json:
         show_json([asdict(one) for one in found])
     else:
@@ -116,6 +124,12 @@ def _nearest(place: Path) -> Path:
     return place
 
 
+def _writable(settings: "Settings") -> Path:
+    """A directory for trials, if possible where the state is."""
+    place = _nearest(settings.state)
+    return place if os.access(place, os.W_OK) else Path(tempfile.gettempdir())
+
+
 def _file_system(place: Path) -> str:
     """The type of the file system that holds a path, from the longest mount point above it."""
     best = ("", "unknown")
@@ -130,9 +144,7 @@ def _isolates(settings: "Settings") -> list[Diagnosis]:
     from stepwell_runners.isolates import ZygoteIsolates
     from stepwell_runners.options import IsolateOptions
 
-    place = _nearest(settings.state)
-    if not os.access(place, os.W_OK):
-        place = Path(tempfile.gettempdir())
+    place = _writable(settings)
 
     async def probe() -> list[Diagnosis]:
         with tempfile.TemporaryDirectory(prefix=".stepwell-doctor-", dir=place) as moment:
@@ -150,6 +162,23 @@ def _isolates(settings: "Settings") -> list[Diagnosis]:
                 await isolates.stop()
 
     return asyncio.run(probe())
+
+
+def _trees(settings: "Settings") -> Diagnosis:
+    """Say whether steps wait for the checkout of a large tree."""
+    from stepwell_runners.lazy import Lazy
+
+    with tempfile.TemporaryDirectory(prefix=".stepwell-doctor-", dir=_writable(settings)) as moment:
+        lazy = Lazy(Path(moment))
+        lazy.start()
+        problem = lazy.ready()
+        lazy.close()
+    if problem is None:
+        return Diagnosis("trees", True, "large ones are read before they are checked out")
+    return Diagnosis(
+        "trees", False, f"steps wait for the checkout of large ones: {problem}",
+        "To be read before, they take root outside of a container, /dev/fuse, Linux 6.12 and git 2.36.",
+    )  # fmt: skip
 
 
 def _docker(settings: "Settings") -> Diagnosis:
