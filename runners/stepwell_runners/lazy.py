@@ -161,7 +161,8 @@ class Lazy:
         for left in self.folder.iterdir():
             with contextlib.suppress(OSError):  # where the folder itself could not be mounted
                 sys_.unmount(os.fsencode(left))
-            left.rmdir()
+            with contextlib.suppress(OSError):  # an empty directory more is no reason not to start
+                left.rmdir()
 
     def _request(self, message: dict[str, Any]) -> dict[str, Any]:
         with self._lock:
