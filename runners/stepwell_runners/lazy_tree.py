@@ -19,7 +19,7 @@ from pathlib import Path
 from stepwell_runners.fuse import ROOT, Attributes
 from stepwell_runners.lazy_objects import MissingObject, Objects
 
-MOST_NODES = 2_000_000
+MOST_NODES = 1_100_000  # more than git is let check out; they take about 300 bytes each
 MOST_ATTRIBUTES = 1 << 20  # bytes of a .gitattributes
 MOST_FOLDER = 64 << 20  # bytes of a tree object
 MOST_PATH = 2048  # bytes
@@ -60,7 +60,7 @@ class Refused(Exception):
 
 @dataclass(slots=True, eq=False)
 class Node:
-    """One name. `id` is "" for what is read from the checkout, at `path`."""
+    """One name. `id` is "" for what is read from the checkout; `path` is of directories, and of what is read there."""
 
     number: int
     mode: int
@@ -170,8 +170,10 @@ class LazyTree:
         sizes = iter(self.objects.sizes(blobs))
         names = {}
         for mode, name, id_ in entries:
-            node = names[name] = self._add(_MODES[mode], _join(folder.path, name), "" if mode == _SUBMODULE else id_)
-            if not stat.S_ISDIR(node.mode):
+            is_folder = mode in (_FOLDER, _SUBMODULE)
+            path = _join(folder.path, name) if is_folder else b""
+            node = names[name] = self._add(_MODES[mode], path, "" if mode == _SUBMODULE else id_)
+            if not is_folder:
                 node.size, node.above, node.place = next(sizes), folder, len(folder.files)
                 folder.files.append(node)
         return names
