@@ -72,7 +72,7 @@ class Containers:
         disk: int | None = None,
         builds: bool = True,
     ) -> None:
-        self._host = host or os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
+        self._host = host_of(host)
         self._runtime = runtime
         self._disk = disk
         self._label = {LABEL: hashlib.sha256(str(state.resolve()).encode()).hexdigest()[:16]}
@@ -355,6 +355,11 @@ def _remembered(job: Job, attempt: Attempt, workspace: Workspace, waiting: Waiti
         return job.start(container)
 
     return replace(job, start=start)
+
+
+def host_of(host: str | None) -> str:
+    """Return where the engine is: as said, as DOCKER_HOST says, or on this host's usual socket."""
+    return host or os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
 
 
 def _from_thread(output: Output) -> Callable[[str], None]:

@@ -11,7 +11,9 @@ import pytest
 from heavy import IMAGE, NoIsolates, attempt, connect, nothing_left, run
 from logged import Log
 
+from stepwell.cli import doctor
 from stepwell.engine.seams import Attempt
+from stepwell.settings import Settings
 from stepwell_runners import builders, image_builds
 from stepwell_runners.executor import LocalExecutor
 from stepwell_runners.images import BUILDS
@@ -168,3 +170,12 @@ async def test_no_engine_and_no_leave_are_said(tmp_path: Path) -> None:
         outcome = await run(executor, build())
         assert outcome.final and outcome.error is not None and words in outcome.error["message"]
         await executor.close()
+
+
+def test_the_doctor_says_what_builds_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = Settings(state=tmp_path)
+    found = builders.find_client("unix:///var/run/docker.sock", tmp_path)
+    assert ("BuildKit by" if found else "classic builder") in doctor._docker(settings).detail
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert "classic builder" in doctor._docker(settings).detail
+    assert "STEPWELL_IMAGE_BUILDS" in doctor._docker(Settings(state=tmp_path, image_builds=False)).detail

@@ -2,20 +2,18 @@
 
 import asyncio
 import ipaddress
-import os
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from heavy import IMAGE, NATURAL, NoIsolates, attempt, connect, nothing_left, run
+from heavy import IMAGE, attempt, connect, opened, run
 from logged import Log
 
 from stepwell_runners import services
-from stepwell_runners.containers import LABEL, Containers
+from stepwell_runners.containers import LABEL
 from stepwell_runners.executor import LocalExecutor
-from stepwell_runners.workspaces import Form
 
 pytestmark = pytest.mark.docker
 SERVE = "mkdir /w; echo ${SAID-something} > /w/index.html; echo serving; httpd -f -v -p 8080 -h /w"
@@ -40,13 +38,8 @@ def engine() -> Any:
 async def executor(
     request: pytest.FixtureRequest, engine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[LocalExecutor]:
-    form: Form = getattr(request, "param", NATURAL)
-    if form == "overlay" and os.geteuid() != 0:
-        pytest.skip("dockerd's overlays are root's")
-    monkeypatch.setattr(Containers, "form", form)
-    executor = LocalExecutor.at(tmp_path / "state", NoIsolates(), warm_containers=0)
-    yield executor
-    await nothing_left(executor, engine)
+    async with opened(request, engine, tmp_path, monkeypatch) as executor:
+        yield executor
 
 
 async def test_a_step_finds_its_services_by_name_when_they_are_ready(executor: LocalExecutor, engine: Any) -> None:

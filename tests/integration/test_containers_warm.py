@@ -9,15 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from heavy import IMAGE, NATURAL, NoIsolates, attempt, connect, nothing_left, run
+from heavy import IMAGE, NoIsolates, attempt, connect, nothing_left, opened, run
 from logged import Log
 
 from stepwell_runners import slots
 from stepwell_runners.container_jobs import Cold
 from stepwell_runners.container_process import Job
-from stepwell_runners.containers import Containers
 from stepwell_runners.executor import LocalExecutor
-from stepwell_runners.workspaces import Form
 
 pytestmark = pytest.mark.docker
 
@@ -33,15 +31,10 @@ async def executor(
     request: pytest.FixtureRequest, engine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[LocalExecutor]:
     """An executor with one container that waits: nothing is counted that was made for its first step."""
-    form: Form = getattr(request, "param", NATURAL)
-    if form == "overlay" and os.geteuid() != 0:
-        pytest.skip("dockerd's overlays are root's")
-    monkeypatch.setattr(Containers, "form", form)
-    executor = LocalExecutor.at(tmp_path / "state", NoIsolates(), warm_containers=4)
-    assert (await run(executor, attempt("true", network=False))).ok
-    await executor.filled()
-    yield executor
-    await nothing_left(executor, engine)
+    async with opened(request, engine, tmp_path, monkeypatch, warm=4) as executor:
+        assert (await run(executor, attempt("true", network=False))).ok
+        await executor.filled()
+        yield executor
 
 
 def waiting(executor: LocalExecutor) -> list[Any]:

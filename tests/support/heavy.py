@@ -6,6 +6,8 @@ import os
 import shutil
 import subprocess
 import tarfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import pytest
 from logged import Log
 
 from stepwell.engine.seams import Attempt, Outcome, Prepared
-from stepwell_runners.containers import LABEL
+from stepwell_runners.containers import LABEL, Containers
 from stepwell_runners.executor import LocalExecutor
 from stepwell_runners.spec import CommandSpec
 from stepwell_runners.streaming import Process
@@ -86,6 +88,20 @@ def attempt(command: str | list[str], base: tuple[str, ...] = (), key: str = "st
 
 async def run(executor: LocalExecutor, asked: Attempt, log: Log | None = None, **prepared: Any) -> Outcome:
     return await executor.execute(asked, Prepared(**prepared), log or Log())
+
+
+@asynccontextmanager
+async def opened(
+    request: pytest.FixtureRequest, engine: Any, folder: Path, patch: pytest.MonkeyPatch, *, warm: int = 0
+) -> AsyncIterator[LocalExecutor]:
+    """Give an executor to a test, with workspaces in the form that its parameter names; nothing of it is left."""
+    form: Form = getattr(request, "param", NATURAL)
+    if form == "overlay" and os.geteuid() != 0:
+        pytest.skip("dockerd's overlays are root's")
+    patch.setattr(Containers, "form", form)
+    executor = LocalExecutor.at(folder / "state", NoIsolates(), warm_containers=warm)
+    yield executor
+    await nothing_left(executor, engine)
 
 
 async def nothing_left(executor: LocalExecutor, engine: Any) -> None:

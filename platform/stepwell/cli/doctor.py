@@ -196,7 +196,19 @@ def _docker(settings: "Settings") -> Diagnosis:
             f"no engine answers: {reason}",
             "Start dockerd, or set STEPWELL_DOCKER_HOST. Only steps with image= need it.",
         )
-    return Diagnosis("docker", True, f"engine {version.get('Version', 'unknown')}")
+    return Diagnosis("docker", True, f"engine {version.get('Version', 'unknown')}, {_builder(settings)}")
+
+
+def _builder(settings: "Settings") -> str:
+    """Say what builds images."""
+    from stepwell_runners.builders import find_client
+    from stepwell_runners.containers import host_of
+
+    if not settings.image_builds:
+        return "builds no images (STEPWELL_IMAGE_BUILDS=false)"
+    with tempfile.TemporaryDirectory() as folder:
+        client = find_client(host_of(settings.docker_host), Path(folder))
+    return f"builds images with BuildKit by {client.program}" if client else "builds images with its classic builder"
 
 
 def _snapshots(settings: "Settings") -> list[Diagnosis]:
