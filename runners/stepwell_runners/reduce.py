@@ -7,6 +7,7 @@ understands and that an ordinary user may make too; extended attributes are all 
 """
 
 import contextlib
+import errno
 import os
 import shutil
 import stat
@@ -39,15 +40,49 @@ class OnDisk:
             return False
         if self.path == other.path:
             return True
-        with self.path.open("rb") as mine, other.path.open("rb") as theirs:
-            while True:
-                block = mine.read(_BLOCK)
-                if block != theirs.read(_BLOCK):
-                    return False
-                if not block:
-                    return True
+        with self.path.open("rb", buffering=0) as mine, other.path.open("rb", buffering=0) as theirs:
+            return _equal(mine.fileno(), theirs.fileno(), self.size)
 
     __hash__ = None  # type: ignore[assignment]  # equality reads the files
+
+
+def _next_data(file: int, offset: int, size: int) -> int:
+    """Return where from `offset` on a file holds something; its size when only a hole is left."""
+    try:
+        return os.lseek(file, offset, os.SEEK_DATA)
+    except OSError as error:
+        if error.errno != errno.ENXIO:
+            raise
+        return size
+
+
+def _equal(mine: int, theirs: int, size: int) -> bool:
+    """Compare two files of one size; holes, which may be larger than any disk, are not read."""
+    offset = 0
+    while offset < size:
+        if size > _BLOCK:  # else looking costs more than reading
+            offset = min(_next_data(mine, offset, size), _next_data(theirs, offset, size))
+        block = os.pread(mine, _BLOCK, offset)
+        if block != os.pread(theirs, _BLOCK, offset):
+            return False
+        if not block:
+            return True
+        offset += len(block)
+    return True
+
+
+def _copy_data(source: int, target: int, size: int) -> None:
+    """Copy what a file holds, and leave holes where it has some."""
+    end = 0
+    while (start := _next_data(source, end, size)) < size:
+        end = os.lseek(source, start, os.SEEK_HOLE)
+        os.lseek(target, start, os.SEEK_SET)
+        while start < end:
+            sent = os.sendfile(target, source, start, end - start)
+            if not sent:
+                raise OSError(errno.EIO, "a file became shorter while it was copied")
+            start += sent
+    os.truncate(target, size)
 
 
 def node_at(path: Path, status: os.stat_result) -> Node | None:
@@ -262,7 +297,7 @@ def copy_file(source: Path, target: Path) -> None:
         try:
             ioctl(new.fileno(), _FICLONE, old.fileno())
         except OSError:
-            shutil.copyfileobj(old, new, _BLOCK)
+            _copy_data(old.fileno(), new.fileno(), os.fstat(old.fileno()).st_size)
     status = source.stat()
     target.chmod(stat.S_IMODE(status.st_mode) & KEPT_BITS)
     os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))

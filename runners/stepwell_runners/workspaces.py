@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from stepwell.engine.seams import Attempt
-from stepwell.errors import Conflict
+from stepwell.errors import Conflict, Invalid
 from stepwell.store.durable import sync_file_system, sync_folder
 from stepwell_runners import reduce as disk
 from stepwell_runners.caching import Held
@@ -174,11 +174,22 @@ class Workspaces:
         return (*(self._fitted(base[: n + 1], tree) for n in reversed(range(len(base)))), self._shown(tree))
 
     def change(self, workspace: Workspace) -> Change:
-        """Read what an attempt changed. Every process of it is dead, and it is unmounted."""
+        """Read what an attempt changed. Every process of it is dead, and it is unmounted.
+
+        Raises Invalid for what it has closed so that this server, as an ordinary user, could not read it again.
+        """
         disk.remove(workspace.upper / ".git")
         complete = {""} if isinstance(workspace.mount, Directory) else ()
-        upper = disk.scan(workspace.upper, complete)
-        return Change(upper, reduce(upper, workspace.stack))
+        try:
+            upper = disk.scan(workspace.upper, complete)
+            layer = reduce(upper, workspace.stack)
+        except PermissionError as error:
+            raise _closed(os.path.relpath(error.filename or workspace.upper, workspace.upper)) from error
+        if self.owner[0] != 0:
+            for path, node in layer.written.items():
+                if isinstance(node, File | Folder) and _NEEDED[type(node)] & ~node.mode:
+                    raise _closed(path)
+        return Change(upper, layer)
 
     def commit(self, workspace: Workspace, layer: Layer) -> Committed:
         """Make `layer`, a part of what `change` returned, durable. Raises WorkspaceConflict, OSError on a full disk."""
@@ -312,6 +323,16 @@ class Workspaces:
         if is_first:
             sync_folder(self.layers)
         disk.remove(workspace.place)
+
+
+_NEEDED = {File: 0o400, Folder: 0o500}  # what an owner needs to read
+
+
+def _closed(path: str) -> Invalid:
+    return Invalid(
+        f"The step left {path!r} closed for its owner, so later steps could not be given it. "
+        "Let the step end with: chmod -R u+rwX on what it closed, or remove that."
+    )
 
 
 def _meta_of(workspace: Workspace, layer: Layer) -> Meta:

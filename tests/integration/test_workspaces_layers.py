@@ -4,7 +4,9 @@ import os
 import shutil
 import stat
 import subprocess
-from collections.abc import Iterator
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from stepwell.errors import Invalid
 from stepwell_runners import reduce as disk
 from stepwell_runners.spec import Overlay
 from stepwell_runners.workspaces import Form, Workspace, WorkspaceConflict, Workspaces
@@ -224,6 +227,60 @@ def test_odd_names_and_hard_links_survive(workspaces: Workspaces, tree: Path) ->
     files = workspaces.layers / folder / number / "files"
     assert (files / name).stat().st_nlink == 2
     assert (files / name).stat().st_blocks * 512 < 1 << 20
+
+
+@pytest.mark.parametrize("closed", ["mkdir d; chmod 0 d", "chmod 0 src", "echo x > f; chmod 0 f", "chmod 100 src"])
+def test_what_an_ordinary_users_server_could_not_read_again_is_named(closed: str) -> None:
+    """Root reads whatever the modes; for others the step fails, and says what to do, instead of a later one."""
+
+    def leave_closed(home: Path) -> None:
+        (home / "tree" / "src").mkdir(parents=True)
+        (home / "tree" / "src" / "g").write_text("g")
+        workspaces = Workspaces(home / "state", "copy")
+        workspace = workspaces.open("run", "one", [], home / "tree")
+        subprocess.run(["sh", "-euc", closed], cwd=workspace.upper, check=True)
+        with pytest.raises(Invalid, match=r"The step left '(d|src|f)' closed for its owner.*chmod -R u\+rwX"):
+            workspaces.change(workspace)
+        workspaces.discard(workspace)
+        assert list(workspaces.work.iterdir()) == []
+
+    as_ordinary_user(leave_closed)
+
+
+def as_ordinary_user(work: Callable[[Path], None]) -> None:
+    """Do something in a process that is not root's, in a directory of its own."""
+    home = Path(tempfile.mkdtemp())
+    child = os.fork()
+    if child == 0:
+        try:
+            if os.geteuid() == 0:
+                os.chown(home, 65534, 65534)
+                os.setgroups([])
+                os.setresgid(65534, 65534, 65534)
+                os.setresuid(65534, 65534, 65534)
+            os.chdir(home)
+            work(home)
+            os._exit(0)
+        except BaseException:
+            traceback.print_exc()
+        os._exit(1)
+    _, status = os.waitpid(child, 0)
+    shutil.rmtree(home)
+    assert status == 0, "see what the process printed"
+
+
+def test_a_sparse_file_larger_than_memory_stays_one(workspaces: Workspaces, tree: Path) -> None:
+    """Neither carried to the next step nor compared with its base byte by byte."""
+    layer = step(workspaces, tree, [], "one", "truncate -s 1T vast; printf x | dd of=vast bs=1 seek=5G conv=notrunc")
+    assert layer
+    assert step(workspaces, tree, [layer], "two", "exec 3<>vast") is None
+    changed = step(workspaces, tree, [layer], "three", "printf y | dd of=vast bs=1 seek=6G conv=notrunc")
+    assert changed
+    workspace = workspaces.open("run", "look", [layer, changed], tree)
+    with entered(workspace) as view, (view / "vast").open("rb") as file:
+        status = os.fstat(file.fileno())
+        assert (os.pread(file.fileno(), 1, 5 << 30), os.pread(file.fileno(), 1, 6 << 30)) == (b"x", b"y")
+    assert status.st_size == 1 << 40 and status.st_blocks * 512 < 16 << 20
 
 
 # Links that lead out lead nowhere: what is renamed to a place behind one would otherwise end up on this host.
