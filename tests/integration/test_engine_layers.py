@@ -59,6 +59,27 @@ async def test_layers_go_when_every_run_that_stands_on_them_ended_long_ago(shop:
         assert (executor.gone, noted(shop)) == ({"layer-a", "layer-b", "layer-b2"}, [])
 
 
+async def test_a_step_stands_on_layers_in_the_order_in_which_their_steps_were_asked_for(shop: Workshop) -> None:
+    """Which of two parallel steps' files are seen does not depend on which of them was faster."""
+    executor = FakeExecutor(gate=passed("layer-slow"), fast=passed("layer-fast"), more=passed("layer-more"))
+    body = """
+slow, fast = step.run("slow", "gate"), step.run("fast", "fast")
+await fast
+await step.run("early", "early")
+await slow
+await step.run("more", "more")
+await step.run("late", "late")
+"""
+    async with shop.running(executor=executor, limits=LIMITS):
+        await shop.create(body)
+        await shop.until(lambda state: any(step.name == "early" for step in state.steps.values()))
+        executor.gate.set()
+        assert (await shop.finished()).state == "passed"
+    bases = {attempt.name: attempt.base for attempt in executor.attempts}
+    assert bases["early"] == ("layer-fast",)
+    assert bases["late"] == ("layer-slow", "layer-fast", "layer-more")
+
+
 async def test_runs_that_wait_keep_their_layers_however_long(shop: Workshop) -> None:
     executor, clock = layered(), TestClock()
     async with shop.running(executor=executor, clock=clock, limits=LIMITS) as engine:

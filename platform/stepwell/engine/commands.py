@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 from stepwell.engine.asked_options import OPTIONS_BYTES, refusal
-from stepwell.engine.fold import OPEN
+from stepwell.engine.fold import OPEN, RunState
 from stepwell.engine.live import EXECUTED, Live, encode
 from stepwell.engine.specs import Limits
 
@@ -97,9 +97,17 @@ def asked(live: Live, command: list[Any]) -> tuple[str, dict[str, Any]]:
     base: list[str] = []
     if kind in EXECUTED:
         reached = bisect_right(state.layers, whole(base_seq), key=_seq_of)
-        base = [layer for _, layer in state.layers[:reached]]
+        base = _in_order_asked(state, [layer for _, layer in state.layers[:reached]])
     data = {"kind": kind, "name": text(name), "fingerprint": _fingerprint(fingerprint), "options": options}
     return key, {**data, "base": base, "due": None if due is None else number(due), "where": text(where)}
+
+
+def _in_order_asked(state: RunState, layers: list[str]) -> list[str]:
+    """Sort layers by when their steps were asked for: which one is on top must not depend on which one was faster."""
+    if len(layers) < 2:
+        return layers
+    delivered = set(layers)
+    return [step.layer for step in state.steps.values() if step.layer in delivered]
 
 
 def _seq_of(layer: tuple[int, str]) -> int:
