@@ -91,6 +91,7 @@ class Place:
             caps=RunCaps(base.tenants.quotas, None, None), blobs=base.blobs,
         )  # fmt: skip
         engine.offer("workflows", WorkflowsBinding(engine))
+        engine.offer("repository", base.promotions)
         self.thread = EngineThread(engine, after=[isolates.close])
         self.thread.start()
         self.services = Services.build(base, self.thread, isolates)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from stepwell.authoring.calling import call_options, continue_options
 from stepwell.authoring.durations import Duration, seconds_of
 from stepwell.authoring.event import Event
-from stepwell.authoring.failures import NotExecuted
 from stepwell.authoring.inline import Work
 from stepwell.authoring.options import approval_options, image_options, run_options
 from stepwell.authoring.results import Approval, Result, canonical, decode
@@ -77,6 +76,16 @@ class Step:
         options = call_options(_name(name), pipeline, event, Event(decode(self._params)))
         return self._turn.ask("call", name, fingerprint_of("call", canonical(options)), options)
 
+    def promote(self, name: str, ref: str) -> Awaitable[dict[str, str]]:
+        """Move a branch forward to this run's commit, or make a tag of it: "refs/heads/stable", "refs/tags/v1.0".
+
+        Gives {"ref", "sha"}. Nothing is forced and no runs start; StepFailed says what stands in the way.
+        """
+        if not isinstance(ref, str) or not ref.startswith(("refs/heads/", "refs/tags/")):
+            raise ValueError(f'step.promote has ref {ref!r}. Write it in full, like "refs/heads/stable".')
+        options = {"binding": "repository", "call": "promote", "args": [ref], "kwargs": {}}
+        return self._turn.ask("binding", _name(name), fingerprint_of("promote", ref), options)
+
     def sleep(self, name: str, duration: Duration) -> Awaitable[None]:
         """Sleep; the run hibernates."""
         seconds = seconds_of(duration, "step.sleep duration")
@@ -130,15 +139,10 @@ class Step:
         return str(uuid.UUID(int=self._random.getrandbits(128), version=4))
 
     def __getattr__(self, name: str) -> Any:
-        if name in _UNEXECUTED:
-            raise NotExecuted(f"step.{name} is not executed by this version of Stepwell. {_UNEXECUTED[name]}")
         raise AttributeError(f"step has no call {name!r}. Known are: {', '.join(CALLS)}.")
 
 
 CALLS = tuple(name for name in vars(Step) if not name.startswith("_"))
-_UNEXECUTED = {
-    "promote": 'Push from a step: step.run(name, "git push …", secrets=[…], network=True).',
-}
 
 
 def _name(name: object) -> str:

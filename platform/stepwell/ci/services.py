@@ -32,6 +32,7 @@ from stepwell.ci.moments import MomentFiles, Moments
 from stepwell.ci.newest import Newest
 from stepwell.ci.plan_texts import PlanTexts
 from stepwell.ci.plans import Plans
+from stepwell.ci.promotion import Promotions
 from stepwell.ci.pushes import Pushes
 from stepwell.ci.reports import Reports
 from stepwell.ci.results import Results
@@ -78,6 +79,7 @@ class Foundation:
     loader: Loader
     gate: Gate
     preparer: Preparer
+    promotions: Promotions
 
     @classmethod
     def open(cls, settings: Settings) -> "Foundation":
@@ -103,6 +105,7 @@ class Foundation:
             loader=route(code.load),
             gate=EnvironmentGate(environments),
             preparer=CachePreparer(SecretsPreparer(tenants.secrets, environments, tenants.registries), store),
+            promotions=Promotions(store, repositories),
         )
 
     def close(self) -> None:
@@ -208,6 +211,7 @@ class Services:
             retention=retention,
         )
         services._connect(history)
+        base.promotions.follow(schedules.sync)
         return services
 
     @cached_property

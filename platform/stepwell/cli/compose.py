@@ -183,6 +183,7 @@ class Rooms:
             heritage=metadata_of_child, caps=caps, blobs=base.blobs,
         )  # fmt: skip
         engine.offer("workflows", WorkflowsBinding(engine))
+        engine.offer("repository", base.promotions)
         wall = Wall(isolates, may_do_without=may_do_without_wall)
         thread = EngineThread(engine, before=[wall.start], after=[executor.close, isolates.stop])
         thread.start()

@@ -1,0 +1,144 @@
+"""`step.promote` on real repositories: what a run may move, what it may not, and that nothing starts itself."""
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from places import Clone, Place
+
+from stepwell.ci.promotion import Promotions, ref_of
+from stepwell.engine.seams import BindingCall
+from stepwell.errors import Conflict, Denied, Invalid, NotFound
+from stepwell.store.tables import Repository
+
+PIPELINE = """
+from stepwell import *
+
+class Ship(Pipeline):
+    on = [push(), tag()]
+    async def run(self, event, step):
+        await step.run("test", "true")
+        made = await step.promote("release", "refs/tags/v1.0")
+        return [made, await step.promote("to stable", "refs/heads/stable")]
+"""
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    place = Place(tmp_path).start()
+    yield place
+    place.stop()
+
+
+def at(clone: Clone, ref: str) -> str | None:
+    return clone.place.services.repositories.reader(clone.id).resolve(ref)
+
+
+def promote(place: Place, ref: Any, metadata: Mapping[str, Any], promotions: Promotions | None = None) -> Any:
+    """Make the call as the engine does."""
+    run = cast(Any, SimpleNamespace(metadata=metadata))
+    call = BindingCall(run, "promote#1", 0.0, "promote", (ref,), {})
+    return asyncio.run((promotions or place.base.promotions).call(call))
+
+
+def test_a_run_promotes_its_commit_and_starts_no_other(place: Place) -> None:
+    clone = place.repository()
+    commit = clone.pipeline(PIPELINE)
+    clone.push()
+    view = place.finished(clone.runs()[0].id)
+    assert view.summary.state == "passed", view
+    assert at(clone, "refs/tags/v1.0") == at(clone, "refs/heads/stable") == commit
+    place.services.pushes.reconcile(0)
+    assert len(clone.runs()) == 1, "a promotion started a run"
+    steps = {step.name: step.kind for step in view.steps}
+    assert steps["to stable"] == "binding"
+
+
+def test_a_run_that_may_not_promote_fails_and_says_why(place: Place) -> None:
+    clone = place.repository()
+    clone.pipeline(PIPELINE)
+    clone.push()
+    place.finished(clone.runs()[0].id)
+    clone.commit_files({"more": "1"})
+    clone.push()
+    failed = place.finished(clone.runs()[0].id)
+    assert failed.summary.state == "failed"
+    assert failed.error is not None and "Tag 'v1.0' is at" in failed.error["message"]
+
+
+def test_branches_only_go_forward_and_tags_stay(place: Place) -> None:
+    clone = place.repository()
+    first = clone.commit_files({"a": "1"})
+    second = clone.commit_files({"a": "2"})
+    clone.push()
+    clone.git("checkout", "-q", "-b", "aside", first)
+    aside = clone.commit_files({"b": "1"})
+    clone.push("refs/heads/aside")
+    own = {"repository": clone.id}
+    for _ in range(2):  # again, as after a crash
+        assert promote(place, "refs/heads/stable", {**own, "commit": first}) == {
+            "ref": "refs/heads/stable", "sha": first,
+        }  # fmt: skip
+    promote(place, "refs/heads/stable", {**own, "commit": second})
+    assert at(clone, "refs/heads/stable") == second
+    for older in (first, aside):
+        with pytest.raises(Conflict, match="only goes forward"):
+            promote(place, "refs/heads/stable", {**own, "commit": older})
+    promote(place, "refs/tags/v1", {**own, "commit": first})
+    with pytest.raises(Conflict, match="Tag 'v1' is at"):
+        promote(place, "refs/tags/v1", {**own, "commit": second})
+    with pytest.raises(Conflict, match="could not be moved"):
+        promote(place, "refs/heads/stable/below", {**own, "commit": second})
+    assert (at(clone, "refs/heads/stable"), at(clone, "refs/tags/v1")) == (second, first)
+
+
+def test_plans_and_runs_of_removed_repositories_promote_nothing(place: Place) -> None:
+    clone = place.repository()
+    commit = clone.commit_files({"a": "1"})
+    clone.push()
+    for metadata in ({"plan": "p", "repository": clone.id, "commit": commit}, {}, {"repository": "", "commit": ""}):
+        with pytest.raises(Denied, match="A plan has no repository"):
+            promote(place, "refs/heads/stable", metadata)
+    with pytest.raises(NotFound):
+        promote(place, "refs/heads/stable", {"repository": "gone", "commit": commit})
+    assert at(clone, "refs/heads/stable") is None
+
+
+def test_schedules_follow_a_promoted_default_branch_also_while_the_server_starts(place: Place) -> None:
+    clone = place.repository()
+    commit = clone.commit_files({"a": "1"})
+    clone.push("refs/heads/next")
+    promotions = Promotions(place.base.store, place.base.repositories)
+    promote(place, "refs/heads/main", {"repository": clone.id, "commit": commit}, promotions)
+    told: list[tuple[str, str]] = []
+
+    def note(repository: Repository, sha: str) -> None:
+        told.append((repository.id, sha))
+
+    promotions.follow(note)
+    promote(place, "refs/heads/main", {"repository": clone.id, "commit": commit}, promotions)
+    promote(place, "refs/heads/other", {"repository": clone.id, "commit": commit}, promotions)
+    assert told == [(clone.id, commit)] * 2 and at(clone, "refs/heads/main") == commit
+
+
+@pytest.mark.parametrize(
+    "ref",
+    [
+        "main", "HEAD", "refs/runs/x", "refs/notes/x", "refs/heads/", "refs/heads/../x", "refs/heads/-x",
+        "refs/heads/a b", "refs/heads/x.lock", "refs/heads/a\nb", "refs/heads/@{1}", "refs/heads/a//b",
+        "refs/tags/" + "x" * 300, "refs/heads/a\udcff", None, ["refs/heads/x"],
+    ],
+)  # fmt: skip
+def test_only_branches_and_tags_are_named(ref: Any) -> None:
+    with pytest.raises(Invalid, match=r"Write a branch or a tag in full"):
+        ref_of(ref)
+
+
+def test_code_cannot_name_a_repository_or_a_commit(place: Place) -> None:
+    run = cast(Any, SimpleNamespace(metadata={}))
+    for args, kwargs in ((("refs/heads/x", "another"), {}), (("refs/heads/x",), {"repository": "another"})):
+        with pytest.raises(Invalid, match="no such call"):
+            asyncio.run(place.base.promotions.call(BindingCall(run, "k", 0.0, "promote", args, kwargs)))
