@@ -10,11 +10,11 @@ import asyncio
 import json
 import os
 import socket
-from collections.abc import Sequence
+from contextlib import suppress
 from typing import Literal
 
 from stepwell_runners.isolate import Isolate
-from stepwell_runners.link import Gone, Refused
+from stepwell_runners.link import Gone, Refused, Reply
 from stepwell_runners.wall import Order
 
 
@@ -22,7 +22,7 @@ class Blank:
     """An isolate being forked, or forked, until it is claimed. Belongs to one event loop."""
 
     def __init__(self, sock: socket.socket, forked: "asyncio.Task[Isolate]") -> None:
-        self._sock = sock
+        self.sock = sock
         self._forked = forked
         self._told = False
 
@@ -41,32 +41,33 @@ class Blank:
         if not self._forked.done() or self._forked.result().over:
             return False
         try:
-            self._sock.recv(1, socket.MSG_PEEK)
+            self.sock.recv(1, socket.MSG_PEEK)
         except BlockingIOError:
             return True
         except OSError:
             return False
         return False  # it spoke, or closed its end
 
-    def tell(self, order: Order) -> None:
-        """Send the order; it wakes up and prepares while its descriptors are made. Trouble is raised by `claim`."""
+    def tell(self, order: Order, output: int | None) -> None:
+        """Send the order; it wakes up and prepares while its mounts are made. Trouble is raised by `claim`."""
         line = json.dumps(vars(order)).encode() + b"\n"
         try:
-            self._told = self._sock.send(line) == len(line)
+            self._told = socket.send_fds(self.sock, [line], [] if output is None else [output]) == len(line)
         except OSError:
             self._told = False
 
-    async def claim(self, order: Order, descriptors: Sequence[int]) -> tuple[Isolate, list[int]]:
-        """Make it this tenant's, which has been told its order, and wait until its wall is up.
+    def give_up(self, making: "asyncio.Future[Reply]") -> None:
+        """Wait for nothing any more when its mounts could not be made."""
+        if making.cancelled() or making.exception() is not None:
+            with suppress(OSError):  # it is closed already
+                self.sock.shutdown(socket.SHUT_RDWR)
+
+    async def claim(self, order: Order) -> tuple[Isolate, list[int]]:
+        """Make it this tenant's, which has been told its order and is sent its mounts; wait until its wall is up.
 
         Return the isolate, and descriptors that it hands out. It need not stand yet. Raises Refused or Gone; what was
         sent along is spent then.
         """
-        try:
-            if self._told and descriptors:
-                socket.send_fds(self._sock, [b"\n"], descriptors)
-        except OSError:
-            self._told = False
         if not self._told:
             await self._isolate()
             raise Gone("the isolate ended before it was claimed")
@@ -86,7 +87,7 @@ class Blank:
 
     def discard(self) -> None:
         """Throw it away, whatever has become of it."""
-        self._sock.close()
+        self.sock.close()
         self._forked.add_done_callback(_kill)
 
     async def _isolate(self) -> Isolate:
@@ -94,7 +95,7 @@ class Blank:
 
     async def _hear(self, awaited: Literal["blank", "ready"]) -> tuple[Isolate, list[int]]:
         try:
-            received = await hear(self._sock, awaited)
+            received = await hear(self.sock, awaited)
         except Gone:
             await self._isolate()  # which may know why
             raise

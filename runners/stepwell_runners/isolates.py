@@ -12,7 +12,7 @@ import errno
 import itertools
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack, asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,8 @@ from stepwell_runners.cgroups import Cgroups
 from stepwell_runners.command import CommandProcess, discard, order_of, without_wall
 from stepwell_runners.egress import EgressProxy, proxy_environment
 from stepwell_runners.isolate import Isolate
-from stepwell_runners.link import Gone, Refused
+from stepwell_runners.link import Gone, Refused, Reply
+from stepwell_runners.mounter import HUNG_UP
 from stepwell_runners.mounts import Mounts
 from stepwell_runners.options import IsolateOptions, base_environment, interpreter, prefixes
 from stepwell_runners.spec import CommandSpec, Directory, Egress, Finding, Limits, Mount, Overlay
@@ -311,17 +312,18 @@ class ZygoteIsolates:
     ) -> Isolate:
         """Claim a blank with what it shall see. A new one is forked while the mounts are made."""
         blank = await blanks.take(new=new)
+        making: asyncio.Future[Reply] | None = None
         try:
-            blank.tell(order)
-            with ExitStack() as stack:
-                trees = []
-                if mounts and self._mounts is not None:
-                    trees = await self._mounts.make(next(self._ids), self._owner(order.index), mounts)
-                    for tree in trees:
-                        stack.callback(os.close, tree)
-                isolate, received = await blank.claim(order, trees if output is None else [output, *trees])
-        except BaseException:
+            blank.tell(order, output)
+            if mounts and self._mounts is not None:
+                making = await self._mounts.send(next(self._ids), self._owner(order.index), mounts, blank.sock)
+                making.add_done_callback(blank.give_up)
+            isolate, received = await blank.claim(order)
+        except BaseException as error:
             blank.discard()
+            refused = making.exception() if making and making.done() and not making.cancelled() else None
+            if isinstance(error, Gone) and isinstance(refused, Refused) and refused.step != HUNG_UP:
+                raise refused from error
             raise
         self._weights.add(order.index, isolate)
         isolate.begin(gentle=self.options.wall == "none" and order.command)

@@ -10,7 +10,8 @@ Kernels before 6.13 take no layers by descriptor: there they are attached for a 
 namespace, under short names, and that is what mountinfo shows.
 
 Control socket (SEQPACKET, JSON): the configuration, answered by {"up": true}; then {"id", "owner", "mounts"}, answered
-by {"id"} and one descriptor per mount, or {"id", "failed"}.
+by {"id"} and one descriptor per mount, or {"id", "failed"}. A request may bring a socket along: then the descriptors go
+there, with one newline, and whoever waits for them need not wait for the engine to pass them on.
 """
 
 import errno
@@ -26,6 +27,7 @@ from stepwell_runners import house
 from stepwell_runners import syscalls as sys_
 from stepwell_runners.zygote import describe
 
+HUNG_UP = "handing over"  # the step that fails when the one who was to have the mounts is gone
 _KEPT_MAPPINGS = 512
 _OVERLAY = (("redirect_dir", "nofollow"), ("metacopy", "off"), ("index", "off"))  # an upper holds whole files
 _SCRATCH = b"/sys"  # hides nothing the mounter needs, and only from the mounter
@@ -47,9 +49,11 @@ def main() -> int:
         return 1
     control.send(b'{"up": true}')
     mounter = Mounter(config["root"], config["by_descriptor"])
-    while message := control.recv(1 << 20):
-        mounter.answer(control, json.loads(message))
-    return 0
+    while True:
+        message, targets, _, _ = socket.recv_fds(control, 1 << 20, 1, socket.MSG_CMSG_CLOEXEC)
+        if not message:
+            return 0
+        mounter.answer(control, json.loads(message), socket.socket(fileno=targets[0]) if targets else None)
 
 
 class Mounter:
@@ -60,18 +64,23 @@ class Mounter:
         self.by_descriptor = by_descriptor
         self.mappings: OrderedDict[int, int] = OrderedDict()  # owner → user namespace
 
-    def answer(self, control: socket.socket, request: dict[str, Any]) -> None:
-        """Make all mounts of one request, or none.
+    def answer(self, control: socket.socket, request: dict[str, Any], target: socket.socket | None) -> None:
+        """Make all mounts of one request, or none, and send them to `target` or with the answer.
 
         What was needed on the way is closed after the answer: with each mount that nobody has any more the kernel waits
         for all processors.
         """
         trees: list[int] = []
         with ExitStack() as spent:
+            if target is not None:
+                spent.callback(target.close)
             try:
                 for mount in request["mounts"]:
                     trees.append(self.make(mount, request["owner"], spent))
-                socket.send_fds(control, [json.dumps({"id": request["id"]}).encode()], trees)
+                answer: dict[str, Any] = {"id": request["id"]}
+                if target is not None:
+                    answer |= _hand_over(target, trees)
+                socket.send_fds(control, [json.dumps(answer).encode()], trees if target is None else [])
             except OSError as error:
                 control.send(json.dumps({"id": request["id"], "failed": describe(error)}).encode())
             finally:
@@ -154,6 +163,15 @@ class Mounter:
                 os.close(self.mappings.popitem(last=False)[1])
         self.mappings.move_to_end(owner)
         return self.mappings[owner]
+
+
+def _hand_over(target: socket.socket, trees: list[int]) -> dict[str, Any]:
+    """Send mounts to who waits for them; what to answer when nobody does any more."""
+    try:
+        socket.send_fds(target, [b"\n"], trees)
+    except OSError as error:
+        return {"failed": {"step": HUNG_UP, "errno": error.errno, "text": str(error)}}
+    return {}
 
 
 def _owned(stack: ExitStack, descriptor: int) -> int:

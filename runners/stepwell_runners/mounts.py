@@ -3,12 +3,13 @@
 import asyncio
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from stepwell_runners.link import Gone, Link, Refused
+from stepwell_runners.link import Gone, Link, Refused, Reply
 from stepwell_runners.spec import Directory, Mount, Overlay
 
 
@@ -25,6 +26,14 @@ class Mounts:
         link = await self._alive()
         message = {"id": number, "owner": owner, "mounts": [_as_request(mount) for mount in mounts]}
         return (await link.request(number, message))[1]
+
+    async def send(
+        self, number: int, owner: int, mounts: Sequence[Mount], target: socket.socket
+    ) -> "asyncio.Future[Reply]":
+        """Have the descriptors sent to this socket; what is returned ends as Refused or Gone when they are not."""
+        link = await self._alive()
+        message = {"id": number, "owner": owner, "mounts": [_as_request(mount) for mount in mounts]}
+        return link.ask(number, message, [target.fileno()])
 
     async def try_overlay(self, below: Path, owner: int) -> Refused | None:
         """Make an overlay in this directory and throw it away; why that was refused."""

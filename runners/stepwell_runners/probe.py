@@ -69,7 +69,9 @@ def findings(
     if cgroups.version:
         found.append(Finding("limits of memory and processes", True, f"cgroups version {cgroups.version}"))
         shared = "cpu" in cgroups.parents
-        detail = "each isolate weighs as one" if shared else "cpu= has no effect on isolates: no cgroup for cpu"
+        detail = (
+            "each tenant weighs about as one isolate" if shared else "cpu= has no effect on isolates: no cgroup for cpu"
+        )
         advice = "" if shared else "Delegate cpu to the service too (systemd: Delegate=yes)."
         found.append(Finding("shares of the processors", shared, detail, advice))
     else:

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -399,8 +399,8 @@ async def test_a_zygote_that_dies_with_the_workspace_attached_costs_a_new_worksp
     claim = Blank.claim
     killed: list[int] = []
 
-    async def claim_and_die(self: Blank, order: Order, descriptors: Sequence[int]) -> tuple[Isolate, list[int]]:
-        isolate, received = await claim(self, order, descriptors)
+    async def claim_and_die(self: Blank, order: Order) -> tuple[Isolate, list[int]]:
+        isolate, received = await claim(self, order)
         if not killed:
             assert " /workspace " in Path(f"/proc/{isolate.pid}/mountinfo").read_text()
             killed.append(int(Path(f"/proc/{isolate.pid}/stat").read_text().rsplit(")", 1)[1].split()[1]))

@@ -5,7 +5,8 @@ import ctypes
 import os
 import secrets
 import signal
-from collections.abc import AsyncIterator
+import socket
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -19,7 +20,9 @@ from stepwell_runners.blank import Blank
 from stepwell_runners.cgroups import Cgroup
 from stepwell_runners.isolate import Isolate
 from stepwell_runners.isolates import ZygoteIsolates
-from stepwell_runners.spec import CommandSpec, Limits
+from stepwell_runners.link import Reply
+from stepwell_runners.mounts import Mounts
+from stepwell_runners.spec import CommandSpec, Directory, Limits, Mount
 
 pytestmark = [pytest.mark.root, pytest.mark.asyncio(loop_scope="module")]
 SIZE = 3
@@ -303,3 +306,25 @@ async def test_isolate_that_dies_before_its_cgroup_has_its_bounds_is_made_again(
     monkeypatch.setattr(Blank, "_hear", late)
     assert (await run(bounded, "echo here", limits=Limits(memory=100 << 20))).text == "here\n"
     assert len(killed) == 1
+
+
+async def test_isolate_that_is_gone_before_it_has_its_mounts_is_made_again(
+    bounded: ZygoteIsolates, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send = Mounts.send
+    hung_up: list[int] = []
+
+    async def late(
+        mounts: Mounts, number: int, owner: int, seen: Sequence[Mount], target: socket.socket
+    ) -> "asyncio.Future[Reply]":
+        if not hung_up:
+            hung_up.append(number)
+            target.shutdown(socket.SHUT_RDWR)
+        return await send(mounts, number, owner, seen, target)
+
+    monkeypatch.setattr(Mounts, "send", late)
+    (tmp_path / "seen").mkdir()
+    (tmp_path / "seen" / "f").write_text("here\n")
+    workspace = Directory(tmp_path / "seen", read_only=True)
+    assert (await run(bounded, "cat /workspace/f", workspace=workspace)).text == "here\n"
+    assert len(hung_up) == 1
