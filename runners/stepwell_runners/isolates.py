@@ -14,7 +14,7 @@ import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stepwell.engine.seams import IsolateSpec
 from stepwell.errors import Invalid, TryLater, Unavailable
@@ -31,11 +31,13 @@ from stepwell_runners.mounts import Mounts
 from stepwell_runners.options import IsolateOptions, base_environment, interpreter, prefixes
 from stepwell_runners.spec import CommandSpec, Directory, Egress, Finding, Limits, Mount, Overlay
 from stepwell_runners.threads import entered
-from stepwell_runners.trees import Seen
 from stepwell_runners.uids import TenantIndexes
 from stepwell_runners.wall import Mode, Order
 from stepwell_runners.weights import Weights
 from stepwell_runners.zygotes import Zygotes
+
+if TYPE_CHECKING:
+    from stepwell_runners.trees import Seen  # needs more than a host for isolates has to have
 
 _SCARCE = (errno.EAGAIN, errno.ENOMEM, errno.ENOSPC, errno.EMFILE, errno.ENFILE)
 _MOUNTS = 64  # per isolate
@@ -55,7 +57,7 @@ class ZygoteIsolates:
         tree: Callable[[str], Path],
         options: IsolateOptions | None = None,
         index: Callable[[str], int] | None = None,
-        seen: Callable[[str], AbstractContextManager[Seen]] | None = None,
+        seen: Callable[[str], AbstractContextManager["Seen"]] | None = None,
     ) -> None:
         self.state = state
         self.options = options or IsolateOptions()
