@@ -151,12 +151,14 @@ def asked_range(request: Request) -> tuple[int, int]:
     return offset, size
 
 
-def listing(entries: Sequence[tuple[bytes, Attributes]], offset: int, size: int, *, plus: bool) -> bytes:
-    """The names from the one with number `offset` on, as many as `size` bytes hold, with attributes when `plus`."""
+def listing(entries: Iterable[tuple[bytes, Attributes]], offset: int, size: int, *, plus: bool) -> bytes:
+    """The first of these names, that with number `offset`, and as many more as `size` bytes hold.
+
+    With attributes when `plus`. No more of them is made than fits: a large directory is asked for in many pieces.
+    """
     parts: list[bytes] = []
     left = size
-    for number in range(offset, len(entries)):
-        name, found = entries[number]
+    for number, (name, found) in enumerate(entries, offset):
         head = _DIRENT.pack(found.node, number + 1, len(name), stat.S_IFMT(found.mode) >> 12)
         packed = head + name + bytes(-(len(head) + len(name)) % 8)
         if plus:

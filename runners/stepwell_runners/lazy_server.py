@@ -270,8 +270,8 @@ class Service:
         folder = tree.node(request.node)
         offset, size = fuse.asked_range(request)
         itself = fuse.Attributes(folder.number, folder.mode, 0, 0)
-        found = [(name, self._shown(node)) for name, node in tree.names(folder).items()]
-        entries = [(b".", itself), (b"..", itself), *found]
+        names = [(b".", folder), (b"..", folder), *tree.names(folder).items()][offset:]
+        entries = ((name, itself if node is folder else self._shown(node)) for name, node in names)
         plus = request.opcode == fuse.READDIRPLUS
         self._device.answer(request.unique, fuse.listing(entries, offset, size, plus=plus))
 

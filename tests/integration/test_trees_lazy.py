@@ -117,7 +117,7 @@ FRIENDLY: TREE = {
     "absolute": ("120000", b"/etc/passwd"),
     "dangling": ("120000", b"no/where"),
     "large": ("100644", LARGE),
-    "many": {f"f{number:03}": ("100644", b"%d\n" % number) for number in range(60)},
+    "many": {f"f{number:03}": ("100644", b"%d\n" % number) for number in range(100)},
     "module": ("160000", b"1" * 40),
     "odd \udcff\n'": ("100644", b"odd"),
     "windows": {
@@ -137,7 +137,7 @@ def test_a_tree_is_read_before_it_is_checked_out_and_stays_the_same(
         assert (files / "a.txt").read_text() == "text\n" and (files / "large").read_bytes() == LARGE
         assert not (files / "missing").exists() and str((files / "absolute").readlink()) == "/etc/passwd"
         assert sorted(path.name for path in files.iterdir()) == sorted(FRIENDLY)
-        for number in range(60):
+        for number in range(100):
             assert (files / f"many/f{number:03}").read_bytes() == b"%d\n" % number
         with pytest.raises(OSError, match="Read-only"):
             (files / "a.txt").write_text("other")
