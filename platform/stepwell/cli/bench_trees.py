@@ -93,14 +93,15 @@ def _run(measure: Callable[[_Hall], Awaitable[list[float]]]) -> list[float]:
     from stepwell_runners.lazy import Lazy
     from stepwell_runners.trees import Trees
 
-    with tempfile.TemporaryDirectory(prefix="stepwell-bench-") as folder:
+    with tempfile.TemporaryDirectory(prefix="stepwell-bench-", ignore_cleanup_errors=True) as folder:
         state = Path(folder)
         commits = _commits(state)
-        with closing(Lazy(state)) as lazy:
+        lazy = Lazy(state)
+        with closing(Trees(state, lazy=lazy)) as trees:
             lazy.start()
             if problem := lazy.ready():
                 raise Unavailable(f"This host cannot serve trees before they are checked out: {problem}.")
-            return asyncio.run(_in_hall(_Hall(state, commits, Trees(state, lazy=lazy)), measure))
+            return asyncio.run(_in_hall(_Hall(state, commits, trees), measure))
 
 
 async def _in_hall(hall: _Hall, measure: Callable[[_Hall], Awaitable[list[float]]]) -> list[float]:
