@@ -6,7 +6,7 @@ from fixture_services import FixtureLog
 
 from stepwell.engine.entries import Entry
 from stepwell.engine.specs import Note
-from stepwell_web.live import RING, Feeds, Hub, Tail, encode, event, run_topic
+from stepwell_web.live import RING, Feeds, Head, Hub, Tail, encode, event, run_topic
 
 
 def entry(seq: int) -> Entry:
@@ -107,3 +107,21 @@ def test_an_entry_is_encoded_on_one_line_under_its_number() -> None:
     text = encode(entry(7)).decode()
     assert text.startswith("event: entry\nid: 7\ndata: {")
     assert json.loads(text.split("data: ")[1])["key"] == "lint#1"
+
+
+async def test_viewers_are_told_where_a_run_is_without_reading_it_anew() -> None:
+    hub = Hub()
+    hub.start()
+    known = Head(1, False, True)
+    feeds = Feeds(hub)
+    with hub.subscribe(run_topic("r1")) as subscription:
+        assert hub.head(run_topic("r1"), known) == known
+        feeds.news(entry(2), None)
+        assert await subscription.wait(5)
+        assert hub.head(run_topic("r1"), known) == Head(2, False, False)
+        assert hub.head(run_topic("r1"), Head(3, True, False)).finished, "who has read it since knows more"
+        feeds.news(entry(4)._replace(type="ended"), None)
+        assert await subscription.wait(5)
+        assert hub.head(run_topic("r1"), known) == Head(4, True, False)
+        assert not await subscription.wait(0.001), "there is nothing new"
+    assert hub._heads == {}

@@ -13,7 +13,7 @@ import json
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from stepwell.engine.entries import Entry
 from stepwell.engine.fold import RunState
@@ -48,22 +48,30 @@ class Subscription:
         self.topics = tuple(topics)
         self.noted = False  # something changed that the journal does not tell: a step began to be seen
         self._hub = hub
-        self._woken = asyncio.Event()
+        self._new = False
+        self._waiter: asyncio.Future[None] | None = None  # a bare one: a thousand are woken for one event
 
     def wake(self, noted: bool = False) -> None:
         """Say that something is new."""
         self.noted = self.noted or noted
-        self._woken.set()
+        self._new = True
+        self._end_wait()
+
+    def _end_wait(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
     async def wait(self, seconds: float) -> bool:
         """Wait until something is new; False when the time is over first."""
-        try:
-            async with asyncio.timeout(seconds):
-                await self._woken.wait()
-        except TimeoutError:
-            return False
-        self._woken.clear()
-        return True
+        if not self._new:
+            loop = asyncio.get_running_loop()
+            self._waiter, over = loop.create_future(), loop.call_later(seconds, self._end_wait)
+            try:
+                await self._waiter
+            finally:
+                over.cancel()
+        new, self._new = self._new, False
+        return new
 
     def __enter__(self) -> "Subscription":
         self._hub.add(self)
@@ -82,7 +90,8 @@ class Hub:
         self._listeners: dict[str, set[Subscription]] = {}
         self._entries: dict[str, deque[tuple[int, bytes]]] = {}
         self._tails: dict[str, Tail] = {}
-        self._posted: deque[tuple[str, Entry | Note | None, bool]] = deque()
+        self._heads: dict[str, Head] = {}
+        self._posted: deque[tuple[str, Entry | Note | None, bool, Head | None]] = deque()
         self._scheduled = False
 
     def start(self) -> None:
@@ -114,14 +123,16 @@ class Hub:
             group = self._listeners.get(topic, set())
             group.discard(subscription)
             if not group:
-                for kept in (self._listeners, self._entries, self._tails):
+                for kept in (self._listeners, self._entries, self._tails, self._heads):
                     kept.pop(topic, None)
 
-    def post(self, topic: str, news: Entry | Note | None = None, ended: bool = False) -> None:
+    def post(
+        self, topic: str, news: Entry | Note | None = None, ended: bool = False, head: "Head | None" = None
+    ) -> None:
         """Say that a topic has news; entries are kept for who reads them, `ended` says that a log grows no more."""
         if topic not in self._listeners or self._loop is None:
             return
-        self._posted.append((topic, news, ended))
+        self._posted.append((topic, news, ended, head))
         if not self._scheduled:
             self._scheduled = True
             try:
@@ -133,11 +144,13 @@ class Hub:
         self._scheduled = False
         woken: dict[Subscription, bool] = {}
         while self._posted:
-            topic, news, ended = self._posted.popleft()
+            topic, news, ended, head = self._posted.popleft()
             if topic not in self._listeners:
                 continue
             if isinstance(news, Entry):
                 self._entries.setdefault(topic, deque(maxlen=RING)).append((news.seq, encode(news)))
+            if head is not None:
+                self._heads[topic] = head
             if ended and topic in self._tails:
                 self._tails[topic].ended = True
             for subscription in self._listeners[topic]:
@@ -154,9 +167,22 @@ class Hub:
             return None
         return [item for item in ring if item[0] > after]
 
+    def head(self, topic: str, known: "Head") -> "Head":
+        """Where a run is by now, for who has seen it at `known` and listens since."""
+        found = self._heads.get(topic, known)
+        return found if found.seq > known.seq else known
+
     def tail(self, topic: str, make: "Callable[[], Tail]") -> "Tail":
         """The shared end of a log; made by its first viewer, forgotten with the last."""
         return self._tails.setdefault(topic, make())
+
+
+class Head(NamedTuple):
+    """Where a run is: its last entry, and whether it is over or has not begun."""
+
+    seq: int
+    finished: bool
+    queued: bool
 
 
 class Tail:
@@ -203,7 +229,9 @@ class Feeds:
             if news.type == "running":
                 self.hub.post(run_topic(news.run), news)
             return
-        self.hub.post(run_topic(news.run), news)
+        over = news.type == "ended"
+        head = Head(news.seq, state.finished if state else over, state is not None and state.state == "queued")
+        self.hub.post(run_topic(news.run), news, head=head)
         if state is not None and (news.type in LATEST or news.seq < 4 or (news.type == "asked" and state.approvals)):
             self.hub.post(tenant_topic(state.tenant))
 

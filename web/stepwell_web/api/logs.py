@@ -138,7 +138,7 @@ def follow_run(caller: Caller, *, id: str, after: int = 0, last_event_id: Annota
 async def _follow_run(caller: Visit, run: str, seq: int) -> AsyncGenerator[bytes, None]:
     hub, runs, topic = caller.web.hub, caller.services.runs, run_topic(run)
     with hub.subscribe(topic) as subscription:
-        missing = True
+        missing, look = True, True  # into its row: it may have ended before the entry that was asked for
         while not hub.closed:
             fresh = None if missing else hub.entries(topic, seq)
             if fresh is None:
@@ -147,10 +147,13 @@ async def _follow_run(caller: Visit, run: str, seq: int) -> AsyncGenerator[bytes
             if fresh:
                 seq = fresh[-1][0]
                 yield b"".join(data for _, data in fresh)
-            if any(b'"type":"ended"' in data for _, data in fresh) or (not fresh and await _over(caller, run)):
+            ended = any(b'"type":"ended"' in data for _, data in fresh)
+            if ended or (look and not fresh and await _over(caller, run)):
                 yield event("over", str(seq), str(seq))
                 return
+            look = False
             if not missing and not fresh and not await subscription.wait(KEEP_ALIVE_SECONDS):
+                look = True
                 yield KEEP_ALIVE
 
 

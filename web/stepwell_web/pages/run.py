@@ -19,7 +19,7 @@ from stepwell.ci.control import WhichCode
 from stepwell.ci.views import RunSummary, RunView, StepView
 from stepwell.errors import Invalid
 from stepwell_web import graph, journalview, runview, sourceview, steplist, times
-from stepwell_web.live import Tail, event, log_topic, run_topic
+from stepwell_web.live import Head, Tail, event, log_topic, run_topic
 from stepwell_web.runview import RUN_LOG, Panel, Shown, key_of
 from stepwell_web.streams import KEEP_ALIVE, KEEP_ALIVE_SECONDS, EventStream
 from stepwell_web.visits import Form, Visit, Visiting, own_path, text, to
@@ -224,27 +224,32 @@ class _Follower:
 
 async def _news(visit: Visit, run_id: str, page: _Follower) -> AsyncGenerator[bytes, None]:
     """Yield `run` when the run has changed and `lines` with new lines of the log; `over` ends both."""
-    hub, runs, key = visit.web.hub, visit.services.runs, page.key
+    hub, runs, key, loop = visit.web.hub, visit.services.runs, page.key, asyncio.get_running_loop()
     seq, line, topic = page.seq, page.line, log_topic(run_id, page.key or "", page.attempt)
     with hub.subscribe(run_topic(run_id), *([topic] if key is not None else [])) as subscription:
         tail: Tail | None = None
         if key is not None:
             log = await asyncio.to_thread(runs.log, visit.actor, run_id, key, page.attempt)
             tail = hub.tail(topic, lambda: Tail(log, page.slug, line))
+        summary = await asyncio.to_thread(runs.summary, visit.actor, run_id)
+        now = Head(summary.seq, summary.finished, summary.state == "queued")
         while not hub.closed:
-            summary = await asyncio.to_thread(runs.summary, visit.actor, run_id)
+            now = hub.head(run_topic(run_id), now)
             if tail is not None:
-                tail.ended = tail.ended or summary.finished
+                tail.ended = tail.ended or now.finished
                 for end, html in await tail.after(line):
                     line = end
                     yield event("lines", html, f"{seq}:{line}")
-            if summary.seq > seq or subscription.noted:
-                seq, subscription.noted = summary.seq, False
+            if now.seq > seq or subscription.noted:
+                seq, subscription.noted = now.seq, False
                 yield event("run", str(seq), f"{seq}:{line}")
-            if summary.finished:
+            if now.finished:
                 yield event("over", str(seq), f"{seq}:{line}")
                 return
-            await asyncio.sleep(PACE_SECONDS)
-            if not await subscription.wait(KEEP_ALIVE_SECONDS):
+            told = loop.time()
+            if await subscription.wait(KEEP_ALIVE_SECONDS):
+                if (early := told + PACE_SECONDS - loop.time()) > 0:
+                    await asyncio.sleep(early)
+            else:
                 # What a queued run waits for changes without a word in its own journal.
-                yield event("run", str(seq), f"{seq}:{line}") if summary.state == "queued" else KEEP_ALIVE
+                yield event("run", str(seq), f"{seq}:{line}") if now.queued else KEEP_ALIVE
