@@ -11,13 +11,14 @@ import pytest
 from fastapi import FastAPI
 from fixture_services import NASTY, FixtureServices, services, step
 
+from stepwell.tenants.actors import Actor
 from stepwell_web.app import create_app
 from stepwell_web.security import BODY_LIMIT
 
 RUN = "/acme/payments-api/runs/1842"
 TENANT = ("/acme/-/people", "/acme/-/usage", "/acme/-/audit", "/acme/-/dead", "/acme/-/secrets")
 CODE = (
-    "/acme/payments-api/environments",
+    "/acme/payments-api/environments", "/acme/payments-api/caches",
     "/acme/payments-api/files", "/acme/payments-api/files?path=src/refunds.py", "/acme/payments-api/commits",
     f"/acme/payments-api/commits/7c1e9d4{'0' * 33}", "/acme/payments-api/branches",
 )  # fmt: skip
@@ -511,3 +512,18 @@ async def test_a_run_page_names_its_round_its_parent_and_the_run_that_it_called(
     assert '<a href="/acme/payments-api/runs/1850">#1850</a>' in page
     answer = (await web.get("/api/v1/runs/run1842", headers=ADMIN)).json()
     assert (answer["round"], answer["parent"], answer["steps"][0]["child"]) == (3, parent, child.child)
+
+
+async def test_a_cache_is_deleted_by_its_whole_key_and_by_maintainers_only(
+    web: httpx.AsyncClient, given: FixtureServices
+) -> None:
+    where, form = "/acme/payments-api/caches/delete", {"key": NASTY, "branch": "round-refunds"}
+    viewer = {"Cookie": "stepwell=viewer-session"}
+    given.tenants.open_sessions["viewer-session"] = Actor("p3", "vi", {"acme": "viewer"}, via="session")
+    answer = await web.post(where, data=form, headers=ADMIN | SAME)
+    assert answer.headers["location"] == "/acme/payments-api/caches"
+    await web.post(where, data={"all": "yes"}, headers=ADMIN | SAME)
+    assert given.stopped[-2:] == [f"cache {NASTY} of round-refunds", "caches"]
+    assert (await web.post(where, data=form, headers=viewer | SAME)).status_code == 403
+    seen = (await web.get("/acme/payments-api/caches", headers=viewer)).text
+    assert "npm-7c1e9d4" in seen and "Delete" not in seen and NASTY not in seen

@@ -18,7 +18,8 @@ PAGES = {
     "files": "/acme/payments-api/files", "file": "/acme/payments-api/files?path=src/refunds.py",
     "binary file": "/acme/payments-api/files?path=logo.png", "commits": "/acme/payments-api/commits",
     "commit": f"/acme/payments-api/commits/7c1e9d4{'0' * 33}", "branches": "/acme/payments-api/branches",
-    "environments": "/acme/payments-api/environments", "people": "/acme/-/people", "usage": "/acme/-/usage",
+    "environments": "/acme/payments-api/environments",
+    "caches": "/acme/payments-api/caches", "people": "/acme/-/people", "usage": "/acme/-/usage",
     "audit": "/acme/-/audit", "dead runs": "/acme/-/dead", "secrets": "/acme/-/secrets",
     "search": "/search?q=round",
     "broken pipeline": "/acme/broken/pipelines", "tokens": "/tokens", "not found": "/acme/nope",
@@ -33,6 +34,7 @@ EMPTY_PAGES = {
     "no usage": "/acme/-/usage",
     "no audit": "/acme/-/audit",
     "no files": "/acme/new-project/files",
+    "no caches": "/acme/new-project/caches",
     "no branches": "/acme/new-project/branches",
 }
 OPEN_PAGES = {"sign in": "/signin", "sign in by link": "/signin?code=x"}

@@ -54,6 +54,7 @@ from stepwell.repos.objects import Changes as Paths
 from stepwell.repos.objects import CommitInfo, EntryKind, Person, TreeEntry
 from stepwell.settings import Settings
 from stepwell.store.blobs import BlobFiles
+from stepwell.store.caches import CacheKey
 from stepwell.store.tables import AuditEntry
 from stepwell.tenants.actors import ACTIONS, Actor
 from stepwell.tenants.members import MemberView
@@ -318,7 +319,7 @@ class FixtureServices:
         self.reports = Reports(self.runs, blobs)  # type: ignore[arg-type]
         self.catalog = _Catalog(self)
         self.environments = _Environments()
-        self.caches = _Caches()
+        self.caches = _Caches(self)
         self.moments = _Moments()
         self.trends = _Trends(self)
         self.sources = _Sources()
@@ -838,13 +839,27 @@ class _Moments:
 
 
 class _Caches:
-    def list(self, actor: Actor, tenant: str, name: str) -> list[Any]:
-        actor.require("read", tenant)
-        return []
+    def __init__(self, services: FixtureServices) -> None:
+        self._services = services
 
-    def remove(self, actor: Actor, tenant: str, name: str, prefix: str, branch: str) -> int:
+    def list(self, actor: Actor, tenant: str, name: str) -> list[CacheKey]:
+        actor.require("read", tenant)
+        if self._services.empty:
+            return []
+        return [
+            CacheKey("npm-7c1e9d4", "main", ("node_modules", ".npm"), "d1", 9 << 25, 31_204, NOW - 900, NOW - 300, "r"),
+            CacheKey(NASTY, "round-refunds", ("target",), "d2", 9 << 20, 1, NOW - 900, NOW - 900, "r2"),
+        ]  # fmt: skip
+
+    def remove(self, actor: Actor, tenant: str, name: str, prefix: str = "", branch: str = "") -> int:
         actor.require("manage", tenant)
+        self._services.stopped.append(f"caches {prefix} {branch}".strip())
         return 0
+
+    def remove_key(self, actor: Actor, tenant: str, name: str, key: str, branch: str) -> int:
+        actor.require("manage", tenant)
+        self._services.stopped.append(f"cache {key} of {branch}")
+        return 1
 
 
 class _Catalog:

@@ -18,7 +18,8 @@ from stepwell.ci.services import Services
 from stepwell.repos.wire import Wire
 from stepwell_web import packed, problems
 from stepwell_web.api import artifacts as api_artifacts
-from stepwell_web.api import bulk, caches, logs, people, plans, quotas, repos
+from stepwell_web.api import bulk, logs, people, plans, quotas, repos
+from stepwell_web.api import caches as api_caches
 from stepwell_web.api import moments as api_moments
 from stepwell_web.api import reports as api_reports
 from stepwell_web.api import runs as api_runs
@@ -27,6 +28,7 @@ from stepwell_web.gitaccess import authorizer
 from stepwell_web.live import Feeds, Hub
 from stepwell_web.pages import (
     artifacts,
+    caches,
     changes,
     code,
     home,
@@ -92,11 +94,13 @@ def create_app(services: Services, banner: str = "") -> FastAPI:
     problems.install(app)
     app.mount("/static", Static(directory=STATIC), name="static")
     app.add_api_route("/healthz", _healthy, include_in_schema=False)
-    for part in (api_runs, plans, api_artifacts, api_reports, bulk, caches, logs, api_moments, repos, people, quotas):
+    for part in (
+        api_runs, plans, api_artifacts, api_reports, bulk, api_caches, logs, api_moments, repos, people, quotas,
+    ):  # fmt: skip
         app.include_router(part.router, prefix="/api/v1")
     app.router.routes.extend(git_routes(wire, authorizer(services.tenants)))
     for pages in (
-        signin, tokens, search, playground, home, tenant, runs_pages, repository, code, run, log, review,
+        signin, tokens, search, playground, home, tenant, runs_pages, repository, caches, code, run, log, review,
         source, timeline, changes, tests, artifacts, moments,
     ):  # fmt: skip
         app.include_router(pages.router)

@@ -8,7 +8,7 @@ is.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -72,10 +72,19 @@ class Caches:
         def wanted(one: CacheKey) -> bool:
             return one.key.startswith(prefix) and branch in ("", one.branch)
 
+        return self._remove(actor, repository, wanted, prefix=prefix, branch=branch)
+
+    def remove_key(self, actor: Actor, tenant: str, name: str, key: str, branch: str) -> int:
+        """Remove one key of a branch, whatever the paths; how many. For maintainers."""
+        repository = self._scope.repository(actor, tenant, name, "manage")
+        return self._remove(
+            actor, repository, lambda one: (one.key, one.branch) == (key, branch), key=key, branch=branch
+        )
+
+    def _remove(self, actor: Actor, repository: Repository, wanted: Callable[[CacheKey], bool], **told: str) -> int:
         gone = len(self._files.remove(_place(repository), wanted))
         with self._store.write() as session:
-            detail = {"prefix": prefix, "branch": branch, "removed": gone}
-            self._audit.add(session, actor, tenant, "caches.remove", name, **detail)
+            self._audit.add(session, actor, repository.tenant, "caches.remove", repository.name, **told, removed=gone)
         return gone
 
 
