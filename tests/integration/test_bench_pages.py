@@ -9,6 +9,7 @@ import pytest
 from stepwell.cli import bench_live, bench_pages
 from stepwell.cli.bench import measures
 from stepwell.cli.measured_place import Made, Place
+from stepwell.errors import Unavailable
 
 COPIES = 20
 
@@ -48,3 +49,27 @@ def test_every_viewer_is_told_of_an_event(place: Place) -> None:
 def test_the_first_line_of_a_long_log_is_seen(place: Place) -> None:
     (taken,) = bench_live.log_first_line_ms(place, 1)
     assert taken > 0
+
+
+def test_a_server_that_falls_behind_is_said_for_each_figure_but_measured_once(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    async def too_many(*_: object) -> dict[str, list[float]]:
+        asked.append(1)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(late())
+        return {}
+
+    async def late() -> None:
+        raise httpx.ReadTimeout("late")
+
+    monkeypatch.setattr(bench_pages, "place", lambda: place)
+    monkeypatch.setattr(bench_pages, "under_load", too_many)
+    bench_pages._outcome.cache_clear()
+    for name in ("page_home_ms", "page_run_ms"):
+        with pytest.raises(Unavailable, match="50 requests a second were too many"):
+            measures()[name]()
+    bench_pages._outcome.cache_clear()
+    assert asked == [1]

@@ -21,6 +21,7 @@ from stepwell.errors import Unavailable
 RATE = 50
 """Requests a second."""
 SAMPLES = 40
+WAIT_SECONDS = 120
 _ASSET = re.compile(r'(?:src|href)="(/static/[^"]+\.(?:css|js))"|(?:from|import) \'\./(\w+\.js)\'')
 
 
@@ -49,7 +50,8 @@ async def under_load(at: Place, wanted: Mapping[str, str], samples: int = SAMPLE
     """Ask for each path so many times, RATE requests a second; milliseconds by name."""
     found: dict[str, list[float]] = {name: [] for name in wanted}
     limits = httpx.Limits(max_connections=100, max_keepalive_connections=100)
-    async with httpx.AsyncClient(base_url=at.url, cookies={"stepwell": at.cookie}, limits=limits, timeout=30) as web:
+    kept = {"stepwell": at.cookie}
+    async with httpx.AsyncClient(base_url=at.url, cookies=kept, limits=limits, timeout=WAIT_SECONDS) as web:
 
         async def ask(name: str, path: str, due: float) -> None:
             await asyncio.sleep(due - time.perf_counter())
@@ -71,9 +73,25 @@ async def under_load(at: Place, wanted: Mapping[str, str], samples: int = SAMPLE
 
 
 @cache
+def _outcome() -> dict[str, list[float]] | Unavailable:
+    """Measure once a process, whatever comes of it: every figure would wait for the same again."""
+    try:
+        at = place()
+        return asyncio.run(under_load(at, paths(at)))
+    except Unavailable as error:
+        return error
+    except ExceptionGroup as group:
+        if group.split((httpx.HTTPError, Unavailable))[1] is not None:
+            raise
+        why = group.exceptions[0]
+        return Unavailable(f"{RATE} requests a second were too many: {why!r}. Measure on a quiet machine.")
+
+
 def _measured() -> dict[str, list[float]]:
-    at = place()
-    return asyncio.run(under_load(at, paths(at)))
+    found = _outcome()
+    if isinstance(found, Unavailable):
+        raise found
+    return found
 
 
 def transferred(at: Place, path: str) -> int:
