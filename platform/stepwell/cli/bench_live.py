@@ -23,15 +23,15 @@ FLAGS = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
 )  # fmt: skip
-_FIRST_LINE = """(() => {
+_FIRST_LINE = """window.firstLine = new Promise((seen) => {
   const look = () => {
     const line = document.querySelector('#log li');
     if (line && line.getBoundingClientRect().top < innerHeight)
-      requestAnimationFrame(() => setTimeout(() => { window.firstLine = performance.now(); }));
+      requestAnimationFrame(() => setTimeout(() => seen(performance.now())));
     else requestAnimationFrame(look);
   };
   requestAnimationFrame(look);
-})();"""
+});"""
 """Notes when the first line has been painted, in milliseconds since the navigation began."""
 
 
@@ -120,7 +120,6 @@ def log_first_line_ms(at: Place, samples: int = 10) -> list[float]:
                 page = context.new_page()
                 page.add_init_script(_FIRST_LINE)
                 page.goto(f"{at.url}{at.passed}?step=noise")
-                page.wait_for_function("window.firstLine > 0")
                 found.append(float(page.evaluate("window.firstLine")))
     return found[1:]
 
