@@ -262,6 +262,9 @@ def test_the_files_of_a_step_are_shown_downloaded_and_entered(server: LiveServer
     assert done.returncode == 0 and (tmp_path / "kept/made").read_text() == "one\ntwo\n", done.stderr
     assert (tmp_path / "kept/big").stat().st_size == 3 << 20 and (tmp_path / "kept/README").stat().st_mode & 0o100
     assert person.stepwell("shell", "acme/moment#1", "fail", "--to", "kept").returncode == 2
+    again = server.api("POST", f"/runs/{run}/restart", json={"from_step": "change"})["id"]
+    server.wait_for_state(again, {"passed"})
+    assert server.api("GET", f"/runs/{again}/steps/change%231/changes")["items"] == changes, "it stood on other files"
     for word in ("changes", "workspace"):
         stranger = httpx.get(f"{server.url}/api/v1/runs/{run}/steps/change%231/{word}", timeout=30)
         assert stranger.status_code in (401, 404)
