@@ -51,6 +51,9 @@ def same(stored: Any, found: Any, where: str = "") -> list[str]:
     """Where what is found differs from what was stored; what was not stored does not count."""
     if isinstance(stored, dict) and isinstance(found, dict):
         return [line for name, part in stored.items() for line in same(part, found.get(name), f"{where}.{name}")]
+    if isinstance(stored, list) and isinstance(found, list) and len(stored) == len(found):
+        pairs = enumerate(zip(stored, found, strict=True))
+        return [line for n, pair in pairs for line in same(*pair, f"{where}[{n}]")]
     return [] if stored == found else [f"{where}: {stored!r} is now {found!r}"]
 
 
