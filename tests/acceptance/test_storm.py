@@ -132,7 +132,8 @@ def zygotes(server: LiveServer) -> list[psutil.Process]:
 
 def isolates(server: LiveServer) -> list[psutil.Process]:
     """Isolates, blank ones too, and the commands in them."""
-    return [process for process in below(server.pid) if _parent(process) != server.pid]
+    found = [process for process in below(server.pid) if _parent(process) != server.pid]
+    return [process for process in found if "lazy_server" not in _words(process)]
 
 
 def below(pid: int) -> list[psutil.Process]:
