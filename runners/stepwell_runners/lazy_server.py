@@ -3,8 +3,8 @@
 It mounts each tree in the server's own mount namespace and forks a process for it, which ends with its last mount. So
 one tenant's tree cannot hold up another's, and what it takes of memory is given back. One is made ahead, its mount
 attached nowhere: until its process knows the tree, questions would wait. When the server dies, its end of
-the control socket closes and everything here goes, mounts included; if this one is killed too, the next server
-unmounts what it finds.
+the control socket closes and everything here goes, mounts included, that of the folder too; if this one is killed as
+well, the next server unmounts what it finds.
 
 Control socket (SEQPACKET, JSON): the configuration, answered by {"up": true} or {"failed": text}; then one request at
 a time: {"serve": {…}}, answered by {"name": …}; {"filled": name, "ok": bool} and {"drop": name}, by {}.
@@ -43,7 +43,9 @@ _PAUSE = 0.1  # seconds from a mount to the next one made ahead
 def main() -> int:
     """Serve until the control socket closes."""
     control = socket.socket(fileno=int(sys.argv[1]))
-    server = Server(json.loads(control.recv(1 << 16)), control)
+    config = json.loads(control.recv(1 << 16))
+    mounted = os.open(config["folder"], os.O_PATH | os.O_CLOEXEC)  # this mount, whatever is mounted here later
+    server = Server(config, control)
     gc.freeze()
     try:
         reply = server.prepare()
@@ -55,6 +57,8 @@ def main() -> int:
     except ConnectionError:
         pass
     server.close()
+    with contextlib.suppress(OSError):  # it is gone already
+        sys_.unmount(f"/proc/self/fd/{mounted}".encode())
     return 0
 
 

@@ -196,6 +196,17 @@ def test_a_server_that_dies_loses_the_attempt_and_its_mounts_are_removed(
         checkout.let.set()
 
 
+def test_nothing_stays_mounted_when_the_server_is_killed(
+    repository: Path, trees: Trees, checkout: HeldBack, lazy: Lazy, tmp_path: Path
+) -> None:
+    with trees.held(f"r1:{commit(repository, FRIENDLY)}") as place:
+        assert (trees.shown(place) / "a.txt").exists() and lazy._process is not None and lazy._control is not None
+        lazy._control.close()  # as its death does
+        assert lazy._process.wait(10) == 0
+        assert str(tmp_path) not in Path("/proc/self/mountinfo").read_text()
+        checkout.let.set()
+
+
 def test_trees_are_not_served_in_containers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("container", "podman")
     lazy = Lazy(tmp_path)
