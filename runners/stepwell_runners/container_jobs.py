@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 ATTACHED = {"stdout": 1, "stderr": 1, "stream": 1}
 STARTED, MISSING = ".started", ".missing"
 _OUTPUT = OUTPUT_FILE.rpartition("/")[2]
+_REMOVED_SECONDS = 30
 _WANTED = (_OUTPUT, STARTED, MISSING)
 
 
@@ -224,7 +225,18 @@ def _dispose_all(engine: Any, volume: str, container: Any) -> None:
 def dispose(container: Any) -> None:
     """Remove a container, running or not; never raises."""
     if container is not None:
-        removed(lambda: container.remove(force=True, v=True))
+        removed(lambda: _remove(container))
+
+
+def _remove(container: Any) -> None:
+    import docker.errors
+
+    try:
+        container.remove(force=True, v=True)
+    except docker.errors.APIError as error:
+        if "already in progress" not in str(error.explanation):
+            raise
+        container.wait(condition="removed", timeout=_REMOVED_SECONDS)  # by somebody else; its volume is free only then
 
 
 def removed(remove: Callable[[], None]) -> None:

@@ -13,7 +13,7 @@ from heavy import IMAGE, NoIsolates, attempt, connect, nothing_left, opened, run
 from logged import Log
 
 from stepwell_runners import slots
-from stepwell_runners.container_jobs import Cold
+from stepwell_runners.container_jobs import Cold, dispose
 from stepwell_runners.container_process import Job
 from stepwell_runners.executor import LocalExecutor
 
@@ -193,3 +193,13 @@ async def test_fifty_steps_at_once_all_end_right(executor: LocalExecutor) -> Non
         assert (log.text, outcome.exit_code, bool(outcome.layer)) == (f"{number}\n", number % 2, number % 2 == 0)
 
     await asyncio.gather(*map(one, range(50)))
+
+
+async def test_who_removes_what_another_is_removing_waits_for_its_end(engine: Any) -> None:
+    def removed(container: Any) -> bool:
+        dispose(container)
+        return container.id not in [one.id for one in engine.containers.list(all=True)]
+
+    for _ in range(3):
+        container = engine.containers.run(IMAGE, ["/bin/busybox", "sleep", "600"], detach=True, network_mode="none")
+        assert await asyncio.gather(*(asyncio.to_thread(removed, container) for _ in range(4))) == [True] * 4

@@ -117,7 +117,9 @@ return await gather(side(), main())
         assert (await shop.finished()).state == "failed"
         clock.advance(5000)
         restarting = asyncio.ensure_future(restart(shop, "b#1"))
-        await shop.until(lambda state: state.state == "waiting" and not engine.holds("again"), "again")
+        # It waits from its first moment on: what it had slept for is not over yet.
+        gone_on = {"second#1"}
+        await shop.until(lambda state: gone_on <= set(state.steps) and not engine.holds("again"), "again")
         clock.advance(1000)
         assert (await restarting).result == [6000.0, [1, 2]]
 
