@@ -67,6 +67,17 @@ def test_what_goes_out_is_what_came_since_the_last_run_that_went_there(clone: Cl
     assert found.back and [one.subject for one in found.commits.listed] == ["Two"]
 
 
+def test_a_run_that_was_looked_at_before_it_went_out_is_known_to_have_gone_out(place: Place, clone: Clone) -> None:
+    clone.pipeline(SHIP, "One")
+    run = pushed(clone)
+    assert place.services.deployments.current(place.admin(), "acme", "shop") == {}
+    place.services.runs.decide(place.admin(), run, place.waiting(run).approvals[0].key, approve=True)
+    place.finished(run)
+    for _ in range(2):
+        found = place.services.deployments.current(place.admin(), "acme", "shop")
+        assert {name: one.run.id for name, one in found.items()} == {"production": run}
+
+
 def test_strangers_learn_of_no_deployment(place: Place, clone: Clone) -> None:
     with pytest.raises(NotFound):
         place.services.deployments.current(NOBODY, "acme", "shop")

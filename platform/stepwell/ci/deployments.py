@@ -6,10 +6,10 @@ of the newest runs: it holds whatever became of the run afterwards, and needs no
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Protocol
 
 from stepwell.ci.changes import Commits, commits_between
+from stepwell.ci.remembered import Remembered
 from stepwell.ci.views import Page, RunSummary, RunView, StepView
 from stepwell.errors import NotFound
 from stepwell.repos.repositories import Repositories
@@ -19,7 +19,7 @@ from stepwell.tenants.scope import Scope
 LOOKED_AT = 60
 """Newest runs of a repository that are looked at."""
 REMEMBERED = 1_000
-"""Runs whose deployments are kept for the next look."""
+"""Finished runs whose deployments are kept for the next look."""
 
 
 class _Runs(Protocol):
@@ -60,7 +60,7 @@ class Deployments:
         self._scope = scope
         self._repositories = repositories
         self._runs = runs
-        self._known = lru_cache(REMEMBERED)(_Remembered)
+        self._known: Remembered[tuple[StepView, ...]] = Remembered(REMEMBERED)
 
     def current(self, actor: Actor, tenant: str, repository: str) -> dict[str, Deployment]:
         """Return what is in each environment of a repository that has seen something lately, by its name."""
@@ -98,19 +98,12 @@ class Deployments:
         """Return the steps of a run that brought something to an environment."""
         if not run.counts.get("passed"):
             return ()
-        known = self._known(run.id)
-        if known.steps is not None and run.finished:
-            return known.steps
-        steps = self._runs.get(actor, run.id).steps
-        known.steps = tuple(
-            step for step in steps
-            if step.environment and step.kind != "approval" and step.state == "passed" and step.origin is None
-        )  # fmt: skip
-        return known.steps
 
+        def read() -> tuple[StepView, ...]:
+            steps = self._runs.get(actor, run.id).steps
+            return tuple(
+                step for step in steps
+                if step.environment and step.kind != "approval" and step.state == "passed" and step.origin is None
+            )  # fmt: skip
 
-class _Remembered:
-    """What a run brought to environments: once it is over, that stays so."""
-
-    def __init__(self, _run: str) -> None:
-        self.steps: tuple[StepView, ...] | None = None
+        return self._known.of(run.id, read) if run.finished else read()

@@ -5,11 +5,11 @@ A guess, and shown as one. The code decides anew each time, so steps may stay aw
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Protocol
 
 from stepwell.ci.green import last_green
 from stepwell.ci.history import History
+from stepwell.ci.remembered import Remembered
 from stepwell.ci.views import RunLink, RunSummary, RunView, StepView
 from stepwell.tenants.actors import Actor
 from stepwell.tenants.scope import Scope
@@ -50,7 +50,7 @@ class Expectations:
         self._history = history
         self._scope = scope
         self._runs = runs
-        self._known = lru_cache(REMEMBERED)(_Remembered)
+        self._known: Remembered[tuple[ExpectedStep, ...]] = Remembered(REMEMBERED)
 
     def of(self, actor: Actor, view: RunView, now: float) -> Expected | None:
         """Return what is expected of a run that the actor may see; None for one that is over, or has none before it."""
@@ -60,17 +60,9 @@ class Expectations:
         green = last_green(self._history, self._scope, actor, run)
         if green is None:
             return None
-        remembered = self._known(green.id)
-        if remembered.steps is None:
-            remembered.steps = tuple(_expected(step) for step in self._runs.get(actor, green.id).steps)
-        return expected(view, remembered.steps, _link(green), now)
-
-
-class _Remembered:
-    """Steps of a run that is over."""
-
-    def __init__(self, _run: str) -> None:
-        self.steps: tuple[ExpectedStep, ...] | None = None
+        id_ = green.id
+        steps = self._known.of(id_, lambda: tuple(_expected(step) for step in self._runs.get(actor, id_).steps))
+        return expected(view, steps, _link(green), now)
 
 
 def expected(view: RunView, green: tuple[ExpectedStep, ...], link: RunLink, now: float) -> Expected:
