@@ -6,11 +6,9 @@ write into a Dockerfile, but for a tag that nobody is told, which keeps it from 
 
 import asyncio
 import contextlib
-import logging
 import re
 import secrets
 import tempfile
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,10 +21,8 @@ from stepwell_runners.builders import ClassicBuild, Client, ClientBuild, find_cl
 from stepwell_runners.images import BUILDS, BUILT, Images
 from stepwell_runners.outcomes import BuildFailed, EngineFull
 from stepwell_runners.reduce import Stack
-from stepwell_runners.snapshot_notes import Keep, SnapshotNotes, superfluous
+from stepwell_runners.snapshot_notes import Keep, SnapshotNotes, collect
 from stepwell_runners.streaming import DEFAULT_BOUNDS, Bounds, Process, watch
-
-log = logging.getLogger(__name__)
 
 CLASSIC = (
     "Built by the engine's classic builder: no BuildKit is here, so nothing is built side by side and RUN --mount is "
@@ -104,28 +100,7 @@ class ImageBuilds:
 
     def collect(self, engine: Any, except_for: str = "") -> None:
         """Remove images that no step has used for long, or are too much; what a container still uses stays for now."""
-        import docker.errors
-
-        ours = [f"{name}={value}" for name, value in self._labels.items()]
-        there = {
-            tag.partition(":")[2] for one in engine.images.list(BUILDS, filters={"label": ours}) for tag in one.tags
-        }
-        notes = self._notes.all()
-        for note in notes:
-            if note.key not in there:
-                self._notes.forget(note.key)
-        kept = [note for note in notes if note.key in there]
-        for note in superfluous(kept, self._keep, time.time()):
-            if note.key == except_for:
-                continue
-            try:
-                engine.images.remove(f"{BUILDS}:{note.key}")
-            except docker.errors.ImageNotFound:
-                pass  # somebody else was faster
-            except docker.errors.APIError as error:
-                log.info("Image %s is still in use: %s", note.key, error)
-                continue
-            self._notes.forget(note.key)
+        collect(engine, BUILDS, self._labels, notes=self._notes, keep=self._keep, except_for=except_for)
 
     def recover(self) -> None:
         """Remove what builds had on disk when the server died. Blocks."""

@@ -1,4 +1,5 @@
-"""What is known of each snapshot beside its image: for whom, how large, how often and when it was last used.
+"""What is known of each snapshot beside its image: for whom, how large, how often and when it was last used; and which
+of them go. Images that steps built are kept in the same way.
 
 A file of JSON each below snapshots/ of the state directory. One that is missing or cannot be read costs only that the
 snapshot counts as just made; one without an image is removed.
@@ -7,9 +8,10 @@ snapshot counts as just made; one without an image is removed.
 import json
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 log = logging.getLogger(__name__)
 
@@ -83,3 +85,34 @@ class SnapshotNotes:
         fresh = self._folder / f".{note.key}"
         fresh.write_text(json.dumps(asdict(note)))
         fresh.rename(self._folder / f"{note.key}.json")
+
+
+def images(engine: Any, name: str, labels: Mapping[str, str]) -> list[Any]:
+    """Return a server's images of a name, each with its key as the tag; blocks."""
+    ours = [f"{label}={value}" for label, value in labels.items()]
+    return list(engine.images.list(name, filters={"label": ours}))
+
+
+def collect(
+    engine: Any, name: str, labels: Mapping[str, str], *, notes: SnapshotNotes, keep: Keep, except_for: str = ""
+) -> None:
+    """Remove what was not used for long, or is too much; blocks. What a container still uses stays for now."""
+    import docker.errors
+
+    there = {tag.partition(":")[2] for image in images(engine, name, labels) for tag in image.tags}
+    known = notes.all()
+    for note in known:
+        if note.key not in there:
+            notes.forget(note.key)
+    kept = [note for note in known if note.key in there]
+    for note in superfluous(kept, keep, time.time()):
+        if note.key == except_for:
+            continue
+        try:
+            engine.images.remove(f"{name}:{note.key}")
+        except docker.errors.ImageNotFound:
+            pass  # somebody else was faster
+        except docker.errors.APIError as error:
+            log.info("Image %s:%s is still in use: %s", name, note.key, error)
+            continue
+        notes.forget(note.key)

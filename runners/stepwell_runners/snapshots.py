@@ -7,8 +7,6 @@ setup that fails leaves nothing. Those that are not used for long, and more than
 import asyncio
 import hashlib
 import json
-import logging
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -22,11 +20,9 @@ from stepwell_runners.images import SNAPSHOTS
 from stepwell_runners.outcomes import SetupFailed
 from stepwell_runners.reduce import Stack
 from stepwell_runners.setup_inputs import input_files
-from stepwell_runners.snapshot_notes import Keep, SnapshotNotes, superfluous
+from stepwell_runners.snapshot_notes import Keep, SnapshotNotes, collect, images
 from stepwell_runners.spec import WORKSPACE
 from stepwell_runners.streaming import watch
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -91,36 +87,14 @@ class Snapshots:
 
     def collect(self, engine: Any, except_for: str = "") -> None:
         """Remove what was not used for long, or is too much; blocks. What a container still uses stays for now."""
-        import docker.errors
-
-        there = {tag.partition(":")[2] for image in self._images(engine) for tag in image.tags}
-        notes = self._notes.all()
-        for note in notes:
-            if note.key not in there:
-                self._notes.forget(note.key)
-        kept = [note for note in notes if note.key in there]
-        for note in superfluous(kept, self._keep, time.time()):
-            if note.key == except_for:
-                continue
-            try:
-                engine.images.remove(f"{SNAPSHOTS}:{note.key}")
-            except docker.errors.ImageNotFound:
-                pass  # somebody else was faster
-            except docker.errors.APIError as error:
-                log.info("Snapshot %s is still in use: %s", note.key, error)
-                continue
-            self._notes.forget(note.key)
+        collect(engine, SNAPSHOTS, self._labels, notes=self._notes, keep=self._keep, except_for=except_for)
 
     def drop(self, engine: Any) -> None:
         """Remove all of ours; blocks."""
-        for image in self._images(engine):
+        for image in images(engine, SNAPSHOTS, self._labels):
             engine.images.remove(image.id, force=True)
         for note in self._notes.all():
             self._notes.forget(note.key)
-
-    def _images(self, engine: Any) -> list[Any]:
-        ours = [f"{name}={value}" for name, value in self._labels.items()]
-        return list(engine.images.list(SNAPSHOTS, filters={"label": ours}))
 
 
 def _size_of(image: Any, base: Base) -> int:

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import httpx
 import pytest
+from browsers import FLAGS
 from command_line import Terminal
 from live import LiveServer, commit_all, git, write_pipeline
 from playwright.sync_api import Page, expect, sync_playwright
 
 pytestmark = pytest.mark.chromium
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 PIPELINE = r"""from stepwell import Pipeline, push
 
 MAKE = r'''

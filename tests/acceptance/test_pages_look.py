@@ -1,27 +1,16 @@
 """Every page in a real browser: no console error, no refused code or style, no axe violation, nothing too wide."""
 
 import os
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import uvicorn
 from addresses import EMPTY_PAGES, OPEN_PAGES, PAGES, RUN
 from axe_playwright_python.sync_playwright import Axe
-from fixture_services import NOW, FixtureServices, services
-from live import free_port
-from playwright.sync_api import Browser, Page, expect, sync_playwright
-
-from stepwell_web import app as web_app
-from stepwell_web.templating import Templates
+from playwright.sync_api import Browser, Page, expect
+from served import Served
 
 pytestmark = pytest.mark.chromium
-FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip
 AXE = Axe().axe_script
 RULES: dict[str, object] = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
 COLOURS: dict[str, object] = {"runOnly": {"type": "rule", "values": ["color-contrast", "link-in-text-block"]}}
@@ -29,59 +18,20 @@ COLOURS: dict[str, object] = {"runOnly": {"type": "rule", "values": ["color-cont
 LOOKED_AT = {"exclude": [["#log li:nth-child(n + 30)"]]}
 """One line of a log is like another."""
 PARTS = 4
+NO_WALL = "There is no wall around steps: this host gives no user namespaces."
 expect.set_options(timeout=30_000)
 
 
-class Served:
-    """The app over services in memory, at an address."""
-
-    def __init__(self, state: Path, empty: bool) -> None:
-        self.url = f"http://127.0.0.1:{free_port()}"
-        self.services: FixtureServices = services(state, empty, self.url)
-        banner = "There is no wall around steps: this host gives no user namespaces." if empty else ""
-        app = web_app.create_app(self.services, banner)  # type: ignore[arg-type]
-        port = int(self.url.rpartition(":")[2])
-        self._server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="warning", timeout_graceful_shutdown=1))
-        self._thread = threading.Thread(target=self._server.run)
-
-    def __enter__(self) -> "Served":
-        self._thread.start()
-        deadline = time.monotonic() + 30
-        while not self._server.started and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert self._server.started
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.should_exit = True
-        self._thread.join(20)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def fixed_clock() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(web_app, "Templates", lambda: Templates(lambda: NOW))
-        yield
-
-
 @pytest.fixture(scope="module")
-def full(tmp_path_factory: pytest.TempPathFactory, fixed_clock: None) -> Iterator[Served]:
+def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     with Served(tmp_path_factory.mktemp("full"), False) as served:
         yield served
 
 
 @pytest.fixture(scope="module")
-def empty(tmp_path_factory: pytest.TempPathFactory, fixed_clock: None) -> Iterator[Served]:
-    with Served(tmp_path_factory.mktemp("empty"), True) as served:
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with Served(tmp_path_factory.mktemp("empty"), True, NO_WALL) as served:
         yield served
-
-
-@pytest.fixture(scope="module")
-def browser(chromium_path: str) -> Iterator[Browser]:
-    with sync_playwright() as play:
-        launched = play.chromium.launch(executable_path=chromium_path, args=FLAGS)
-        yield launched
-        launched.close()
 
 
 def visit(browser: Browser, served: Served, signed_in: bool = True, width: int = 1440, scheme: str = "light") -> Page:

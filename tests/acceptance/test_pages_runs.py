@@ -4,10 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 from live import LiveServer, commit_all, git, write_pipeline
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 pytestmark = pytest.mark.chromium
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 PIPELINES = """
 from stepwell import Pipeline, manual, push
 
@@ -45,14 +44,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
         live.wait_for_state(run["id"], {"passed", "waiting", "failed"})
     yield live
     live.stop()
-
-
-@pytest.fixture(scope="module")
-def browser(chromium_path: str) -> Iterator[Browser]:
-    with sync_playwright() as play:
-        launched = play.chromium.launch(executable_path=chromium_path, args=FLAGS)
-        yield launched
-        launched.close()
 
 
 def signed_in(browser: Browser, server: LiveServer, script: bool) -> Page:

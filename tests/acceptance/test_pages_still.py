@@ -7,8 +7,8 @@ import pytest
 from addresses import EMPTY_PAGES, OPEN_PAGES, PAGES, RUN
 from fixture_services import NOW
 from live import wait_until
-from playwright.sync_api import Browser, Page, expect, sync_playwright
-from served import FLAGS, Served, open_page
+from playwright.sync_api import Browser, Page, expect
+from served import Served, open_page
 
 from stepwell.engine.entries import Entry
 
@@ -33,14 +33,6 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     with Served(tmp_path_factory.mktemp("empty"), True) as served:
         yield served
-
-
-@pytest.fixture(scope="module")
-def browser(chromium_path: str) -> Iterator[Browser]:
-    with sync_playwright() as play:
-        launched = play.chromium.launch(executable_path=chromium_path, args=FLAGS)
-        yield launched
-        launched.close()
 
 
 def shifted(page: Page) -> float:

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from browsers import FLAGS
 from live import LiveServer, commit_all, git, write_pipeline
 from playwright.sync_api import Page, expect, sync_playwright
 
 pytestmark = pytest.mark.chromium
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 PIPELINE = """from stepwell import Pipeline, push
 
 

@@ -5,12 +5,12 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
+from browsers import FLAGS
 from live import LiveServer
 from playwright.sync_api import Page, expect, sync_playwright
 
 from stepwell_web.plan_examples import EXAMPLES, Example
 
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 RESULTS = {"first": 50, "people": "approved by admin", "together": {"linux": 0, "macos": 0, "windows": 0},
            "retries": "booked", "events": {"tea": 2}}  # fmt: skip
 

@@ -12,19 +12,14 @@ from playwright.sync_api import Browser, Page
 from stepwell_web import app as web_app
 from stepwell_web.templating import Templates
 
-FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip
-
 
 class Served:
     """The app at an address, its clock standing still."""
 
-    def __init__(self, state: Path, empty: bool) -> None:
+    def __init__(self, state: Path, empty: bool, banner: str = "") -> None:
         self.url = f"http://127.0.0.1:{free_port()}"
         self.services: FixtureServices = services(state, empty, self.url)
-        app = web_app.create_app(self.services)  # type: ignore[arg-type]
+        app = web_app.create_app(self.services, banner)  # type: ignore[arg-type]
         object.__setattr__(app.state.web, "templates", Templates(lambda: NOW))
         port = int(self.url.rpartition(":")[2])
         self._server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="warning", timeout_graceful_shutdown=1))

@@ -13,7 +13,7 @@ from stepwell.authoring.event import Event
 from stepwell.authoring.inline import Work
 from stepwell.authoring.options import approval_options, image_options, run_options
 from stepwell.authoring.results import Approval, Result, canonical, decode
-from stepwell.authoring.retries import FUNCTION_DEFAULT, Decide, Retry, retries_of
+from stepwell.authoring.retries import FUNCTION_DEFAULT, Decide, Retries, Retry, retries_of
 from stepwell.authoring.undo import Undo
 
 if TYPE_CHECKING:
@@ -46,9 +46,7 @@ class Step:
             raise TypeError(f"step.do({name!r}, …) was given {function!r}. Give it a function, not a result.")
         called = getattr(function, "__qualname__", None) or type(function).__qualname__
         fingerprint = fingerprint_of("do", f"{called}{canonical(args)}" if args else called)
-        retry = FUNCTION_DEFAULT if retries is None else retries_of(retries)
-        limit = None if timeout is None else seconds_of(timeout, "timeout")
-        work = Work(function, args, retry, limit, None if undo is None else _undoing(name, undo))
+        work = Work(function, args, *_limits(retries, timeout), None if undo is None else _undoing(name, undo))
         return self._turn.ask("do", _name(name), fingerprint, work=work)
 
     def run(self, name: str, command: str | Sequence[str], **options: Any) -> Awaitable[Result]:
@@ -153,12 +151,16 @@ def _name(name: object) -> str:
     )
 
 
+def _limits(retries: int | Retry | Decide | None, timeout: Duration | None) -> tuple[Retries, float | None]:
+    retry = FUNCTION_DEFAULT if retries is None else retries_of(retries)
+    return retry, None if timeout is None else seconds_of(timeout, "timeout")
+
+
 def _undoing(name: str, undo: object) -> Work:
     one = undo if isinstance(undo, Undo) else Undo(undo)  # type: ignore[arg-type]  # looked at in the next line
     if not callable(one.function):
         raise TypeError(f"step.do({name!r}, …) has undo={undo!r}. Give it a function of the step's result, or Undo(…).")
-    retry = FUNCTION_DEFAULT if one.retries is None else retries_of(one.retries)
-    return Work(one.function, (), retry, None if one.timeout is None else seconds_of(one.timeout, "timeout"))
+    return Work(one.function, (), *_limits(one.retries, one.timeout))
 
 
 def fingerprint_of(kind: str, settings: str) -> str:

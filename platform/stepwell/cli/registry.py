@@ -1,14 +1,12 @@
 """`stepwell registry`: credentials of private registries. Passwords come from a prompt or standard input."""
 
-import sys
 from typing import Annotated
 from urllib.parse import quote
 
 import typer
 
-from stepwell.cli.screen import JsonFlag, say, show_json, show_table
+from stepwell.cli.screen import JsonFlag, ask_hidden, say, show_json, show_table
 from stepwell.cli.where import Place, connected
-from stepwell.errors import Invalid
 
 app = typer.Typer(help="Set, list and delete credentials for pulling images.", no_args_is_help=True)
 
@@ -24,7 +22,7 @@ def set_(
     json: JsonFlag = False,
 ) -> None:
     """Set the credentials for a registry. The password is asked for, or read from standard input."""
-    password = _password(host)
+    password = ask_hidden(f"Password for {host}", f"password for {host}")
     with connected() as (client, place):
         client.put(f"{_where(place, tenant)}/{quote(host, safe='')}", username=username, password=password)
     if json:
@@ -61,13 +59,3 @@ def delete(host: Host, tenant: Tenant = "", json: JsonFlag = False) -> None:
 
 def _where(place: Place, tenant: str) -> str:
     return f"/tenants/{tenant or place.require_repository(None).partition('/')[0]}/registries"
-
-
-def _password(host: str) -> str:
-    if sys.stdin.isatty():
-        value = typer.prompt(f"Password for {host}", hide_input=True, err=True)
-    else:
-        value = sys.stdin.read().removesuffix("\n")
-    if not value:
-        raise Invalid(f"No password for {host} was given. Type it at the prompt, or send it to standard input.")
-    return str(value)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from stepwell.errors import StepwellError
+from stepwell.errors import Invalid, StepwellError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -55,6 +55,17 @@ def tell(text: str, style: str = "") -> None:
 def say(text: str, style: str = "") -> None:
     """Tell the person something beside the answer, on stderr."""
     _print(text, style, stderr=True)
+
+
+def ask_hidden(prompt: str, what: str) -> str:
+    """Ask for what nobody may see, or read it from standard input. Raises Invalid, naming `what` was not given."""
+    if sys.stdin.isatty():
+        value = str(typer.prompt(prompt, hide_input=True, err=True))
+    else:
+        value = sys.stdin.read().removesuffix("\n")
+    if not value:
+        raise Invalid(f"No {what} was given. Type it at the prompt, or send it to standard input.")
+    return value
 
 
 def _print(text: str, style: str, *, stderr: bool) -> None:

@@ -1,12 +1,11 @@
 """`stepwell secret`: set, list and delete. Values come from a prompt or standard input, never from arguments."""
 
-import sys
 from typing import TYPE_CHECKING, Annotated
 from urllib.parse import quote
 
 import typer
 
-from stepwell.cli.screen import JsonFlag, say, show_json, show_table
+from stepwell.cli.screen import JsonFlag, ask_hidden, say, show_json, show_table
 from stepwell.cli.where import Place, connected
 from stepwell.errors import Invalid
 
@@ -30,7 +29,7 @@ def set_(
     json: JsonFlag = False,
 ) -> None:
     """Set a secret. The value is asked for, or read from standard input."""
-    value = _value(name)
+    value = ask_hidden(f"Value of {name}", f"value for {name}")
     with connected() as (client, place):
         where = _where(place, repository, tenant)
         if environment and not tenant:
@@ -85,13 +84,3 @@ def _where(place: Place, repository: str | None, tenant: str | None) -> str:
     if repository and tenant:
         raise Invalid("Both --repo and --tenant were given. Give one of them.")
     return f"/tenants/{tenant}" if tenant else f"/repos/{place.require_repository(repository)}"
-
-
-def _value(name: str) -> str:
-    if sys.stdin.isatty():
-        value = typer.prompt(f"Value of {name}", hide_input=True, err=True)
-    else:
-        value = sys.stdin.read().removesuffix("\n")
-    if not value:
-        raise Invalid(f"No value for {name} was given. Type it at the prompt, or send it to standard input.")
-    return str(value)

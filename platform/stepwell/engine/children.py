@@ -193,9 +193,8 @@ class Children:
     def _abandoned(self, parent: Live, steps: list[StepState]) -> None:
         for step in steps:
             if step.kind == "call" and step.state in {"cancelled", "skipped"}:
-                child = self._acts.load(
-                    child_id(parent.id, step.key)
-                )  # it may be there and not known as the step's yet
+                # It may be there and not known as the step's yet.
+                child = self._acts.load(child_id(parent.id, step.key))
                 if child is not None:
                     self._abandon(child, parent.state)
                     self._acts.forget(child)
