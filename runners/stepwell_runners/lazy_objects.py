@@ -1,6 +1,5 @@
 """Objects of a repository, read through one `git cat-file` that stays: many at a time, so that a file costs little."""
 
-import os
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -99,12 +98,3 @@ class Objects:
                 raise MissingObject(f"an object is no {kind}")
             sizes.append(header[1])
         return sizes
-
-
-def read_at(file: int, offset: int, size: int) -> bytes:
-    """Read up to `size` bytes; fewer at the end only."""
-    parts = []
-    while size > 0 and (part := os.pread(file, size, offset)):
-        parts.append(part)
-        offset, size = offset + len(part), size - len(part)
-    return b"".join(parts)

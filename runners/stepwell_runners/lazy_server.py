@@ -26,17 +26,17 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from stepwell_runners import fuse
 from stepwell_runners import syscalls as sys_
-from stepwell_runners.lazy_objects import MissingObject, Objects, read_at
+from stepwell_runners.lazy_objects import MissingObject, Objects
+from stepwell_runners.lazy_spools import Spools, read_at
 from stepwell_runners.lazy_tree import Checkout, LazyTree, Node, Refused, Waits
 
 SMALL = 1 << 20  # bytes of a file that is read as a whole
 _AHEAD_BYTES, _AHEAD_FILES = 1 << 20, 128
 _KEPT_BYTES = 16 << 20
-_SPOOLED = 32
 _PAUSE = 0.1  # seconds from a mount to the next one made ahead
 
 
@@ -216,8 +216,7 @@ class Service:
         self._parked: list[fuse.Request] = []
         self._kept: OrderedDict[int, bytes] = OrderedDict()  # contents read ahead
         self._kept_bytes = 0
-        self._spools: OrderedDict[int, IO[bytes]] = OrderedDict()
-        self._spooling = threading.Lock()
+        self._spools = Spools(tree.objects)
         self._large = ThreadPoolExecutor(1)
         self._device: fuse.Device
 
@@ -349,19 +348,11 @@ class Service:
                 finally:
                     os.close(descriptor)
             else:
-                self._device.answer(unique, read_at(self._spool(node).fileno(), *asked))
+                self._device.answer(unique, self._spools.read(node.id, *asked, of=node.size))
         except MissingObject:
             self._device.refuse(unique, errno.EIO)
         except OSError as error:
             self._device.refuse(unique, error.errno or errno.EIO)
-
-    def _spool(self, node: Node) -> IO[bytes]:
-        with self._spooling:
-            if node.number not in self._spools:
-                self._spools[node.number] = self._tree.objects.spool(node.id)
-                while len(self._spools) > _SPOOLED:
-                    self._spools.popitem(last=False)
-            return self._spools[node.number]
 
 
 if __name__ == "__main__":

@@ -128,6 +128,8 @@ class LazyTree:
         if node is self._index:
             self._wait()
             return self.checkout.index
+        if self.checkout.ok is False:  # a tree too large to be checked out is not unpacked here either
+            raise Refused("git refused the tree")
         return None if node.id else self._beneath(node.path)
 
     def _wait(self) -> None:
