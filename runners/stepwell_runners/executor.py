@@ -25,6 +25,7 @@ from stepwell_runners.caching import Caching
 from stepwell_runners.collected import Bound, Collector
 from stepwell_runners.command_plan import OUTPUT_FILE, CommandPlan, NetworkPolicy, plan
 from stepwell_runners.connections import Connections
+from stepwell_runners.container_jobs import WaitingContainer
 from stepwell_runners.containers import DEFAULT_KEEP, WARM, Containers
 from stepwell_runners.kits import Kit, Kits
 from stepwell_runners.moments import Moments
@@ -43,6 +44,7 @@ from stepwell_runners.streaming import DEFAULT_BOUNDS, Bounds, Place, Process, S
 from stepwell_runners.threads import entered, finished
 from stepwell_runners.toolchains import Toolchains
 from stepwell_runners.trees import Trees, parse_reference
+from stepwell_runners.warm_containers import WarmContainers
 from stepwell_runners.workspaces import Form, Workspace, Workspaces
 
 DEFAULT_ARTIFACTS = Bound()
@@ -140,6 +142,11 @@ class LocalExecutor:
     def moments(self) -> Moments:
         """Reads the files that steps stood on and left."""
         return Moments(self._trees, self._workspaces)
+
+    @property
+    def warm(self) -> WarmContainers[WaitingContainer]:
+        """The containers that wait for attempts."""
+        return self._containers.pool
 
     async def recover(self, committed: Callable[[str], bool], ended: Callable[[str], bool]) -> None:
         """Remove what a crash left behind."""

@@ -8,7 +8,7 @@ does not take the processor from the attempt's own first moments; when memory is
 import asyncio
 import logging
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
@@ -111,6 +111,15 @@ class WarmContainers(Generic[W]):
     def standing(self, kind: Kind) -> int:
         """Say how many of a kind wait."""
         return len(self._uses[kind].waiting) if kind in self._uses else 0
+
+    @property
+    def size(self) -> int:
+        """How many may wait."""
+        return self._size
+
+    def by_tenant(self) -> dict[str, int]:
+        """Say how many wait for each tenant."""
+        return dict(sum((Counter({kind.tenant: len(use.waiting)}) for kind, use in self._uses.items()), Counter()))
 
     async def take(self, kind: Kind) -> W | None:
         """Give one that waits, None when there is none; `left` must follow when the attempt is over."""

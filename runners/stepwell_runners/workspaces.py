@@ -347,6 +347,11 @@ def _overlapping(layer: Layer, siblings: Iterable[tuple[Meta, Layer]]) -> tuple[
     return tuple((path, meta.key) for meta, other in siblings for path in overlaps(layer, other))
 
 
+def layers_of(state: Path, run: str) -> Path:
+    """Return the directory with all layers of a run."""
+    return state / "layers" / _run_folder(run)
+
+
 def _run_folder(run: str) -> str:
     """Return a file name for a run's id, whatever characters that has."""
     return hashlib.sha256(run.encode()).hexdigest()[:20]

@@ -16,7 +16,7 @@ from stepwell_web.app import create_app
 from stepwell_web.security import BODY_LIMIT
 
 RUN = "/acme/payments-api/runs/1842"
-TENANT = ("/acme/-/people", "/acme/-/usage", "/acme/-/audit", "/acme/-/dead", "/acme/-/secrets")
+TENANT = ("/acme/-/people", "/acme/-/usage", "/acme/-/audit", "/acme/-/dead", "/acme/-/runners", "/acme/-/secrets")
 CODE = (
     "/acme/payments-api/environments", "/acme/payments-api/caches",
     "/acme/payments-api/files", "/acme/payments-api/files?path=src/refunds.py", "/acme/payments-api/commits",
@@ -280,6 +280,7 @@ async def test_no_page_holds_inline_code_or_style(web: httpx.AsyncClient) -> Non
         "/acme/-/people",
         "/acme/-/audit",
         "/acme/-/dead",
+        "/acme/-/runners",
         "/search?q=round",
     ],
 )

@@ -20,7 +20,7 @@ PAGES = {
     "commit": f"/acme/payments-api/commits/7c1e9d4{'0' * 33}", "branches": "/acme/payments-api/branches",
     "environments": "/acme/payments-api/environments",
     "caches": "/acme/payments-api/caches", "people": "/acme/-/people", "usage": "/acme/-/usage",
-    "audit": "/acme/-/audit", "dead runs": "/acme/-/dead", "secrets": "/acme/-/secrets",
+    "audit": "/acme/-/audit", "dead runs": "/acme/-/dead", "runners": "/acme/-/runners", "secrets": "/acme/-/secrets",
     "search": "/search?q=round",
     "broken pipeline": "/acme/broken/pipelines", "tokens": "/tokens", "not found": "/acme/nope",
 }  # fmt: skip
@@ -33,6 +33,7 @@ EMPTY_PAGES = {
     "nothing found": "/search?q=round",
     "no usage": "/acme/-/usage",
     "no audit": "/acme/-/audit",
+    "idle runner": "/acme/-/runners",
     "no files": "/acme/new-project/files",
     "no caches": "/acme/new-project/caches",
     "no branches": "/acme/new-project/branches",

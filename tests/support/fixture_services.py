@@ -23,10 +23,11 @@ from stepwell.ci.history import Choices
 from stepwell.ci.plans import Checked, Plan, PlanStep
 from stepwell.ci.reports import Reports
 from stepwell.ci.results import Results
+from stepwell.ci.runners import Ability, RunnerView, Standing, Waiter, Work
 from stepwell.ci.sources import Source
 from stepwell.ci.trends import Trend, trend_of
 from stepwell.ci.triggers import Declared
-from stepwell.ci.usage import RepositoryUsage
+from stepwell.ci.usage import DiskUsage, MonthUsage, RepositoryUsage
 from stepwell.ci.views import (
     ApprovalView,
     AttemptView,
@@ -47,6 +48,7 @@ from stepwell.ci.views import (
 )  # fmt: skip
 from stepwell.dynamic import Changed, Dead, DeadRuns, Refused, Report
 from stepwell.engine.entries import Entry
+from stepwell.engine.present import Counted
 from stepwell.engine.rounds import PastStep, Round
 from stepwell.engine.specs import RunRef
 from stepwell.errors import Conflict, Denied, Invalid, NotFound
@@ -328,6 +330,7 @@ class FixtureServices:
         self.deployments = _Deployments(self.changes)
         self.browsing = _Browsing(self)
         self.usage = _Usage(self)
+        self.runners = _Runners(self)
         self.engine = _Feed(self.entry_callbacks, "subscribe")
         self.logs = _Feed(self.log_callbacks, "follow")
         self.repositories = self.pushes = None
@@ -453,6 +456,40 @@ class _Audit:
         ]  # fmt: skip
 
 
+class _Runners:
+    """A host on which much goes on; somebody who has just begun sees an idle one."""
+
+    def __init__(self, services: FixtureServices) -> None:
+        self._services = services
+
+    def of(self, actor: Actor, tenant: str) -> list[RunnerView]:
+        actor.require("read", tenant)
+        busy, other = summary(), summary(1843, title=NASTY, branch="main", state="queued")
+        work = (
+            Work(busy, "e2e chrome#1", "e2e chrome", "run", "mcr.example/playwright:v1.50-noble", 2, NOW - 448),
+            Work(busy, "load test#2", f"scan {NASTY}", "run", "", 1, NOW - 12.4),
+            Work(busy, "image#1", "build image", "image", "", 1, NOW - 3),
+            Work(busy, "", "version", "code", "", 0, NOW - 0.2),
+            Work(other, "", "", "code", "", 0, None),
+        )
+        waiters = (
+            Waiter(busy, "coverage#1", "coverage", "waits for a place: at most 8 steps at a time"),
+            Waiter(other, "", "", "waits for run #1842: group 'ship-main' lets one run go on at a time"),
+        )
+        abilities = (
+            Ability("python", True, "3.13.2"), Ability("wall", True, "full, as root, in a user namespace of its own"),
+            Ability("Landlock", True, "version 7"),
+            Ability("trees", False, "steps wait for the checkout of large ones: /dev/fuse cannot be opened",
+                    "To be read before, they take root outside of a container, /dev/fuse, Linux 6.12 and git 2.36."),
+            Ability("docker", True, f"engine 28.0.1, builds images with BuildKit {NASTY}"),
+        )  # fmt: skip
+        if self._services.empty:
+            return [RunnerView("runner-07", 50, 8, 8, Counted(), None, (), (), Standing(), ())]
+        standing = Standing(3, 3, {"acme": 1, "umbrella": 1}, 4)
+        used = Counted(2, 1, 2, 9)
+        return [RunnerView("runner-07", 50, 8, 6, used, Counted(3, 2), work, waiters, standing, abilities)]
+
+
 class _Usage:
     """A repository and plans."""
 
@@ -467,6 +504,26 @@ class _Usage:
             RepositoryUsage("payments-api", {"passed": 40, "failed": 2, "waiting": 1}),
             RepositoryUsage("-", {"passed": 3}),
         ]
+
+    def months(self, actor: Actor, tenant: str) -> list[MonthUsage]:
+        actor.require("read", tenant)
+        if self._services.empty:
+            return []
+        names = [f"{2024 + n // 12}-{n % 12 + 1:02d}" for n in range(12, 23)]
+        mine = [
+            MonthUsage(
+                "payments-api", name, 90 + 7 * n, 4200.0 * (n + 2), 2600.0 * (n * 5 % 7), 9 << 24, 4 << 20, n << 22
+            )
+            for n, name in enumerate(names)
+        ]
+        return [MonthUsage("-", names[-1], 12, 44.0, 0.0, 0, 81_000, 0), *reversed(mine)]
+
+    def disk(self, actor: Actor, tenant: str) -> list[DiskUsage]:
+        actor.require("read", tenant)
+        if self._services.empty:
+            return []
+        mine = DiskUsage("payments-api", 21 << 20, 11 * (9 << 24), 11 * (4 << 20), 55 << 22, 9 << 25, 700 << 20)
+        return [mine, DiskUsage("-", logs=81_000), DiskUsage(NASTY, git=4096)]
 
 
 @dataclass(frozen=True)

@@ -72,3 +72,11 @@ async def test_no_tenant_holds_more_than_its_share_and_the_rest_stays_free_for_o
     slots.release("big")
     await waiting[1]
     assert (slots.free, slots.waiting) == (1, 0)
+
+
+async def test_who_has_no_place_is_told_which_limit_is_in_the_way() -> None:
+    slots = Slots(3, per_tenant=1)
+    await slots.acquire("a")
+    assert slots.reason("a") == "waits for a place: at most 1 step of a at a time"
+    assert slots.reason("b") == "waits for a place: at most 3 steps at a time"
+    assert (slots.limit, slots.per_tenant, Slots(2).per_tenant) == (3, 1, 2)

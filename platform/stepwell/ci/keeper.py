@@ -1,6 +1,7 @@
 """The keeper: one thread that finishes pushes and, at start and every minute, deals with those a crash cut short.
 
-Each minute it also gives memory back to the host, and has runs and files removed that are kept no longer.
+Each minute it also gives memory back to the host, has runs and files removed that are kept no longer, and counts what
+runs took.
 """
 
 import logging
@@ -20,7 +21,7 @@ _LOGGER = logging.getLogger(__name__)
 
 
 class Keeper:
-    """Until stopped, calls `reconcile(seconds)`, `retain()`, `relax()` every minute and `finish()` after pushes."""
+    """Until stopped, calls `reconcile(seconds)`, `retain()`, `count()`, `relax()` a minute, `finish()` after pushes."""
 
     def __init__(
         self,
@@ -28,11 +29,13 @@ class Keeper:
         finish: Callable[[], None],
         relax: Callable[[], None] = lambda: None,
         retain: Callable[[], object] = lambda: None,
+        count: Callable[[], object] = lambda: None,
     ) -> None:
         self._reconcile = reconcile
         self._finish = finish
         self._relax = relax
         self._retain = retain
+        self._count = count
         self._nudged = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="stepwell-keeper", daemon=True)
@@ -63,6 +66,7 @@ class Keeper:
             if time.monotonic() >= due and not self._stopping.is_set():
                 self._safely(lambda: self._reconcile(PATIENCE_SECONDS))
                 self._safely(self._retain)
+                self._safely(self._count)
                 self._safely(self._relax)
                 give_back_memory()
                 due = time.monotonic() + EVERY_SECONDS

@@ -28,6 +28,7 @@ from stepwell.ci.history import History
 from stepwell.ci.keeper import Keeper
 from stepwell.ci.launch import Launcher
 from stepwell.ci.manual import Starter
+from stepwell.ci.metering import FilesOfRepositories, Meter
 from stepwell.ci.moments import MomentFiles, Moments
 from stepwell.ci.newest import Newest
 from stepwell.ci.plan_texts import PlanTexts
@@ -37,6 +38,7 @@ from stepwell.ci.pushes import Pushes
 from stepwell.ci.reports import Reports
 from stepwell.ci.results import Results
 from stepwell.ci.retention import Aged, Policy, Retention
+from stepwell.ci.runners import Host, Runners
 from stepwell.ci.runs import Runs
 from stepwell.ci.schedules import Schedules
 from stepwell.ci.secrets_use import SecretsPreparer
@@ -142,11 +144,14 @@ class Services:
     plans: Plans
     sources: Sources
     retention: Retention
+    host: Host | None
+    meter: Meter
 
     @classmethod
     def build(
-        cls, base: Foundation, thread: EngineThread, isolates: Isolates, files: MomentFiles | None = None
-    ) -> "Services":
+        cls, base: Foundation, thread: EngineThread, isolates: Isolates, files: MomentFiles | None = None,
+        host: Host | None = None,
+    ) -> "Services":  # fmt: skip
         """Put the parts together around a running engine."""
 
         def ask(tenant: str, code: Code) -> dict[str, Any] | Problem:
@@ -173,10 +178,12 @@ class Services:
         schedules = Schedules(store, repositories, declarations, launcher)
         starter = Starter(base.tenants.scope, repositories, declarations, launcher, history)
         pushes = Pushes(store, repositories, declarations, launcher, base.settings.base_url)
+        caches = CacheFiles(base.settings.state / "caches", base.settings.caches_gb << 30)
+        meter = Meter(store, base.logs, base.blobs, FilesOfRepositories(repositories, caches), runner=host)
         retention = Retention(
             Aged(store, Policy.of(base.settings)),
             base.tenants.audit,
-            [base.logs, base.blobs, ReuseFiles(base.settings.state / "reuse")],
+            [base.logs, base.blobs, ReuseFiles(base.settings.state / "reuse"), meter],
             lambda runs: answer_of(thread, thread.engine.remove(runs)),
         )
         runs = Runs(history, starter, launcher, base.environments, base.logs)
@@ -205,10 +212,13 @@ class Services:
                 pushes.finish,
                 relax=relax,
                 retain=retain,
+                count=meter.count,
             ),
             plans=Plans(base.tenants.scope, repositories, base.plan_texts, launcher, look_through),
             sources=Sources(base.tenants.scope, base.code, base.plan_texts.files),
             retention=retention,
+            host=host,
+            meter=meter,
         )
         services._connect(history)
         base.promotions.follow(schedules.sync)
@@ -240,6 +250,11 @@ class Services:
     def browsing(self) -> Browsing:
         """Branches, commits and files of repositories."""
         return Browsing(self.tenants.scope, self.repositories)
+
+    @cached_property
+    def runners(self) -> Runners:
+        """What goes on where now."""
+        return Runners(self.thread, self.runs, self.store, self.host)
 
     @cached_property
     def usage(self) -> Usage:

@@ -138,9 +138,11 @@ class Rooms:
 
     @classmethod
     def _start(cls, settings: Settings, kept: ExitStack, may_do_without_wall: bool) -> "Rooms":
+        from stepwell.ci.answers import answer_of
         from stepwell.ci.caps import RunCaps
         from stepwell.ci.children import metadata_of_child
         from stepwell.ci.services import Foundation, Services
+        from stepwell.cli.host import LiveHost
         from stepwell.dynamic import WorkflowsBinding
         from stepwell.engine.engine import Engine
         from stepwell.engine.thread import EngineThread
@@ -189,7 +191,8 @@ class Rooms:
         thread.start()
         kept.callback(thread.stop)
         base.tenants.bootstrap(HOME, ADMIN)
-        services = Services.build(base, thread, isolates, executor.moments)
+        host = LiveHost(settings, isolates, executor, lazy, lambda: answer_of(thread, isolates.probe()))
+        services = Services.build(base, thread, isolates, executor.moments, host)
         services.start()
         kept.callback(services.stop)
         return cls(settings, wall, services)

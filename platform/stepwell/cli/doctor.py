@@ -15,9 +15,13 @@ from stepwell.cli.screen import JsonFlag, console, show_json
 from stepwell.errors import StepwellError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from stepwell.settings import Settings
+    from stepwell_runners.spec import Finding
 
 FREE_BYTES = 2 << 30
+ENGINE_SECONDS = 10
 OLDEST_GIT = (2, 34)
 
 
@@ -60,15 +64,7 @@ def doctor(
         from stepwell.cli.doctor_journal import look_at_journal
 
         raise typer.Exit(look_at_journal(settings, mend=rebuild, json=json))
-    found = [
-        _python(),
-        _git(),
-        _state(settings),
-        *_isolates(settings),
-        _trees(settings),
-        _docker(settings),
-        *_snapshots(settings),
-    ]
+    found = diagnoses(settings, _isolates(settings), _lazy_problem(settings))
     if json:
         show_json([asdict(one) for one in found])
     else:
@@ -77,6 +73,15 @@ def doctor(
             _show(one, width)
     if any(one.needed and not one.ok for one in found):
         raise typer.Exit(1)
+
+
+def diagnoses(settings: "Settings", findings: "Sequence[Finding]", lazy_problem: str | None) -> list[Diagnosis]:
+    """Look at the host; what its isolates found of the wall, and why trees are not lazy, others have looked at."""
+    needed = not settings.trust_all_code
+    isolates = [Diagnosis(one.name, one.ok, one.detail, one.remedy, one.name == "wall" and needed) for one in findings]
+    return [
+        _python(), _git(), _state(settings), *isolates, _trees(lazy_problem), _docker(settings), *_snapshots(settings),
+    ]  # fmt: skip
 
 
 def _show(one: Diagnosis, width: int) -> None:
@@ -140,32 +145,26 @@ def _file_system(place: Path) -> str:
     return best[1]
 
 
-def _isolates(settings: "Settings") -> list[Diagnosis]:
+def _isolates(settings: "Settings") -> "list[Finding]":
     from stepwell_runners.isolates import ZygoteIsolates
     from stepwell_runners.options import IsolateOptions
 
     place = _writable(settings)
 
-    async def probe() -> list[Diagnosis]:
+    async def probe() -> "list[Finding]":
         with tempfile.TemporaryDirectory(prefix=".stepwell-doctor-", dir=place) as moment:
             wall: Literal["none", "full"] = "none" if settings.trust_all_code else "full"
             isolates = ZygoteIsolates(Path(moment), Path, IsolateOptions(wall, blanks=settings.blanks))
             await isolates.start()
             try:
-                return [
-                    Diagnosis(
-                        one.name, one.ok, one.detail, one.remedy, one.name == "wall" and not settings.trust_all_code
-                    )
-                    for one in await isolates.probe()
-                ]
+                return await isolates.probe()
             finally:
                 await isolates.stop()
 
     return asyncio.run(probe())
 
 
-def _trees(settings: "Settings") -> Diagnosis:
-    """Say whether steps wait for the checkout of a large tree."""
+def _lazy_problem(settings: "Settings") -> str | None:
     from stepwell_runners.lazy import Lazy
 
     with tempfile.TemporaryDirectory(prefix=".stepwell-doctor-", dir=_writable(settings)) as moment:
@@ -173,6 +172,11 @@ def _trees(settings: "Settings") -> Diagnosis:
         lazy.start()
         problem = lazy.ready()
         lazy.close()
+    return problem
+
+
+def _trees(problem: str | None) -> Diagnosis:
+    """Say whether steps wait for the checkout of a large tree."""
     if problem is None:
         return Diagnosis("trees", True, "large ones are read before they are checked out")
     return Diagnosis(
@@ -185,7 +189,11 @@ def _docker(settings: "Settings") -> Diagnosis:
     import docker
 
     try:
-        client = docker.DockerClient(base_url=settings.docker_host) if settings.docker_host else docker.from_env()
+        client = (
+            docker.DockerClient(base_url=settings.docker_host, timeout=ENGINE_SECONDS)
+            if settings.docker_host
+            else docker.from_env(timeout=ENGINE_SECONDS)
+        )
         version = client.version()
         client.close()
     except docker.errors.DockerException as error:

@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import logging
 import platform
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from typing import Any, Literal
 
 from stepwell.authoring.version import REPLAY
@@ -36,6 +36,7 @@ from stepwell.engine.live import EXECUTED, Live, collection_paused, encode, load
 from stepwell.engine.no_blobs import NoBlobs
 from stepwell.engine.order import NO_ORDER
 from stepwell.engine.parts import Parts
+from stepwell.engine.present import Present, look
 from stepwell.engine.restarts import successor
 from stepwell.engine.room import CapsOf, Room, Wish, no_caps, rank_of
 from stepwell.engine.rounds import logs_of
@@ -104,6 +105,10 @@ class Engine:
     def in_memory(self) -> int:
         """How many runs are in memory."""
         return len(self._runs)
+
+    async def present(self, tenants: Collection[str]) -> Present:
+        """What goes on now, and what waits for room: of these tenants one by one, of all counted."""
+        return look(self._runs.values(), self._parts.room, self._parts.step_slots, tenants)
 
     def holds(self, run_id: str) -> bool:
         """Say whether a run is in memory: something goes on in it."""

@@ -86,6 +86,16 @@ class Room:
         return len(self._waiting)
 
     @property
+    def wishes(self) -> "list[Wish]":
+        """What those who wait have asked for, in the order in which they came."""
+        return [waiting[-1] for waiting in self._waiting.values()]
+
+    @property
+    def limit(self) -> int:
+        """How many turns there are."""
+        return self._limit
+
+    @property
     def turns(self) -> int:
         """How many turns are given away."""
         return len(self._turns)

@@ -17,6 +17,7 @@ class Slots:
     """
 
     def __init__(self, limit: int, per_tenant: int | None = None) -> None:
+        self.limit = limit
         self._free = limit
         self._per_tenant = per_tenant or limit
         self._held: Counter[str] = Counter()
@@ -31,6 +32,17 @@ class Slots:
     @property
     def free(self) -> int:
         return self._free
+
+    @property
+    def per_tenant(self) -> int:
+        """How many places one tenant may hold."""
+        return min(self._per_tenant, self.limit)
+
+    def reason(self, tenant: str) -> str:
+        """Say what an attempt of a tenant waits for that has no place."""
+        if self._free > 0 and not self._may(tenant):
+            return f"waits for a place: at most {_many(self._per_tenant)} of {tenant} at a time"
+        return f"waits for a place: at most {_many(self.limit)} at a time"
 
     async def acquire(self, tenant: str, rank: Rank = (0, 0, 0)) -> None:
         """Wait for a place."""
@@ -77,3 +89,7 @@ class Slots:
             self._queues[tenant] = queue
         else:
             self._queues.pop(tenant, None)
+
+
+def _many(steps: int) -> str:
+    return "1 step" if steps == 1 else f"{steps} steps"

@@ -21,6 +21,7 @@ from typing import BinaryIO
 from stepwell.errors import Conflict, Unavailable
 from stepwell.store.durable import sync_file_system, sync_folder
 from stepwell.store.removals import removals_held
+from stepwell.store.taken import taken_by_files
 
 MOST_BYTES = 64 * 1_048_576
 _PIECE_BYTES = 1_048_576
@@ -90,6 +91,10 @@ class BlobFiles:
             return [str(one) for one in json.loads(self.path(run, id).read_bytes())["blobs"]]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise Unavailable(f"The list of files {id} of run {run!r} is not kept any more.") from error
+
+    def taken(self, run: str) -> int:
+        """Return the bytes of all blobs of a run."""
+        return taken_by_files(self._folder(run))
 
     def clear(self, run: str) -> None:
         """Delete a run's blobs when it begins anew. During a backup they stay, and go with their run."""

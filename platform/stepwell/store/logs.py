@@ -23,6 +23,7 @@ from pathlib import Path
 
 from stepwell.store.log_files import NOTE, Log, LogFile, LogName
 from stepwell.store.masks import Masker, masks_of
+from stepwell.store.taken import taken_by_files
 
 PACE_SECONDS = 0.01
 """Pause between two rounds of the writing thread: a flood costs 100 writes a second, not one a line."""
@@ -74,6 +75,10 @@ class LogStore:
                 with contextlib.suppress(FileNotFoundError):  # the run is being removed
                     found[file.name] = file.stat().st_size
         return lambda key, attempt: found.get(LogName(run, key, attempt).file, 0)
+
+    def taken(self, run: str) -> int:
+        """Return the bytes of all logs of a run."""
+        return taken_by_files(self._root / LogName(run, "", 0).folder)
 
     def path(self, name: "LogName") -> Path:
         """Where the log lies."""

@@ -228,3 +228,61 @@ class AuditEntry(SQLModel, table=True):
     action: str
     subject: str
     detail: dict[str, Any] = Field(default_factory=dict, sa_column=_json())
+
+
+class UsageMonth(SQLModel, table=True):
+    """What runs of a repository (`-`: plans of the tenant) that ended in a month took, and what is kept of them.
+
+    Seconds stay when runs are removed; bytes go with them. `month` is "2026-11", in UTC.
+    """
+
+    __tablename__ = "usage_months"
+
+    tenant: str = Field(primary_key=True)
+    repository: str = Field(primary_key=True)
+    month: str = Field(primary_key=True)
+    runs: int = 0
+    isolate_seconds: float = 0.0
+    container_seconds: float = 0.0
+    layers: int = 0
+    logs: int = 0
+    artifacts: int = 0
+
+
+class UsageRun(SQLModel, table=True):
+    """What a run keeps on disk as it was last measured: a part of its month's bytes. No row: nothing."""
+
+    __tablename__ = "usage_runs"
+    __table_args__ = (Index("usage_runs_measured", "measured_at"),)
+
+    run: str = Field(primary_key=True)
+    tenant: str
+    repository: str
+    month: str
+    layers: int = 0
+    logs: int = 0
+    artifacts: int = 0
+    measured_at: float
+
+
+class UsagePlace(SQLModel, table=True):
+    """What a repository takes on disk beside its runs, as it was last measured."""
+
+    __tablename__ = "usage_places"
+
+    tenant: str = Field(primary_key=True)
+    repository: str = Field(primary_key=True)
+    git: int = 0
+    caches: int = 0
+    snapshots: int = 0
+    measured_at: float
+
+
+class UsageMark(SQLModel, table=True):
+    """The last run, by its end, that is counted in `usage_months`."""
+
+    __tablename__ = "usage_mark"
+
+    id: int = Field(default=1, primary_key=True)
+    ended_at: float
+    run: str

@@ -9,6 +9,7 @@ from starlette.responses import Response
 from stepwell.ci.usage import DAYS
 from stepwell.errors import Conflict, Invalid, StepwellError
 from stepwell.tenants.actors import ROLES
+from stepwell_web import usageview
 from stepwell_web.pages.home import places
 from stepwell_web.visits import Form, Visit, Visiting, text, to
 
@@ -106,11 +107,13 @@ def delete_secret(visit: Visiting, tenant: str, form: Form) -> Response:
 
 @router.get("/{tenant}/-/usage")
 def usage(visit: Visiting, tenant: str) -> Response:
-    """Show how many runs were begun lately, and how many may go on at the same time."""
+    """Show what runs took and what is kept of them, how many were begun lately, and how many may go on at a time."""
     values, services = common(visit, tenant, "usage", "Usage"), visit.services
     settings = services.settings
+    months, disk = services.usage.months(visit.actor, tenant), services.usage.disk(visit.actor, tenant)
+    used = usageview.shown(months, disk, visit.web.templates.now())
     return visit.page(
-        "usage.html", usage=services.usage.of(visit.actor, tenant), days=DAYS,
+        "usage.html", usage=services.usage.of(visit.actor, tenant), days=DAYS, used=used,
         quotas=services.tenants.quotas.list(visit.actor, tenant), places=services.catalog.list(visit.actor, tenant),
         defaults=(settings.runs_per_tenant, settings.runs_per_repository), **values,
     )  # fmt: skip
