@@ -4,8 +4,9 @@ import functools
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -79,3 +80,13 @@ def chromium_path() -> str:
     if path is None:
         pytest.skip("needs chromium: no Chromium on PATH")
     return path
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[Any]:
+    """A client of the Docker engine, with the image of busybox in it; use together with the marker `docker`."""
+    from heavy import connect
+
+    client = connect()
+    yield client
+    client.close()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import docker
 import pytest
-from heavy import IMAGE, connect
+from heavy import IMAGE
 from live import LiveServer, commit_all, git, wait_until, write_pipeline
 
 from stepwell.store.logs import LogStore
@@ -32,11 +32,6 @@ class Count(Pipeline):
         await step.run("count", COUNT, image="{IMAGE}", network=False)
         await step.run("after", "cat made")
 """
-
-
-@pytest.fixture(scope="module")
-def engine() -> docker.DockerClient:
-    return connect()  # type: ignore[no-any-return]
 
 
 @pytest.fixture(scope="module")

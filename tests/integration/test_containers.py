@@ -2,43 +2,30 @@
 
 import asyncio
 import dataclasses
-import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from heavy import IMAGE, NoIsolates, attempt, connect, nothing_left, run
+from heavy import IMAGE, NoIsolates, attempt, nothing_left, opened, run
 from logged import Log
 
 from stepwell.engine.seams import Attempt
-from stepwell_runners.containers import LABEL, Containers
+from stepwell_runners.containers import LABEL
 from stepwell_runners.executor import LocalExecutor
 from stepwell_runners.images import SNAPSHOTS
 from stepwell_runners.snapshot_notes import Keep, SnapshotNotes
 from stepwell_runners.streaming import Bounds
-from stepwell_runners.workspaces import Form
 
 pytestmark = pytest.mark.docker
-
-
-@pytest.fixture(scope="module")
-def engine() -> Any:
-    """A client of the engine, with the image in it."""
-    return connect()
 
 
 @pytest.fixture(params=["overlay", "copy"])
 async def executor(
     request: pytest.FixtureRequest, engine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[LocalExecutor]:
-    form: Form = request.param
-    if form == "overlay" and os.geteuid() != 0:
-        pytest.skip("dockerd's overlays are root's")
-    monkeypatch.setattr(Containers, "form", form)
-    executor = LocalExecutor.at(tmp_path / "state", NoIsolates(), warm_containers=0)
-    yield executor
-    await nothing_left(executor, engine)
+    async with opened(request, engine, tmp_path, monkeypatch) as executor:
+        yield executor
 
 
 async def test_a_container_step_prints_passes_and_leaves_its_files(executor: LocalExecutor) -> None:

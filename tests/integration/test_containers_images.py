@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from heavy import IMAGE, NoIsolates, attempt, connect, nothing_left, run
+from heavy import IMAGE, NoIsolates, attempt, nothing_left, run
 from logged import Log
 
 from stepwell.cli import doctor
@@ -22,12 +22,6 @@ pytestmark = pytest.mark.docker
 BUILDERS = ("client", "classic")
 NEW = secrets.token_hex(6)
 """In what is built: the engine's caches outlive a test."""
-
-
-@pytest.fixture(scope="module")
-def engine() -> Any:
-    """A client of the engine, with the image in it."""
-    return connect()
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from heavy import IMAGE, NATURAL, NoIsolates, attempt, connect, nothing_left, run
+from heavy import IMAGE, NATURAL, NoIsolates, attempt, nothing_left, run
 from logged import Log
 
 from stepwell.engine.seams import Attempt
@@ -34,12 +34,6 @@ COUNT = (
     "while [ $n = 5 ] && [ ! -e /tmp/on ]; do sleep 0.05; done; done; "
     'echo v=1 > "$STEPWELL_OUTPUT"; cat begun; exit $CODE'
 )
-
-
-@pytest.fixture(scope="module")
-def engine() -> Any:
-    """A client of the engine, with the image in it."""
-    return connect()
 
 
 @contextmanager

@@ -4,19 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from heavy import IMAGE, NoIsolates, attempt, connect, nothing_left, run
+from heavy import IMAGE, NoIsolates, attempt, nothing_left, run
 from logged import Log
 
 from stepwell_runners.executor import LocalExecutor
 from stepwell_runners.streaming import Bounds
 
 pytestmark = pytest.mark.docker
-
-
-@pytest.fixture(scope="module")
-def engine() -> Any:
-    """A client of the engine, with the image in it."""
-    return connect()
 
 
 async def test_too_many_processes_and_a_runtime_that_is_not_there_are_named(engine: Any, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
-from heavy import IMAGE, NoIsolates, attempt, connect, nothing_left, run
+from heavy import IMAGE, NoIsolates, attempt, nothing_left, run
 from live import free_port
 from logged import Log
 
@@ -25,12 +25,6 @@ pytestmark = pytest.mark.docker
 USER, PASSWORD = "robot", "correct horse"
 HASHED = "$2b$04$xAUa76tb1BsjCLG1CJWwLerZhqFVCR6duHFJXzL1hVn/H7BOB7.KS"
 """Of the password, by bcrypt."""
-
-
-@pytest.fixture(scope="module")
-def engine() -> Any:
-    """A client of the engine, with the image in it."""
-    return connect()
 
 
 @pytest.fixture(scope="module")

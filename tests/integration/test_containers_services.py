@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from heavy import IMAGE, attempt, connect, opened, run
+from heavy import IMAGE, attempt, opened, run
 from logged import Log
 
 from stepwell_runners import services
@@ -26,12 +26,6 @@ def get(host: str, port: int) -> str:
 
 
 READY = get("127.0.0.1", 8080)
-
-
-@pytest.fixture(scope="module")
-def engine() -> Any:
-    """A client of the engine, with the image in it."""
-    return connect()
 
 
 @pytest.fixture

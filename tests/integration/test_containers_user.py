@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from heavy import IMAGE, NoIsolates, attempt, connect, nothing_left, run
+from heavy import IMAGE, NoIsolates, attempt, nothing_left, run
 from logged import Log
 
 from stepwell_runners.executor import LocalExecutor
@@ -21,12 +21,6 @@ pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="whoever is no ordinary user must be root to become one"),
 ]
 SOCKET = Path("/var/run/docker.sock")
-
-
-@pytest.fixture(scope="module")
-def engine() -> Any:
-    """A client of the engine, with the image in it."""
-    return connect()
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from heavy import IMAGE, NoIsolates, attempt, connect, nothing_left, opened, run
+from heavy import IMAGE, NoIsolates, attempt, nothing_left, opened, run
 from logged import Log
 
 from stepwell_runners import slots
@@ -18,12 +18,6 @@ from stepwell_runners.container_process import Job
 from stepwell_runners.executor import LocalExecutor
 
 pytestmark = pytest.mark.docker
-
-
-@pytest.fixture(scope="module")
-def engine() -> Any:
-    """A client of the engine, with the image in it."""
-    return connect()
 
 
 @pytest.fixture
