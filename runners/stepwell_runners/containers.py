@@ -132,10 +132,11 @@ class Containers:
         engine, image = await loop.run_in_executor(
             self._threads, self.images.ready, asked.image or "", asked.asker, note
         )
-        kind = self._kind(asked, attempt.tenant, image)
+        kind, is_new = self._kind(asked, attempt.tenant, image), False
         if asked.setup:
             base = Base(engine, kind.image, partial(self._settings, kind), attempt.scope)
-            kind = replace(kind, image=await self._snapshots.ready(base, asked, workspace.stack, output))
+            snapshot = await self._snapshots.ready(base, asked, workspace.stack, output)
+            kind, is_new = replace(kind, image=snapshot.image), snapshot.is_new
         if asked.services:
             images = [await self._image_of(one, kind, asked, note) for one in asked.services]
             network = Network(engine, f"stepwell-{workspace.id}", self._label, reaches_out=kind.network)
@@ -151,6 +152,8 @@ class Containers:
         if not can_wait(asked, workspace):
             return ContainerProcess(job)
         waiting = await self.pool.take(kind)
+        if is_new:  # whoever pushes again may do so at once, and after a setup nobody counts milliseconds
+            self.pool.refill(at_once=True)
         if waiting is not None:
             job = _remembered(replace(warm(waiting, asked, workspace), disk=self._disk), attempt, workspace, waiting)
         return ContainerProcess(self._pooled(job, kind))

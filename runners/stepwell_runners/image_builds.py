@@ -94,7 +94,8 @@ class ImageBuilds:
         key = tags[0] if tags else secrets.token_hex(16)
         if not tags:
             found.tag(BUILDS, tag=key)
-        self._notes.used(key, asked.asker.repository, asked.file, int(found.attrs.get("Size", 0)))
+        if not self._notes.used(key):
+            self._notes.made(key, asked.asker.repository, asked.file, int(found.attrs.get("Size", 0)))
         self.collect(engine, except_for=key)
         return str(found.id)
 

@@ -43,6 +43,7 @@ class Images:
         self._labels = labels
         self._secret = secret
         self._pulling: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._processor = ""  # of the engine's host, once it was asked for
 
     def mark_of(self, repository: str) -> str:
         """Return the word by which a repository's images are known."""
@@ -76,7 +77,9 @@ class Images:
                 raise Invalid(
                     f"image has value {image!r}, which the container engine refuses: {error.explanation}"
                 ) from error
-        check_architecture(image, found.attrs, engine, local=self._local)
+        if self._local:
+            self._processor = self._processor or str(engine.version().get("Arch", ""))
+            check_architecture(image, str(found.attrs.get("Architecture", "")), self._processor)
         return engine, found.id
 
     def _here(self, engine: Any, image: str, asker: Asker) -> Any | None:
@@ -185,10 +188,9 @@ def progress(events: Any, clock: Callable[[], float] = time.monotonic) -> Any:
             yield f"{done / 1e6:.0f} of {all_ / 1e6:.0f} MB"
 
 
-def check_architecture(image: str, about: Mapping[str, Any], engine: Any, *, local: bool) -> None:
+def check_architecture(image: str, its: str, here: str) -> None:
     """Refuse an image for another processor: it would end with words that name no reason. Emulation is fine."""
-    here, its = engine.version().get("Arch", ""), about.get("Architecture", "")
-    if not here or not its or its == here or not local or any(_EMULATORS.glob("qemu-*")):
+    if not here or not its or its == here or any(_EMULATORS.glob("qemu-*")):
         return
     raise Invalid(
         f"Image {image!r} is made for {its}, and this host is {here}. Name one for {here}, or bring it here with "

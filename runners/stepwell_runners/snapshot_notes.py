@@ -55,12 +55,7 @@ class SnapshotNotes:
 
     def all(self) -> list[Note]:
         """Return all notes, the one used last first."""
-        found = []
-        for path in self._folder.glob("*.json"):
-            try:
-                found.append(Note(**json.loads(path.read_text())))
-            except (OSError, ValueError, TypeError) as error:
-                log.warning("%s cannot be read (%s)", path, error)
+        found = [note for path in self._folder.glob("*.json") if (note := self._read(path)) is not None]
         return sorted(found, key=lambda one: one.used, reverse=True)
 
     def made(self, key: str, scope: str, setup: str, size: int) -> None:
@@ -68,13 +63,21 @@ class SnapshotNotes:
         now = time.time()
         self._write(Note(key, scope, setup[:200], size, now, now))
 
-    def used(self, key: str, scope: str, setup: str, size: int) -> None:
-        """Count a use; what is needed for a note that is not there any more is given as well."""
-        known = next((one for one in self.all() if one.key == key), None)
-        if known is None:
-            self.made(key, scope, setup, size)
-        else:
+    def used(self, key: str) -> bool:
+        """Count a use; False when there is no note to count it in."""
+        known = self._read(self._folder / f"{key}.json")
+        if known is not None:
             self._write(replace(known, used=time.time(), hits=known.hits + 1))
+        return known is not None
+
+    def _read(self, path: Path) -> Note | None:
+        try:
+            return Note(**json.loads(path.read_text()))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, TypeError) as error:
+            log.warning("%s cannot be read (%s)", path, error)
+            return None
 
     def forget(self, key: str) -> None:
         """Remove a note."""

@@ -35,6 +35,14 @@ class Base:
     scope: str
 
 
+@dataclass(frozen=True)
+class Snapshot:
+    """The id of an image; `is_new` when its setup has just been run."""
+
+    image: str
+    is_new: bool
+
+
 class Snapshots:
     """Makes snapshots, each once however many ask. Lives on one event loop; blocking calls run in threads."""
 
@@ -53,21 +61,17 @@ class Snapshots:
         self._keep = keep
         self._setups: dict[str, asyncio.Lock] = {}
 
-    async def ready(self, base: Base, asked: CommandPlan, stack: Stack, output: Output) -> str:
-        """Return the id of the image in which `setup=` has been run, making it first when it is new."""
+    async def ready(self, base: Base, asked: CommandPlan, stack: Stack, output: Output) -> Snapshot:
+        """Return the image in which `setup=` has been run, making it first when it is new."""
         import docker.errors
 
         inputs = await asyncio.to_thread(_inputs, asked.setup_inputs, stack)
         key = await asyncio.to_thread(
             _snapshot_key, f"{self._secret()} {base.image}", base.scope, asked.setup or "", inputs
         )
-        name = f"{SNAPSHOTS}:{key}"
-        about = (key, base.scope, asked.setup or "")
         async with self._setups.setdefault(key, asyncio.Lock()):
             try:
-                found = await asyncio.to_thread(base.engine.images.get, name)
-                await asyncio.to_thread(self._notes.used, *about, _size_of(found, base))
-                return str(found.id)
+                return Snapshot(await asyncio.to_thread(self._found, base, asked, key, new=False), is_new=False)
             except docker.errors.ImageNotFound:
                 output.note("Setting up (once per image, command and setup_inputs)")
             own = {"working_dir": WORKSPACE, "environment": {"CI": "true"}, "network_mode": "bridge"}
@@ -80,10 +84,16 @@ class Snapshots:
             exit_, timed_out = await watch(process, output, asked.timeout)
             if timed_out or exit_.code != 0:
                 raise SetupFailed(f"setup= failed: {'it took too long' if timed_out else exit_.reason}.")
-            made = await asyncio.to_thread(base.engine.images.get, name)
-            await asyncio.to_thread(self._notes.made, *about, _size_of(made, base))
+            made = await asyncio.to_thread(self._found, base, asked, key, new=True)
         await asyncio.to_thread(self.collect, base.engine, except_for=key)
-        return str(made.id)
+        return Snapshot(made, is_new=True)
+
+    def _found(self, base: Base, asked: CommandPlan, key: str, *, new: bool) -> str:
+        """Return the id of the image of this key, and note its use."""
+        found = base.engine.images.get(f"{SNAPSHOTS}:{key}")
+        if new or not self._notes.used(key):
+            self._notes.made(key, base.scope, asked.setup or "", _size_of(found, base))
+        return str(found.id)
 
     def collect(self, engine: Any, except_for: str = "") -> None:
         """Remove what was not used for long, or is too much; blocks. What a container still uses stays for now."""

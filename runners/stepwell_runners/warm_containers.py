@@ -2,7 +2,8 @@
 
 A container that waits has been created and started, which is what takes a tenth of a second and more. It serves one
 attempt of the tenant it was made for, and goes with it. Refilling begins a moment after an attempt did, so that it
-does not take the processor from the attempt's own first moments; when memory is short nothing is added.
+does not take the processor from the attempt's own first moments; when memory is short nothing is added. Whoever asks
+while one of the kind is being made waits for that one: it is there sooner than another would be.
 """
 
 import asyncio
@@ -104,6 +105,7 @@ class WarmContainers(Generic[W]):
         self._uses: defaultdict[Kind, _Use[W]] = defaultdict(_Use)
         self._cold: set[Kind] = set()
         self._filling: asyncio.Task[None] | None = None
+        self._making: tuple[Kind, asyncio.Event] | None = None  # what is being made, for nobody yet
         self._timer: asyncio.TimerHandle | None = None
         self._tidied = now()
         self._leaving: set[asyncio.Future[None]] = set()
@@ -130,12 +132,24 @@ class WarmContainers(Generic[W]):
         use.asked = self._now()
         use.peak_now = max(use.peak_now, use.running)
         use.peak = max(use.peak, use.running)
-        while use.waiting:
-            found = use.waiting.pop()
-            if await asyncio.get_running_loop().run_in_executor(self._threads, found.usable):
-                return found
-            self._discard([found])
+        try:
+            while use.waiting or await self._made(kind):
+                if use.waiting and (found := await self._usable(use.waiting.pop())):
+                    return found
+        except BaseException:
+            self.left(kind)
+            raise
         return None
+
+    async def _usable(self, found: W) -> W | None:
+        """Give it back if it still waits, else remove it."""
+        usable = False
+        try:
+            usable = await asyncio.get_running_loop().run_in_executor(self._threads, found.usable)
+        finally:
+            if not usable:
+                self._discard([found])
+        return found if usable else None
 
     def left(self, kind: Kind) -> None:
         """Say that an attempt which had asked is over."""
@@ -144,10 +158,10 @@ class WarmContainers(Generic[W]):
             self._uses[kind].asked = self._now()
             self.refill()
 
-    def refill(self) -> None:
-        """Fill the pool in the background, in a moment; see to it later that what idles goes."""
+    def refill(self, *, at_once: bool = False) -> None:
+        """Fill the pool in the background, in a moment or at once; see to it later that what idles goes."""
         if self._size and (self._filling is None or self._filling.done()):
-            self._filling = asyncio.create_task(self._fill())
+            self._filling = asyncio.create_task(self._fill(0.0 if at_once else _QUIET_SECONDS))
         if self._size and self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(self._idle_seconds / 2, self._look)
 
@@ -196,12 +210,13 @@ class WarmContainers(Generic[W]):
         if self._uses:
             self._timer = asyncio.get_running_loop().call_later(self._idle_seconds / 2, self._look)
 
-    async def _fill(self) -> None:
-        await asyncio.sleep(_QUIET_SECONDS)
-        loop = asyncio.get_running_loop()
+    async def _fill(self, pause: float) -> None:
+        await asyncio.sleep(pause)
         while (kind := self._wanted()) is not None and self._has_memory():
+            over, pause = asyncio.Event(), 0.0
+            self._making = (kind, over)
             try:
-                made = await loop.run_in_executor(self._threads, self._boot, kind)
+                await self._make(kind)
             except CannotWait as error:
                 log.info("Container steps start cold: %s", error)
                 self.give_up()
@@ -209,12 +224,30 @@ class WarmContainers(Generic[W]):
             except Exception as error:  # the next step that asks is told what is wrong, and starts cold if it can
                 log.warning("No container could be made to wait: %s", error)
                 return
-            if made is None:
-                self._cold.add(kind)
-            elif kind in self._uses and self._size:
-                self._uses[kind].waiting.append(made)
-            else:
-                self._discard([made])
+            finally:
+                if self._making is None:  # somebody waits for it, and begins now
+                    pause = _QUIET_SECONDS
+                self._making = None
+                over.set()
+            await asyncio.sleep(pause)
+
+    async def _make(self, kind: Kind) -> None:
+        made = await asyncio.get_running_loop().run_in_executor(self._threads, self._boot, kind)
+        if made is None:
+            self._cold.add(kind)
+        elif kind in self._uses and self._size:
+            self._uses[kind].waiting.append(made)
+        else:
+            self._discard([made])
+
+    async def _made(self, kind: Kind) -> bool:
+        """Wait for one of this kind that is being made and that nobody else waits for; False when there is none."""
+        if self._making is None or self._making[0] != kind:
+            return False
+        over = self._making[1]
+        self._making = None
+        await over.wait()
+        return True
 
     def _wanted(self) -> Kind | None:
         """Give the kind that most lacks one, asked for last; make room for it among those asked for longer ago."""

@@ -106,6 +106,24 @@ async def test_tenants_kinds_and_other_images_do_not_share(
     assert len(cold) == 2 and ours <= {container.id for container in engine.containers.list()}
 
 
+@pytest.mark.parametrize("executor", ["overlay", "copy"], indirect=True)
+async def test_a_second_push_finds_a_container_of_its_setup_waiting(
+    executor: LocalExecutor, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    setup = f"echo {tmp_path.name} > /made; echo setting up"
+    asked = attempt("cat /made", network=False, setup=setup)
+    try:
+        assert (await run(executor, asked, log := Log())).ok and "setting up" in log.text
+        await executor.filled()
+        cold, before = cold_starts(executor, monkeypatch), {one.id for one in waiting(executor)}
+        second = await run(executor, dataclasses.replace(asked, run="run-2"), log := Log())
+        assert second.ok and log.text == f"{tmp_path.name}\n"
+        assert cold == [] and len(before - {one.id for one in waiting(executor)}) == 1
+    finally:
+        await executor.close()
+        await executor.drop_snapshots()
+
+
 async def test_a_container_that_died_while_it_waited_is_not_used(executor: LocalExecutor) -> None:
     (dead,) = waiting(executor)
     dead.kill()

@@ -68,17 +68,22 @@ def _root_of(busybox: str) -> bytes:
     """Pack a root file system."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as archive:
-        for folder in ("bin", "tmp", "run", "etc"):
-            info = tarfile.TarInfo(folder)
-            info.type, info.mode = tarfile.DIRTYPE, 0o755
-            archive.addfile(info)
-        archive.add(Path(busybox).resolve(), "bin/busybox")
-        for name in subprocess.check_output([busybox, "--list"], text=True).split():
-            info = tarfile.TarInfo(f"bin/{name}")
-            info.type, info.linkname = tarfile.SYMTYPE, "busybox"
-            if name != "busybox":
-                archive.addfile(info)
+        add_busybox(archive, busybox)
     return packed.getvalue()
+
+
+def add_busybox(archive: tarfile.TarFile, busybox: str) -> None:
+    """Pack the folders of a root file system, and busybox under all its names."""
+    for folder in ("bin", "tmp", "run", "etc"):
+        info = tarfile.TarInfo(folder)
+        info.type, info.mode = tarfile.DIRTYPE, 0o755
+        archive.addfile(info)
+    archive.add(Path(busybox).resolve(), "bin/busybox")
+    for name in subprocess.check_output([busybox, "--list"], text=True).split():
+        info = tarfile.TarInfo(f"bin/{name}")
+        info.type, info.linkname = tarfile.SYMTYPE, "busybox"
+        if name != "busybox":
+            archive.addfile(info)
 
 
 def attempt(command: str | list[str], base: tuple[str, ...] = (), key: str = "step#1", **options: Any) -> Attempt:

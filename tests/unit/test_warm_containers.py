@@ -1,5 +1,7 @@
 """The pool of containers that wait: how many of which kind, for how long, and for whom."""
 
+import asyncio
+import threading
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -37,8 +39,15 @@ class Place:
     memory: bool = True
     trouble: type[Exception] | None = None
     shell: bool = True
+    booting: threading.Event = field(default_factory=threading.Event)
+    may_go_on: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self.may_go_on.set()
 
     def boot(self, kind: Kind) -> Fake | None:
+        self.booting.set()
+        self.may_go_on.wait(10)
         if self.trouble is not None:
             raise self.trouble("no")
         if self.shell:
@@ -148,6 +157,45 @@ async def test_the_dead_are_not_given(pool: WarmContainers[Fake], place: Place) 
     place.made[0].alive = False
     assert await use(pool, kind()) == [None]
     assert place.made[0].gone
+
+
+async def made_now(pool: WarmContainers[Fake], place: Place) -> None:
+    """Have one made that is not ready before `may_go_on`."""
+    place.may_go_on.clear()
+    assert await pool.take(kind()) is None
+    pool.left(kind())
+    assert await asyncio.to_thread(place.booting.wait, 10)
+
+
+async def test_who_asks_while_one_is_made_waits_for_it_and_who_asks_then_does_not(
+    pool: WarmContainers[Fake], place: Place
+) -> None:
+    await made_now(pool, place)
+    first, second = (asyncio.create_task(pool.take(kind())) for _ in range(2))
+    assert await second is None
+    place.may_go_on.set()
+    assert await first is place.made[0]
+    taken.append(place.made[0])
+    pool.left(kind())
+    pool.left(kind())
+    await pool.filled()
+    assert pool.standing(kind()) == 2
+
+
+async def test_who_gives_up_waiting_for_one_leaves_it_to_the_next(pool: WarmContainers[Fake], place: Place) -> None:
+    await made_now(pool, place)
+    waits = asyncio.create_task(pool.take(kind()))
+    await asyncio.sleep(0)
+    waits.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waits
+    place.may_go_on.set()
+    await pool.filled()
+    assert await use(pool, kind()) == [place.made[0]]
+    place.now = 5000
+    pool.tidy()
+    await pool.filled()
+    assert pool.standing(kind()) == 0, "somebody is still counted who has gone"
 
 
 async def test_nothing_is_added_without_memory(pool: WarmContainers[Fake], place: Place) -> None:

@@ -4,7 +4,8 @@ import tempfile
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,15 +64,39 @@ class _Watch:
             self.number[state.number] = entry.run
             self.news.notify_all()
 
-    def wait(self, number: int) -> str:
+    def wait(self, number: int, seconds: float) -> str:
         with self.news:
-            if not self.news.wait_for(lambda: number in self.number, WAIT_SECONDS):
-                raise Unavailable(f"Run #{number} did not end within {WAIT_SECONDS} s. Measure on a quiet machine.")
+            if not self.news.wait_for(lambda: number in self.number, seconds):
+                raise Unavailable(f"Run #{number} did not end within {seconds:g} s. Measure on a quiet machine.")
             return self.number[number]
 
 
-def pushes(steps: str, samples: int = SAMPLES) -> list[Push]:
-    """Push again and again to a warm server, one push at a time; the first two warm up."""
+@dataclass
+class Pusher:
+    """A warm server and a working tree that is pushed to it again and again, one push at a time."""
+
+    folder: Path
+    _server: "Server"
+    _git: GitClient
+    _watch: _Watch
+    _number: int = 0
+
+    def push(self, seconds: float = WAIT_SECONDS) -> Push:
+        """Commit everything, push it and wait for the end of its run."""
+        self._number += 1
+        self._git.run(self.folder, "add", ".")
+        self._git.run(self.folder, "commit", "--quiet", "--allow-empty", "-m", f"Push {self._number}")
+        start = time.monotonic()
+        url = self._server.rooms.settings.base_url
+        self._git.run(self.folder, "push", "--quiet", f"{url}/home/bench.git", "HEAD:main")
+        done = time.monotonic()
+        run = self._watch.wait(self._number, seconds)
+        return Push(start, done, self._watch.first_output[run], self._watch.ended[run])
+
+
+@contextmanager
+def pusher(steps: str) -> Iterator[Pusher]:
+    """Start a server; the tree has a pipeline with these steps."""
     from stepwell.cli.compose import HOME, Server, settings_with
 
     with tempfile.TemporaryDirectory(prefix="stepwell-bench-") as moment:
@@ -84,20 +109,16 @@ def pushes(steps: str, samples: int = SAMPLES) -> list[Push]:
             token = server.rooms.token("bench", scopes=("read", "write"), days=1)
             git = GitClient(server.rooms.settings.base_url, token)
             git.run(folder, "init", "--quiet")
-            git.run(folder, "add", ".")
             watch = _Watch()
             services.logs.follow(watch.grown)
             services.engine.subscribe(watch.entry)
-            return [_push(server, git, folder, watch, number) for number in range(1, samples + 3)][2:]
+            yield Pusher(folder, server, git, watch)
 
 
-def _push(server: "Server", git: GitClient, folder: Path, watch: _Watch, number: int) -> Push:
-    git.run(folder, "commit", "--quiet", "--allow-empty", "-m", f"Push {number}")
-    start = time.monotonic()
-    git.run(folder, "push", "--quiet", f"{server.rooms.settings.base_url}/home/bench.git", "HEAD:main")
-    done = time.monotonic()
-    run = watch.wait(number)
-    return Push(start, done, watch.first_output[run], watch.ended[run])
+def pushes(steps: str, samples: int = SAMPLES) -> list[Push]:
+    """Push again and again; the first two warm up."""
+    with pusher(steps) as one:
+        return [one.push() for _ in range(samples + 2)][2:]
 
 
 def _sample(steps: str, measure: Callable[[Push], float]) -> Callable[[], Sample]:

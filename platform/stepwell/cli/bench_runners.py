@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -215,18 +215,18 @@ def _engine() -> "DockerClient":
         raise Unavailable("No Docker engine answers. Start dockerd, or set DOCKER_HOST.") from error
 
 
-def an_image() -> str:
-    """Return a small image of this host's engine."""
+def an_image(names: Sequence[str] = IMAGES) -> str:
+    """Return the first of these images that this host's engine has."""
     import docker.errors
 
     engine = _engine()
-    for name in IMAGES:
+    for name in names:
         try:
             engine.images.get(name)
         except docker.errors.ImageNotFound:
             continue
         return name
-    raise Unavailable(f"The engine has none of the images {', '.join(IMAGES)}. Pull one of them.")
+    raise Unavailable(f"The engine has none of the images {', '.join(names)}. Pull one of them.")
 
 
 MEASURES: Mapping[str, Callable[[], Sample]] = {
