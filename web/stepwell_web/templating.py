@@ -42,6 +42,7 @@ class Templates:
             loader=FileSystemLoader(HERE / "templates"),
             autoescape=True,
             undefined=StrictUndefined,
+            auto_reload=False,  # or each page would look at every file that it is made of
             trim_blocks=True,
             lstrip_blocks=True,
         )

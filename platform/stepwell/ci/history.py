@@ -24,7 +24,7 @@ from stepwell.store.store import Store
 from stepwell.store.tables import Repository
 from stepwell.store.told import COMMIT_CHARACTERS, commit_told, told
 from stepwell.tenants.actors import Actor
-from stepwell.tenants.scope import visible
+from stepwell.tenants.scope import visible, visible_sql
 
 _METADATA = MetaData()
 RUNS = Table(
@@ -52,6 +52,13 @@ STATES = frozenset({"queued", "running", "waiting", "paused", "passed", "failed"
 MOST_ROWS = 200
 MOST_COUNTED = 1_000
 """Runs that are counted; a million may wait, and the number stands on every page."""
+
+
+_ENTRIES = (
+    "SELECT run, seq, at, type, key, attempt, turn, data, version FROM journal WHERE run = ? AND seq > ? "
+    "ORDER BY seq LIMIT ?"
+)
+_ASKING = "SELECT coalesce(sum(approvals), 0) FROM (SELECT approvals FROM runs WHERE {} AND approvals > 0 LIMIT ?)"
 
 
 @dataclass(frozen=True)
@@ -135,17 +142,14 @@ class History:
 
     def waiting_count(self, actor: Actor) -> int:
         """Return how many questions wait for people; of more than MOST_COUNTED runs only so many are looked at."""
-        asking = select(RUNS.c.approvals).where(_visible(actor), RUNS.c.approvals > 0).limit(MOST_COUNTED).subquery()
-        with self._store.read() as session:
-            return int(session.execute(select(func.coalesce(func.sum(asking.c.approvals), 0))).scalar_one())
+        condition, values = visible_sql(actor, "tenant", "scope")
+        return int(self._store.rows(_ASKING.format(condition), [*values, MOST_COUNTED])[0][0])
 
     def latest(self, repositories: Mapping[str, Repository]) -> dict[str, RunSummary]:
         """Return the last run of each repository, by full name. The caller has narrowed the repositories."""
         found: list[RunSummary] = []
-        with self._store.read() as session:
-            for scope in repositories:  # one by one, each from an index: grouped, SQLite reads every run
-                query = select(RUNS).where(RUNS.c.scope == scope).order_by(RUNS.c.number.desc()).limit(1)
-                found += [summary_of(row) for row in session.execute(query).mappings()]
+        for scope in repositories:  # one by one, each from an index: grouped, SQLite reads every run
+            found += self._all(select(RUNS).where(RUNS.c.scope == scope).order_by(RUNS.c.number.desc()).limit(1))
         return {summary.scope: summary for summary in found}
 
     def waiting_for(self, repository: str) -> list[str]:
@@ -156,15 +160,14 @@ class History:
 
     def resting(self, run: str) -> int | None:
         """Return the number of a run's last entry if it hibernates: then its journal says all that there is to say."""
-        query = select(RUNS.c.seq).where(RUNS.c.id == run, RUNS.c.awake == 0, RUNS.c.state == "waiting")
-        with self._store.read() as session:
-            return session.execute(query).scalar()
+        query = "SELECT seq FROM runs WHERE id = ? AND awake = 0 AND state = 'waiting'"
+        found = self._store.rows(query, (run,))
+        return found[0][0] if found else None
 
     def entries(self, run: str, after: int = 0, limit: int | None = None) -> list[Entry]:
         """Return a run's journal. The caller has checked that the run may be seen."""
-        query = select(JOURNAL).where(JOURNAL.c.run == run, JOURNAL.c.seq > after).order_by(JOURNAL.c.seq)
-        with self._store.read() as session:
-            return [_entry(row) for row in session.execute(query.limit(limit)).mappings()]
+        rows = self._store.rows(_ENTRIES, (run, after, -1 if limit is None else limit))
+        return [_entry(row) for row in rows]
 
     def changed_since_passed(self, repository: Repository, pipeline: str, branch: str, sha: str) -> dict[str, Any]:
         """Return the event's fields `before` and `changed` by comparing with the pipeline's last passed run."""
@@ -196,8 +199,7 @@ class History:
         return [run for tenant in tenants for run in self._all(query.where(RUNS.c.tenant == tenant).limit(limit))]
 
     def _all(self, query: Select[Any]) -> list[RunSummary]:
-        with self._store.read() as session:
-            return [summary_of(row) for row in session.execute(query).mappings()]
+        return [summary_of(row) for row in self._store.select(query)]
 
 
 def _visible(actor: Actor) -> Any:
@@ -279,43 +281,41 @@ def _cursor(text: str) -> tuple[float, str]:
         raise Invalid(f"Cursor {text[:60]!r} is not one of ours. Leave it out to begin anew.") from error
 
 
-def _entry(row: Any) -> Entry:
-    return read(Entry(
-        row["run"], row["seq"], row["at"], row["type"], row["key"], row["attempt"], row["turn"],
-        json.loads(unpack(row["data"])), row["version"],
-    ))  # fmt: skip
+def _entry(row: Sequence[Any]) -> Entry:
+    run, seq, at, type_, key, attempt, turn, data, version = row
+    return read(Entry(run, seq, at, type_, key, attempt, turn, json.loads(unpack(data)), version))
 
 
 def summary_of(row: Any) -> RunSummary:
-    """Show a row of `runs`."""
-    metadata = json.loads(row["metadata"])
-    summary = json.loads(row["summary"])
-    _, _, repository = row["scope"].partition("/")
+    """Show a row of `runs`, selected by RUNS."""
+    metadata = json.loads(row.metadata)
+    summary = json.loads(row.summary)
+    told = metadata.get
     return RunSummary(
-        id=row["id"],
-        tenant=row["tenant"],
-        repository=repository,
-        number=row["number"],
-        title=row["title"],
-        state=row["state"],
-        reason=row["reason"] or "",
-        pipeline=metadata.get("pipeline") or "",
-        kind=metadata.get("kind") or "",
-        branch=metadata.get("branch") or "",
-        tag=metadata.get("tag") or "",
-        sha=metadata.get("commit") or "",
-        message=metadata.get("message") or "",
-        actor=metadata.get("actor") or "",
-        created_at=row["created_at"],
-        started_at=row["started_at"],
-        ended_at=row["ended_at"],
+        id=row.id,
+        tenant=row.tenant,
+        repository=row.scope.partition("/")[2],
+        number=row.number,
+        title=row.title,
+        state=row.state,
+        reason=row.reason or "",
+        pipeline=told("pipeline") or "",
+        kind=told("kind") or "",
+        branch=told("branch") or "",
+        tag=told("tag") or "",
+        sha=told("commit") or "",
+        message=told("message") or "",
+        actor=told("actor") or "",
+        created_at=row.created_at,
+        started_at=row.started_at,
+        ended_at=row.ended_at,
         counts={state: number for state, number in summary["counts"].items() if number},
         waiting=tuple(
             WaitingView(asked["key"], asked["name"], asked.get("environment") or "") for asked in summary["approvals"]
         ),
-        rerun_of=metadata.get("rerun_of") or "",
-        seq=row["seq"],
-        plan=metadata.get("plan") or "",
+        rerun_of=told("rerun_of") or "",
+        seq=row.seq,
+        plan=told("plan") or "",
     )
 
 

@@ -64,9 +64,7 @@ class Trends:
             ranked = ranked.where(func.json_extract(newest.c.metadata, "$.branch") == branch)
         ranked = ranked.subquery()
         query = select(RUNS).join(ranked, ranked.c.id == RUNS.c.id).where(ranked.c.place <= RUNS_SHOWN)
-        with self._store.read() as session:
-            found = [summary_of(row) for row in session.execute(query).mappings()]
-        return _trends(found)
+        return _trends(summary_of(row) for row in self._store.select(query))
 
 
 def _trends(runs: Iterable[RunSummary]) -> list[Trend]:

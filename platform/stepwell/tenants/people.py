@@ -1,7 +1,7 @@
 """People and what they bring: roles in tenants, an optional password."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, cast
 
@@ -109,8 +109,13 @@ def actor_of(session: Session, person: str, via: Via) -> Actor:
     if row is None:
         raise NotFound("There is no such person any more.")
     members = session.exec(select(Membership).where(Membership.person == person))
-    roles = {member.tenant: cast(Role, member.role) for member in members if member.role in ALLOWED}
+    roles = roles_of((member.tenant, member.role) for member in members)
     return Actor(person=row.id, name=row.name, roles=roles, admin=row.admin, via=via)
+
+
+def roles_of(members: Iterable[Sequence[str | None]]) -> dict[str, Role]:
+    """Map tenants to roles; a role that is not known gives nothing."""
+    return {tenant: cast(Role, role) for tenant, role in members if tenant is not None and role in ALLOWED}
 
 
 def _hasher() -> "PasswordHash":

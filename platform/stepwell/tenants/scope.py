@@ -4,10 +4,11 @@ Every read of a row that belongs to a tenant goes through `Scope` or through `vi
 not exist for them: NotFound, with the same words as for what is not there.
 """
 
+import json
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, and_, false
-from sqlmodel import col, select
 
 from stepwell.errors import NotFound
 from stepwell.store.store import Store
@@ -29,6 +30,21 @@ def visible(actor: Actor, tenant: Any, full_name: Any | None = None) -> ColumnEl
     return false() if full_name is None else and_(inside, full_name == actor.repository)
 
 
+def visible_sql(actor: Actor, tenant: str, full_name: str) -> tuple[str, list[str]]:
+    """Return the same condition as SQL with its values; both expressions are ours."""
+    if not actor.tenants:
+        return "0", []
+    inside = f"{tenant} IN ({','.join('?' * len(actor.tenants))})"
+    if not actor.repository:
+        return inside, [*actor.tenants]
+    return f"{inside} AND {full_name} = ?", [*actor.tenants, actor.repository]
+
+
+_REPOSITORY = (
+    "SELECT id, tenant, name, description, default_branch, protected, created_by, created_at FROM repositories WHERE "
+)
+
+
 class Scope:
     """Finds repositories for actors."""
 
@@ -40,19 +56,25 @@ class Scope:
         missing = NotFound(f"There is no '{tenant}/{name}', or you may not see it.")
         if not actor.may("read", tenant, name):
             raise missing
-        query = select(Repository).where(Repository.tenant == tenant, Repository.name == name)
-        with self._store.read() as session:
-            found = session.exec(query).first()
-        if found is None:
+        found = self._store.rows(f"{_REPOSITORY} tenant = ? AND name = ?", (tenant, name))
+        if not found:
             raise missing
         actor.require(action, tenant, name)
-        return found
+        return _repository(found[0])
 
     def repositories(self, actor: Actor, tenant: str | None = None) -> list[Repository]:
         """Return the repositories that the actor may see, by name."""
-        full_name = col(Repository.tenant) + "/" + col(Repository.name)
-        query = select(Repository).where(visible(actor, col(Repository.tenant), full_name))
+        condition, values = visible_sql(actor, "tenant", "tenant || '/' || name")
         if tenant is not None:
-            query = query.where(Repository.tenant == tenant)
-        with self._store.read() as session:
-            return list(session.exec(query.order_by(col(Repository.tenant), col(Repository.name))))
+            condition, values = f"{condition} AND tenant = ?", [*values, tenant]
+        return [
+            _repository(row) for row in self._store.rows(f"{_REPOSITORY} {condition} ORDER BY tenant, name", values)
+        ]
+
+
+def _repository(row: Sequence[Any]) -> Repository:
+    id_, tenant, name, description, default_branch, protected, created_by, created_at = row
+    return Repository(
+        id=id_, tenant=tenant, name=name, description=description, default_branch=default_branch,
+        protected=json.loads(protected), created_by=created_by, created_at=created_at,
+    )  # fmt: skip

@@ -10,9 +10,14 @@ from stepwell.store.store import Store
 from stepwell.store.tables import Person, Session, SigninLink
 from stepwell.tenants.actors import Actor
 from stepwell.tenants.keys import hash_of, new_secret
-from stepwell.tenants.people import actor_of
+from stepwell.tenants.people import roles_of
 
 SESSION_SECONDS = 30 * 86400.0
+_ACTOR = (
+    "SELECT people.id, people.name, people.admin, memberships.tenant, memberships.role FROM sessions "
+    "JOIN people ON people.id = sessions.person LEFT JOIN memberships ON memberships.person = people.id "
+    "WHERE sessions.hash = ? AND sessions.expires_at > ?"
+)
 
 
 class Sessions:
@@ -33,11 +38,13 @@ class Sessions:
 
     def actor(self, secret: str) -> Actor | None:
         """Return whose session this is, None when it is unknown or over."""
-        with self._store.read() as session:
-            row = session.get(Session, hash_of(secret))
-            if row is None or row.expires_at <= self._now():
-                return None
-            return actor_of(session, row.person, "session")
+        rows = self._store.rows(_ACTOR, (hash_of(secret), self._now()))
+        if not rows:
+            return None
+        person, name, admin = rows[0][:3]
+        return Actor(
+            person=person, name=name, roles=roles_of(row[3:] for row in rows), admin=bool(admin), via="session"
+        )
 
     def close(self, secret: str) -> None:
         """End the session, if there is one."""
