@@ -18,9 +18,10 @@ from engines import FakeExecutor, Workshop, passed
 from stepwell.authoring.version import REPLAY
 from stepwell.engine.clock import TestClock
 from stepwell.engine.entries import VERSION
-from stepwell.engine.fold import RunState, StepState, fold
+from stepwell.engine.fold import fold
 from stepwell.engine.rebuild import Rebuild
 from stepwell.engine.seams import Code
+from stepwell.engine.state import RunState, StepState
 from stepwell.errors import Unavailable
 from stepwell.store.derived_sqlite import SqliteTables
 from stepwell.store.journal_sqlite import FORM, SqliteJournal

@@ -27,11 +27,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from promises import ENDED, MOVES, STEP_MOVES, Promises
 
 from stepwell.engine.clock import TestClock
-from stepwell.engine.fold import RunState, apply
+from stepwell.engine.fold import apply
 from stepwell.engine.local import ProcessIsolates
 from stepwell.engine.rebuild import Rebuild
 from stepwell.engine.seams import Code
 from stepwell.engine.specs import RunSpec
+from stepwell.engine.state import RunState
 from stepwell.errors import Conflict, TryLater
 from stepwell.store.derived_sqlite import SqliteTables
 from stepwell.store.journal_sqlite import SqliteJournal
@@ -108,7 +109,7 @@ class Life(RuleBasedStateMachine):
                         return
                     self.clock.advance(0)  # a time that had passed when it was asked for
                 await asyncio.sleep(0.0003)
-            raise AssertionError(f"no rest: {[host.engine._runs for host in self.hosts]}")
+            raise AssertionError(f"no rest: {[list(host.engine._memory) for host in self.hosts]}")
 
         self.loop.run_until_complete(rest())
 

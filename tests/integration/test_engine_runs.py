@@ -13,9 +13,9 @@ from engines import FakeExecutor, Workshop, failed, lost, passed
 from logged import Log
 
 from stepwell.engine.clock import TestClock
-from stepwell.engine.fold import RunState, StepState
 from stepwell.engine.seams import Attempt, Code, Outcome, Output, Prepared
 from stepwell.engine.specs import Limits, RunSpec
+from stepwell.engine.state import RunState, StepState
 from stepwell.errors import Conflict, Denied, Invalid, NotFound, TryLater
 from stepwell.store.journal import Committed, NewRun, Write
 from stepwell.store.journal_sqlite import SqliteJournal
@@ -559,7 +559,7 @@ async def test_a_holder_whose_lease_was_taken_cannot_append(shop: Workshop) -> N
         await shop.create('return await step.wait_for_event("w", type="go")')
         await shop.hibernating()
         state_before = await engine.get("r")
-        live = engine._load("r")
+        live = engine._memory.load("r")
         with sqlite3.connect(shop.database) as other:
             other.execute("UPDATE runs SET lease = lease + 1 WHERE id = 'r'")
         assert live is not None

@@ -163,7 +163,7 @@ async def test_code_is_not_called_stuck_because_the_clock_was_set_or_the_machine
     clock = TestClock()
     async with shop.running(clock=clock):
         await shop.create_source(SLOW)
-        await shop.until(lambda _: (live := shop.engine._runs.get("r")) and live.turn and live.turn.attached)
+        await shop.until(lambda _: (live := shop.engine._memory.known("r")) and live.turn and live.turn.attached)
         if move == "set":
             clock.jump(HOUR)
         else:
@@ -178,9 +178,11 @@ async def test_what_a_watchdog_says_of_a_machine_that_was_frozen_is_not_held_aga
         told: list[str] = []
         engine.subscribe(lambda news, _: told.append(news.text) if isinstance(news, Note) else None)
         await shop.create_source(SLOW)
-        await shop.until(lambda _: (live := engine._runs.get("r")) and live.turn and live.turn.attached)
+        await shop.until(lambda _: (live := engine._memory.known("r")) and live.turn and live.turn.attached)
         clock.stand_still(HOUR)
-        turn = engine._runs["r"].turn
+        live = engine._memory.known("r")
+        assert live is not None
+        turn = live.turn
         assert turn is not None
         turn._on_line(b'[["stalled","pipeline.py:1"]]')
         assert (await shop.finished()).result == "there"
@@ -191,7 +193,7 @@ async def test_code_that_is_silent_is_still_called_stuck(shop: Workshop) -> None
     clock = TestClock()
     async with shop.running(clock=clock):
         await shop.create_source(SLOW)
-        await shop.until(lambda _: (live := shop.engine._runs.get("r")) and live.turn and live.turn.attached)
+        await shop.until(lambda _: (live := shop.engine._memory.known("r")) and live.turn and live.turn.attached)
         clock.advance(60)
         state = await shop.finished()
         assert "did not yield" in str(state.reason)

@@ -16,10 +16,10 @@ from typing import Any, Literal, Protocol
 from stepwell.engine.clock import TestClock
 from stepwell.engine.engine import Engine
 from stepwell.engine.entries import Entry
-from stepwell.engine.fold import RunState, StepState
 from stepwell.engine.rebuild import Rebuild
 from stepwell.engine.seams import Attempt, BindingCall, Code, Isolates, Outcome, Output, Prepared
 from stepwell.engine.specs import Limits, Note, RunSpec
+from stepwell.engine.state import RunState, StepState
 from stepwell.errors import Conflict, TryLater
 from stepwell.store.blobs import BlobFiles
 from stepwell.store.derived_sqlite import SqliteTables
@@ -314,7 +314,7 @@ class Busy(Protocol):
 
 def at_rest(engine: Engine, executor: Busy) -> bool:
     """Say whether everything has been played that can be: only people, programs outside or time can go on."""
-    for live in engine._runs.values():
+    for live in engine._memory:
         turn = live.turn
         if live.draft or live.wants_turn or any(key not in executor.stuck for key in live.attempts):
             return False

@@ -18,7 +18,8 @@ class Hall:
     def __init__(self, turns: int = 100, tenant: int | None = None, scope: int | None = None) -> None:
         self.caps = Caps(tenant, scope)
         self.given: list[str] = []
-        self.room = Room(turns, self.given.append, lambda *_: self.caps)
+        self.room = Room(turns, lambda *_: self.caps)
+        self.room.followed_by(self.given.append)
 
     def ask(self, *runs: str, tenant: str = "t", scope: str = "t/x", rank: Rank = NEW, turn: bool = True) -> list[bool]:
         return [self.room.ask(Wish(run, tenant, scope, rank, turn)) for run in runs]
@@ -149,7 +150,8 @@ async def test_whatever_happens_caps_hold_and_everybody_has_room_in_the_end(seed
         turns.add(run)
         places.add(run)
 
-    hall.room = Room(3, given, lambda *_: Caps(3, 2))
+    hall.room = Room(3, lambda *_: Caps(3, 2))
+    hall.room.followed_by(given)
 
     def ask(run: str) -> None:
         rank = rank_of(random.randint(-1, 1), random.random() < 0.5)

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from stepwell.engine.entries import Entry
-from stepwell.engine.fold import RunState
 from stepwell.engine.specs import Note
+from stepwell.engine.state import RunState
 from stepwell_web import logview
 from stepwell_web.logview import StepLog
 

@@ -11,8 +11,8 @@ from stepwell.ci import inputs
 from stepwell.ci.environments import Environments
 from stepwell.ci.rules import Asked, Rules, question, said, satisfied, verdict
 from stepwell.ci.views import ApprovalView, DecisionView, RunSummary
-from stepwell.engine.fold import RunState, StepState
 from stepwell.engine.seams import Judge
+from stepwell.engine.state import RunState, StepState
 from stepwell.errors import Conflict, Denied, NotFound
 from stepwell.tenants.actors import Actor
 

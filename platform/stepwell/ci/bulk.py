@@ -11,7 +11,7 @@ from typing import Any, cast
 from stepwell.ci.answers import answer_of
 from stepwell.ci.control import LONGEST_REASON
 from stepwell.dynamic import Action, Bulk, DeadRuns, Report, Selection, dead_runs, sweep
-from stepwell.engine.fold import RunState
+from stepwell.engine.state import RunState
 from stepwell.engine.thread import EngineThread
 from stepwell.errors import Conflict, Invalid
 from stepwell.store.store import Store

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from stepwell.engine.fold import RunState
+from stepwell.engine.state import RunState
 
 
 def metadata_of_child(parent: RunState, entry: str) -> Mapping[str, Any]:

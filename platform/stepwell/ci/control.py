@@ -13,7 +13,7 @@ from stepwell.ci.history import History
 from stepwell.ci.launch import Launcher, id_of, new_id
 from stepwell.ci.newest import Newest
 from stepwell.ci.views import RunSummary
-from stepwell.engine.fold import RunState
+from stepwell.engine.state import RunState
 from stepwell.errors import Conflict, Invalid, NotFound
 from stepwell.store.store import Store
 from stepwell.tenants.actors import Actor

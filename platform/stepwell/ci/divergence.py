@@ -1,7 +1,7 @@
 """Ways on for a run whose code asked otherwise than its journal says. Pure."""
 
 from stepwell.ci.views import RunLink, WayOn
-from stepwell.engine.fold import RunState
+from stepwell.engine.state import RunState
 
 
 def ways_on(run: RunState, itself: RunLink, source: RunLink | None) -> tuple[WayOn, ...]:

@@ -15,7 +15,7 @@ from sqlalchemy.sql import Select
 from stepwell.ci.events import paths_of
 from stepwell.ci.views import RunLink, RunSummary, WaitingView
 from stepwell.engine.entries import Entry
-from stepwell.engine.fold import RunState
+from stepwell.engine.state import RunState
 from stepwell.engine.versions import read
 from stepwell.errors import Invalid, NotFound
 from stepwell.repos.repositories import Repositories

@@ -16,9 +16,9 @@ from stepwell.ci.order import order_of
 from stepwell.ci.triggers import Declared
 from stepwell.ci.views import Problem
 from stepwell.dynamic import bind
-from stepwell.engine.fold import RunState
 from stepwell.engine.order import NO_ORDER, Order
 from stepwell.engine.specs import RunRef
+from stepwell.engine.state import RunState
 from stepwell.engine.thread import EngineThread
 from stepwell.repos.objects import CommitInfo
 from stepwell.store.tables import Repository

@@ -5,7 +5,7 @@ from typing import Any
 
 from stepwell.ci.declarations import DeclarationCache
 from stepwell.ci.launch import LONGEST_TITLE
-from stepwell.engine.fold import RunState
+from stepwell.engine.state import RunState
 from stepwell.errors import Conflict
 from stepwell.repos.repositories import Repositories
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from stepwell.ci.triggers import matches_any
-from stepwell.engine.fold import RunState, StepState
+from stepwell.engine.state import RunState, StepState
 
 TAGS = "tags/"
 

@@ -20,8 +20,9 @@ from stepwell.ci.rules import Rules
 from stepwell.ci.steps import LogSize, step_views
 from stepwell.ci.views import ApprovalView, Page, RunLink, RunSummary, RunView
 from stepwell.engine.entries import Entry
-from stepwell.engine.fold import RunState, StepState, fold
+from stepwell.engine.fold import fold
 from stepwell.engine.rounds import rounds_of
+from stepwell.engine.state import RunState, StepState
 from stepwell.errors import Conflict, Invalid, NotFound, TryLater, Unavailable
 from stepwell.store.log_files import Log
 from stepwell.store.logs import LogStore, round_key

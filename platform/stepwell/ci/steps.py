@@ -8,7 +8,7 @@ from typing import Any
 from stepwell.ci.rules import Rules, question, said
 from stepwell.ci.secrets_use import named
 from stepwell.ci.views import AttemptView, RunLink, StepView
-from stepwell.engine.fold import AttemptState, RunState, StepState
+from stepwell.engine.state import AttemptState, RunState, StepState
 
 LogSize = Callable[[str, int], int]
 """(step's key, attempt) → bytes of its log."""

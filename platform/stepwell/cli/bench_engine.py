@@ -16,10 +16,10 @@ from tempfile import TemporaryDirectory
 from stepwell.cli.bench import Sample
 from stepwell.engine.engine import Engine
 from stepwell.engine.entries import Entry
-from stepwell.engine.fold import RunState
 from stepwell.engine.local import NoLogs
 from stepwell.engine.seams import Attempt, Code, Isolates, Outcome, Output, Prepared
 from stepwell.engine.specs import Limits, Note, RunSpec
+from stepwell.engine.state import RunState
 from stepwell.store.journal_sqlite import SqliteJournal
 
 RUNS, STEPS = 50, 10

@@ -26,11 +26,11 @@ from stepwell.ci.memory import give_back_memory
 from stepwell.cli.bench import Sample
 from stepwell.engine.engine import Engine
 from stepwell.engine.entries import Entry
-from stepwell.engine.fold import RunState, StepState
 from stepwell.engine.live import encode
 from stepwell.engine.local import NoLogs, ProcessIsolates
 from stepwell.engine.seams import Code
 from stepwell.engine.specs import RunSpec
+from stepwell.engine.state import RunState, StepState
 from stepwell.errors import Invalid
 from stepwell.repos.repositories import Repositories
 from stepwell.store.journal import NewRun, Summary, Write

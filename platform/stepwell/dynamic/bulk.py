@@ -15,8 +15,8 @@ from stepwell.dynamic.restarting import restart
 from stepwell.dynamic.survey import Survey, cursor_of
 from stepwell.engine.engine import Engine
 from stepwell.engine.entries import FINISHED
-from stepwell.engine.fold import RunState
 from stepwell.engine.selection import Selection
+from stepwell.engine.state import RunState
 from stepwell.errors import Invalid, StepwellError
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from collections.abc import AsyncGenerator
 
 from stepwell.engine.engine import Engine
 from stepwell.engine.entries import Entry
-from stepwell.engine.fold import RunState
 from stepwell.engine.specs import Note
+from stepwell.engine.state import RunState
 from stepwell.errors import NotFound
 
 AHEAD = 1_000

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from stepwell.dynamic.workflows import bind
 from stepwell.engine.engine import Engine
-from stepwell.engine.fold import RunState
+from stepwell.engine.state import RunState
 
 if TYPE_CHECKING:
     from stepwell.store.journal import RunRow

@@ -9,10 +9,10 @@ from typing import Any, Literal
 from stepwell.dynamic.following import follow
 from stepwell.engine.engine import Engine
 from stepwell.engine.entries import Entry
-from stepwell.engine.fold import RunState
 from stepwell.engine.order import Order
 from stepwell.engine.seams import Judge
 from stepwell.engine.specs import Note, Restart, RunSpec
+from stepwell.engine.state import RunState
 from stepwell.errors import Conflict, Invalid, NotFound
 
 PAGE = 100

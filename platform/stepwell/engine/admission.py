@@ -20,9 +20,9 @@ from dataclasses import dataclass
 
 from stepwell.engine.clock import Clock
 from stepwell.engine.commits import Commits
-from stepwell.engine.fold import RunState
 from stepwell.engine.live import Live
 from stepwell.engine.order import Order, group_queue, rate_queue, reason_of
+from stepwell.engine.state import RunState
 from stepwell.store.journal import Journal
 from stepwell.store.queues import REMINDER, Arrival, Standing
 

@@ -19,7 +19,8 @@ from typing import Any
 
 from stepwell.engine.ancestry import Ancestry
 from stepwell.engine.entries import Entry
-from stepwell.engine.fold import OPEN, RunState, fold
+from stepwell.engine.fold import fold
+from stepwell.engine.state import OPEN, RunState
 from stepwell.engine.undone import undone
 from stepwell.errors import Conflict, NotFound
 

@@ -10,11 +10,11 @@ import logging
 from typing import Any
 
 from stepwell.authoring.retries import Retry
-from stepwell.engine.fold import StepState
 from stepwell.engine.live import EXECUTED, Live
 from stepwell.engine.loading import load_code
 from stepwell.engine.parts import Parts
 from stepwell.engine.seams import Attempt, Code, Outcome, Prepared
+from stepwell.engine.state import StepState
 from stepwell.errors import StepwellError, TryLater
 
 _log = logging.getLogger(__name__)

@@ -9,12 +9,12 @@ import asyncio
 import logging
 from typing import Any
 
-from stepwell.engine.fold import StepState
 from stepwell.engine.live import Live
 from stepwell.engine.parts import Parts
 from stepwell.engine.seams import BindingCall
 from stepwell.engine.slots import Slots
 from stepwell.engine.specs import check_json
+from stepwell.engine.state import StepState
 from stepwell.errors import StepwellError, TryLater
 
 _log = logging.getLogger(__name__)

@@ -19,11 +19,11 @@ from typing import Any
 from stepwell.authoring.calling import params_of
 from stepwell.engine.control import draft_cancel, draft_termination
 from stepwell.engine.entries import Entry
-from stepwell.engine.fold import OPEN, RunState, StepState
 from stepwell.engine.live import Live
 from stepwell.engine.order import Order
 from stepwell.engine.parts import Parts
 from stepwell.engine.specs import RunRef, RunSpec
+from stepwell.engine.state import OPEN, RunState, StepState
 from stepwell.errors import Conflict, Invalid, TryLater
 
 BY = "stepwell"

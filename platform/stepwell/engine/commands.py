@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 from stepwell.engine.asked_options import OPTIONS_BYTES, refusal
-from stepwell.engine.fold import OPEN, RunState
 from stepwell.engine.live import EXECUTED, Live, encode
 from stepwell.engine.specs import Limits
+from stepwell.engine.state import OPEN, RunState
 
 KEY_CHARACTERS = 512
 RESULT_BYTES = 1_048_576

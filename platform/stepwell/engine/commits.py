@@ -27,20 +27,26 @@ OnReleased = Callable[[str], None]
 class Commits:
     """Collects drafts and writes them together. Nobody is told of an entry before its transaction is on disk."""
 
-    def __init__(
-        self, journal: Journal, clock: Clock, on_committed: OnCommitted, on_refused: OnRefused, on_drafted: OnDrafted,
-        *, on_released: OnReleased,
-    ) -> None:  # fmt: skip
+    def __init__(self, journal: Journal, clock: Clock) -> None:
         self.trouble = ""  # why the last transaction failed
         self._journal = journal
         self._clock = clock
+        self._on_committed: OnCommitted
+        self._on_refused: OnRefused
+        self._on_drafted: OnDrafted
+        self._on_released: OnReleased
+        self._dirty: dict[Live, None] = {}
+        self._new: list[tuple[NewRun, asyncio.Future[Created]]] = []
+        self._planned = False
+
+    def followed_by(
+        self, on_committed: OnCommitted, on_refused: OnRefused, on_drafted: OnDrafted, on_released: OnReleased
+    ) -> None:
+        """Say what follows drafts and transactions; before the first of them."""
         self._on_committed = on_committed
         self._on_refused = on_refused
         self._on_drafted = on_drafted
         self._on_released = on_released
-        self._dirty: dict[Live, None] = {}
-        self._new: list[tuple[NewRun, asyncio.Future[Created]]] = []
-        self._planned = False
 
     def append(self, live: Live, kind: EntryType, key: str, data: Any, attempt: int = 0, *, ack: bool = False) -> Entry:
         """Draft an entry: the state has it at once, everybody else after the commit."""

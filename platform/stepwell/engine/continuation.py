@@ -11,10 +11,10 @@ from typing import Any
 
 from stepwell.authoring.calling import params_of
 from stepwell.authoring.version import REPLAY
-from stepwell.engine.fold import EVENT_IDS, OPEN, RunState
 from stepwell.engine.live import Live
 from stepwell.engine.parts import Parts
 from stepwell.engine.rounds import as_told
+from stepwell.engine.state import EVENT_IDS, OPEN, RunState
 
 
 def draft_continuation(live: Live, parts: Parts, event: Mapping[str, Any]) -> None:

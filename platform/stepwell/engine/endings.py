@@ -1,8 +1,8 @@
 """What a turn's ending means for its run."""
 
-from stepwell.engine.fold import Inflight
 from stepwell.engine.live import Live
 from stepwell.engine.parts import Parts
+from stepwell.engine.state import Inflight
 from stepwell.engine.turn import Ending, end_run
 
 

@@ -1,203 +1,20 @@
 """The fold: a run's whole state, computed from its journal and nothing else.
 
 `fold(entries)` is a pure function, the same for engine, API and pages; `apply` is its one step and changes the state it
-is given, because a run of 10,000 entries is folded while it grows. What is not in the journal does not exist here, with
-one exception that says so: `inflight`, the inline steps that an isolate is executing right now, set by the engine.
+is given, because a run of 10,000 entries is folded while it grows.
 
 Steps may appear first in any of asked, done, retry, lost and dropped: an inline `step.do` has no ask of its own.
 """
 
 from collections.abc import Iterable, Mapping
-from copy import copy
-from dataclasses import dataclass, field, fields
+from dataclasses import fields
 from typing import Any, Literal
 
 from stepwell.engine.ancestry import Ancestry
-from stepwell.engine.entries import FINISHED, Entry, RunStatus, StepKind, StepStatus
-from stepwell.engine.order import NO_ORDER, Order
+from stepwell.engine.entries import FINISHED, Entry, StepKind, StepStatus
+from stepwell.engine.order import Order
+from stepwell.engine.state import EVENT_IDS, OPEN, TO_START, AttemptState, EventState, RunState, StepState
 from stepwell.errors import Bug
-
-OPEN: frozenset[str] = frozenset({"queued", "running", "retrying", "waiting"})
-"""States of a step that can still change."""
-EVENT_IDS = 256
-"""Of how many events the ids are still known in the next round, so that one sent again is not another one."""
-TO_START: frozenset[str] = frozenset({"run", "read", "image", "call"})
-"""Kinds of steps that begin somewhere else, some time after they were asked."""
-
-
-@dataclass(slots=True)
-class AttemptState:
-    """One try of a step."""
-
-    number: int
-    state: Literal["running", "passed", "failed", "lost", "cancelled"]
-    started_at: float
-    ended_at: float | None = None
-    error: Mapping[str, Any] | None = None
-    exit_code: int | None = None
-    runner: str | None = None
-    connections: Mapping[str, Any] | None = None  # that it asked its runner for: {places, others}
-
-
-@dataclass(slots=True)
-class StepState:
-    """One step of a run. `seconds` is the time its last attempt executed; `due` when a wait or backoff is over."""
-
-    key: str
-    name: str
-    kind: StepKind
-    state: StepStatus
-    asked_at: float
-    fingerprint: Any = None
-    attempt: int = 0
-    attempts: list[AttemptState] = field(default_factory=list)
-    started_at: float | None = None
-    ended_at: float | None = None
-    seconds: float | None = None
-    options: Mapping[str, Any] = field(default_factory=dict)
-    base: tuple[str, ...] = ()
-    layer: str | None = None
-    error: Mapping[str, Any] | None = None
-    value: Any = None
-    blob: Mapping[str, Any] | None = None  # {id, size} of a value that is kept beside the journal
-    collected: Mapping[str, Any] | None = None  # files that its last attempt left beside the workspace: {id, …}
-    reused: Mapping[str, Any] | None = None  # the run that did its work: {run, number}
-    exit_code: int | None = None
-    due: float | None = None
-    held: bool = False  # an executor's step that waits for its environment's rules
-    released_by: str | None = None
-    decisions: list[Mapping[str, Any]] = field(default_factory=list)
-    where: str = ""
-    failures: int = 0  # failed attempts
-    losses: int = 0  # lost attempts in a row
-    event: int | None = None  # seq of the event a wait took
-    origin: str = ""  # the run in which it ended, when this one has adopted it
-    child: Mapping[str, Any] | None = None  # the run that a call made: {run, number}
-
-
-@dataclass(slots=True)
-class EventState:
-    """An event that no wait has taken yet."""
-
-    seq: int
-    at: float
-    type: str
-    payload: Any
-    id: str | None
-
-
-@dataclass(slots=True)
-class Inflight:
-    """An inline step in an isolate right now; `delay` before its next attempt should this one fail, None: no more."""
-
-    key: str
-    name: str
-    attempt: int
-    since: float
-    fingerprint: Any = None
-    delay: float | None = None
-
-
-@dataclass(slots=True)
-class RunState:
-    """A run as its journal tells it."""
-
-    id: str
-    tenant: str = ""
-    scope: str = ""
-    number: int = 0
-    title: str = ""
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-    code: str = ""
-    entry: str = ""
-    params: Mapping[str, Any] = field(default_factory=dict)
-    replay: int = 1  # version of the replay it was begun with
-    python: str = ""  # interpreter it was begun with, as "3.11.2"
-    parent: Mapping[str, Any] | None = None  # the run that made this one: {run, number, key, root, depth, waits}
-    ancestry: Ancestry | None = None  # of a run that was restarted from a step of another
-    order: Order = NO_ORDER
-    held: bool = False  # its group, its rate or its start does not let it begin
-    reason: str | None = None  # why it does not go on, or why it ended
-    created_at: float = 0.0
-    started_at: float | None = None
-    ended_at: float | None = None
-    updated_at: float = 0.0
-    seq: int = 0
-    since: int = 1  # seq of the journal's first entry
-    round: int = 1  # how often the code has been begun
-    offset: int = 0  # of the numbers in keys
-    first: Mapping[str, Any] = field(default_factory=dict)  # what the journal's first entry says
-    result: Any = None
-    error: Mapping[str, Any] | None = None
-    steps: dict[str, StepState] = field(default_factory=dict)
-    counts: dict[str, int] = field(default_factory=dict)  # steps by state
-    timers: dict[str, float] = field(default_factory=dict)  # due times: waits, backoffs, the code's own timers (~n)
-    events: dict[int, EventState] = field(default_factory=dict)
-    event_ids: set[str] = field(default_factory=set)  # of those that have arrived
-    last_ids: list[str] = field(default_factory=list)  # the latest of these, oldest first
-    approvals: dict[str, None] = field(default_factory=dict)  # steps that wait for people, oldest first
-    layers: list[tuple[int, str]] = field(default_factory=list)  # (seq of the result, layer), oldest first
-    cancel: Mapping[str, Any] | None = None
-    paused: Mapping[str, Any] | None = None  # {by, reason, at} while it is
-    overdue: bool = False  # cancelled code was left where it stood
-    undoing: bool = False  # the code is over, its passed steps are being undone
-    failed_turns: int = 0  # in a row
-    final: RunStatus | None = None
-    inflight: dict[str, Inflight] = field(default_factory=dict)
-
-    @property
-    def state(self) -> RunStatus:
-        """What people call it: `waiting` when every open step waits for a date, an event or a person."""
-        if self.final is not None:
-            return self.final
-        if self.paused is not None:
-            return "paused"
-        if self.held:
-            return "queued"
-        counts = self.counts
-        if self.inflight or counts.get("running") or counts.get("queued") or counts.get("retrying"):
-            return "running"
-        if counts.get("waiting") or self.timers or (self.reason and self.seq > 1):
-            return "waiting"
-        return "queued" if self.started_at is None else "running"
-
-    @property
-    def seed(self) -> str:
-        """Of its random numbers; another one in each round."""
-        seed = self.ancestry.seed if self.ancestry else self.id
-        return seed if self.round == 1 else f"{seed} {self.round}"
-
-    @property
-    def known_number(self) -> int:
-        """The number that its code knows it by."""
-        return self.ancestry.number if self.ancestry else self.number
-
-    @property
-    def adopting(self) -> bool:
-        """What was applied last is from another run."""
-        return self.ancestry is not None and self.seq <= self.ancestry.until
-
-    @property
-    def length(self) -> int:
-        """Entries in the journal."""
-        return self.seq - self.since + 1
-
-    @property
-    def finished(self) -> bool:
-        return self.final is not None
-
-    def snapshot(self) -> "RunState":
-        """Copy deep enough to be read by another thread while this one changes."""
-        twin = copy(self)
-        twin.steps = {key: copy(step) for key, step in self.steps.items()}
-        for step in twin.steps.values():
-            step.attempts = [copy(attempt) for attempt in step.attempts]
-            step.decisions = list(step.decisions)
-        for name in ("counts", "timers", "events", "approvals", "inflight"):
-            setattr(twin, name, dict(getattr(self, name)))
-        twin.layers = list(self.layers)
-        twin.event_ids, twin.last_ids = set(self.event_ids), list(self.last_ids)
-        return twin
 
 
 def fold(entries: Iterable[Entry]) -> RunState:

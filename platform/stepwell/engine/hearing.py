@@ -6,11 +6,11 @@ from typing import Any
 
 from stepwell.engine import commands
 from stepwell.engine.commands import Malformed
-from stepwell.engine.fold import Inflight, StepState
 from stepwell.engine.live import Live, encode
 from stepwell.engine.parts import Parts
 from stepwell.engine.seams import Output
 from stepwell.engine.specs import Note
+from stepwell.engine.state import Inflight, StepState
 
 _log = logging.getLogger(__name__)
 

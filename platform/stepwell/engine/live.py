@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from stepwell.engine.entries import Entry
-from stepwell.engine.fold import OPEN, RunState, apply
+from stepwell.engine.fold import apply
 from stepwell.engine.order import rate_queue
 from stepwell.engine.room import Rank, Wish, rank_of
 from stepwell.engine.seams import Code
+from stepwell.engine.state import OPEN, RunState
 from stepwell.engine.versions import REMEDY
 from stepwell.errors import Unavailable
 from stepwell.store.journal import Loaded, Summary, Write

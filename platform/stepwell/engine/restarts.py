@@ -7,11 +7,12 @@ from typing import Any
 
 from stepwell.engine.adoption import adopt
 from stepwell.engine.entries import Entry
-from stepwell.engine.fold import RunState, StepState, fold
+from stepwell.engine.fold import fold
 from stepwell.engine.hearing import holds
 from stepwell.engine.live import Live
 from stepwell.engine.parts import Parts
 from stepwell.engine.specs import Restart
+from stepwell.engine.state import RunState, StepState
 from stepwell.errors import Conflict, NotFound, Unavailable
 from stepwell.store.journal import NewRun
 

@@ -67,9 +67,9 @@ def rank_of(priority: int, begun: bool, cancelled: bool = False) -> Rank:
 class Room:
     """Gives places and turns; calls `on_room` with a run that was told to wait and has now what it asked for."""
 
-    def __init__(self, turns: int, on_room: Callable[[str], None], caps: CapsOf = no_caps) -> None:
+    def __init__(self, turns: int, caps: CapsOf = no_caps) -> None:
         self._caps = caps
-        self._on_room = on_room
+        self._on_room: Callable[[str], None]
         self._limit = turns
         self._turns: set[str] = set()
         self._places: dict[str, tuple[str, str]] = {}  # run → tenant, scope
@@ -79,6 +79,10 @@ class Room:
         self._for_turns = Line(self._current)
         self._for_places = Line(self._current)
         self._planned = False
+
+    def followed_by(self, on_room: Callable[[str], None]) -> None:
+        """Say what follows when a run has what it waited for; before the first one asks."""
+        self._on_room = on_room
 
     @property
     def waiting(self) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from stepwell.engine.fold import OPEN, RunState
+from stepwell.engine.state import OPEN, RunState
 
 KEPT = 3
 """Rounds that are looked back at."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from stepwell.errors import Invalid
 
 if TYPE_CHECKING:
-    from stepwell.engine.fold import RunState, StepState
+    from stepwell.engine.state import RunState, StepState
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from stepwell.engine.entries import Entry
 from stepwell.errors import Invalid
 
 if TYPE_CHECKING:
-    from stepwell.engine.fold import RunState
     from stepwell.engine.order import Order
+    from stepwell.engine.state import RunState
 
 
 TEXT_CHARACTERS = 512
