@@ -24,7 +24,8 @@ from stepwell.engine.seams import Code
 from stepwell.engine.state import RunState, StepState
 from stepwell.errors import Unavailable
 from stepwell.store.derived_sqlite import SqliteTables
-from stepwell.store.journal_sqlite import FORM, SqliteJournal
+from stepwell.store.journal_file import FORM
+from stepwell.store.journal_sqlite import SqliteJournal
 from stepwell.store.packed import unpack
 
 JOURNALS = Path(__file__).resolve().parents[1] / "fixtures" / "journals"

@@ -23,7 +23,7 @@ from stepwell.errors import Unavailable
 from stepwell.repos.copies import objects_of, refs_of
 from stepwell.settings import Settings
 from stepwell.store.archive import ArchiveWriter, written
-from stepwell.store.journal_sqlite import FORM
+from stepwell.store.journal_file import FORM
 from stepwell.store.migrate import recorded_version
 from stepwell.store.removals import removals_held
 from stepwell.store.snapshot import at_one_moment

@@ -19,7 +19,7 @@ from stepwell.engine.entries import VERSION
 from stepwell.errors import Conflict, Invalid, Unavailable
 from stepwell.settings import Settings
 from stepwell.store.archive import extract
-from stepwell.store.journal_sqlite import FORM
+from stepwell.store.journal_file import FORM
 from stepwell.store.migrate import HEAD
 from stepwell.tenants.keys import KEY_BYTES
 

@@ -3,10 +3,6 @@
 Why one connection on the engine's own thread, without a writer thread: the engine commits everything that it read in
 one turn of its loop in one transaction and only then answers, so a hand-over to another thread and back (40 µs and a
 switch of the interpreter's lock, each way) would stand in the way of every step; measured, it costs a third.
-Why the WAL is grown beforehand: a commit that makes the file longer has to write the inode too, which on common file
-systems nearly doubles the price of an fsync. SQLite deletes the WAL when the last connection closes, so it is grown at
-each open.
-The same file holds the product's tables, written by other connections: hence BEGIN IMMEDIATE and a busy timeout.
 The data of entries are packed (see packed.py); rows of older files, and texts too short to gain by it, are plain JSON.
 Text columns are plain ASCII or checked before they come here: an undecodable string of one run must not fail a
 transaction that it shares with others.
@@ -22,7 +18,6 @@ from typing import Any
 from stepwell.engine.entries import VERSION, Entry
 from stepwell.engine.versions import REMEDY, read
 from stepwell.errors import Unavailable
-from stepwell.store import queues_sqlite, told
 from stepwell.store.derived import COLUMNS, encode, row_of
 from stepwell.store.journal import (
     Awake,
@@ -38,44 +33,9 @@ from stepwell.store.journal import (
     Summary,
     Write,
 )
+from stepwell.store.journal_file import WAL_BYTES, opened
 from stepwell.store.packed import pack, unpack
 from stepwell.store.queues_sqlite import SqliteQueues
-
-FORM = 2
-"""What a program must know to read the file: raised with the version of entries, and when they are kept otherwise.
-
-1: plain JSON, entries of version 1; 2: data may be packed.
-"""
-WAL_BYTES = 8 * 1024 * 1024
-BUSY_MS = 5_000
-
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS journal(
-    run TEXT NOT NULL, seq INTEGER NOT NULL, at REAL NOT NULL, version INTEGER NOT NULL, type TEXT NOT NULL,
-    key TEXT NOT NULL, attempt INTEGER NOT NULL, turn INTEGER NOT NULL, data TEXT NOT NULL,
-    PRIMARY KEY(run, seq)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS runs(
-    id TEXT PRIMARY KEY NOT NULL, tenant TEXT NOT NULL, scope TEXT NOT NULL, number INTEGER NOT NULL,
-    title TEXT NOT NULL, state TEXT NOT NULL, reason TEXT, created_at REAL NOT NULL, started_at REAL, ended_at REAL,
-    updated_at REAL NOT NULL, seq INTEGER NOT NULL, lease INTEGER NOT NULL, approvals INTEGER NOT NULL,
-    awake INTEGER NOT NULL, played INTEGER NOT NULL, metadata TEXT NOT NULL, summary TEXT NOT NULL);
-DROP INDEX IF EXISTS runs_by_scope;
-CREATE UNIQUE INDEX IF NOT EXISTS runs_by_number ON runs(scope, number);
-CREATE INDEX IF NOT EXISTS runs_by_state ON runs(scope, state, number);
-CREATE INDEX IF NOT EXISTS runs_by_tenant ON runs(tenant, created_at);
-DROP INDEX IF EXISTS runs_needing_people;
-CREATE INDEX IF NOT EXISTS runs_asking_people ON runs(tenant, created_at, approvals) WHERE approvals > 0;
-CREATE INDEX IF NOT EXISTS runs_awake ON runs(created_at) WHERE awake = 1;
-CREATE INDEX IF NOT EXISTS runs_by_end ON runs(ended_at, id) WHERE ended_at IS NOT NULL;
-CREATE TABLE IF NOT EXISTS timers(
-    run TEXT NOT NULL, key TEXT NOT NULL, due REAL NOT NULL, PRIMARY KEY(run, key)) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS timers_by_due ON timers(due);
-CREATE TABLE IF NOT EXISTS numbers(scope TEXT PRIMARY KEY, last INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS run_layers(
-    layer TEXT NOT NULL, run TEXT NOT NULL, PRIMARY KEY(layer, run)) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS run_layers_by_run ON run_layers(run);
-CREATE TABLE IF NOT EXISTS journal_padding(x);
-"""
 
 _INSERT = f"INSERT INTO runs({','.join(COLUMNS)}) VALUES({','.join(f':{name}' for name in COLUMNS)})"
 _APPEND = "INSERT INTO journal VALUES(?,?,?,?,?,?,?,?,?)"
@@ -120,19 +80,7 @@ class SqliteJournal:
         self._kept: dict[str, tuple[Any, ...]] = {}  # what a run's row says besides its progress, as last written
 
     def open(self) -> None:
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, cached_statements=256)
-            db.execute(f"PRAGMA busy_timeout={BUSY_MS}")
-            db.execute("PRAGMA journal_mode=WAL")
-            db.execute("PRAGMA synchronous=FULL")
-            _check_version(db)
-            _widen_run_layers(db)
-            db.executescript(_SCHEMA + told.SCHEMA + queues_sqlite.SCHEMA)
-            _grow_wal(db, self._wal_bytes)
-        except (sqlite3.Error, OSError, Unavailable) as error:
-            raise Unavailable(f"The database {str(self.path)!r} cannot be opened: {error}.") from error
-        self._db = db
+        self._db = opened(self.path, self._wal_bytes)
 
     def close(self) -> None:
         if self._db is not None:
@@ -382,37 +330,3 @@ def _entries(run: str, rows: Sequence[tuple[Any, ...]]) -> list[Entry]:
 def _text_of(entry: Entry, row: tuple[Any, ...]) -> str:
     """Its data as JSON: what is on disk, unless that is of an older version."""
     return str(row[7]) if row[6] == entry.version else encode(entry.data)
-
-
-def _check_version(db: sqlite3.Connection) -> None:
-    """Note the form of the journals in the file's head; refuse a file to which a newer Stepwell has written."""
-    (newest,) = db.execute("PRAGMA user_version").fetchone()
-    if newest > FORM:
-        raise Unavailable(
-            f"Its journals have form {newest}; this Stepwell reads forms up to {FORM}. "
-            "Start the newer Stepwell again, or restore a backup made before it"
-        )
-    if newest < FORM:
-        db.execute(f"PRAGMA user_version={FORM}")
-
-
-def _widen_run_layers(db: sqlite3.Connection) -> None:
-    """Let several runs stand on a layer, in a database in which only one could."""
-    old = db.execute("SELECT sql FROM sqlite_master WHERE name='run_layers'").fetchone()
-    if old is not None and "layer TEXT PRIMARY KEY" in old[0]:
-        db.executescript(
-            "BEGIN IMMEDIATE; ALTER TABLE run_layers RENAME TO run_layers_old;"
-            "CREATE TABLE run_layers(layer TEXT NOT NULL, run TEXT NOT NULL, PRIMARY KEY(layer, run)) WITHOUT ROWID;"
-            "INSERT INTO run_layers SELECT layer, run FROM run_layers_old; DROP TABLE run_layers_old; COMMIT;"
-        )
-
-
-def _grow_wal(db: sqlite3.Connection, size: int) -> None:
-    """Make the WAL as long as it gets between two checkpoints, so that commits only overwrite."""
-    db.execute("PRAGMA wal_autocheckpoint=0")
-    db.execute("BEGIN IMMEDIATE")
-    db.execute("INSERT INTO journal_padding VALUES(zeroblob(?))", (size,))
-    db.execute("COMMIT")
-    db.execute("DELETE FROM journal_padding")
-    db.execute("PRAGMA wal_checkpoint(RESTART)")
-    db.execute("PRAGMA wal_autocheckpoint=1000")
