@@ -9,7 +9,9 @@ from typing import Any
 from stepwell.engine.entries import Entry
 from stepwell.errors import Conflict
 from stepwell.store.derived import COLUMNS, Derived, Kept
-from stepwell.store.journal_sqlite import SqliteJournal, entry_of
+from stepwell.store.entry_rows import COLUMNS as ENTRY_COLUMNS
+from stepwell.store.entry_rows import entry_of
+from stepwell.store.journal_sqlite import SqliteJournal
 from stepwell.store.packed import unpack
 from stepwell.store.queues import REMINDER, Rows
 
@@ -62,7 +64,7 @@ class SqliteTables:
 
     def kept(self, run: str) -> Kept:
         """Read one run."""
-        query = "SELECT seq, at, type, key, attempt, turn, version, data FROM journal WHERE run = ? ORDER BY seq"
+        query = f"SELECT {ENTRY_COLUMNS} FROM journal WHERE run = ? ORDER BY seq"  # noqa: S608 - our own names
         row = self._db.execute(_ROW, (run,)).fetchone()
         derived = None
         if row is not None:

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from stepwell.engine.entries import VERSION, Entry
-from stepwell.engine.versions import REMEDY, read
-from stepwell.errors import Unavailable
 from stepwell.store.derived import COLUMNS, encode, row_of
+from stepwell.store.entry_rows import COLUMNS as ENTRY_COLUMNS
+from stepwell.store.entry_rows import entries_of, text_of
 from stepwell.store.journal import (
     Awake,
     Committed,
@@ -187,8 +187,8 @@ class SqliteJournal:
         if row is None:
             return None
         rows = self._rows(run, 0)
-        entries = _entries(run, rows)
-        return Loaded(row[0], row[1], entries, [_text_of(*pair) for pair in zip(entries, rows, strict=True)])
+        entries = entries_of(run, rows)
+        return Loaded(row[0], row[1], entries, [text_of(*pair) for pair in zip(entries, rows, strict=True)])
 
     def set_aside(self, run: str, reason: str) -> None:
         db = self.db
@@ -199,11 +199,11 @@ class SqliteJournal:
         db.execute("COMMIT")
 
     def entries(self, run: str, after: int = 0) -> list[Entry]:
-        return _entries(run, self._rows(run, after))
+        return entries_of(run, self._rows(run, after))
 
     def _rows(self, run: str, after: int) -> list[tuple[Any, ...]]:
         rows = self.db.execute(
-            "SELECT seq, at, type, key, attempt, turn, version, data FROM journal WHERE run=? AND seq>? ORDER BY seq",
+            f"SELECT {ENTRY_COLUMNS} FROM journal WHERE run=? AND seq>? ORDER BY seq",  # noqa: S608 - our own names
             (run, after),
         ).fetchall()
         try:
@@ -301,32 +301,3 @@ def _new(at: float, order: Mapping[str, Any], *, awake: bool) -> Summary:
 def _held(adopted: Write) -> Write:
     """What a run has adopted that may not begin yet."""
     return replace(adopted, summary=replace(adopted.summary, state="queued", awake=False))
-
-
-def entry_of(run: str, row: tuple[Any, ...]) -> Entry:
-    """Read a row of `journal`, whatever version it has. Raises Unavailable for one that cannot be read."""
-    try:
-        data = json.loads(unpack(row[7]))
-    except (TypeError, ValueError) as error:
-        raise Unavailable(f"Entry {row[0]} of run {run!r} cannot be read: {error}. {REMEDY}") from error
-    return _entry(run, row, data)
-
-
-def _entry(run: str, row: tuple[Any, ...], data: Any) -> Entry:
-    seq, at, kind, key, attempt, turn, version, _ = row
-    entry = Entry(run, seq, at, kind, key, attempt, turn, data, version)
-    return entry if version == VERSION else read(entry)
-
-
-def _entries(run: str, rows: Sequence[tuple[Any, ...]]) -> list[Entry]:
-    """Read rows; their data are parsed as one text, which takes half as long as one by one."""
-    try:
-        parsed = json.loads(f"[{','.join(row[7] for row in rows)}]")
-    except (TypeError, ValueError):
-        return [entry_of(run, row) for row in rows]  # names the one that cannot be read
-    return [_entry(run, row, data) for row, data in zip(rows, parsed, strict=True)]
-
-
-def _text_of(entry: Entry, row: tuple[Any, ...]) -> str:
-    """Its data as JSON: what is on disk, unless that is of an older version."""
-    return str(row[7]) if row[6] == entry.version else encode(entry.data)
