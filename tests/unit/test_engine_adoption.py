@@ -6,8 +6,7 @@ import pytest
 
 from stepwell.engine.adoption import adopt
 from stepwell.engine.entries import Entry
-from stepwell.engine.fold import fold
-from stepwell.engine.state import RunState
+from stepwell.engine.fold import RunState, fold
 from stepwell.errors import Conflict, NotFound
 
 CREATED = {

@@ -5,8 +5,7 @@ from typing import Any
 import pytest
 
 from stepwell.engine.entries import Entry, EntryType
-from stepwell.engine.fold import apply, fold
-from stepwell.engine.state import RunState
+from stepwell.engine.fold import RunState, apply, fold
 from stepwell.errors import Bug
 
 CREATED = {
