@@ -43,7 +43,7 @@ from stepwell_runners.spec import CommandSpec, Limits, ToolDir
 from stepwell_runners.streaming import DEFAULT_BOUNDS, Bounds, Place, Process, Stuck, watch
 from stepwell_runners.threads import entered, finished
 from stepwell_runners.toolchains import Toolchains
-from stepwell_runners.trees import Trees, parse_reference
+from stepwell_runners.trees import Trees, index_of, parse_reference
 from stepwell_runners.warm_containers import WarmContainers
 from stepwell_runners.workspaces import Form, Workspace, Workspaces
 
@@ -364,10 +364,11 @@ class LocalExecutor:
 
     def _git(self, attempt: Attempt, reference: str, tree: Path) -> GitView:
         repository, commit = parse_reference(reference)
-        index, beside = self._trees.index(tree)
+        parts = self._workspaces.captured(attempt.base, commit)
+        index, beside = (index_of(self._trees.resolve(reference)), None) if parts else self._trees.index(tree)
         branch, walled = branch_of(attempt.metadata), self._isolates.walled
         return self._forks.ready(
-            attempt.run, repository, commit, branch, index=index, walled=walled, beside=beside
+            attempt.run, repository, commit, branch, index=index, walled=walled, beside=beside, parts=parts
         )  # fmt: skip
 
     def _form(self, asked: CommandPlan) -> Form:

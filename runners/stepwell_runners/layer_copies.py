@@ -21,5 +21,5 @@ def layer_files(layers: Path) -> Iterator[tuple[str, Path | bytes]]:
         except FileNotFoundError:
             continue  # of a run that has been removed
         yield meta.relative_to(layers).as_posix(), json.dumps({**told, "tree": ""}).encode()
-        for path in (place / "files", *sorted((place / "files").rglob("*"))):
+        for path in (place / "files", *sorted((place / "files").rglob("*")), *sorted((place / "git").rglob("*"))):
             yield path.relative_to(layers).as_posix(), path

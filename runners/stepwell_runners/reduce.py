@@ -114,7 +114,7 @@ class Stack:
         for folder in self._merged(path):
             with os.scandir(folder) as entries:
                 for entry in entries:
-                    seen.setdefault(entry.name, not _is_whiteout(entry.stat(follow_symlinks=False)))
+                    seen.setdefault(entry.name, not is_whiteout(entry.stat(follow_symlinks=False)))
         return sorted(name for name, shown in seen.items() if shown)
 
     def place(self, path: str) -> Path | None:
@@ -137,7 +137,7 @@ class Stack:
             except FileNotFoundError:
                 continue
             if not stat.S_ISDIR(mode.st_mode):
-                return found or ([] if _is_whiteout(mode) else [here])
+                return found or ([] if is_whiteout(mode) else [here])
             found.append(here)
         return found
 
@@ -150,7 +150,8 @@ class Stack:
         return self._folders[path]
 
 
-def _is_whiteout(status: os.stat_result) -> bool:
+def is_whiteout(status: os.stat_result) -> bool:
+    """Say whether this hides what lies below."""
     return stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
 
 
@@ -182,12 +183,13 @@ def scan(root: Path, opaque: Iterable[str] = ()) -> Upper:
     for path, entry in entries(root):
         node = node_at(Path(entry.path), entry.stat(follow_symlinks=False))
         found[path] = node
-        if isinstance(node, Folder) and _is_opaque(entry.path):
+        if isinstance(node, Folder) and is_opaque(entry.path):
             hiding.add(path)
     return Upper(found, frozenset(hiding))
 
 
-def _is_opaque(path: str) -> bool:
+def is_opaque(path: str) -> bool:
+    """Say whether a directory of an upper hides all that lies below."""
     for name in _OPAQUE:
         with contextlib.suppress(OSError):
             if os.getxattr(path, name, follow_symlinks=False) in (b"y", b"x"):
@@ -230,7 +232,7 @@ def cleanse(path: Path, status: os.stat_result, owner: tuple[int, int]) -> None:
     """Take a file's owner and attributes away; it belongs to `owner` then."""
     if (status.st_uid, status.st_gid) != owner:
         os.chown(path, *owner, follow_symlinks=False)
-    if _is_whiteout(status):
+    if is_whiteout(status):
         return
     for name in os.listxattr(path, follow_symlinks=False):
         os.removexattr(path, name, follow_symlinks=False)

@@ -5,8 +5,11 @@
 The last is a directory that workspaces lay over the tree: refs and HEAD of the fork, the index of the tree by a hard
 link, no objects. It costs one more layer in the mount, whatever the size. Objects are read from the origin through an
 alternate: a read-only mount in the isolate, or the directory itself where there is no wall. Only this one repository's
-objects are ever shown. What an attempt writes into `.git` goes to its own upper and is dropped with the attempt; no git
-of ours ever runs on it.
+objects are ever shown. What an attempt writes into `.git` goes to its own upper; no git of ours ever runs on it. The
+branches and tags that it moved are kept with its layer, and later workspaces, which stand on that, see them: theirs is
+the `.git` of the fork with all refs of these layers in one file, their packs by hard links, and an index for HEAD.
+
+`origin` is the workspace's own repository: what is pushed there is a ref of the run's fork, kept like the others.
 
 A fork holds nothing that could not be made again, so it goes when its run rests, and none outlives a restart. A pin
 stays until the last run of its commit is forgotten. Which runs these are is on disk, for runs wait longer than servers:
@@ -22,7 +25,7 @@ import re
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,9 +33,11 @@ from typing import Any
 from dulwich.refs import Ref, check_ref_format
 
 from stepwell.errors import TryLater
-from stepwell.repos.forks import copy_refs, create_fork, remove_fork
+from stepwell.repos.captured import alternates, made_by
+from stepwell.repos.forks import copy_refs, create_fork, refs_of, remove_fork
 from stepwell.repos.maintenance import remove_leftovers
 from stepwell.repos.pins import pin, unpin
+from stepwell.repos.process import run_git
 from stepwell.repos.repositories import LEAN, Repositories, write_bare
 from stepwell_runners.git_index import CHECK_STAT
 from stepwell_runners.keyed_locks import KeyedLocks
@@ -62,6 +67,11 @@ _CONFIG = f"""\
 [user]
 \tname = Stepwell
 \temail = stepwell@localhost
+[remote "origin"]
+\turl = .
+\tfetch = +refs/heads/*:refs/remotes/origin/*
+[push]
+\tdefault = current
 """
 
 
@@ -130,22 +140,27 @@ class RunForks:
         index: Path | None,
         walled: bool,
         beside: Path | None = None,
+        parts: Sequence[Path] = (),
     ) -> GitView:
         """Return `.git` for a workspace of the run; the first time, pin the commit and make the fork.
 
-        Without an `index` there will be one `beside`.
+        Without an `index` there will be one `beside`. `parts` are what earlier steps did in git; then there is one.
         """
         origin = self._repositories.require(repository)
         objects = origin / "objects"
         at = f"{TOOLS}/{OBJECTS}" if walled else str(objects)
         fork = self._fork(run)
         lower = fork / ("workspace" if index else "workspace-without-index")
+        if parts:
+            lower = fork / f"workspace-{hashlib.sha256(repr(parts).encode()).hexdigest()[:16]}"
         with self._locks.of(run):
-            if not any((fork / name).exists() for name in ("workspace", "workspace-without-index")):
+            if not any(fork.glob("workspace*")):
                 self._hold(run, repository, origin, commit)
                 remove_fork(fork)
                 create_fork(origin, fork, commit, branch if branch and _is_branch(branch) else None)
-            if not lower.exists():
+            if not lower.exists() and parts and index:
+                _lay_over(fork, lower, index, at, parts)
+            elif not lower.exists():
                 _lay(fork, lower, index, at)
         return GitView(lower, objects, at, beside)
 
@@ -227,6 +242,32 @@ def _lay(fork: Path, lower: Path, index: Path | None, at: str) -> None:
         _link(str(index), f"{fresh}/.git/index")
     if (fork / "packed-refs").exists():
         _link(f"{fork}/packed-refs", f"{fresh}/.git/packed-refs")
+    fresh.rename(lower)
+
+
+def _lay_over(fork: Path, lower: Path, index: Path, at: str, parts: Sequence[Path]) -> None:
+    """Write the `.git` of workspaces that stand on what earlier steps did in git; it appears as a whole."""
+    fresh = fork / f"{lower.name}.new"
+    if fresh.exists():
+        shutil.rmtree(fresh)
+    made = made_by(parts)
+    git, head = fresh / ".git", made.head or (fork / "HEAD").read_text("utf-8").strip()
+    write_bare(git, f"{head}\n", _CONFIG, (*LEAN, "objects/pack"))
+    refs = {**refs_of(fork), **made.refs}
+    lines = (f"{id_} {ref}\n" for ref, id_ in sorted(refs.items()) if id_)
+    (git / "packed-refs").write_text("# pack-refs with: sorted \n" + "".join(lines), "utf-8", "surrogateescape")
+    for pack in (path for part in parts for path in (part / "objects/pack").glob("pack-*")):
+        with contextlib.suppress(FileExistsError):
+            _link(str(pack), str(git / "objects/pack" / pack.name))
+    (git / "objects/info/alternates").write_text(f"{at}\n", "utf-8")
+    shutil.copy2(index, git / "index")
+    commit = refs.get(head.removeprefix("ref: ")) if head.startswith("ref: ") else head
+    if commit:  # of files that are as in the tree, the index still knows when they were written
+        extra = {
+            "GIT_INDEX_FILE": str(git / "index"),
+            "GIT_ALTERNATE_OBJECT_DIRECTORIES": alternates([git / "objects"]),
+        }
+        run_git(fork, ["read-tree", "-i", "-m", commit], extra=extra)
     fresh.rename(lower)
 
 

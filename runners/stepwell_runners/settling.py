@@ -1,6 +1,6 @@
 """What becomes of an attempt's files when its last process is dead: kept as layer, artifacts and caches, or not at all.
 
-    change → artifacts, reports → caches moved out → layer committed → caches saved
+    git → change → artifacts, reports → caches moved out → layer committed → caches saved
 
 A cache is saved after the layer is committed: what conflicts with a parallel step has not passed.
 """
@@ -11,12 +11,15 @@ from pathlib import Path
 
 from stepwell.engine.seams import Attempt, Outcome
 from stepwell_runners import collected, outcomes
-from stepwell_runners.caching import Caching, Left, Ready, strip
+from stepwell_runners.caching import Caching, Ready, strip
+from stepwell_runners.caching import Left as LeftCaches
 from stepwell_runners.collected import Collected, Collector, TooMuchCollected, Unreadable, View
 from stepwell_runners.command_plan import CommandPlan, read_outputs
+from stepwell_runners.git_capture import Left, capture
 from stepwell_runners.layers import Layer, reduce
 from stepwell_runners.reduce import Stack
-from stepwell_runners.spec import Exit
+from stepwell_runners.spec import Directory, Exit
+from stepwell_runners.trees import parse_reference
 from stepwell_runners.workspaces import Change, Committed, Workspace, Workspaces
 
 _FULL = 1 << 20  # bytes left on a file system that counts as full
@@ -54,6 +57,8 @@ class Settler:
         """Keep or discard what the command did."""
         asked, workspace, exit_ = ending.asked, ending.workspace, ending.exit
         change, found = None, Collected()
+        if ending.passed and asked.keep:
+            self._capture(ending)
         full = not ending.passed and _is_full(workspace.place)
         if (ending.passed and (asked.keep or asked.caches)) or (asked.collected and not full):
             change = self._workspaces.change(workspace)
@@ -72,13 +77,23 @@ class Settler:
         value = {"exit_code": exit_.code, "seconds": round(exit_.seconds, 3), "outputs": outputs}
         return Outcome(True, value, None, exit_.code, exit_.seconds, kept.layer, found.facts)
 
+    def _capture(self, ending: Ending) -> None:
+        """Keep what the command did in git beside its layer to be. Raises Invalid."""
+        workspace, reference = ending.workspace, ending.attempt.code.tree
+        if workspace.git is None or reference is None:
+            return
+        is_copy = isinstance(workspace.mount, Directory)
+        left = Left(workspace.upper, is_copy, workspace.git, parse_reference(reference)[1])
+        _, note = capture(left, workspace.captured)
+        ending.notes.extend([note] if note else [])
+
     def _commit(self, ending: Ending, change: Change | None, found: Collected) -> Committed:
         """Commit the layer, less what is collected and cached, and then save the caches."""
         workspace, held = ending.workspace, ending.workspace.held
         layer, ready = Layer(), list[Ready]()
         if change is not None and held is not None:
             ready, notes = self._caching.prepare(
-                held, Left(change.upper, workspace.upper, workspace.stack, ending.attempt.run)
+                held, LeftCaches(change.upper, workspace.upper, workspace.stack, ending.attempt.run)
             )
             ending.notes.extend(notes)
         if change is not None and ending.asked.keep:

@@ -6,13 +6,13 @@ an upper of its own; nobody else sees a byte of it before it is committed:
     every process dead → unmounted → reduce → meta.json → syncfs → rename into layers/ → fsync of the directories
     → (the engine journals the result)
 
-`.git` is laid over the tree as a layer of its own, is no part of `lowers`, and whatever a step makes of it is removed
-before its changes are read: it is never part of a layer.
+`.git` is laid over the tree as a layer of its own and is no part of `lowers`. Branches and tags that a step moved, with
+their objects, are kept beside its files (see git_capture); all else of `.git` is removed before its changes are read.
 
 A crash before the rename leaves a directory in work/, after it a layer that no journal entry names; `recover` removes
 both. So a layer is there exactly when its step is done. An empty layer, what most checks leave, skips all of it.
 
-On disk: layers/<run>/<n>/{files/, meta.json} and, for stacks in which a parallel layer changed what it stands on,
+On disk: layers/<run>/<n>/{files/, git/, meta.json} and, for stacks in which a parallel layer changed what it stands on,
 on-<digest>/ made of hard links to files/. A directory that may be mounted is never changed again.
 """
 
@@ -30,6 +30,7 @@ from typing import Any, Literal
 
 from stepwell.engine.seams import Attempt
 from stepwell.errors import Conflict, Invalid
+from stepwell.repos.captured import FOLDER, RECORD, Captured, parts_of, short
 from stepwell.store.durable import sync_file_system, sync_folder
 from stepwell_runners import reduce as disk
 from stepwell_runners.caching import Held
@@ -42,12 +43,12 @@ Form = Literal["overlay", "copy"]
 
 
 class WorkspaceConflict(Conflict):
-    """Two parallel steps changed the same tracked paths differently; `paths` names them."""
+    """Two parallel steps changed the same tracked paths, or refs, differently; `paths` names them."""
 
-    def __init__(self, paths: Sequence[str], step: str) -> None:
+    def __init__(self, paths: Sequence[str], step: str, *, did: str = "changed the same tracked files") -> None:
         shown = ", ".join(paths[:5]) + (f" and {len(paths) - 5} more" if len(paths) > 5 else "")
         super().__init__(
-            f"This step and the parallel step {step!r} changed the same tracked files differently: {shown}. "
+            f"This step and the parallel step {step!r} {did} differently: {shown}. "
             "Run them one after the other, or let one of them write elsewhere."
         )
         self.paths = tuple(paths)
@@ -96,6 +97,11 @@ class Workspace:
     def upper(self) -> Path:
         """Where its writes are on the host."""
         return self.mount.upper if isinstance(self.mount, Overlay) else self.mount.path
+
+    @property
+    def captured(self) -> Path:
+        """Where what it did in git is kept until it is committed, if it did something there."""
+        return self.place / FOLDER
 
     @property
     def over(self) -> tuple[Path, ...]:
@@ -192,13 +198,17 @@ class Workspaces:
         return Change(upper, layer)
 
     def commit(self, workspace: Workspace, layer: Layer) -> Committed:
-        """Make `layer`, a part of what `change` returned, durable. Raises WorkspaceConflict, OSError on a full disk."""
-        if layer.empty:
+        """Make `layer`, a part of what `change` returned, and `captured` durable.
+
+        Raises WorkspaceConflict, OSError on a full disk.
+        """
+        if layer.empty and not workspace.captured.exists():
             self.discard(workspace)
             return Committed(None)
         with self._locks.of(_run_folder(workspace.run)):
             siblings = self._siblings(workspace, layer)
             self._check(workspace, layer, siblings)
+            self._check_refs(workspace, siblings)
             overlapping = _overlapping(layer, siblings)
             self._publish(workspace, layer)
         return Committed(workspace.id, overlapping)
@@ -223,6 +233,14 @@ class Workspaces:
             self.discard(workspace)
             raise
         return Committed(name, _overlapping(layer, siblings))
+
+    def captured(self, base: Sequence[str], commit: str) -> tuple[Path, ...]:
+        """Return what the steps behind these layers did in git, the oldest first; of runs of this commit."""
+        return tuple(parts_of(self.layers, base, commit)) if base else ()
+
+    def has_captured(self, layer: str) -> bool:
+        """Say whether the step behind a layer did something in git that is kept."""
+        return (self._place(layer) / FOLDER).exists()
 
     def load(self, layer: str) -> Layer:
         """Read a layer. Raises FileNotFoundError when it is not kept any more."""
@@ -303,6 +321,19 @@ class Workspaces:
             if meta.key != workspace.key and (paths := conflicts(layer, other, tracked)):
                 raise WorkspaceConflict(paths, meta.key)
 
+    def _check_refs(self, workspace: Workspace, siblings: Iterable[tuple[Meta, Layer]]) -> None:
+        """Refuse a branch or tag that a parallel step has set otherwise: the swap is lost."""
+        if not workspace.captured.exists():
+            return
+        mine = Captured.read(workspace.captured).refs
+        for meta, _ in siblings:
+            part = self._place(meta.id) / FOLDER
+            if meta.key == workspace.key or not (part / RECORD).exists():
+                continue
+            theirs = Captured.read(part).refs
+            if lost := [ref for ref in mine if ref in theirs and theirs[ref].after != mine[ref].after]:
+                raise WorkspaceConflict([short(ref) for ref in lost], meta.key, did="moved the same branches or tags")
+
     def _publish(self, workspace: Workspace, layer: Layer) -> None:
         """Write the neutral form, then make it appear at once and for good."""
         wanted = unpack(layer, workspace.stack)
@@ -313,6 +344,8 @@ class Workspaces:
         self._appear(workspace, layer, fresh)
 
     def _appear(self, workspace: Workspace, layer: Layer, fresh: Path) -> None:
+        if workspace.captured.exists():
+            workspace.captured.rename(fresh / FOLDER)
         (fresh / "meta.json").write_text(_meta_of(workspace, layer).to_json())
         target = self._place(workspace.id)
         is_first = not target.parent.exists()

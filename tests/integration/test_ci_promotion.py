@@ -1,6 +1,8 @@
 """`step.promote` on real repositories: what a run may move, what it may not, and that nothing starts itself."""
 
 import asyncio
+import base64
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +14,9 @@ from places import Clone, Place
 from stepwell.ci.promotion import Promotions, ref_of
 from stepwell.engine.seams import BindingCall
 from stepwell.errors import Conflict, Denied, Invalid, NotFound
+from stepwell.repos.captured import Captured, RefChange
+from stepwell.repos.intake import Wanted, take_in
+from stepwell.repos.process import run_git
 from stepwell.store.tables import Repository
 
 PIPELINE = """
@@ -37,10 +42,16 @@ def at(clone: Clone, ref: str) -> str | None:
     return clone.place.services.repositories.reader(clone.id).resolve(ref)
 
 
-def promote(place: Place, ref: Any, metadata: Mapping[str, Any], promotions: Promotions | None = None) -> Any:
+def promote(
+    place: Place,
+    ref: Any,
+    metadata: Mapping[str, Any],
+    promotions: Promotions | None = None,
+    base: tuple[str, ...] = (),
+) -> Any:
     """Make the call as the engine does."""
-    run = cast(Any, SimpleNamespace(metadata=metadata))
-    call = BindingCall(run, "promote#1", 0.0, "promote", (ref,), {})
+    run = cast(Any, SimpleNamespace(metadata=metadata, number=7))
+    call = BindingCall(run, "promote#1", 0.0, "promote", (ref,), {}, base)
     return asyncio.run((promotions or place.base.promotions).call(call))
 
 
@@ -111,7 +122,7 @@ def test_schedules_follow_a_promoted_default_branch_also_while_the_server_starts
     clone = place.repository()
     commit = clone.commit_files({"a": "1"})
     clone.push("refs/heads/next")
-    promotions = Promotions(place.base.store, place.base.repositories)
+    promotions = Promotions(place.base.store, place.base.repositories, place.base.tenants, place.settings.state)
     promote(place, "refs/heads/main", {"repository": clone.id, "commit": commit}, promotions)
     told: list[tuple[str, str]] = []
 
@@ -142,3 +153,100 @@ def test_code_cannot_name_a_repository_or_a_commit(place: Place) -> None:
     for args, kwargs in ((("refs/heads/x", "another"), {}), (("refs/heads/x",), {"repository": "another"})):
         with pytest.raises(Invalid, match="no such call"):
             asyncio.run(place.base.promotions.call(BindingCall(run, "k", 0.0, "promote", args, kwargs)))
+
+
+def committed(clone: Clone, commit: str, refs: Mapping[str, str | None], layer: str = "a-1") -> tuple[str, ...]:
+    """Keep refs of a working copy as those of a step of a run of `commit`; its layer."""
+    part, repository = clone.place.settings.state / "layers" / layer.replace("-", "/") / "git", clone.id
+    part.mkdir(parents=True)
+    clone.place.settings.state.joinpath("work").mkdir(exist_ok=True)
+    origin = clone.place.base.repositories.path(repository)
+    set_ = [(ref, id_) for ref, id_ in refs.items() if id_]
+    loose = [os.open(path, os.O_RDONLY) for path in sorted((clone.path / ".git/objects").glob("??/*"))]
+    take_in(loose, [], Wanted(set_, [commit], origin, [origin / "objects"]), clone.path / "scratch", part / "objects")
+    Captured(commit, {ref: RefChange(None, id_) for ref, id_ in refs.items()}).write(part)
+    return (layer,)
+
+
+def test_what_steps_have_made_is_promoted_with_its_objects_and_stands_in_the_audit_log(place: Place) -> None:
+    clone = place.repository()
+    commit = clone.commit_files({"a": "1"})
+    clone.push()
+    made = clone.commit_files({"version": "2"})
+    clone.git("tag", "-a", "-m", "words", "v2")
+    tag = clone.git("rev-parse", "v2")
+    clone.git("checkout", "-q", "-b", "other")
+    other = clone.commit_files({"other": "1"})
+    base = committed(clone, commit, {"refs/heads/main": made, "refs/tags/v2": tag, "refs/heads/other": other})
+    own = {"repository": clone.id, "commit": commit, "actor": "ada"}
+    for _ in range(2):  # again, as after a crash
+        assert promote(place, "refs/heads/main", own, base=base) == {"ref": "refs/heads/main", "sha": made}
+        assert promote(place, "refs/tags/v2", own, base=base)["sha"] == tag
+    assert promote(place, "refs/heads/stable", own, base=base)["sha"] == commit, "no step has made that branch"
+    assert (at(clone, "refs/heads/main"), at(clone, "refs/tags/v2"), at(clone, "refs/heads/stable")) == (
+        made,
+        made,
+        commit,
+    )
+    origin = place.base.repositories.path(clone.id)
+    assert run_git(origin, ["fsck", "--strict", "--full"]).returncode == 0
+    assert run_git(origin, ["cat-file", "-e", other], accept=(1, 128)), "what was not promoted came along"
+    told = [entry for entry in place.services.tenants.audit.list(place.admin(), "acme") if "promote" in entry.action]
+    assert [(entry.actor, entry.subject, entry.detail["ref"], entry.detail["run"]) for entry in told] == [
+        ("ada", "api", "refs/heads/stable", 7), ("ada", "api", "refs/tags/v2", 7), ("ada", "api", "refs/heads/main", 7),
+    ]  # fmt: skip
+
+
+def test_what_steps_have_made_goes_no_further_than_a_promotion_may(place: Place) -> None:
+    clone = place.repository()
+    first = clone.commit_files({"a": "1"})
+    commit = clone.commit_files({"a": "2"})
+    clone.git("tag", "v1", first)
+    clone.push()
+    clone.push("refs/tags/v1", commit=first)
+    clone.git("checkout", "-q", "-b", "aside", first)
+    aside = clone.commit_files({"b": "1"})
+    refs = {"refs/heads/main": aside, "refs/tags/v1": aside, "refs/heads/gone": None}
+    base = committed(clone, commit, refs)
+    own = {"repository": clone.id, "commit": commit}
+    for ref, words in (
+        ("heads/main", "only goes forward"),
+        ("tags/v1", "Tag 'v1' is at"),
+        ("heads/gone", "has removed"),
+    ):
+        with pytest.raises(Conflict, match=words):
+            promote(place, f"refs/{ref}", own, base=base)
+    with pytest.raises(Denied, match="A plan"):
+        promote(place, "refs/heads/x", {**own, "plan": "p"}, base=base)
+    assert promote(place, "refs/heads/new", {**own, "commit": first}, base=base)["sha"] == first, (
+        "made on another commit"
+    )
+    assert (at(clone, "refs/heads/main"), at(clone, "refs/tags/v1"), at(clone, "refs/heads/gone")) == (
+        commit,
+        first,
+        None,
+    )
+
+
+@pytest.mark.parametrize("written", ["key = {}\n", "x{}x", "base64"])
+def test_a_commit_with_a_secret_in_it_is_refused(place: Place, written: str) -> None:
+    clone = place.repository()
+    commit = clone.commit_files({"a": "1"})
+    clone.push()
+    value = "-----BEGIN KEY-----\nq83xTz0aPLmR7wKe\n-----END-----\n"
+    place.services.tenants.secrets.put(place.admin(), "acme", "DEPLOY_KEY", value)
+    place.services.tenants.secrets.put(place.admin(), "acme", "SHORT", "main")
+    text = (
+        base64.b64encode(b"user:q83xTz0aPLmR7wKe:").decode()
+        if written == "base64"
+        else written.format("q83xTz0aPLmR7wKe")
+    )
+    made = clone.commit_files({"settings": "x" * 70_000 + text})
+    clean = clone.git("commit-tree", "-p", commit, "-m", "-----BEGIN KEY----- on main", f"{commit}^{{tree}}")
+    base = committed(clone, commit, {"refs/heads/main": made, "refs/heads/clean": clean})
+    own = {"repository": clone.id, "commit": commit}
+    with pytest.raises(Denied, match="contains the value of the secret 'DEPLOY_KEY'"):
+        promote(place, "refs/heads/main", own, base=base)
+    assert at(clone, "refs/heads/main") == commit
+    assert run_git(place.base.repositories.path(clone.id), ["cat-file", "-e", made], accept=(1, 128)).returncode
+    assert promote(place, "refs/heads/clean", own, base=base)["sha"] == clean

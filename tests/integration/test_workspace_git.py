@@ -4,6 +4,7 @@ import asyncio
 import dataclasses
 import io
 import os
+import re
 import shutil
 import subprocess
 import tarfile
@@ -12,13 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from logged import Log
+from git_steps import UNTOUCHED, Origin, attempt, run, say
 
-from stepwell.engine.seams import Attempt, Code, Outcome, Prepared
+from stepwell.engine.seams import Code
 from stepwell.repos.forks import remove_fork
 from stepwell.repos.pins import pin, pinned
-from stepwell.repos.process import environment
-from stepwell.repos.repositories import Repositories
 from stepwell_runners.executor import LocalExecutor
 from stepwell_runners.isolates import ZygoteIsolates
 from stepwell_runners.options import IsolateOptions
@@ -26,9 +25,6 @@ from stepwell_runners.run_forks import RunForks
 from stepwell_runners.spec import CommandSpec
 from stepwell_runners.streaming import Process
 from stepwell_runners.trees import Trees, index_of
-
-WHO = {f"GIT_{role}_{what}": "t@example.org" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
-UNTOUCHED = "git status --porcelain && git diff-files --quiet && git diff --exit-code HEAD"
 
 
 class NoIsolates:
@@ -38,41 +34,6 @@ class NoIsolates:
 
     async def command(self, spec: CommandSpec) -> Process:
         raise AssertionError("a container step asked for an isolate")
-
-
-class Origin:
-    """A repository that people push to, and their working copy."""
-
-    def __init__(self, state: Path, id_: str = "r1") -> None:
-        self.path = Repositories(state).create(id_)
-        self.work = state.parent / f"{id_}.work"
-        self.git("init", "-q", "-b", "main", str(self.work))
-        self.first = self.commit("first", {"a": "one\n", "src/f": "old\n", "run.sh": "#!/bin/sh\n"})
-        self.git("tag", "-a", "-m", "words", "v1.0")
-        (self.work / "link").symlink_to("src/f")
-        self.last = self.commit("second", {"a": "one\ntwo\n"})
-        self.git("push", "-q", str(self.path), "main", "v1.0")
-
-    def git(self, *arguments: str) -> str:
-        env = {**environment(), **WHO, "GIT_CONFIG_COUNT": "0"}
-        where = self.work if self.work.exists() else self.path
-        done = subprocess.run(["git", *arguments], cwd=where, env=env, capture_output=True, text=True, check=True)
-        return done.stdout.strip()
-
-    def commit(self, message: str, files: dict[str, str]) -> str:
-        for name, text in files.items():
-            (self.work / name).parent.mkdir(parents=True, exist_ok=True)
-            (self.work / name).write_text(text)
-        self.git("add", "-A")
-        self.git("commit", "-qm", message)
-        return self.git("rev-parse", "HEAD")
-
-    def lose(self, commit: str) -> None:
-        """Force the branch away from a commit, and collect what nothing refers to."""
-        self.git("reset", "-q", "--hard", f"{commit}~1")
-        self.git("push", "-qf", str(self.path), "main")
-        arguments = ["-c", "gc.reflogExpire=now", "-c", "gc.pruneExpire=now", "gc", "-q", "--prune=now"]
-        subprocess.run(["git", "--git-dir", self.path, *arguments], check=True)
 
 
 @pytest.fixture
@@ -98,35 +59,6 @@ async def executor(request: pytest.FixtureRequest, state: Path) -> AsyncIterator
     await isolates.stop()
 
 
-def attempt(commit: str, command: str, base: tuple[str, ...] = (), **changes: Any) -> Attempt:
-    asked = Attempt(
-        run="run-1",
-        tenant="acme",
-        scope="acme/api",
-        metadata={"name": "acme/api", "commit": commit, "branch": "main"},
-        code=Code("digest", {}, "pipeline.py:Ship", tree=f"r1:{commit}"),
-        key="step#1",
-        name="step",
-        kind="run",
-        number=1,
-        options={"command": command},
-        base=base,
-    )
-    return dataclasses.replace(asked, **changes)
-
-
-async def run(executor: LocalExecutor, asked: Attempt) -> tuple[Outcome, str]:
-    log = Log()
-    return await executor.execute(asked, Prepared(), log), log.text
-
-
-async def say(executor: LocalExecutor, commit: str, command: str, **changes: Any) -> str:
-    """Run a command that has to pass; what it printed."""
-    outcome, text = await run(executor, attempt(commit, command, **changes))
-    assert outcome.ok, (outcome.error, text)
-    return text.strip()
-
-
 async def test_git_tells_what_is_being_built(executor: LocalExecutor, origin: Origin) -> None:
     assert await say(executor, origin.last, "git rev-parse HEAD && git branch --show-current") == f"{origin.last}\nmain"
     assert await say(executor, origin.last, "git describe --tags --dirty") == f"v1.0-1-g{origin.last[:7]}"
@@ -134,7 +66,7 @@ async def test_git_tells_what_is_being_built(executor: LocalExecutor, origin: Or
     assert await say(executor, origin.last, "git ls-files") == "a\nlink\nrun.sh\nsrc/f"
     assert "one" in await say(executor, origin.last, "git blame -s a")
     assert await say(executor, origin.last, UNTOUCHED) == ""
-    assert await say(executor, origin.last, "git remote -v; git stash list; git fsck --strict 2>&1") == ""
+    assert await say(executor, origin.last, "git stash list; git fsck --strict 2>&1") == ""
 
 
 async def test_a_tag_stands_detached(executor: LocalExecutor, origin: Origin) -> None:
@@ -171,17 +103,20 @@ async def test_git_sees_what_earlier_steps_changed(executor: LocalExecutor, orig
     assert told.splitlines() == ["D a", " M src/f", "?? new"]
 
 
-async def test_commits_and_tags_last_as_long_as_their_attempt(
-    executor: LocalExecutor, origin: Origin, state: Path
-) -> None:
-    command = "echo x > new && git add new && git commit -qm third && git tag v2"
-    made, text = await run(executor, attempt(origin.last, f"{command} && git describe --tags && git status -s"))
-    assert made.ok and text.strip() == "v2", text
-    assert made.layer is not None
+async def test_commits_and_tags_are_kept_with_their_step(executor: LocalExecutor, origin: Origin, state: Path) -> None:
+    command = (
+        "echo x > new && git add new && git commit -qm third && git tag -am words v2 && git push -q --tags origin main"
+    )
+    made, log = await run(executor, attempt(origin.last, f"{command} && git describe --tags && git status -s"))
+    assert made.ok and log.text.strip() == "v2" and made.layer, (made.error, log.text)
+    assert any(
+        re.fullmatch("Kept with this step: branch main [0-9a-f]{10}, tag v2 [0-9a-f]{10}.", n) for n in log.notes
+    )
     files = state / "layers" / Path(*made.layer.split("-"))
     assert [path.name for path in (files / "files").iterdir()] == ["new"]
-    told = await say(executor, origin.last, "git tag; git status -s", base=(made.layer,), key="two#1")
-    assert told.splitlines() == ["v1.0", "?? new"]
+    asked = f"git describe; git log --format=%s; git fsck --strict 2>&1; {UNTOUCHED}"
+    assert await say(executor, origin.last, asked, base=(made.layer,), key="two#1") == "v2\nthird\nsecond\nfirst"
+    assert await say(executor, origin.last, "git tag; git log -1 --format=%s", key="beside#1") == "v1.0\nsecond"
     assert origin.git("ls-remote", str(origin.path), "refs/tags/v2") == ""
 
 
@@ -213,7 +148,9 @@ async def test_parallel_steps_have_a_git_each(executor: LocalExecutor, origin: O
     asked = [attempt(origin.last, command, key=f"{name}#1") for name in ("one", "two", "three")]
     asked = [dataclasses.replace(one, options={"command": ["sh", "-c", command, one.key]}) for one in asked]
     told = await asyncio.gather(*(run(executor, one) for one in asked))
-    assert [text.strip() for _, text in told] == ["one#1", "two#1", "three#1"]
+    assert [log.text.strip() for _, log in told] == ["one#1", "two#1", "three#1"]
+    lost = [outcome.error["message"] for outcome, _ in told if outcome.error is not None]
+    assert len(lost) == 2 and all("moved the same branches or tags differently: branch mine" in one for one in lost)
 
 
 async def test_only_this_repository_is_shown_and_read_only(
@@ -380,9 +317,9 @@ async def test_containers_have_git_if_the_engine_mounts_our_directories(state: P
     command = f"git describe --tags && {UNTOUCHED} && git commit -q --allow-empty -m more && git log --format=%s"
     command += "; touch new; touch /tools/git-objects/x 2>/dev/null || echo read-only"
     options = {"command": command, "image": image, "network": False, "check": False}
-    outcome, text = await run(executor, attempt(origin.last, "", options=options))
-    assert outcome.ok and outcome.layer, (outcome.error, text)
-    lines = text.splitlines()
-    assert lines == [f"v1.0-1-g{origin.last[:7]}", "more", "second", "first", "read-only"], text
+    outcome, log = await run(executor, attempt(origin.last, "", options=options))
+    assert outcome.ok and outcome.layer, (outcome.error, log.text)
+    lines = log.text.splitlines()
+    assert lines == [f"v1.0-1-g{origin.last[:7]}", "more", "second", "first", "read-only"], lines
     files = state / "layers" / Path(*outcome.layer.split("-")) / "files"
     assert [path.name for path in files.iterdir()] == ["new"]

@@ -75,13 +75,14 @@ class Step:
         return self._turn.ask("call", name, fingerprint_of("call", canonical(options)), options)
 
     def promote(self, name: str, ref: str) -> Awaitable[dict[str, str]]:
-        """Move a branch forward to this run's commit, or make a tag of it: "refs/heads/stable", "refs/tags/v1.0".
+        """Move a branch forward, or make a tag: "refs/heads/stable", "refs/tags/v1.0".
 
+        To what the steps of this run have made of that branch or tag with git; else to the run's commit.
         Gives {"ref", "sha"}. Nothing is forced and no runs start; StepFailed says what stands in the way.
         """
         if not isinstance(ref, str) or not ref.startswith(("refs/heads/", "refs/tags/")):
             raise ValueError(f'step.promote has ref {ref!r}. Write it in full, like "refs/heads/stable".')
-        options = {"binding": "repository", "call": "promote", "args": [ref], "kwargs": {}}
+        options = {"binding": "repository", "call": "promote", "args": [ref], "kwargs": {}, "workspace": True}
         return self._turn.ask("binding", _name(name), fingerprint_of("promote", ref), options)
 
     def sleep(self, name: str, duration: Duration) -> Awaitable[None]:

@@ -107,7 +107,7 @@ class Foundation:
             loader=route(code.load),
             gate=EnvironmentGate(environments),
             preparer=CachePreparer(SecretsPreparer(tenants.secrets, environments, tenants.registries), store),
-            promotions=Promotions(store, repositories),
+            promotions=Promotions(store, repositories, tenants, settings.state),
         )
 
     def close(self) -> None:

@@ -140,6 +140,7 @@ _CHECKS: Mapping[str, Mapping[str, Check]] = {
     "call": {"entry": lambda value: _text(value) and len(value) <= ENTRY_CHARACTERS, "event": _dict},
     "binding": {
         "binding": _word, "call": _word, "args": lambda value: isinstance(value, list), "kwargs": _dict,
+        "workspace": _flag,
     },
     "image": {
         "context": _text, "file": _text, "args": _variables, "target": _text, "network": _flag, "timeout": _seconds,

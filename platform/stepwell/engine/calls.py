@@ -117,7 +117,7 @@ class Calls:
 def _asked(live: Live, step: StepState) -> BindingCall:
     options = step.options
     args, kwargs = tuple(options.get("args") or ()), options.get("kwargs") or {}
-    return BindingCall(live.state, step.key, step.asked_at, options["call"], args, kwargs)
+    return BindingCall(live.state, step.key, step.asked_at, options["call"], args, kwargs, step.base)
 
 
 def _failure(kind: str, message: str) -> dict[str, Any]:

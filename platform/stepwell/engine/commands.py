@@ -95,7 +95,7 @@ def asked(live: Live, command: list[Any]) -> tuple[str, dict[str, Any]]:
     if (due is not None and kind not in WAITS) or (due is None and kind in {"sleep", "timer"}):
         raise Malformed(f"It asked for {key!r} with a due time of {due!r}.")
     base: list[str] = []
-    if kind in EXECUTED:
+    if kind in EXECUTED or options.get("workspace"):
         reached = bisect_right(state.layers, whole(base_seq), key=_seq_of)
         base = _in_order_asked(state, [layer for _, layer in state.layers[:reached]])
     data = {"kind": kind, "name": text(name), "fingerprint": _fingerprint(fingerprint), "options": options}

@@ -152,6 +152,7 @@ class BindingCall:
     name: str
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
+    base: tuple[str, ...] = ()  # layers that had been delivered when it was asked, for calls that ask for "workspace"
 
 
 class Binding(Protocol):

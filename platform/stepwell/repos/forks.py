@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from stepwell.errors import Conflict
+from stepwell.repos.refs import read_packed
 from stepwell.repos.repositories import LEAN, write_bare
 
 _CONFIG = """\
@@ -72,6 +73,13 @@ def copy_refs(source: str, target: str, copy: Callable[[str, str], None]) -> Non
                     copy_refs(entry.path, into, copy)
             elif not entry.name.endswith(".lock"):
                 copy(entry.path, into)
+
+
+def refs_of(fork: Path) -> dict[str, str]:
+    """Return all refs of a fork with their ids."""
+    packed = {ref: value.partition("\n")[0] for ref, value in read_packed(fork / "packed-refs").items()}
+    loose = (path for path in (fork / "refs").rglob("*") if path.is_file())
+    return packed | {path.relative_to(fork).as_posix(): path.read_text("utf-8").strip() for path in loose}
 
 
 def _copy_ref(source: str, target: str) -> None:

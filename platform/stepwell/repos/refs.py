@@ -18,7 +18,7 @@ def rewrite_packed(repository: Path, change: Callable[[dict[str, str]], bool]) -
     A value is the line's object id, with the `^` line of a peeled tag after a line break.
     """
     with _lock(repository / "packed-refs.lock") as lock:
-        refs = _read(repository / "packed-refs")
+        refs = read_packed(repository / "packed-refs")
         if not change(refs):
             return
         body = "".join(_line(name, refs[name]) for name in sorted(refs, key=str.encode))
@@ -32,7 +32,8 @@ def _line(name: str, value: str) -> str:
     return f"{sha} {name}\n" + (f"{peeled}\n" if peeled else "")
 
 
-def _read(file: Path) -> dict[str, str]:
+def read_packed(file: Path) -> dict[str, str]:
+    """Read ref → value as `rewrite_packed` gives them; empty when there is no such file."""
     refs: dict[str, str] = {}
     last = ""
     try:

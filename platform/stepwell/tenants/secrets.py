@@ -1,7 +1,7 @@
 """Secrets: put in, named by steps, given to the attempt that names them, and shown to nobody afterwards."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from sqlmodel import Session, col, select
@@ -111,6 +111,19 @@ class Secrets:
             name: self._key.open(row.sealed, tenant, row.repository, row.environment, name)
             for name, row in nearest.items()
         }
+
+    def values(self, tenant: str, repository_id: str) -> Sequence[tuple[str, str]]:
+        """Open all secrets that steps of a repository may be given, by name: to see that none is published."""
+        query = select(Secret).where(
+            Secret.tenant == tenant,
+            col(Secret.repository).in_(["", repository_id]),
+            col(Secret.name).not_like("registry:%"),
+        )
+        with self._store.read() as session:
+            rows = list(session.exec(query))
+        return [
+            (row.name, self._key.open(row.sealed, tenant, row.repository, row.environment, row.name)) for row in rows
+        ]
 
     def _place(self, actor: Actor, tenant: str, repository: str, environment: str) -> tuple[str, str]:
         if not repository:
