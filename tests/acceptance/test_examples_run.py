@@ -66,6 +66,7 @@ def test_every_example_is_tried() -> None:
         "container",
         "database",
         "image",
+        "release",
     }
     assert all((path / "README.md").exists() for path in EXAMPLES.iterdir() if path.is_dir())
 
@@ -73,6 +74,17 @@ def test_every_example_is_tried() -> None:
 def test_hello(server: LiveServer, tmp_path: Path) -> None:
     run = _push(server, "hello", tmp_path)
     _wait_for_log(server, run, "hello#1", "Hello from Linux\nHello.\n")
+
+
+def test_release(server: LiveServer, tmp_path: Path) -> None:
+    run = _push(server, "release", tmp_path)
+    clone = tmp_path / "release"
+    git("pull", "-q", "--ff-only", "--tags", server.clone_url("release"), "main", cwd=clone)
+    assert git("log", "-2", "--format=%s", cwd=clone).stdout.splitlines() == ["Release 1.0.1", "Try release"]
+    assert git("describe", cwd=clone).stdout == "v1.0.1\n" and (clone / "VERSION").read_text() == "1.0.1\n"
+    _wait_for_log(server, run, "bump#1", "Kept with this step: branch main ")
+    _wait_for_log(server, run, "test#1", "Stepwell: Release 1.0.1")
+    assert len(server.runs("release")) == 1, "a promotion started a run"
 
 
 @pytest.mark.docker

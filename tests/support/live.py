@@ -169,6 +169,10 @@ class LiveServer:
     def create_repository(self, name: str) -> str:
         """Create a repository; its clone URL with the token in it."""
         self.api("POST", "/repos", json={"tenant": TENANT, "name": name})
+        return self.clone_url(name)
+
+    def clone_url(self, name: str) -> str:
+        """A repository's address with the token in it."""
         return f"http://tests:{self.token}@127.0.0.1:{self.port}/{TENANT}/{name}.git"
 
     def runs(self, repository: str) -> list[dict[str, Any]]:
