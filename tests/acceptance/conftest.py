@@ -5,6 +5,23 @@ from collections.abc import Iterator
 import pytest
 from browsers import FLAGS
 from playwright.sync_api import Browser, sync_playwright
+from served import Served
+
+NO_WALL = "There is no wall around steps: this host gives no user namespaces."
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """The pages of people who have worked for long."""
+    with Served(tmp_path_factory.mktemp("full"), False) as served:
+        yield served
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """The pages of somebody who has just begun, on a host without a wall."""
+    with Served(tmp_path_factory.mktemp("empty"), True, NO_WALL) as served:
+        yield served
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """Every page in a real browser: no console error, no refused code or style, no axe violation, nothing too wide."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,20 +17,7 @@ COLOURS: dict[str, object] = {"runOnly": {"type": "rule", "values": ["color-cont
 LOOKED_AT = {"exclude": [["#log li:nth-child(n + 30)"]]}
 """One line of a log is like another."""
 PARTS = 4
-NO_WALL = "There is no wall around steps: this host gives no user namespaces."
 expect.set_options(timeout=30_000)
-
-
-@pytest.fixture(scope="module")
-def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with Served(tmp_path_factory.mktemp("full"), False) as served:
-        yield served
-
-
-@pytest.fixture(scope="module")
-def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with Served(tmp_path_factory.mktemp("empty"), True, NO_WALL) as served:
-        yield served
 
 
 def visit(browser: Browser, served: Served, signed_in: bool = True, width: int = 1440, scheme: str = "light") -> Page:

@@ -1,6 +1,5 @@
 """Pages stand still: nothing moves by itself after it was painted, not while they load and not when there is news."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -21,18 +20,6 @@ MOST_SHIFTED = 0.01
 TRIES = 3
 """A page that a slow machine has shown in pieces is loaded again: what scripts and styles move, they move each time."""
 expect.set_options(timeout=30_000)
-
-
-@pytest.fixture(scope="module")
-def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with Served(tmp_path_factory.mktemp("full"), False) as served:
-        yield served
-
-
-@pytest.fixture(scope="module")
-def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with Served(tmp_path_factory.mktemp("empty"), True) as served:
-        yield served
 
 
 def shifted(page: Page) -> float:
