@@ -185,7 +185,9 @@ async def test_a_program_changes_many_runs_a_part_at_a_time(web: httpx.AsyncClie
     assert (report["refused"][0]["number"], report["refused"][0]["why"]) == (1841, NASTY)
     assert given.stopped == ["pause acme Ship here"]
     dead = (await web.get("/api/v1/tenants/acme/dead-runs", headers=token)).json()
-    assert [(one["number"], one["death"]) for one in dead["items"]] == [(1841, "load")] and dead["next"] is None
+    assert [(one["number"], one["death"]) for one in dead["items"]] == [(1841, "load"), (1836, "diverged")] and dead[
+        "next"
+    ] is None
 
 
 async def test_a_program_with_a_token_needs_no_origin(web: httpx.AsyncClient) -> None:
@@ -369,6 +371,17 @@ async def test_dead_runs_that_are_chosen_are_ended_and_the_others_named(
     assert "There is no such run, or you may not see it." in page
     answer = await web.post("/acme/-/dead", headers=ADMIN | SAME, data={"action": "terminate"})
     assert answer.status_code == 422 and "Mark those that are meant" in answer.text
+
+
+async def test_dead_runs_that_diverged_go_on_with_their_old_code(
+    web: httpx.AsyncClient, given: FixtureServices
+) -> None:
+    assert "Go on with the old code" in (await web.get("/acme/-/dead", headers=ADMIN)).text
+    form = {"action": "old", "run": ["run1836", "run1841"]}
+    page = (await web.post("/acme/-/dead", headers=ADMIN | SAME, data=form)).text
+    assert given.stopped == ["restart same bye#1 run1840"]
+    assert 'Going on with the old code as: <a href="/acme/payments-api/runs/1840">#1840</a>' in page
+    assert "Run #1841 has no older code to go on with" in page
 
 
 async def test_the_icon_of_a_runs_page_tells_its_state(web: httpx.AsyncClient) -> None:

@@ -45,6 +45,7 @@ from stepwell.ci.views import (
     ScheduleView,
     StepView,
     WaitingView,
+    WayOn,
 )  # fmt: skip
 from stepwell.dynamic import Changed, Dead, DeadRuns, Refused, Report
 from stepwell.engine.entries import Entry
@@ -234,6 +235,23 @@ def failed_run() -> RunView:
     return RunView(run, {}, "pipeline.py:Ship", "c0de", None, error, (), (), True, 0)
 
 
+def diverged_run() -> RunView:
+    """A run that was restarted with newer code, which asked for another step than the old one had."""
+    message = "Step 'build#1' differs: its command was 'make build', is 'make all'. Its journal says what was done."
+    error = {"type": "Diverged", "message": message, "traceback": "", "step": "build#1"}
+    run = summary(1836, state="diverged", created_at=NOW - 9000, started_at=NOW - 9000, ended_at=NOW - 8990,
+                  counts={"passed": 2}, title="Build everything", branch="main")  # fmt: skip
+    steps = (step("build", "passed", -8460, 5), step("deploy", "passed", -8455, 4, "build"))
+    itself, source = (RunLink(f"run{n}", n, f"/acme/payments-api/runs/{n}") for n in (1836, 1840))
+    ways = (
+        WayOn(itself, "build#1", "Restart from build#1"), WayOn(source, "bye#1", "Go on with the old code of #1840"),
+    )  # fmt: skip
+    return RunView(
+        run, {"kind": "push"}, "pipeline.py:Ship", "c0de", None, error, steps, (), True, 0, restart_of=source,
+        restarted_at="bye#1", ways_on=ways,
+    )  # fmt: skip
+
+
 def passed_run() -> RunView:
     """A short run that passed in its third round."""
     run = summary(1840, state="passed", ended_at=NOW - 5000, created_at=NOW - 5040, started_at=NOW - 5040,
@@ -306,7 +324,7 @@ class FixtureServices:
     logged: dict[tuple[str, str, int], FixtureLog] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.views = {v.summary.id: v for v in (busy_run(), failed_run(), passed_run(), waited_run())}
+        self.views = {v.summary.id: v for v in (busy_run(), failed_run(), passed_run(), waited_run(), diverged_run())}
         self.decided: list[tuple[str, str, bool, str, Any]] = []
         self.entry_callbacks: list[Callable[[Entry, Any], None]] = []
         self.log_callbacks: list[Callable[[Any], None]] = []
@@ -682,7 +700,12 @@ class _Bulk:
     def dead(self, actor: Actor, tenant: str, repository: str = "", cursor: str | None = None) -> DeadRuns:
         actor.require("read", tenant, repository)
         found = Dead("run1841", tenant, "acme/payments-api", 1841, "Ship", "failed", "load", NASTY, NOW)
-        return DeadRuns((found,), 2, None)
+        other = self._services.views["run1836"]
+        told = str((other.error or {})["message"])
+        diverged = Dead(
+            "run1836", tenant, "acme/payments-api", 1836, other.summary.title, "diverged", "diverged", told, NOW
+        )
+        return DeadRuns((found, diverged), 3, None)
 
 
 JOURNAL = [

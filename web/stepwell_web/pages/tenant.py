@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from stepwell.ci.usage import DAYS
+from stepwell.ci.views import RunSummary
 from stepwell.errors import Conflict, Invalid, StepwellError
 from stepwell.tenants.actors import ROLES
 from stepwell_web import usageview
@@ -152,10 +153,10 @@ def _dead(visit: Visit, tenant: str, cursor: str | None, done: Done | None) -> R
 
 @router.post("/{tenant}/-/dead")
 def change_dead(visit: Visiting, tenant: str, form: Form) -> Response:
-    """Run again, or end, the runs that were chosen; one that cannot be is named with the reason."""
+    """Run again, go on with the old code of, or end the runs that were chosen; one that cannot be is named with why."""
     visit.actor.require("write", tenant)
     action, chosen = text(form, "action"), [one for one in form.getlist("run") if isinstance(one, str)]
-    if action not in ("rerun", "terminate") or not chosen:
+    if action not in ("rerun", "old", "terminate") or not chosen:
         raise Invalid("No run was chosen. Mark those that are meant, then press the button.")
     changed, refused = [], []
     for run in chosen[:MOST_AT_ONCE]:
@@ -173,5 +174,20 @@ def _changed(visit: Visit, tenant: str, action: str, run: str) -> tuple[int, str
     if action == "rerun":
         made = visit.services.runs.rerun(visit.actor, run)
         return made.number, made.url
+    if action == "old":
+        made = _with_old_code(visit, run)
+        return made.number, made.url
     visit.services.control.terminate(visit.actor, run)
     return found.number, found.url
+
+
+def _with_old_code(visit: Visit, run: str) -> RunSummary:
+    """Restart, with its own code, the run from which this one was restarted with newer code."""
+    view = visit.services.runs.get(visit.actor, run)
+    way = next((one for one in view.ways_on if one.run.id != run), None)
+    if way is None:
+        raise Conflict(
+            f"Run #{view.summary.number} has no older code to go on with: it was not restarted with newer code. "
+            "Restart it from a step on its page, or run it again."
+        )
+    return visit.services.control.restart(visit.actor, way.run.id, way.from_step)
