@@ -20,6 +20,7 @@ from stepwell.store.blobs import BlobFiles
 from stepwell.store.caches import CacheFiles
 from stepwell.store.removals import removals_held
 from stepwell_runners import outcomes
+from stepwell_runners.absent import Absences
 from stepwell_runners.build_context import image_plan
 from stepwell_runners.caching import Caching
 from stepwell_runners.collected import Bound, Collector
@@ -94,6 +95,7 @@ class LocalExecutor:
         self._network = network
         self._containers = containers
         self._forks = forks
+        self._absences = Absences(forks.repositories)
         self._caching = caching
         self._reusing = reusing
         self._settler = Settler(workspaces, collector, caching)
@@ -331,7 +333,7 @@ class LocalExecutor:
             await self._containers.reach()
         form = self._form(asked)
         while True:
-            opening = asyncio.to_thread(self._open, attempt, asked, tree, form)
+            opening = asyncio.to_thread(self._open, attempt, asked, tree, form, output)
             workspace = await finished(opening, self._discard)
             for note in workspace.held.notes if workspace.held else ():
                 output.note(note)
@@ -344,9 +346,11 @@ class LocalExecutor:
                 pause = error.retry_after
             await asyncio.sleep(pause)
 
-    def _open(self, attempt: Attempt, asked: CommandPlan, tree: Path, form: Form) -> Workspace:
+    def _open(self, attempt: Attempt, asked: CommandPlan, tree: Path, form: Form, output: Output) -> Workspace:
         """Make the attempt's workspace, with `.git` unless it has no commit or is sent to a container elsewhere."""
         git = None
+        if attempt.code.tree is not None:
+            self._absences.tell(attempt.run, *parse_reference(attempt.code.tree), output.note)
         if attempt.code.tree is not None and not (asked.image and form == "copy"):
             git = self._git(attempt, attempt.code.tree, tree)
         held = None

@@ -100,7 +100,7 @@ class RunForks:
         state = state.resolve()
         self.folder = state / "forks"
         self.pins = state / "pins"
-        self._repositories = Repositories(state)
+        self.repositories = Repositories(state)
         self._rest_seconds = rest_seconds
         self._locks = KeyedLocks()
         self._using: Counter[str] = Counter()  # attempts in flight
@@ -146,7 +146,7 @@ class RunForks:
 
         Without an `index` there will be one `beside`. `parts` are what earlier steps did in git; then there is one.
         """
-        origin = self._repositories.require(repository)
+        origin = self.repositories.require(repository)
         objects = origin / "objects"
         at = f"{TOOLS}/{OBJECTS}" if walled else str(objects)
         fork = self._fork(run)
@@ -213,8 +213,8 @@ class RunForks:
         repository, commit = note.parent.parent.name, note.parent.name
         with self._locks.of(f"{repository}:{commit}"):
             note.unlink(missing_ok=True)
-            if _remove_empty(note.parent) and self._repositories.exists(repository):
-                origin = self._repositories.path(repository)
+            if _remove_empty(note.parent) and self.repositories.exists(repository):
+                origin = self.repositories.path(repository)
                 self._with_lock(origin, lambda: unpin(origin, [commit]))
         link.unlink(missing_ok=True)
 

@@ -79,13 +79,19 @@ async def test_a_tag_stands_detached(executor: LocalExecutor, origin: Origin) ->
 
 async def test_submodules_and_odd_names_leave_the_workspace_clean(executor: LocalExecutor, origin: Origin) -> None:
     origin.commit(
-        "odd names", {"name with\nlines": "", "ü" * 120: "", ".gitattributes": "*.bat eol=crlf\n", "x.bat": "1\n"}
-    )
+        "odd names",
+        {
+            "name with\nlines": "", "ü" * 120: "", ".gitattributes": "*.bat eol=crlf\n", "x.bat": "1\n",
+            ".gitmodules": '[submodule "sub"]\n\tpath = sub\n\turl = ../sub.git\n',
+        },
+    )  # fmt: skip
     origin.git("update-index", "--add", "--cacheinfo", f"160000,{origin.first},sub")
     origin.git("commit", "-q", "--amend", "-m", "all")
     last = origin.git("rev-parse", "HEAD")
     origin.git("push", "-q", str(origin.path), "main")
-    assert await say(executor, last, UNTOUCHED) == ""
+    outcome, log = await run(executor, attempt(last, UNTOUCHED))
+    assert outcome.ok and log.text == "" and ["submodule ('sub')" in note for note in log.notes] == [True]
+    assert (await run(executor, attempt(last, "true", key="two#1")))[1].notes == [], "said once in a run"
     assert "160000" in await say(executor, last, "git ls-files -s sub")
 
 
