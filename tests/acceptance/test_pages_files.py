@@ -224,9 +224,10 @@ class Work(Pipeline):
     on = [push()]
 
     async def run(self, event, step):
-        await step.run("first", "echo one > made; mkdir deep; echo x > deep/f; ln -s /etc/passwd out")
-        await step.run("change", "echo two >> made; rm -r deep; printf '\\0' > bin; chmod +x README; "
-                                 "truncate -s 3M big; printf 'a<b>\\n' > README.md")
+        await step.run("first", "echo one > made; mkdir deep; echo x > deep/f; ln -s /etc/passwd out; "
+                                "git commit -q --allow-empty -m kept; git tag kept")
+        await step.run("change", "git describe --tags; echo two >> made; rm -r deep; printf '\\0' > bin; "
+                                 "chmod +x README; truncate -s 3M big; printf 'a<b>\\n' > README.md")
         try:
             await step.run("fail", "echo lost > made; exit 1")
         except StepFailed:
@@ -265,6 +266,7 @@ def test_the_files_of_a_step_are_shown_downloaded_and_entered(server: LiveServer
     again = server.api("POST", f"/runs/{run}/restart", json={"from_step": "change"})["id"]
     server.wait_for_state(again, {"passed"})
     assert server.api("GET", f"/runs/{again}/steps/change%231/changes")["items"] == changes, "it stood on other files"
+    assert raw(server, f"/runs/{again}/steps/change%231/log").text == "kept\n", "it stood on other commits"
     for word in ("changes", "workspace"):
         stranger = httpx.get(f"{server.url}/api/v1/runs/{run}/steps/change%231/{word}", timeout=30)
         assert stranger.status_code in (401, 404)

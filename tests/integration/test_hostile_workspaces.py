@@ -1,10 +1,12 @@
-"""Steps that leave too much, and trees whose names differ by case only: nothing leaves the workspace.
+"""Steps that leave too much, or links and devices, and trees whose names differ by case only: nothing gets out.
 
 STEPWELL_SOAK=1 leaves a million files instead of thousands.
 """
 
+import io
 import os
 import subprocess
+import tarfile
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +14,7 @@ from pathlib import Path
 import pytest
 from logged import Log, attempt
 
+from stepwell.ci.moments import Moment
 from stepwell.engine.seams import Code, Outcome, Prepared
 from stepwell.repos.process import environment
 from stepwell.repos.repositories import Repositories
@@ -63,6 +66,38 @@ async def test_a_sparse_file_is_bounded_and_stays_sparse(executor: LocalExecutor
     assert after.ok and told.split() == [str((7 << 30) + 4), "end"]
     on_disk = sum(path.lstat().st_blocks * 512 for path in (tmp_path / "layers").rglob("*"))
     assert on_disk < 1 << 20
+
+
+async def test_links_devices_and_rights_of_a_step_reach_nothing_outside(executor: LocalExecutor) -> None:
+    links = "ln -s /etc/passwd abs; ln -s no/where dangling; ln -s ../../../etc up"
+    odd = "mkfifo p; touch s; chmod 6755 s; mknod d c 1 3 || true; mkdir .GIT .g; echo x > .GIT/config"
+    asked, log = attempt(f"{links}; {odd} 2>/dev/null", artifacts=["abs", "up/*", "dangling", "s"]), Log()
+    outcome = await executor.execute(asked, Prepared(), log)
+    assert outcome.ok and outcome.layer and outcome.collected and outcome.collected["artifacts"] == 1
+    assert "Links are not collected, only files: abs, dangling." in log.notes
+    again, told = await run(executor, "ls -A; readlink abs dangling up; test ! -e dangling", outcome.layer)
+    assert again.ok and told.split() == [
+        ".GIT",
+        ".g",
+        "abs",
+        "dangling",
+        "up",
+        "/etc/passwd",
+        "no/where",
+        "../../../etc",
+    ]
+    for path in ("abs", "up/passwd", "dangling"):
+        read = replace(attempt("", (outcome.layer,), "read#1"), kind="read", options={"path": path})
+        assert not (await executor.execute(read, Prepared(), Log())).ok, path
+    moment = Moment(None, (), outcome.layer)
+    with tarfile.open(fileobj=io.BytesIO(b"".join(executor.moments.archive(moment, "after")))) as archive:
+        kinds = {one.name: (one.type, one.linkname) for one in archive if one.name in ("abs", "up", "dangling")}
+    assert kinds == {
+        "abs": (tarfile.SYMTYPE, "/etc/passwd"), "up": (tarfile.SYMTYPE, "../../../etc"),
+        "dangling": (tarfile.SYMTYPE, "no/where"),
+    }  # fmt: skip
+    shown = [change.diff.splitlines()[1:] for change in executor.moments.changes(moment) if change.path == "abs"]
+    assert shown == [["+link to /etc/passwd"]]
 
 
 async def test_names_that_differ_by_case_only_stay_apart(executor: LocalExecutor, tmp_path: Path) -> None:
