@@ -9,6 +9,8 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+from stepwell.repos.captured import FOLDER
+
 META = "meta.json"
 
 
@@ -21,5 +23,6 @@ def layer_files(layers: Path) -> Iterator[tuple[str, Path | bytes]]:
         except FileNotFoundError:
             continue  # of a run that has been removed
         yield meta.relative_to(layers).as_posix(), json.dumps({**told, "tree": ""}).encode()
-        for path in (place / "files", *sorted((place / "files").rglob("*")), *sorted((place / "git").rglob("*"))):
-            yield path.relative_to(layers).as_posix(), path
+        for folder in (place / "files", place / FOLDER):
+            for path in (folder, *sorted(folder.rglob("*"))) if folder.exists() else ():
+                yield path.relative_to(layers).as_posix(), path

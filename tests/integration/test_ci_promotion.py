@@ -13,7 +13,7 @@ from places import Clone, Place
 
 from stepwell.ci.promotion import Promotions, ref_of
 from stepwell.engine.seams import BindingCall
-from stepwell.errors import Conflict, Denied, Invalid, NotFound
+from stepwell.errors import Conflict, Denied, Invalid, NotFound, Unavailable
 from stepwell.repos.captured import Captured, RefChange
 from stepwell.repos.intake import Wanted, take_in
 from stepwell.repos.process import run_git
@@ -218,6 +218,8 @@ def test_what_steps_have_made_goes_no_further_than_a_promotion_may(place: Place)
             promote(place, f"refs/{ref}", own, base=base)
     with pytest.raises(Denied, match="A plan"):
         promote(place, "refs/heads/x", {**own, "plan": "p"}, base=base)
+    with pytest.raises(Unavailable, match="not kept any more"):
+        promote(place, "refs/heads/x", own, base=(*base, "gone-1"))
     assert promote(place, "refs/heads/new", {**own, "commit": first}, base=base)["sha"] == first, (
         "made on another commit"
     )

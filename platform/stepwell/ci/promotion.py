@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from stepwell.engine.seams import BindingCall
-from stepwell.errors import Conflict, Denied, Invalid, NotFound
-from stepwell.repos.captured import BRANCHES, TAGS, is_ref, made_by, parts_of, short
+from stepwell.errors import Conflict, Denied, Invalid, NotFound, Unavailable
+from stepwell.repos.captured import BRANCHES, TAGS, is_ref, made_by, part_of, parts_of, short
 from stepwell.repos.intake import bring
 from stepwell.repos.process import run_git
 from stepwell.repos.push import NO_COMMIT
@@ -100,6 +100,8 @@ class Promotions:
             row = session.get(Repository, repository)
         if row is None:
             raise NotFound("The repository of this run is not there any more.")
+        if not all(part_of(self._layers, layer).parent.exists() for layer in base):
+            raise Unavailable("The files of earlier steps are not kept any more, so what they made is not known.")
         asked = _Asked(ref, commit, parts_of(self._layers, base, commit), run, str(metadata.get("actor") or ""))
         target = asked.target
         if self._move(row, asked, target):

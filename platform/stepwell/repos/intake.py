@@ -31,6 +31,7 @@ _KINDS = {b"commit": 1, b"tree": 2, b"blob": 3, b"tag": 4}
 _PIECE = 1 << 16
 _HEAD = 64  # bytes: no header of a loose object is longer
 _SECONDS = 120.0
+_SETTINGS = {"core.fsync": "all", "core.bigFileThreshold": "16m"}  # larger files are streamed, not held in memory
 _OWN = (BRANCHES, TAGS)
 
 
@@ -96,7 +97,7 @@ class _Git:
             "GIT_ALTERNATE_OBJECT_DIRECTORIES": alternates(others),
             "GIT_NO_REPLACE_OBJECTS": "1",
         }
-        self._environment = environment({"core.fsync": "all"}, extra=extra)
+        self._environment = environment(_SETTINGS, extra=extra)
         self._command = ("git", "--git-dir", str(repository))
 
     def index(self, pack: IO[bytes], *, strict: bool = False) -> None:
