@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 
 from stepwell.ci.moments import FileChange, Kind, Moment, When
 from stepwell.errors import Unavailable
+from stepwell.repos.captured import RefChange
 from stepwell.store.pieces import Pieces
 from stepwell_runners.collected import shown
 from stepwell_runners.layers import File, Folder, Link, Node, join
@@ -41,7 +42,7 @@ class Moments:
         return self._workspaces.missing([*moment.base, *([moment.layer] if moment.layer else [])])
 
     def changes(self, moment: Moment) -> Sequence[FileChange]:
-        """List what the step changed, each with a diff where both sides are text and small."""
+        """List what the step changed, each with a diff where both sides are text and small; branches and tags too."""
         if moment.layer is None:
             return []
         before, after = self._stack(moment, "before"), self._stack(moment, "after")
@@ -50,7 +51,9 @@ class Moments:
             paths = sorted({*layer.written, *layer.deleted})[:MOST_LISTED]
             found = [(path, before.node(path), after.node(path)) for path in paths]
             told = [(path, old, new) for path, old, new in found if not _is_only_a_folder(old, new)]
-            return [
+            git = self._workspaces.captured_of(moment.layer)
+            moved = [_moved(ref, change) for ref, change in git.refs.items()] if git else []
+            return moved + [
                 _change(path, (old, before), (new, after), wanted=number < MOST_DIFFED)
                 for number, (path, old, new) in enumerate(told)
             ]
@@ -67,6 +70,13 @@ class Moments:
             return Stack(self._workspaces.lowers((*moment.base, *own), self._trees.resolve(moment.tree)))
         except FileNotFoundError as error:
             raise Unavailable(_GONE) from error
+
+
+def _moved(ref: str, change: RefChange) -> FileChange:
+    """Tell a branch or tag that the step moved as a file of `.git`."""
+    kind: Kind = "added" if change.before is None else "removed" if change.after is None else "changed"
+    lines = [f"-{change.before}"] * bool(change.before) + [f"+{change.after}"] * bool(change.after)
+    return FileChange(f".git/{ref}", kind, None, None, "\n".join(["@@ -1 +1 @@", *lines]))
 
 
 def _is_only_a_folder(old: Node | None, new: Node | None) -> bool:

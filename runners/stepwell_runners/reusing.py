@@ -99,7 +99,7 @@ class Reusing:
         """Let later runs have what a step came to that passed."""
         if not outcome.ok or outcome.exit_code != 0:
             return
-        if outcome.layer and self._workspaces.has_captured(outcome.layer):
+        if outcome.layer and self._workspaces.captured_of(outcome.layer):
             return  # commits and tags are of their run
         stack = Stack(self._workspaces.lowers(attempt.base, tree))
         where = touched(self._workspaces.load(outcome.layer), stack) if outcome.layer else ""

@@ -238,9 +238,10 @@ class Workspaces:
         """Return what the steps behind these layers did in git, the oldest first; of runs of this commit."""
         return tuple(parts_of(self.layers, base, commit)) if base else ()
 
-    def has_captured(self, layer: str) -> bool:
-        """Say whether the step behind a layer did something in git that is kept."""
-        return (self._place(layer) / FOLDER).exists()
+    def captured_of(self, layer: str) -> Captured | None:
+        """Return what the step behind a layer did in git, if anything."""
+        part = self._place(layer) / FOLDER
+        return Captured.read(part) if part.exists() else None
 
     def load(self, layer: str) -> Layer:
         """Read a layer. Raises FileNotFoundError when it is not kept any more."""

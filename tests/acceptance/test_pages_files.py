@@ -246,6 +246,11 @@ def test_the_files_of_a_step_are_shown_downloaded_and_entered(server: LiveServer
         ("bin", "added", "It is not text."), ("deep/f", "removed", ""), ("made", "changed", ""),
     ]  # fmt: skip
     assert changes[-1]["diff"].splitlines()[1:] == [" one", "+two"]
+    moved = server.api("GET", f"/runs/{run}/steps/first%231/changes")["items"][:2]
+    assert [(one["path"], one["kind"]) for one in moved] == [
+        (".git/refs/heads/main", "changed"), (".git/refs/tags/kept", "added"),
+    ]  # fmt: skip
+    assert moved[0]["diff"].splitlines()[1] == f"-{server.run(run)['sha']}"
     assert server.api("GET", f"/runs/{run}/steps/fail%231/changes")["items"] == []
 
     page.goto(f"{server.url}/acme/moment/runs/1?step=change")
