@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from stepwell.repos.captured import Captured, RefChange
 from stepwell.store import durable
 from stepwell_runners import reduce as disk
 from stepwell_runners import workspaces as room
 from stepwell_runners.workspaces import Workspaces
 
+IN_GIT = Captured("c" * 40, {"refs/tags/v2": RefChange(None, "a" * 40)}, "ref: refs/heads/next")
 POINTS = ("change", "settle", "meta", "sync", "rename", "renamed", "cleaned", "returned")
 
 
@@ -33,6 +35,8 @@ def commit_until(state: Path, point: str) -> None:
     workspaces = Workspaces(state, "copy")
     workspace = workspaces.open("run", "step#1", (), None)
     (workspace.upper / "file").write_text("content")
+    workspace.captured.mkdir()
+    IN_GIT.write(workspace.captured)
     if point == "change":
         die()
     change = workspaces.change(workspace)
@@ -48,12 +52,12 @@ def commit_until(state: Path, point: str) -> None:
 
 
 def _rename(last: Callable[..., object], first: Callable[..., object]) -> Callable[..., object]:
-    """The second rename of a commit is the one that counts."""
+    """The third rename of a commit is the one that counts: after the files, and what was done in git."""
     calls: list[int] = []
 
     def rename(path: Path, target: Path) -> object:
         calls.append(1)
-        return (last if len(calls) > 1 else first)(path, target)
+        return (last if len(calls) > 2 else first)(path, target)
 
     return rename
 
@@ -71,6 +75,7 @@ def test_a_crash_leaves_a_whole_layer_or_none(tmp_path: Path, point: str) -> Non
     assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
     again = Workspaces(tmp_path, "copy")
     found = [f"{path.parent.name}-{path.name}" for path in again.layers.glob("*/*")]
+    assert all(again.captured_of(layer) == IN_GIT for layer in found)
     assert len(found) == (1 if point in ("renamed", "cleaned", "returned") else 0)
     again.recover(lambda layer: True)
     assert list(again.work.iterdir()) == []
