@@ -27,6 +27,10 @@ _FOLD = re.compile(r"(?:\x1b\[[\d;]*m)*(?:::|##\[)(?:(?P<begins>group)(?:::|\])(
 """Lines by which tools say that the ones between belong together, as GitHub's and Azure's runners read them."""
 
 
+_FOLDS = frozenset("\x1b:#")
+"""What such a line begins with."""
+
+
 class Line(Protocol):
     """One line as the log store gives it; `number` counts from 0."""
 
@@ -99,11 +103,14 @@ def render(
     """Render lines, those of `hits` pointed out; returns them with the style that the next line starts with."""
     anchor = escape(slug)
     parts: list[str] = []
+    at, clock = -1.0, ""
     for line in lines:
         text = line.text.decode(errors="replace")
+        if line.at != at:  # lines come in batches
+            at, clock = line.at, times.clock(line.at)
         if line.note:
             html, kind = escape(ansi.plain(text), quote=False), "note"
-        elif fold := _FOLD.match(text):
+        elif text[:1] in _FOLDS and (fold := _FOLD.match(text)):
             (html, style), kind = ansi.render(fold["title"] or "", style), "group" if fold["begins"] else "endgroup"
         else:
             (html, style), kind = ansi.render(text, style), ""
@@ -112,7 +119,7 @@ def render(
         kind = f' class="{kind}"' if kind else ""
         if n == hits.start and len(hits) > 1:  # where a link to all of them leads
             html = f'<i id="{anchor}:{n}-{hits[-1]}"></i>{html}'
-        parts.append(f'<li id="{anchor}:{n}" data-n="{n}"{kind}><time>{times.clock(line.at)}</time>{html}</li>')
+        parts.append(f'<li id="{anchor}:{n}" data-n="{n}"{kind}><time>{clock}</time>{html}</li>')
     return Markup("".join(parts)), style  # noqa: S704
 
 

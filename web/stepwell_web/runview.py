@@ -1,6 +1,7 @@
 """What the run page shows beside the services' view of a run: rows on the time axis, the graph's nodes, the log."""
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -117,6 +118,23 @@ class Shown:
 
 def slugs(steps: Sequence[StepView]) -> dict[str, str]:
     """Short addresses of steps: the name without spaces; a later one of the same address gets `~2`, `~3`."""
+    known = _SLUGS.get(id(steps))
+    if known is not None and known[0] is steps:
+        return known[1]
+    found = _slugs(steps)
+    if isinstance(steps, tuple):
+        if len(_SLUGS) >= _SLUGS_KEPT:
+            _SLUGS.clear()
+        _SLUGS[id(steps)] = (steps, found)  # with the steps: no others can be at their place meanwhile
+    return found
+
+
+_SLUGS_KEPT = 16
+_SLUGS: dict[int, tuple[Sequence[StepView], dict[str, str]]] = {}
+"""Of the tuples of steps seen last: a page asks for each step."""
+
+
+def _slugs(steps: Sequence[StepView]) -> dict[str, str]:
     result: dict[str, str] = {}
     used: dict[str, int] = {}
     for step in steps:
@@ -213,8 +231,8 @@ def _bar(step: StepView, begin: float, end: float, now: float) -> tuple[int, int
 
 def legend(view: RunView) -> list[tuple[str, int]]:
     """How many steps are in each state, in a fixed order."""
-    counts = {state: sum(s.state == state for s in view.steps) for state in _ORDER}
-    return [(state, n) for state, n in counts.items() if n]
+    counts = Counter[str](step.state for step in view.steps)
+    return [(state, counts[state]) for state in _ORDER if counts[state]]
 
 
 def nodes(view: RunView, selected: StepView | None, now: float, expected: Expected | None = None) -> list[Node]:

@@ -1,6 +1,6 @@
 """A request with the person behind it: what every handler is given."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -13,6 +13,7 @@ from stepwell.errors import Invalid
 from stepwell.tenants.actors import NOBODY, Actor
 from stepwell_web import packed
 from stepwell_web.live import Hub
+from stepwell_web.stepparts import StepParts
 from stepwell_web.templating import Templates
 
 COOKIE = "stepwell"
@@ -31,6 +32,7 @@ class Web:
     templates: Templates
     hub: Hub
     wall: str = ""
+    step_parts: StepParts = field(default_factory=StepParts)
 
     @property
     def base(self) -> str:

@@ -18,7 +18,7 @@ from stepwell.ci.launch import Cause, Launcher, new_id
 from stepwell.ci.manual import Starter, Wish
 from stepwell.ci.rules import Rules
 from stepwell.ci.steps import LogSize, step_views
-from stepwell.ci.views import ApprovalView, Page, RunLink, RunSummary, RunView
+from stepwell.ci.views import ApprovalView, Page, RunLink, RunSummary, RunView, StepView
 from stepwell.engine.entries import Entry
 from stepwell.engine.fold import fold
 from stepwell.engine.rounds import rounds_of
@@ -59,6 +59,7 @@ class Runs:
         self._thread = launcher.thread
         self._logs = logs
         self._finished = lru_cache(FOLDED)(lambda run: fold(history.entries(run)))
+        self._settled = lru_cache(FOLDED)(self._settled_steps)
         self._resting = lru_cache(FOLDED)(lambda run, seq: fold(history.entries(run, limit=seq)))
 
     def list(
@@ -225,12 +226,7 @@ class Runs:
             code=run.code,
             result=run.result,
             error=_error(error) if error else None,
-            steps=step_views(
-                run,
-                self._log_sizes(run),
-                lambda step: self._rules(run, step),
-                origins,
-            ),
+            steps=self._steps(run, origins),
             approvals=tuple(self._approvals(actor, summary, run)),
             may_write=actor.may("write", summary.tenant, summary.repository),
             log_size=self._logs.log(run.id, "", 0).size,
@@ -242,6 +238,17 @@ class Runs:
             cancelling=run.cancel is not None and not run.finished,
             ways_on=ways_on(run, RunLink(run.id, run.number, summary.url), source),
         )
+
+    def _steps(self, run: RunState, origins: Mapping[str, RunLink]) -> tuple[StepView, ...]:
+        if run.finished and run.ancestry is None and not origins:
+            return self._settled(run.id)
+        return step_views(run, self._log_sizes(run), lambda step: self._rules(run, step), origins)
+
+    def _settled_steps(self, run_id: str) -> tuple[StepView, ...]:
+        """Show the steps of a run that is over and stands on no other one: nothing about them changes any more."""
+        run = self._finished(run_id)
+        self._logs.flush()  # the journal may be ahead of the logs' last batch
+        return step_views(run, self._log_sizes(run), lambda step: self._rules(run, step), {})
 
     def _log_sizes(self, run: RunState) -> LogSize:
         """Say how large the logs of steps are; those of steps that were adopted are other runs'."""

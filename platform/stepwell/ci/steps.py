@@ -25,6 +25,8 @@ def step_views(
 
 
 def _linked(view: StepView, step: StepState, runs: Mapping[str, RunLink]) -> StepView:
+    if not (step.reused or step.origin):
+        return view
     reused = None
     if step.reused:
         id, number = str(step.reused["run"]), int(step.reused["number"])

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 from dulwich.errors import NotGitRepository
 from dulwich.refs import Ref, check_ref_format
@@ -20,6 +21,13 @@ from stepwell.repos.objects import Bounds, Changes, CommitInfo, TreeEntry
 from stepwell.repos.odb import Odb, is_sha, require_sha
 from stepwell.repos.process import bounded_git, run_git
 from stepwell.repos.trees import TooManyFolders, differences, files, find, read_texts
+
+COMMITS, LISTS = 256, 16
+"""Commits, and pages of their lists, that are kept for the next look."""
+SMALL = 4096
+"""Characters of a commit that is kept: a stranger's may be large."""
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 class Reader:
@@ -34,6 +42,8 @@ class Reader:
         self._quarantine = quarantine
         self._lock = threading.RLock()
         self._repo: Repo | None = None
+        self._commits: dict[str, CommitInfo] = {}  # what an id names never changes
+        self._lists: dict[tuple[str, int, int], tuple[str, ...]] = {}
 
     def __enter__(self) -> "Reader":
         return self
@@ -47,6 +57,8 @@ class Reader:
             if self._repo is not None:
                 self._repo.close()
                 self._repo = None
+            self._commits.clear()
+            self._lists.clear()
 
     # Refs
 
@@ -84,13 +96,24 @@ class Reader:
 
     def commit(self, sha: str) -> CommitInfo:
         """Return author, message, time, tree and parents."""
-        with self._open() as repo:
-            return Odb(repo).commit(sha)
+        found = self._commits.get(sha)
+        if found is None:
+            with self._open() as repo:
+                found = Odb(repo).commit(sha)
+            if _is_small(found):
+                _keep(self._commits, sha, found, COMMITS)
+        return found
 
     def log(self, start: str, *, skip: int = 0, limit: int = 50) -> list[CommitInfo]:
         """Return a page of the history of a commit, newest first."""
-        listed = self._git("rev-list", f"--skip={int(skip)}", f"--max-count={int(limit)}", require_sha(start), "--")
-        return [self.commit(sha) for sha in listed.split()]
+        asked = (require_sha(start), int(skip), int(limit))
+        listed = self._lists.get(asked)
+        if listed is None:
+            told = self._git("rev-list", f"--skip={asked[1]}", f"--max-count={asked[2]}", start, "--")
+            listed = tuple(told.split())
+            if len(listed) <= COMMITS:
+                _keep(self._lists, asked, listed, LISTS)
+        return [self.commit(sha) for sha in listed]
 
     def count(self, start: str) -> int:
         """Return the number of commits in the history of a commit."""
@@ -243,3 +266,15 @@ def _read_ref(repo: Repo, name: str) -> str | None:
 def _folder(odb: Odb, commit: str, path: str) -> str | None:
     found = find(odb, odb.commit(commit).tree, path)
     return found[1] if found and found[0] == "folder" else None
+
+
+def _is_small(commit: CommitInfo) -> bool:
+    people = (commit.author.name, commit.author.email, commit.committer.name, commit.committer.email)
+    return sum(map(len, (commit.message, *people, *commit.parents))) <= SMALL
+
+
+def _keep(kept: dict[K, V], key: K, value: V, most: int) -> None:
+    """Keep a value; when there are too many, begin anew."""
+    if len(kept) >= most:
+        kept.clear()
+    kept[key] = value

@@ -11,6 +11,7 @@ import struct
 from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
@@ -25,7 +26,7 @@ _BLOCK = 4096
 _MARK = struct.Struct("<QQd")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class LogLine:
     """One line, without its line break; `at` is the time of the batch it came in, `note` says it is Stepwell's own."""
 
@@ -51,13 +52,18 @@ class LogName:
     @property
     def stem(self) -> str:
         """Readable start of the key, made unambiguous by its hash."""
-        readable = re.sub(r"[^A-Za-z0-9]+", "-", self.key).strip("-")[:40] or "run"
-        return f"{readable}-{_hash(self.key)}"
+        return _stem(self.key)
 
     @property
     def file(self) -> str:
         """Name of the file."""
         return f"{self.stem}.{self.attempt}.log"
+
+
+@lru_cache(4096)
+def _stem(key: str) -> str:
+    readable = re.sub(r"[^A-Za-z0-9]+", "-", key).strip("-")[:40] or "run"
+    return f"{readable}-{_hash(key)}"
 
 
 def _hash(text: str) -> str:
@@ -175,6 +181,15 @@ def _lines_of(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
         yield (text if length == len(text) else text + f" … {more:,} more bytes".encode()), length
 
 
+def _offset(mark: tuple[int, int, float]) -> int:
+    return mark[0]
+
+
+def _line(number: int, at: float, text: bytes) -> LogLine:
+    note = text.startswith(NOTE)
+    return LogLine(number, at, text.rstrip(b"\n")[len(NOTE) if note else 0 :], note)
+
+
 class Log:
     """One log as readers see it, also while it grows."""
 
@@ -214,13 +229,18 @@ class Log:
             return []
         number, offset = self._before(marks, start)
         found: list[LogLine] = []
+        batch = -1  # place of the last mark at or before the line
         with self.path.open("rb") as file:
             file.seek(offset)
             for text, length in _lines_of(file):
                 if number >= start + count:
                     break
                 if number >= start:
-                    found.append(self._line(number, offset, text, marks))
+                    if batch < 0:
+                        batch = max(0, bisect_left(marks, offset + 1, key=_offset) - 1)
+                    while batch + 1 < len(marks) and marks[batch + 1][0] <= offset:
+                        batch += 1
+                    found.append(_line(number, marks[batch][2], text))
                 number, offset = number + 1, offset + length
         return found
 
@@ -245,12 +265,6 @@ class Log:
             return 0, 0
         offset, number, _ = marks[place]
         return number, offset
-
-    @staticmethod
-    def _line(number: int, offset: int, text: bytes, marks: list[tuple[int, int, float]]) -> LogLine:
-        batch = bisect_left(marks, offset + 1, key=lambda mark: mark[0]) - 1
-        note = text.startswith(NOTE)
-        return LogLine(number, marks[max(0, batch)][2], text.rstrip(b"\n")[len(NOTE) if note else 0 :], note)
 
     def _marks(self) -> list[tuple[int, int, float]]:
         try:

@@ -18,7 +18,7 @@ from stepwell.ci import artifacts, reports
 from stepwell.ci.control import WhichCode
 from stepwell.ci.views import RunSummary, RunView, StepView
 from stepwell.errors import Invalid
-from stepwell_web import graph, journalview, runview, sourceview, steplist, times
+from stepwell_web import journalview, runview, sourceview, times
 from stepwell_web.live import Head, Tail, event, log_topic, run_topic
 from stepwell_web.runview import RUN_LOG, Panel, Shown, key_of
 from stepwell_web.streams import KEEP_ALIVE, KEEP_ALIVE_SECONDS, EventStream
@@ -79,13 +79,10 @@ def show(
     chosen = runview.choose(view, step)
     panel = _panel(visit, view, chosen, attempt, shown) if chosen else _run_panel(visit, view, step, shown)
     expected = visit.services.expectations.of(visit.actor, view, now)
-    nodes = runview.nodes(view, chosen, now, expected)
-    drawn = graph.draw(nodes, f"Steps of run {number}") if len(nodes) > 1 and view.steps else ""
-    items = steplist.listed(view.steps, runview.rows(view, chosen, now))
     return run_page(
-        visit, view, tab="steps", panel=panel, graph=drawn, items=items, folded=sum(item.folded for item in items),
+        visit, view, tab="steps", panel=panel, drawn=visit.web.step_parts.of(view, chosen, now, expected),
         expected=expected, to_come=runview.to_come(expected), left=times.duration(expected.seconds) if expected else "",
-        legend=runview.legend(view), identity=_identity(panel), same=bool(have) and have == _identity(panel),
+        identity=_identity(panel), same=bool(have) and have == _identity(panel),
     )  # fmt: skip
 
 
