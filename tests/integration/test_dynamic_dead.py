@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 from engines import HEAD, Workshop
 
+from stepwell.ci.dead_list import DeadList
 from stepwell.dynamic import Code, Dead, Death, Handle, Selection, bind, dead_runs, survey
 from stepwell.engine.specs import Limits
 from stepwell.errors import Invalid, NotFound
+from stepwell.store.store import Store
 
 CLASS = "class W(Pipeline):\n    async def run(self, event, step):\n        "
 WAITS = CLASS + 'await step.wait_for_event("w", type="go")\n'
@@ -84,6 +86,20 @@ async def everyone(shop: Workshop, which: Selection | None = None, most: int = 2
     return [one for page in found for one in page.runs]
 
 
+def listed(shop: Workshop, tenant: str, scope: str = "") -> list[Dead]:
+    """List them as the page does, twice: what is told from memory is the same."""
+    with closing(Store(shop.database)) as store:
+        deaths, pages = DeadList(store, shop.engine.clock.now), list[list[Dead]]()
+        for most in (2, 3):
+            found = [deaths.of(tenant, scope, most=most)]
+            while found[-1].next is not None:
+                found.append(deaths.of(tenant, scope, found[-1].next, most))
+            assert all(len(page.runs) <= most for page in found)
+            pages.append([one for page in found for one in page.runs])
+    assert pages[0] == pages[1]
+    return pages[0]
+
+
 async def test_the_dead_are_listed_with_what_they_died_of(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(survey, "PAGE", 3)
     async with shop.running(limits=QUICK):
@@ -102,5 +118,7 @@ async def test_the_dead_are_listed_with_what_they_died_of(shop: Workshop, monkey
             assert (one.tenant, one.number) == ("t", runs[name].number) and one.since > 0
         assert {named[one.run] for one in await everyone(shop, Selection("t", metadata={"source": "lost"}))} == {"lost"}
         assert await everyone(shop, Selection("u")) == []
+        assert listed(shop, "t") == await everyone(shop, Selection("t")) and listed(shop, "u") == []
+        assert listed(shop, "t", "t/none") == []
         with pytest.raises(Invalid, match="belongs to another question"):
             await dead_runs(engine, Selection("t"), (await dead_runs(engine, Selection(), most=1)).next)

@@ -10,7 +10,8 @@ from typing import Any, cast
 
 from stepwell.ci.answers import answer_of
 from stepwell.ci.control import LONGEST_REASON
-from stepwell.dynamic import Action, Bulk, DeadRuns, Report, Selection, dead_runs, sweep
+from stepwell.ci.dead_list import DeadList
+from stepwell.dynamic import Action, Bulk, DeadRuns, Report, Selection, sweep
 from stepwell.engine.state import RunState
 from stepwell.engine.thread import EngineThread
 from stepwell.errors import Conflict, Invalid
@@ -48,6 +49,7 @@ class BulkRuns:
         self._thread = thread
         self._store = store
         self._audit = audit
+        self._dead = DeadList(store)
 
     def sweep(self, actor: Actor, action: str, tenant: str, wanted: Wanted, cursor: str | None = None) -> Report:
         """Do it to the next runs that are wanted; `next` of the report is the cursor of those that follow."""
@@ -68,8 +70,7 @@ class BulkRuns:
     def dead(self, actor: Actor, tenant: str, repository: str = "", cursor: str | None = None) -> DeadRuns:
         """Return runs that will not go on by themselves, with the reason."""
         actor.require("read", tenant, repository)
-        which = _selection(tenant, Wanted(repository))
-        return answer_of(self._thread, dead_runs(self._thread.engine, which, cursor))
+        return self._dead.of(tenant, f"{tenant}/{repository}" if repository else "", cursor)
 
     def _note(self, actor: Actor, action: str, tenant: str, wanted: Wanted, report: Report) -> None:
         filters = {"states": sorted(wanted.states), "pipeline": wanted.pipeline, "branch": wanted.branch}

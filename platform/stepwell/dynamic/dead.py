@@ -65,20 +65,29 @@ async def dead_runs(
 
 
 async def _death(engine: Engine, row: "RunRow") -> Death | None:
-    if row.state == "diverged":
-        return "diverged"
-    if row.reason is None or row.state in {"passed", "cancelled"}:
-        return None
-    if row.ended_at is None and row.reason.endswith(REMEDY):
-        return "unreadable"
+    told = told_by_row(row.state, row.reason, row.ended_at)
+    if told != "ask":
+        return told
     try:
         entries = await engine.journal(row.id, row.seq - 1)
     except Unavailable:
         return "unreadable"
-    return _told_by(entries[-1]) if entries else None
+    return told_by_entry(entries[-1]) if entries else None
 
 
-def _told_by(last: Entry) -> Death | None:
+def told_by_row(state: str, reason: str | None, ended_at: float | None) -> Death | Literal["ask"] | None:
+    """Tell what a run died of from its row alone; "ask" when its last entry must say it, None when it has not died."""
+    if state == "diverged":
+        return "diverged"
+    if reason is None or state in {"passed", "cancelled"}:
+        return None
+    if ended_at is None and reason.endswith(REMEDY):
+        return "unreadable"
+    return "ask"
+
+
+def told_by_entry(last: Entry) -> Death | None:
+    """Tell it from the last entry of a run's journal."""
     if last.type == "turn_failed":
         return "turns" if last.data.get("counted", True) else "stands"
     error = last.data.get("error") if last.type == "ended" else None

@@ -32,6 +32,10 @@ class Cursor:
     at: float = -1.0
     run: str = ""
 
+    def moved(self, at: float, run: str) -> "Cursor":
+        """Go on behind a run."""
+        return replace(self, at=at, run=run)
+
     def text(self) -> str:
         """Write it down for the caller."""
         return base64.urlsafe_b64encode(json.dumps([self.of, self.until, self.at, self.run]).encode()).decode()
@@ -81,7 +85,7 @@ class Survey:
         found: list[RunRow] = []
         for row in page:
             self.looked_at += 1
-            self.cursor = replace(place, at=row.created_at, run=row.id)
+            self.cursor = place.moved(row.created_at, row.id)
             if self._which.fits(row):
                 found.append(row)
                 if len(found) == most:
