@@ -13,6 +13,7 @@ import json
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
 from stepwell.engine.entries import Entry
@@ -50,6 +51,8 @@ class Subscription:
         self._hub = hub
         self._new = False
         self._waiter: asyncio.Future[None] | None = None  # a bare one: a thousand are woken for one event
+        self._until = 0.0  # when the wait is over, by the loop's clock
+        self._timer: asyncio.TimerHandle | None = None  # lives on when a wait ends early: most waits do
 
     def wake(self, noted: bool = False) -> None:
         """Say that something is new."""
@@ -65,19 +68,39 @@ class Subscription:
         """Wait until something is new; False when the time is over first."""
         if not self._new:
             loop = asyncio.get_running_loop()
-            self._waiter, over = loop.create_future(), loop.call_later(seconds, self._end_wait)
-            try:
-                await self._waiter
-            finally:
-                over.cancel()
+            self._waiter, self._until = loop.create_future(), loop.time() + seconds
+            if self._timer is None or self._timer.when() > self._until:
+                self._set_timer(loop)
+            await self._waiter
         new, self._new = self._new, False
         return new
+
+    def _set_timer(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = loop.call_at(self._until, self._is_over, loop)
+
+    def _is_over(self, loop: asyncio.AbstractEventLoop) -> None:
+        """End the wait, unless it is a later one than the timer was set for."""
+        self._timer = None
+        if self._waiter is not None and not self._waiter.done():
+            if self._until > loop.time():
+                self._set_timer(loop)
+            else:
+                self._end_wait()
+
+    def end(self) -> None:
+        """Forget the timer."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def __enter__(self) -> "Subscription":
         self._hub.add(self)
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.end()
         self._hub.drop(self)
 
 
@@ -273,6 +296,13 @@ def entry_json(entry: Entry) -> dict[str, Any]:
 
 
 def event(name: str, data: str, id: str = "") -> bytes:
-    """Write one event of a stream; line breaks in `data` are kept."""
+    """Write one event of a stream; line breaks in `data` are kept. The same short one goes to many viewers."""
+    return _short_event(name, data, id) if len(data) < 100 else _event(name, data, id)
+
+
+def _event(name: str, data: str, id: str) -> bytes:
     lines = "".join(f"data: {line}\n" for line in data.split("\n"))
     return f"event: {name}\n{f'id: {id}' + chr(10) if id else ''}{lines}\n".encode()
+
+
+_short_event = lru_cache(64)(_event)

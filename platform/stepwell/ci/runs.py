@@ -137,7 +137,7 @@ class Runs:
 
     def send_event(self, actor: Actor, run_id: str, type: str, payload: Any, id: str | None = None) -> None:
         """Deliver an event to a run; once per `id`. Conflict when it has ended."""
-        self._permitted(actor, run_id)
+        self._changeable(actor, run_id)
         self._engine(self._thread.engine.send_event(run_id, type, payload, id))
 
     def decide(
@@ -277,9 +277,13 @@ class Runs:
 
     def _permitted(self, actor: Actor, run_id: str) -> tuple[RunSummary, RunState]:
         """Return a run that the actor may change."""
+        summary = self._changeable(actor, run_id)
+        return summary, self._state(summary)
+
+    def _changeable(self, actor: Actor, run_id: str) -> RunSummary:
         summary = self._history.find(actor, run_id)
         actor.require("write", summary.tenant, summary.repository)
-        return summary, self._state(summary)
+        return summary
 
     def _state(self, summary: RunSummary) -> RunState:
         """Fold a run: from the engine while it is awake, which knows what is in flight; else from the journal."""
