@@ -27,9 +27,20 @@ def test_stepwells_own_lines_are_told_apart() -> None:
 
 
 def test_a_long_log_is_sent_in_pages_as_they_are_needed() -> None:
-    chunks = logview.chunks(FixtureLog(huge_log()), "s", 20_000, range(10_100, 10_101))
-    assert [n for n, c in enumerate(chunks) if c.html is not None] == [0, 20, 39]
-    assert (chunks[1].start, chunks[1].end) == (501, 1000)
+    log = FixtureLog(huge_log())
+    chunks = logview.chunks(log, "s", 20_000, range(10_100, 10_101))
+    assert [(c.start, c.end) for c in chunks if c.html is not None] == [(1, 100), (10_001, 10_500)]
+    assert [(c.start, c.end, c.hundreds) for c in chunks[1:3]] == [(101, 500, 4), (501, 1000, 5)]
+    assert (chunks[0].html or "").count("<li ") == 100
+
+
+def test_of_a_long_log_that_grows_the_end_is_there_and_of_one_linked_to_the_page() -> None:
+    log = FixtureLog(huge_log())
+    growing = logview.chunks(log, "s", 19_990, grows=True)
+    assert [(c.start, c.end) for c in growing if c.html is not None] == [(1, 100), (19_501, 19_990)]
+    linked = logview.chunks(log, "s", 20_000, range(300, 302))
+    assert [(c.start, c.end) for c in linked if c.html is not None] == [(1, 500)]
+    assert sum(c.end - c.start + 1 for c in linked) == 20_000
 
 
 def test_a_log_of_five_thousand_lines_is_sent_whole() -> None:

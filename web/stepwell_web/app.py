@@ -3,8 +3,10 @@
 Imported late, after the engine has started: FastAPI costs half a second that a restart need not wait for.
 """
 
+import gzip
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from mimetypes import guess_type
 from typing import Any
 
 from fastapi import FastAPI
@@ -51,25 +53,27 @@ from stepwell_web.pages import (
 )
 from stepwell_web.pages import runs as runs_pages
 from stepwell_web.security import Guard
-from stepwell_web.templating import STATIC, Templates, build, static_packed
+from stepwell_web.templating import STATIC, Templates, build, static_names, static_packed
 from stepwell_web.visits import Web
 
 KEPT = "public, max-age=31536000, immutable"
 
 
 class Static(StaticFiles):
-    """Static files: packed and kept for ever under the hash of their build, under another one merely answered."""
+    """Static files: packed, kept for ever and answered from memory under the hash of their build, under another one
+    merely answered.
+    """
 
     async def get_response(self, path: str, scope: Scope) -> Response:
         asked, _, name = path.partition("/")
-        answer = await super().get_response(name, scope)
-        if asked != build() or answer.status_code != 200:
-            return answer
-        answer.headers["Cache-Control"] = KEPT
-        if scope["method"] == "GET" and packed.takes_gzip(Headers(scope=scope).get("accept-encoding", "")):
-            headers = {"Cache-Control": KEPT, "Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
-            return Response(static_packed(name), headers=headers, media_type=answer.media_type)
-        return answer
+        if asked == build() and scope["method"] == "GET" and name in static_names():
+            headers, content = {"Cache-Control": KEPT, "Vary": "Accept-Encoding"}, static_packed(name)
+            if packed.takes_gzip(Headers(scope=scope).get("accept-encoding", "")):
+                headers["Content-Encoding"] = "gzip"
+            else:
+                content = gzip.decompress(content)
+            return Response(content, headers=headers, media_type=guess_type(name)[0])
+        return await super().get_response(name, scope)
 
 
 def create_app(services: Services, banner: str = "") -> FastAPI:

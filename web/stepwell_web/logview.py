@@ -2,8 +2,8 @@
 
 A page begins without knowing the whole log before it: the colours in force there are taken from the hundred lines
 above, which bounds the work at any place of a log of any length. Up to 5,000 lines are sent whole, as pages that the
-browser lays out only when they come into view; above that, only the first, the last and the one asked for, and the
-others when they are scrolled to.
+browser lays out only when they come into view; above that, only the first lines, the page asked for and, while the log
+grows, the last one, and the others when they are scrolled to.
 """
 
 import re
@@ -19,6 +19,8 @@ from stepwell_web.logsearch import Found, is_error
 
 PAGE = 500
 WHOLE = 5_000
+FIRST = 100
+"""Lines of a longer log that are there at once: more than a screen has, and each one more is painted later."""
 LOOK_BACK = 100
 _SEARCHED = 20_000
 QUOTED = 50
@@ -68,17 +70,21 @@ class Chunk:
         """Say whether it is a whole page, of a height known beforehand."""
         return self.end - self.start + 1 == PAGE
 
+    @property
+    def hundreds(self) -> int:
+        """How many hundreds of lines to leave room for."""
+        return -(-(self.end - self.start + 1) // 100)
 
-def chunks(log: StepLog, slug: str, count: int, hits: range = NO_LINES) -> list[Chunk]:
+
+def chunks(log: StepLog, slug: str, count: int, hits: range = NO_LINES, *, grows: bool = False) -> list[Chunk]:
     """Cut a log of `count` lines into pages; the lines of `hits`, counted from 1, are there at once and pointed out."""
-    pages = range(0, count, PAGE)
-    wanted = {0, (count - 1) // PAGE, *((n - 1) // PAGE for n in (hits[:1] or ()))}
-    return [
-        Chunk(at + 1, min(at + PAGE, count), page(log, slug, at, min(PAGE, count - at), hits))
-        if count <= WHOLE or n in wanted
-        else Chunk(at + 1, min(at + PAGE, count), None)
-        for n, at in enumerate(pages)
-    ]
+    pages = [(at, min(at + PAGE, count)) for at in range(0, count, PAGE)]
+    if count <= WHOLE:
+        return [Chunk(at + 1, end, page(log, slug, at, end - at, hits)) for at, end in pages]
+    wanted = {(n - 1) // PAGE * PAGE for n in (hits[:1] or ())} | ({pages[-1][0]} if grows else set())
+    if 0 not in wanted:
+        pages[:1], wanted = [(0, FIRST), (FIRST, PAGE)], wanted | {0}
+    return [Chunk(at + 1, end, page(log, slug, at, end - at, hits) if at in wanted else None) for at, end in pages]
 
 
 def page(log: StepLog, slug: str, start: int, count: int = PAGE, hits: range = NO_LINES) -> Markup:

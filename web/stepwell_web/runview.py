@@ -282,15 +282,16 @@ def panel(view: RunView, step: StepView, log: StepLog, attempt: int, shown: Show
     state = tried.state if tried and tried.state != "lost" else step.state
     last = attempt == step.attempt
     error = (tried.error if tried and not last else step.error) if state in ("failed", "retrying") else None
+    open_ = last and step.state in ("queued", "running", "retrying") and step.kind in ("run", "do")
     address = f"{view.summary.url}?step={quote(slug)}&attempt={attempt}"
     hits = shown.lines or (range(error_line, error_line + 1) if error_line else NO_LINES)
     shards = _attempts(view, step, attempt) if len(step.attempts) > 1 else _siblings(view, step)
     return Panel(
         slug=slug, title=step.name, state=state, attempt=attempt, count=count, size=log.size,
-        open=last and step.state in ("queued", "running", "retrying") and step.kind in ("run", "do"),
+        open=open_,
         url=view.summary.url, href=address, raw=address.replace("?", "/raw?", 1),
         about=_about(step),
-        first_error=error_line, chunks=logview.chunks(log, slug, count, hits),
+        first_error=error_line, chunks=logview.chunks(log, slug, count, hits, grows=open_),
         shards=shards, shards_label="Attempts" if len(step.attempts) > 1 else "Siblings", error=error, where=step.where,
         facts=_facts(step, count), empty=_empty(step), child=_child(view, step),
         origin=step.origin, reused=step.reused, files=_files(view, step, slug),
@@ -336,12 +337,14 @@ def _awaited(view: RunView, step: StepView) -> str:
 def run_panel(view: RunView, log: StepLog, shown: Shown) -> Panel:
     """The panel of the run's own output."""
     count, run = log.line_count, view.summary
+    address = f"{run.url}?step={RUN_LOG}"
     return Panel(
         slug=RUN_LOG, title="Output of the run", state=run.state, attempt=0, count=count, size=log.size,
         open=not run.finished,
-        url=run.url, href=f"{run.url}?step={RUN_LOG}", raw=f"{run.url}/raw?step={RUN_LOG}", about="", first_error=None,
-        chunks=logview.chunks(log, RUN_LOG, count, shown.lines), shards=(), shards_label="", error=None,
-        where="", facts=(), empty="No output", **_found(log, RUN_LOG, f"{run.url}?step={RUN_LOG}", shown),
+        url=run.url, href=address, raw=address.replace("?", "/raw?", 1), about="", first_error=None,
+        chunks=logview.chunks(log, RUN_LOG, count, shown.lines, grows=not run.finished),
+        shards=(), shards_label="", error=None, where="", facts=(), empty="No output",
+        **_found(log, RUN_LOG, address, shown),
     )  # fmt: skip
 
 

@@ -129,6 +129,12 @@ def build() -> str:
 
 
 @cache
+def static_names() -> frozenset[str]:
+    """Names of all static files."""
+    return frozenset(path.name for path in STATIC.iterdir())
+
+
+@cache
 def static_packed(name: str) -> bytes:
     """Content of a static file as gzip: it is packed once, so as tightly as can be."""
     return gzip.compress((STATIC / name).read_bytes(), 9, mtime=0)

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from stepwell.ci.runs import StepLog
-from stepwell_web import logsearch, logview
+from stepwell_web import logsearch, logview, packed
 from stepwell_web.logsearch import Found
 from stepwell_web.pages.run import BASE, view_of
 from stepwell_web.runview import key_of
@@ -25,11 +25,12 @@ def _log(visit: Visit, place: tuple[str, str, int], step: str, attempt: int) -> 
 @router.get(BASE + "/log")
 def page(
     visit: Visiting, *, tenant: str, name: str, number: int, step: str, attempt: int = 1,
-    start: Annotated[int, Query(alias="from", ge=1)] = 1,
+    start: Annotated[int, Query(alias="from", ge=1)] = 1, to: Annotated[int | None, Query(ge=1)] = None,
 ) -> Response:  # fmt: skip
-    """Give one page of a log as HTML, for those scrolled to."""
+    """Give one page of a log, or the part of it up to line `to`, as HTML, for those scrolled to."""
     log = _log(visit, (tenant, name, number), step, attempt)
-    return HTMLResponse(f"<ol>{logview.page(log, step, start - 1)}</ol>")
+    count = min(logview.PAGE, max(0, to - start + 1)) if to else logview.PAGE
+    return packed.page(visit.request, f"<ol>{logview.page(log, step, start - 1, count)}</ol>")
 
 
 @router.get(BASE + "/find")

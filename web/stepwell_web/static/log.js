@@ -78,7 +78,7 @@ export class Log {
   }
 
   load(list) {
-    list.loading ??= fetchText(`${this.url}/log?${this.query({ from: list.dataset.from })}`).then((text) => {
+    list.loading ??= fetchText(`${this.url}/log?${this.query({ from: list.dataset.from, to: list.dataset.to })}`).then((text) => {
       this.observer.unobserve(list);
       list.replaceChildren(...all('li', parsePage(text)));
       list.classList.remove('later');
@@ -92,7 +92,7 @@ export class Log {
   async line(n) {
     const id = `${this.slug}:${n}`;
     if (!document.getElementById(id)) {
-      const list = all('.later', this.box).find((one) => n >= Number(one.dataset.from) && n < Number(one.dataset.from) + PAGE);
+      const list = all('.later', this.box).find((one) => n >= Number(one.dataset.from) && n <= Number(one.dataset.to));
       if (list) await this.load(list);
     }
     this.unfold(document.getElementById(id));
