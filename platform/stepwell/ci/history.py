@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Column, Float, Integer, MetaData, String, Table, and_, func, literal_column, or_, select
+from sqlalchemy import Column, Float, Integer, MetaData, Row, String, Table, and_, func, literal_column, or_, select
 from sqlalchemy.sql import Select
 
 from stepwell.ci.events import paths_of
@@ -286,8 +286,8 @@ def _entry(row: Sequence[Any]) -> Entry:
     return read(Entry(run, seq, at, type_, key, attempt, turn, json.loads(unpack(data)), version))
 
 
-def summary_of(row: Any) -> RunSummary:
-    """Show a row of `runs`, selected by RUNS."""
+def summary_of(row: "Row[Any]") -> RunSummary:
+    """Show a row of `runs`, selected by RUNS: one of `Store.select`, no mapping."""
     metadata = json.loads(row.metadata)
     summary = json.loads(row.summary)
     told = metadata.get

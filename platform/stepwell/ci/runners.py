@@ -152,8 +152,7 @@ class Runners:
         """Return those of these runs that the actor may see, by id."""
         wanted = sorted(runs)[: 2 * MOST_TOLD]
         query = select(RUNS).where(RUNS.c.id.in_(wanted), visible(actor, RUNS.c.tenant, RUNS.c.scope))
-        with self._store.read() as session:
-            return {row["id"]: summary_of(row) for row in session.execute(query).mappings()}
+        return {run.id: run for run in map(summary_of, self._store.select(query))}
 
     def _abilities(self, actor: Actor) -> tuple[Ability, ...]:
         found = tuple(self._host.abilities()) if self._host else ()
