@@ -26,6 +26,17 @@ class Look(Pipeline):
         seen = await step.run("look", 'echo "names=$(ls -A | xargs)" | tee $STEPWELL_OUTPUT; exit 0')
         return [seen.outputs["names"], await step.do("add", lambda n: n + 1, event.payload["n"])]
 """
+LOOP = """
+from stepwell import Pipeline
+
+class Loop(Pipeline):
+    async def run(self, event, step):
+        n = event.payload or 1
+        print("round", n)
+        await step.run("look", f"echo look {n}")
+        if n < 3: await step.continue_as(n + 1)
+        await step.run("end", "true")
+"""
 COUNT = """
 from stepwell import Pipeline, manual
 
@@ -175,6 +186,22 @@ def test_a_plan_runs_without_being_committed(person: Terminal, project: Path, tm
     assert (wrong.returncode, ".stepwell/pipeline.py:1" in wrong.stderr) == (2, True)
     none = person.stepwell("plan", "-", "--event", "{", input=PLAN)
     assert (none.returncode, "--event has value '{'" in none.stderr) == (2, True)
+
+
+def test_earlier_rounds_of_a_run_are_read(person: Terminal, project: Path) -> None:
+    run = person.json("plan", "-", input=LOOP)["id"]
+    last = person.json("logs", run)
+    assert (last["round"], last["output"], last["logs"]) == (3, "round 3\n", {"look#3": "look 3\n", "end#3": ""})
+    first = person.json("logs", run, "--round", "1")
+    assert (first["round"], first["output"], first["logs"]) == (1, "round 1\n", {"look#1": "look 1\n"})
+    told = person.stepwell("logs", run, "--round", "2")
+    assert (told.returncode, "look 2" in told.stdout, "round 2" in told.stdout, "look 3" in told.stdout) == (
+        0, True, True, False,
+    )  # fmt: skip
+    assert "--round 1 or --round 2" in person.stepwell("logs", run).stderr
+    for wrong, words in (("4", "Kept are: 1, 2, 3."), ("1", "has no step 'end'")):
+        done = person.stepwell("logs", run, "--round", wrong, "--step", "end")
+        assert (done.returncode, words in done.stderr) == (2, True), done.stderr
 
 
 def test_token_signs_another_machine_in_until_it_is_revoked(person: Terminal, project: Path, tmp_path: Path) -> None:

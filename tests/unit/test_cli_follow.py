@@ -111,3 +111,15 @@ def test_until_ends_with_the_run_or_with_what_is_enough() -> None:
     watching, _ = follower(source)
     assert watching.until(lambda view: bool(view["approvals"]), pause=0)["state"] == "waiting"
     assert watching.until(lambda view: False, pause=0)["state"] == "passed"
+
+
+def test_an_earlier_round_is_printed_with_every_attempt_and_its_own_words() -> None:
+    source = Told(run("waiting"))
+    source.logs = {("test#1", 1): b"no", ("test#1", 2): b"yes\n", ("@3", 1): b"third time"}
+    watching, text = follower(source)
+    steps = [
+        {"key": "test#1", "name": "test", "state": "passed", "attempt": 2, "seconds": 1.5},
+        {"key": "nap#1", "name": "nap", "state": "cancelled", "attempt": 0, "seconds": None},
+    ]
+    watching.earlier({"number": 3, "steps": steps})
+    assert lines(text) == ["no", "yes", "✓ passed in 1.5 s", "– cancelled", "third time"]

@@ -72,6 +72,21 @@ class Follower:
             self._flush(OWN, self._own)
         return view
 
+    def earlier(self, told: dict[str, Any]) -> None:
+        """Print a round that is over, as the run in full tells of it: what its commands were is not known any more."""
+        for step in told["steps"]:
+            if self.only in (None, step["name"], step["key"]):
+                shown = _Shown()
+                if step["attempt"]:  # else it has no log
+                    self._log(step, shown)
+                    self._flush(step["name"], shown)
+                sign, style = SIGNS.get(step["state"], (" ", ""))
+                words = step["state"] if step["seconds"] is None else f"{step['state']} in {duration(step['seconds'])}"
+                self._line(step["name"], Text(f"{sign} {words}", style=style))
+        if self.only is None:
+            self._lines(OWN, f"@{told['number']}", self._own)
+            self._flush(OWN, self._own)
+
     def _own_words(self) -> None:
         if self.only is None:
             self._lines(OWN, "", self._own)

@@ -1,5 +1,6 @@
 """`stepwell runs` and `logs`: what happens on the server."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
@@ -54,9 +55,13 @@ class OverHttp:
 
 def logs(
     run: Run = None,
+    *,
     repository: Repository = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Until the run is over or waits for people.")] = False,
     step: Annotated[str | None, typer.Option(help="Only this step.")] = None,
+    round: Annotated[
+        int | None, typer.Option("--round", min=1, help="Of a run that went on anew: this round, not the last one.")
+    ] = None,
     json: JsonFlag = False,
 ) -> None:
     """Print a run's logs. Ends with the run's state as exit code."""
@@ -65,12 +70,19 @@ def logs(
     with connected() as (client, place):
         view = find_run(client, place, run, repository)
         source = OverHttp(client, view["id"])
-        if not follow or view["state"] in FINISHED:
-            require_step(view, step)
+        earlier = _earlier(view, round)
+        if earlier is not None or not follow or view["state"] in FINISHED:
+            require_step(view, step, (earlier or view)["steps"])
         if json:
-            show_json(_as_data(source, view, step))
+            show_json(_as_data(source, view, step, earlier))
             end_with(view["state"])
         follower = Follower(source, console(), step)
+        if earlier is not None:
+            follower.earlier(earlier)
+            end_with(view["state"])
+        if view["rounds"]:
+            kept = " or ".join(f"--round {one['number']}" for one in view["rounds"])
+            say(f"Round {view['round']}; an earlier one with {kept}.")
         view = follower.until(lambda seen: not follow or waits(seen))
         if not follow:
             end_with(view["state"])
@@ -79,10 +91,22 @@ def logs(
     end_with(view["state"])
 
 
-def require_step(view: dict[str, Any], only: str | None) -> None:
-    """Refuse a step that a run does not have."""
-    if only is not None and not any(only in (step["name"], step["key"]) for step in view["steps"]):
-        names = ", ".join(dict.fromkeys(repr(step["name"]) for step in view["steps"])) or "none yet"
+def _earlier(view: dict[str, Any], number: int | None) -> dict[str, Any] | None:
+    """Give the round that was asked for, None for the one that goes on now. Raises NotFound."""
+    if number is None or number == view["round"]:
+        return None
+    kept: dict[int, dict[str, Any]] = {one["number"]: one for one in view["rounds"]}
+    if number not in kept:
+        known = ", ".join(map(str, [*kept, view["round"]]))
+        raise NotFound(f"Run #{view['number']} has no logs of round {number}: older ones go. Kept are: {known}.")
+    return kept[number]
+
+
+def require_step(view: dict[str, Any], only: str | None, steps: Sequence[dict[str, Any]] | None = None) -> None:
+    """Refuse a step that a run, or one of its rounds with these steps, does not have."""
+    steps = view["steps"] if steps is None else steps
+    if only is not None and not any(only in (step["name"], step["key"]) for step in steps):
+        names = ", ".join(dict.fromkeys(repr(step["name"]) for step in steps)) or "none yet"
         raise NotFound(f"Run #{view['number']} has no step {only!r}. Its steps: {names}.")
 
 
@@ -91,13 +115,20 @@ def waits(view: dict[str, Any]) -> bool:
     return view["state"] == "waiting" and bool(view["approvals"])
 
 
-def _as_data(source: OverHttp, view: dict[str, Any], only: str | None) -> dict[str, Any]:
-    steps = [item for item in view["steps"] if item["kind"] == "run" and only in (None, item["name"], item["key"])]
+def _as_data(
+    source: OverHttp, view: dict[str, Any], only: str | None, earlier: dict[str, Any] | None
+) -> dict[str, Any]:
+    if earlier is None:
+        steps, own = [item for item in view["steps"] if item["kind"] == "run"], ""
+    else:
+        steps, own = [item for item in earlier["steps"] if item["attempt"]], f"@{earlier['number']}"
+    keys = [item["key"] for item in steps if only in (None, item["name"], item["key"])]
     return {
         "run": view["id"],
         "state": view["state"],
-        "output": "" if only else _whole(source, ""),
-        "logs": {item["key"]: _whole(source, item["key"]) for item in steps},
+        "round": view["round"] if earlier is None else earlier["number"],
+        "output": "" if only else _whole(source, own),
+        "logs": {key: _whole(source, key) for key in keys},
     }
 
 
