@@ -4,6 +4,7 @@ import json
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,33 @@ def test_runs_are_found_by_what_started_them(
     plan = shelf.plan(lambda: runs.extend(shelf.history.page(ACTOR, Filter("acme", "api", **wanted), None, 50)))
     assert [run.number for run in runs] == found
     assert len(plan) == 1 and f"SEARCH runs USING INDEX {index} (scope=? AND <expr>=?" in plan[0], plan
+
+
+@pytest.mark.parametrize(
+    ("wanted", "index", "found"),
+    [
+        ({"state": "passed"}, "runs_by_tenant_state (tenant=? AND state=?)", [3, 2, 1]),
+        ({"pipeline": "Ship"}, "runs_of_tenant (tenant=?)", [3, 1]),
+        ({"branch": "old", "by": "ann"}, "runs_of_tenant (tenant=?)", []),
+        ({"kind": "plan"}, "runs_of_tenant (tenant=?)", []),
+        ({"sha": SHA}, "runs_by_commit (scope=? AND <expr>=?)", [2]),
+    ],
+)
+def test_a_tenants_runs_are_found_without_reading_all_their_rows(
+    shelf: Shelf, wanted: dict[str, str], index: str, found: list[int]
+) -> None:
+    shelf.journal.db.execute("INSERT INTO numbers VALUES('acme/api', 3)")
+    runs = []
+    plan = shelf.plan(lambda: runs.extend(shelf.history.page(ACTOR, Filter("acme", **wanted), None, 50)))
+    assert [run.number for run in runs] == found
+    assert f"SEARCH runs USING INDEX {index}" in plan, plan
+
+
+def test_a_token_for_one_repository_reads_its_list(shelf: Shelf) -> None:
+    actor = replace(ACTOR, repository="acme/api")
+    runs = []
+    (plan,) = shelf.plan(lambda: runs.extend(shelf.history.page(actor, Filter("acme"), None, 50)))
+    assert ([run.number for run in runs], "USING INDEX runs_by_number (scope=?)" in plan) == ([3, 2, 1], True)
 
 
 def test_the_last_green_run_of_a_branch_is_not_looked_for_among_all_runs(shelf: Shelf) -> None:

@@ -2,17 +2,19 @@
 
 import asyncio
 import textwrap
+import threading
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from engines import Workshop
 
-from stepwell.dynamic import Action, Bulk, Handle, Report, Selection, bind, survey, sweep
+from stepwell.dynamic import Action, Bulk, Handle, Report, Selection, bind, dead_runs, survey, sweep
 from stepwell.engine.clock import TestClock
 from stepwell.errors import Invalid
+from stepwell.store.journal_sqlite import SqliteJournal
 
 WAITS = """
 class W(Pipeline):
@@ -79,6 +81,27 @@ async def test_what_is_meant_is_changed_and_nothing_else(shop: Workshop) -> None
 
 async def ended(run: Handle) -> str:
     return (await asyncio.wait_for(run.finished(), 20)).state
+
+
+async def test_the_engine_is_not_kept_from_its_runs_by_a_look_through_all(
+    shop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = []
+
+    def noted(read: Callable[..., Any]) -> Callable[..., Any]:
+        def reading(*given: Any) -> Any:
+            threads.append(threading.get_ident())
+            return read(*given)
+
+        return reading
+
+    for name in ("scan", "last_entries"):
+        monkeypatch.setattr(SqliteJournal, name, noted(getattr(SqliteJournal, name)))
+    async with shop.running() as engine:
+        await begin(shop, "acme", 1)
+        await sweep(engine, Bulk("pause", Selection("acme"), "ann"))
+        await dead_runs(engine, Selection("acme"))
+    assert len(threads) >= 3 and threading.get_ident() not in threads
 
 
 async def test_a_call_does_a_part_and_the_next_goes_on_behind_it(shop: Workshop) -> None:

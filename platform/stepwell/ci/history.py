@@ -35,6 +35,9 @@ RUNS = Table(
     *(Column(name, Integer) for name in ("number", "seq", "approvals", "awake")),
     *(Column(name, Float) for name in ("created_at", "started_at", "ended_at", "updated_at")),
 )
+_TENANT_READ = literal_column("+runs.tenant", String)
+"""The tenant as it stands in a row, not in an index."""
+_NUMBERS = Table("numbers", _METADATA, Column("scope", String, primary_key=True))
 JOURNAL = Table(
     "journal",
     _METADATA,
@@ -109,13 +112,19 @@ class History:
 
     def page(self, actor: Actor, wanted: Filter, cursor: str | None, limit: int) -> list[RunSummary]:
         """Return runs, the newest first, from after the cursor."""
+        if actor.repository and not wanted.repository:  # all that they may see is of one: as quick as its own list
+            tenant, _, repository = actor.repository.partition("/")
+            if wanted.tenant in ("", tenant):
+                wanted = replace(wanted, tenant=tenant, repository=repository)
+        after, limit = _cursor(cursor) if cursor else None, min(limit, MOST_ROWS)
         query = narrowed(self._of(actor), wanted)
-        after = _cursor(cursor) if cursor else None
         if wanted.repository:
             query = _by_number(query, f"{wanted.tenant}/{wanted.repository}", after)
+            found = self._of_each_tenant(actor, query, limit, wanted.tenant)
+        elif wanted.sha:
+            found = self._of_commit(actor, wanted, after, limit)
         else:
-            query = _by_time(query, after)
-        found = self._of_each_tenant(actor, query, min(limit, MOST_ROWS), wanted.tenant)
+            found = self._of_each_tenant(actor, _by_time(query, after), limit, wanted.tenant)
         return sorted(found, key=lambda run: (run.created_at, run.id), reverse=True)[:limit]
 
     def choices(self, actor: Actor, tenant: str, repository: str = "") -> Choices:
@@ -197,6 +206,19 @@ class History:
         """Return the first rows of each tenant by itself: several at once, SQLite would have to sort all their runs."""
         tenants = [tenant for tenant in actor.tenants if only in ("", tenant)]
         return [run for tenant in tenants for run in self._all(query.where(RUNS.c.tenant == tenant).limit(limit))]
+
+    def _of_commit(self, actor: Actor, wanted: Filter, after: tuple[float, str] | None, limit: int) -> list[RunSummary]:
+        """Return the first rows of each tenant by the index that has the commits of a repository.
+
+        SQLite would rather read all of a tenant's runs, in order: it does not know how few these are.
+        """
+        found = []
+        for tenant in [tenant for tenant in actor.tenants if wanted.tenant in ("", tenant)]:
+            scopes = select(_NUMBERS.c.scope).where(_NUMBERS.c.scope > f"{tenant}/", _NUMBERS.c.scope < f"{tenant}0")
+            seen = visible(actor, _TENANT_READ, RUNS.c.scope)
+            query = select(RUNS).where(seen, _TENANT_READ.in_([tenant]), RUNS.c.scope.in_(scopes))
+            found += self._all(_by_time(narrowed(query, replace(wanted, tenant="")), after).limit(limit))
+        return found
 
     def _all(self, query: Select[Any]) -> list[RunSummary]:
         return [summary_of(row) for row in self._store.select(query)]

@@ -6,7 +6,8 @@
 A run whose code raised an error has failed by its own word and is not among them.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from stepwell.dynamic.survey import Survey, cursor_of
@@ -14,7 +15,6 @@ from stepwell.engine.engine import Engine
 from stepwell.engine.entries import Entry
 from stepwell.engine.selection import Selection
 from stepwell.engine.versions import REMEDY
-from stepwell.errors import Unavailable
 
 if TYPE_CHECKING:
     from stepwell.store.journal import RunRow
@@ -53,26 +53,29 @@ async def dead_runs(
     engine: Engine, which: Selection | None = None, after: str | None = None, most: int = MOST
 ) -> DeadRuns:
     """Find at most `most` of them, from the beginning or from where an answer ended (`after`)."""
-    which = which or Selection()
+    which = replace(which or Selection(), explained=True)
     survey = Survey(engine, which, cursor_of(after, f"dead {which.fingerprint}", engine.clock.now()))
     found: list[Dead] = []
     while not survey.over and len(found) < most:
-        for row in await survey.more(most - len(found)):
-            death = await _death(engine, row)
-            if death is not None:
+        rows = await survey.more()
+        ends = await engine.last_entries([row.id for row in rows if row.state != "diverged"])
+        for row in rows:
+            if (death := _death(row, ends)) is not None:
                 found.append(_dead(row, death))
+                if len(found) == most:
+                    survey.stop_behind(row)
+                    break
     return DeadRuns(tuple(found), survey.looked_at, survey.next)
 
 
-async def _death(engine: Engine, row: "RunRow") -> Death | None:
+def _death(row: "RunRow", ends: "Mapping[str, Entry | None]") -> Death | None:
     told = told_by_row(row.state, row.reason, row.ended_at)
     if told != "ask":
         return told
-    try:
-        entries = await engine.journal(row.id, row.seq - 1)
-    except Unavailable:
-        return "unreadable"
-    return told_by_entry(entries[-1]) if entries else None
+    if row.id not in ends:
+        return None
+    last = ends[row.id]
+    return "unreadable" if last is None else told_by_entry(last)
 
 
 def told_by_row(state: str, reason: str | None, ended_at: float | None) -> Death | Literal["ask"] | None:

@@ -1,10 +1,9 @@
-"""Looking through all runs a few rows at a time: between two looks the engine's loop is free for others.
+"""Looking through all runs a few rows at a time, beside the engine's loop.
 
 A survey ends after so many rows, with a cursor where it stopped. Everything created after its beginning is left out, or
 it might meet what its own caller has just made, and never end.
 """
 
-import asyncio
 import base64
 import json
 from dataclasses import dataclass, replace
@@ -17,7 +16,7 @@ from stepwell.errors import Invalid
 if TYPE_CHECKING:
     from stepwell.store.journal import RunRow
 
-PAGE = 200
+PAGE = 1_000
 """Rows read at a time."""
 LOOKED_AT = 10_000
 """Rows after which a survey stops, whatever it has found."""
@@ -56,11 +55,12 @@ def cursor_of(text: str | None, of: str, now: float) -> Cursor:
 
 
 class Survey:
-    """One look through the runs of a selection: the oldest first for a tenant, else in an order of its own."""
+    """One look through the runs of a selection, in its order."""
 
     def __init__(self, engine: Engine, which: Selection, begin: Cursor) -> None:
         self.looked_at = 0
         self.cursor: Cursor | None = begin  # None: everything has been seen
+        self._begin = begin
         self._engine = engine
         until = begin.until if which.created_until is None else min(which.created_until, begin.until)
         self._which = replace(which, created_until=until)
@@ -75,21 +75,27 @@ class Survey:
         """Where another look goes on, or None."""
         return None if self.cursor is None else self.cursor.text()
 
-    async def more(self, most: int) -> list["RunRow"]:
+    async def more(self, most: int | None = None) -> list["RunRow"]:
         """Look at the next rows and give those that fit, at most so many; none does not mean that it is over."""
         if self.cursor is None:
             return []
-        await asyncio.sleep(0)
         place = self.cursor
-        page = await self._engine.scan(self._which.tenant, (place.at, place.run), PAGE)
+        limit = PAGE  # rows that do not fit are read only for what their metadata say
+        if most is not None and not self._which.metadata:
+            limit = min(most, PAGE)
+        page = await self._engine.scan(self._which, (place.at, place.run), limit)
         found: list[RunRow] = []
         for row in page:
             self.looked_at += 1
-            self.cursor = place.moved(row.created_at, row.id)
+            self.stop_behind(row)
             if self._which.fits(row):
                 found.append(row)
                 if len(found) == most:
                     return found
-        if len(page) < PAGE:
+        if len(page) < limit:
             self.cursor = None
         return found
+
+    def stop_behind(self, row: "RunRow") -> None:
+        """Have the next look begin behind this row."""
+        self.cursor = self._begin.moved(*self._which.place_of(row))

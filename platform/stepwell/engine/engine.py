@@ -26,6 +26,7 @@ from stepwell.engine.restarts import successor
 from stepwell.engine.room import CapsOf, Room, no_caps
 from stepwell.engine.scheduler import Scheduler
 from stepwell.engine.seams import Binding, BlobStore, Executor, Gate, Isolates, Judge, Loader, LogSink, Preparer
+from stepwell.engine.selection import Selection
 from stepwell.engine.slots import Slots
 from stepwell.engine.specs import DEFAULT_LIMITS, Limits, RunRef, RunSpec, Subscriber, check_json, check_text
 from stepwell.engine.state import RunState
@@ -189,9 +190,13 @@ class Engine:
         """Runs of a scope, the newest first, below the number `before`."""
         return self._journal.numbered(scope, before, limit)
 
-    async def scan(self, tenant: str, after: tuple[float, str], limit: int) -> list[RunRow]:
-        """Runs of a tenant, or of all (""), behind this (creation, id): the oldest first, or in the order of ids."""
-        return self._journal.scan(tenant, after, limit)
+    async def scan(self, which: Selection, after: tuple[float, str], limit: int) -> list[RunRow]:
+        """Runs that are meant, but for their metadata, behind a place. Others have the engine's loop meanwhile."""
+        return await asyncio.to_thread(self._journal.scan, which, after, limit)
+
+    async def last_entries(self, runs: Sequence[str]) -> dict[str, Entry | None]:
+        """The last entry of each of these runs, None for one that cannot be read, likewise."""
+        return await asyncio.to_thread(self._journal.last_entries, runs)
 
     async def send_event(self, run_id: str, type: str, payload: Any, id: str | None = None) -> None:
         """Deliver an event; once per `id` and run. Raises NotFound, Conflict (the run has ended), Invalid, TryLater."""

@@ -12,7 +12,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Selection:
-    """Runs that fit everything that is said here; what is left out does not narrow. Times: seconds since the epoch."""
+    """Runs that fit everything that is said here; what is left out does not narrow. Times: seconds since the epoch.
+
+    They come by number within a scope, the oldest first within a tenant (and always when they are `explained`), else in
+    the order of their ids.
+    """
 
     tenant: str = ""
     scope: str = ""
@@ -20,6 +24,7 @@ class Selection:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     created_after: float | None = None
     created_until: float | None = None  # this moment included
+    explained: bool = False  # something is said of them: why they do not go on, or have failed
 
     @property
     def narrow(self) -> bool:
@@ -28,22 +33,29 @@ class Selection:
         return bool(self.tenant or self.scope or self.metadata) or ages != (None, None)
 
     @property
+    def by_number(self) -> bool:
+        """Say whether they come by number."""
+        return bool(self.scope) and not self.explained
+
+    def place_of(self, row: "RunRow") -> tuple[float, str]:
+        """Give the place of a run in their order, behind which a look goes on."""
+        return (float(row.number) if self.by_number else row.created_at, row.id)
+
+    @property
     def fingerprint(self) -> str:
         """Tell it from every other."""
-        said = [self.tenant, self.scope, sorted(self.states), dict(self.metadata)]
+        said = [self.tenant, self.scope, sorted(self.states), dict(self.metadata), self.explained]
         ages = [self.created_after, self.created_until]
         return hashlib.sha256(json.dumps([said, ages], sort_keys=True).encode()).hexdigest()[:16]
 
     def fits(self, row: "RunRow") -> bool:
         """Say whether a run is meant, as its row tells it."""
-        if self.tenant and row.tenant != self.tenant:
-            return False
-        if self.scope and row.scope != self.scope:
-            return False
-        if self.states and row.state not in self.states:
-            return False
-        if self.created_after is not None and row.created_at <= self.created_after:
-            return False
-        if self.created_until is not None and row.created_at > self.created_until:
-            return False
-        return all(name in row.metadata and row.metadata[name] == value for name, value in self.metadata.items())
+        return (
+            self.tenant in ("", row.tenant)
+            and self.scope in ("", row.scope)
+            and (not self.states or row.state in self.states)
+            and (not self.explained or (row.reason is not None and row.state not in {"passed", "cancelled"}))
+            and (self.created_after is None or row.created_at > self.created_after)
+            and (self.created_until is None or row.created_at <= self.created_until)
+            and all(name in row.metadata and row.metadata[name] == value for name, value in self.metadata.items())
+        )

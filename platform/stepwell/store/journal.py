@@ -2,10 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from stepwell.engine.entries import Entry
 from stepwell.store.queues import Arrival, Moves, Queues
+
+if TYPE_CHECKING:
+    from stepwell.engine.selection import Selection
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,8 +207,15 @@ class Journal(Protocol):
         """How many runs were ever created below this one: by it, and by those that it created."""
         ...
 
-    def scan(self, tenant: str, after: tuple[float, str], limit: int) -> list[RunRow]:
-        """Runs behind this (creation, id): of a tenant, the oldest first, or of all ("") in the order of their ids."""
+    def scan(self, which: "Selection", after: tuple[float, str], limit: int) -> list[RunRow]:
+        """Runs that are meant, but for what their metadata must say, behind this place in the selection's order.
+
+        Called from any thread, as long as the journal is open: who looks through many runs is not to stop the engine.
+        """
+        ...
+
+    def last_entries(self, runs: Sequence[str]) -> dict[str, Entry | None]:
+        """The last entry of each of these runs, None for one that cannot be read; from any thread, like `scan`."""
         ...
 
     def awake(self) -> list[Awake]:

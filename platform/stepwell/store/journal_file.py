@@ -19,8 +19,13 @@ FORM = 2
 """
 WAL_BYTES = 8 * 1024 * 1024
 BUSY_MS = 5_000
+EXPLAINED = "reason IS NOT NULL AND state NOT IN ('passed', 'cancelled')"
+"""Of runs of which something is said: why they do not go on, or have failed. An index is used by queries that have the
+very same condition.
+"""
+EXPLAINED_INDEX = "runs_explained"
 
-_SCHEMA = """
+_SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS journal(
     run TEXT NOT NULL, seq INTEGER NOT NULL, at REAL NOT NULL, version INTEGER NOT NULL, type TEXT NOT NULL,
     key TEXT NOT NULL, attempt INTEGER NOT NULL, turn INTEGER NOT NULL, data TEXT NOT NULL,
@@ -33,7 +38,8 @@ CREATE TABLE IF NOT EXISTS runs(
 DROP INDEX IF EXISTS runs_by_scope;
 CREATE UNIQUE INDEX IF NOT EXISTS runs_by_number ON runs(scope, number);
 CREATE INDEX IF NOT EXISTS runs_by_state ON runs(scope, state, number);
-CREATE INDEX IF NOT EXISTS runs_by_tenant ON runs(tenant, created_at);
+CREATE INDEX IF NOT EXISTS runs_by_tenant_state ON runs(tenant, state, created_at);
+CREATE INDEX IF NOT EXISTS {EXPLAINED_INDEX} ON runs(tenant, created_at) WHERE {EXPLAINED};
 DROP INDEX IF EXISTS runs_needing_people;
 CREATE INDEX IF NOT EXISTS runs_asking_people ON runs(tenant, created_at, approvals) WHERE approvals > 0;
 CREATE INDEX IF NOT EXISTS runs_awake ON runs(created_at) WHERE awake = 1;

@@ -13,9 +13,10 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stepwell.engine.entries import VERSION, Entry
+from stepwell.store import scans_sqlite
 from stepwell.store.derived import COLUMNS, encode, row_of
 from stepwell.store.entry_rows import COLUMNS as ENTRY_COLUMNS
 from stepwell.store.entry_rows import entries_of, text_of
@@ -37,6 +38,9 @@ from stepwell.store.journal_file import WAL_BYTES, opened
 from stepwell.store.packed import pack, unpack
 from stepwell.store.queues_sqlite import SqliteQueues
 
+if TYPE_CHECKING:
+    from stepwell.engine.selection import Selection
+
 _INSERT = f"INSERT INTO runs({','.join(COLUMNS)}) VALUES({','.join(f':{name}' for name in COLUMNS)})"
 _APPEND = "INSERT INTO journal VALUES(?,?,?,?,?,?,?,?,?)"
 _GO_ON = "UPDATE runs SET seq=?, updated_at=?, played=?, summary=? WHERE id=? AND lease=?"
@@ -49,11 +53,6 @@ _AWAKE = (
     "CASE WHEN json_valid(summary) THEN json_extract(summary, '$.priority') END "
     "FROM runs WHERE awake = 1 ORDER BY created_at"
 )
-_LIST = (
-    "SELECT metadata, id, tenant, scope, number, title, state, reason, created_at, updated_at, ended_at, seq FROM runs"
-)
-_SCAN_TENANT = f"{_LIST} WHERE tenant=? AND (created_at, id) > (?, ?) ORDER BY created_at, id LIMIT ?"
-_SCAN_ALL = f"{_LIST} WHERE id > ? ORDER BY id LIMIT ?"
 _NUMBER = (
     "INSERT INTO numbers VALUES(?, 1) ON CONFLICT(scope) DO UPDATE SET last = last + 1 RETURNING last"  # one statement
 )
@@ -225,12 +224,11 @@ class SqliteJournal:
         row = self.db.execute("SELECT last FROM numbers WHERE scope=?", (_below(root),)).fetchone()
         return 0 if row is None else int(row[0])
 
-    def scan(self, tenant: str, after: tuple[float, str], limit: int) -> list[RunRow]:
-        if tenant:
-            rows = self.db.execute(_SCAN_TENANT, (tenant, *after, limit))
-        else:
-            rows = self.db.execute(_SCAN_ALL, (after[1], limit))
-        return [RunRow(json.loads(metadata), *rest) for metadata, *rest in rows]
+    def scan(self, which: "Selection", after: tuple[float, str], limit: int) -> list[RunRow]:
+        return scans_sqlite.scan(self.path, which, after, limit)
+
+    def last_entries(self, runs: Sequence[str]) -> dict[str, Entry | None]:
+        return scans_sqlite.last_entries(self.path, runs)
 
     def awake(self) -> list[Awake]:
         return [
