@@ -327,5 +327,8 @@ async def test_containers_have_git_if_the_engine_mounts_our_directories(state: P
     assert outcome.ok and outcome.layer, (outcome.error, log.text)
     lines = log.text.splitlines()
     assert lines == [f"v1.0-1-g{origin.last[:7]}", "more", "second", "first", "read-only"], lines
+    options = {"command": "git log -1 --format=%s; git status -s", "image": image, "network": False}
+    _, later = await run(executor, attempt(origin.last, "", (outcome.layer,), key="two#1", options=options))
+    assert later.text == "more\n?? new\n"
     files = state / "layers" / Path(*outcome.layer.split("-")) / "files"
     assert [path.name for path in files.iterdir()] == ["new"]
