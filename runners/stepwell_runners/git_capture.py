@@ -20,8 +20,8 @@ from stepwell_runners.reduce import Stack, entries, is_opaque, open_beneath, sca
 from stepwell_runners.run_forks import GitView
 
 MOST_REFS = 1_000
-_MOST_FILES = 20_000  # below refs/
-_MOST_PACKED = 8 << 20  # bytes
+_MOST_FILES = 20_000  # below refs/, beyond those that were there
+_MOST_PACKED = 8 << 20  # bytes, likewise
 _LONGEST = 1_024  # bytes of a file with one ref
 _SYMBOLIC = "ref: "
 REPLACED = (
@@ -83,9 +83,10 @@ def _is_replaced(place: Path, left: Left) -> bool:
 
 def _refs(place: Path, given: Path, *, is_copy: bool) -> dict[str, str]:
     """Return branches and tags of `place`, which lies over `given`."""
-    packed = _text(place / "packed-refs", _MOST_PACKED)
+    most = _MOST_PACKED + _size(given / "packed-refs")
+    packed = _text(place / "packed-refs", most)
     if packed is None and not is_copy and not os.path.lexists(place / "packed-refs"):
-        packed = _text(given / "packed-refs", _MOST_PACKED << 4)
+        packed = _text(given / "packed-refs", most)
     found = dict(_packed(packed or ""))
     loose = _loose(given) if place == given else _merged(place, given, is_copy)
     return {**found, **loose}
@@ -95,11 +96,12 @@ def _merged(place: Path, given: Path, is_copy: bool) -> dict[str, str]:
     """Return the loose refs of an overlay: what its upper has or hides, over the others."""
     if not os.path.lexists(place / "refs"):
         return _loose(given)
+    before = _loose(given)
     for count, _ in enumerate(entries(place / "refs")):
-        if count > _MOST_FILES:
+        if count > 2 * len(before) + _MOST_FILES:
             raise Invalid(f"The step left more than {_MOST_FILES:,} files below .git/refs. Keep fewer branches, tags.")
     layer = reduce(scan(place / "refs", {""} if is_copy else ()), Stack([given / "refs"]))
-    result = {ref: id_ for ref, id_ in _loose(given).items() if ref.removeprefix("refs/") not in layer.deleted}
+    result = {ref: id_ for ref, id_ in before.items() if ref.removeprefix("refs/") not in layer.deleted}
     for path, node in layer.written.items():
         if isinstance(node, File) and (id_ := _value(f"refs/{path}", _text(place / "refs" / path, _LONGEST))):
             result[f"refs/{path}"] = id_
@@ -196,6 +198,11 @@ def _listed(place: Path) -> tuple[list[str], list[str]]:
                 "are kept of a step. Hand large files on in the workspace, or as artifacts."
             )
     return loose, packs
+
+
+def _size(given: Path) -> int:
+    """Return the size of a file of ours; 0 when there is none."""
+    return given.stat().st_size if given.exists() else 0
 
 
 def _text(path: Path, most: int) -> str | None:

@@ -159,7 +159,6 @@ def committed(clone: Clone, commit: str, refs: Mapping[str, str | None], layer: 
     """Keep refs of a working copy as those of a step of a run of `commit`; its layer."""
     part, repository = clone.place.settings.state / "layers" / layer.replace("-", "/") / "git", clone.id
     part.mkdir(parents=True)
-    clone.place.settings.state.joinpath("work").mkdir(exist_ok=True)
     origin = clone.place.base.repositories.path(repository)
     set_ = [(ref, id_) for ref, id_ in refs.items() if id_]
     loose = [os.open(path, os.O_RDONLY) for path in sorted((clone.path / ".git/objects").glob("??/*"))]

@@ -149,6 +149,7 @@ class Promotions:
                     f"the value of the secret {name!r}. Leave that file out of the commit, and change the secret."
                 )
 
+        self._work.mkdir(exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="promote-", dir=self._work) as scratch:
             bring(path, target, asked.parts, Path(scratch), look)
 
