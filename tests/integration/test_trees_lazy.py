@@ -241,7 +241,7 @@ async def test_a_step_runs_before_its_tree_is_checked_out(
 
     first, told = await run(
         "cat a.txt many/f007; echo more >> a.txt; rm -r dir; stat -c %U:%a many/f001 | sed s/.*://; "
-        "git rev-parse HEAD; touch many/new; ls -A .git | grep -c index"
+        "git rev-parse HEAD; touch many/new; ls -A .git | grep -c index; git tag kept"
     )
     assert first.ok, (first, told)
     assert told.split() == ["text", "7", "644", made, "1"]
@@ -249,8 +249,10 @@ async def test_a_step_runs_before_its_tree_is_checked_out(
     layer = executor._workspaces.load(first.layer)
     assert sorted(layer.written) == ["a.txt", "many/new"] and "dir" in layer.deleted
     checkout.let.set()
-    second, told = await run("cat a.txt; git status --porcelain; cat windows/a.bat", (first.layer,), "step#2")
+    second, told = await run(
+        "cat a.txt; git status --porcelain; cat windows/a.bat; git describe --tags", (first.layer,), "step#2"
+    )
     assert second.ok, (second, told)
-    assert told.startswith("text\nmore\n") and told.endswith("x\r\n")
+    assert told.startswith("text\nmore\n") and told.endswith("x\r\nkept\n")
     gone = {" D dir/deep/er/x", " D dir/empty", " D dir/run"}
-    assert set(told.split("\n")[2:-2]) == {" M a.txt", "?? many/new", *gone}
+    assert set(told.split("\n")[2:-3]) == {" M a.txt", "?? many/new", *gone}
