@@ -186,40 +186,36 @@ async def test_objects_of_another_repository_stay_out(executor: LocalExecutor, o
     assert outcome.ok and outcome.layer is None and log.notes == [git_capture.REPLACED]
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        "rm -rf .git && ln -s / .git", "rm -rf .git && git init -q . && git commit -q --allow-empty -m x",
-        "rm -rf .git/refs && ln -s /etc .git/refs", "rm -rf .git/objects && ln -s /etc .git/objects && git tag v2",
-        "rm -rf .git/refs && mkfifo .git/refs",
-    ],
-)  # fmt: skip
-async def test_a_replaced_git_is_not_looked_into_and_the_log_says_so(
-    executor: LocalExecutor, origin: Origin, command: str
-) -> None:
-    outcome, log = await run(executor, attempt(origin.last, f"{command}; true"))
-    assert outcome.ok and outcome.layer is None and log.notes == [git_capture.REPLACED], log.text
+REPLACING = [
+    "rm -rf .git && ln -s / .git", "rm -rf .git && git init -q . && git commit -q --allow-empty -m x",
+    "rm -rf .git/refs && ln -s /etc .git/refs", "rm -rf .git/objects && ln -s /etc .git/objects && git tag v2",
+    "rm -rf .git/refs && mkfifo .git/refs",
+]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("command", "words"),
-    [
-        ("git rev-parse HEAD > .git/refs/heads/..x", "no name of a branch or tag"),
-        ("git rev-parse HEAD > '.git/refs/heads/a b'", "no name of a branch or tag"),
-        ("git rev-parse HEAD > .git/refs/heads/$(printf 'a\\nb')", "no name of a branch or tag"),
-        ("echo ../../etc/passwd > .git/refs/heads/x", "without the id of a commit"),
-        ("ln -sf /etc/passwd .git/HEAD; cd .git/refs/heads; ln -s /etc/passwd x; echo 1 > y", "without the id"),
-        ("git rev-parse HEAD:a > .git/refs/heads/x", "no commit (blob)"),
-        ("git rev-parse HEAD^{tree} > .git/refs/tags/x", "no commit (tree)"),
-        (f"{COMMIT}; o=$(git rev-parse HEAD); rm -f .git/objects/$(echo $o | cut -c1-2)/*", "cannot be kept"),
-        (f"{COMMIT}; for f in .git/objects/??/*; do chmod +w $f; echo junk > $f; done", "is damaged"),
-        ("c=$(git rev-parse @); for n in $(seq 1200); do echo $c refs/heads/b$n; done > .git/packed-refs", "1,000 are"),
-    ],
-)  # fmt: skip
-async def test_what_git_would_not_accept_fails_the_step(
-    executor: LocalExecutor, origin: Origin, command: str, words: str
-) -> None:
-    assert words in await refused(executor, origin, command)
+async def test_a_replaced_git_is_not_looked_into_and_the_log_says_so(executor: LocalExecutor, origin: Origin) -> None:
+    for command in REPLACING:
+        outcome, log = await run(executor, attempt(origin.last, f"{command}; true"))
+        assert outcome.ok and outcome.layer is None and log.notes == [git_capture.REPLACED], (command, log.text)
+
+
+REFUSED = [
+    ("git rev-parse HEAD > .git/refs/heads/..x", "no name of a branch or tag"),
+    ("git rev-parse HEAD > '.git/refs/heads/a b'", "no name of a branch or tag"),
+    ("git rev-parse HEAD > .git/refs/heads/$(printf 'a\\nb')", "no name of a branch or tag"),
+    ("echo ../../etc/passwd > .git/refs/heads/x", "without the id of a commit"),
+    ("ln -sf /etc/passwd .git/HEAD; cd .git/refs/heads; ln -s /etc/passwd x; echo 1 > y", "without the id"),
+    ("git rev-parse HEAD:a > .git/refs/heads/x", "no commit (blob)"),
+    ("git rev-parse HEAD^{tree} > .git/refs/tags/x", "no commit (tree)"),
+    (f"{COMMIT}; o=$(git rev-parse HEAD); rm -f .git/objects/$(echo $o | cut -c1-2)/*", "cannot be kept"),
+    (f"{COMMIT}; for f in .git/objects/??/*; do chmod +w $f; echo junk > $f; done", "is damaged"),
+    ("c=$(git rev-parse @); for n in $(seq 1200); do echo $c refs/heads/b$n; done > .git/packed-refs", "1,000 are"),
+]  # fmt: skip
+
+
+async def test_what_git_would_not_accept_fails_the_step(executor: LocalExecutor, origin: Origin) -> None:
+    for command, words in REFUSED:
+        assert words in await refused(executor, origin, command), command
 
 
 def _loose(kind: str, content: bytes) -> tuple[str, str]:
@@ -230,16 +226,14 @@ def _loose(kind: str, content: bytes) -> tuple[str, str]:
     return id_, f"mkdir -p .git/objects/{id_[:2]}; printf '{octal}' > .git/objects/{id_[:2]}/{id_[2:]}"
 
 
-@pytest.mark.parametrize("name", [b".git", b"..", b".GIT", b"git~1", b"a/b"])
-async def test_a_commit_that_would_write_outside_is_refused(
-    executor: LocalExecutor, origin: Origin, name: bytes
-) -> None:
-    blob, write_blob = _loose("blob", b"evil")
-    tree, write_tree = _loose("tree", b"100644 " + name + b"\0" + bytes.fromhex(blob))
+async def test_a_commit_that_would_write_outside_is_refused(executor: LocalExecutor, origin: Origin) -> None:
     who = "t <t@example.org> 1700000000 +0000"
-    commit, write = _loose("commit", f"tree {tree}\nauthor {who}\ncommitter {who}\n\nx\n".encode())
-    command = f"{write_blob}; {write_tree}; {write}; echo {commit} > .git/refs/heads/evil"
-    assert "cannot be kept" in await refused(executor, origin, command)
+    for name in (b".git", b"..", b".GIT", b"git~1", b"a/b"):
+        blob, write_blob = _loose("blob", b"evil")
+        tree, write_tree = _loose("tree", b"100644 " + name + b"\0" + bytes.fromhex(blob))
+        commit, write = _loose("commit", f"tree {tree}\nauthor {who}\ncommitter {who}\n\nx\n".encode())
+        command = f"{write_blob}; {write_tree}; {write}; echo {commit} > .git/refs/heads/evil"
+        assert "cannot be kept" in await refused(executor, origin, command), name
 
 
 async def test_what_is_committed_is_bounded(
@@ -256,7 +250,7 @@ async def test_what_is_committed_is_bounded(
 
 
 async def test_a_cancelled_attempt_leaves_no_commit(executor: LocalExecutor, origin: Origin, state: Path) -> None:
-    asked = attempt(origin.last, f"{COMMIT}; mkfifo /tmp/wait-$$; echo ready; cat /tmp/wait-$$")
+    asked = attempt(origin.last, f"{COMMIT}; mkfifo wait; echo ready; cat wait")
     log = Log()
     running = asyncio.create_task(executor.execute(asked, Prepared(), log))
     await asyncio.wait_for(log.arrived.wait(), 20)
