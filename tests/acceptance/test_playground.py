@@ -11,6 +11,20 @@ from playwright.sync_api import Page, expect, sync_playwright
 
 from stepwell_web.plan_examples import EXAMPLES, Example
 
+PONDER = """
+import asyncio
+
+from stepwell import Pipeline
+
+
+async def ponder():
+    await asyncio.sleep(600)
+
+
+class Think(Pipeline):
+    async def run(self, event, step):
+        await step.do("ponder", ponder)
+"""
 RESULTS = {"first": 50, "people": "approved by admin", "together": {"linux": 0, "macos": 0, "windows": 0},
            "retries": "booked", "events": {"tea": 2}}  # fmt: skip
 
@@ -51,6 +65,30 @@ def test_every_example_passes(server: LiveServer) -> None:
         assert server.run(run)["result"] == RESULTS[slug], slug
     steps = {step["name"]: step for step in server.run(runs["retries"])["steps"]}
     assert steps["pay"]["attempt"] == 3
+
+
+@pytest.mark.chromium
+def test_a_program_goes_on_after_its_process_was_killed(server: LiveServer, page: Page) -> None:
+    page.goto(f"{server.url}/playground")
+    page.get_by_label("pipeline.py").fill(PONDER)
+    page.get_by_role("button", name="Run", exact=True).click()
+    page.wait_for_url("**/acme/-/runs/*")
+    run = page.url
+    expect(page.locator(".steps a", has_text="ponder")).to_be_visible()  # then its code is in a process
+    page.locator("summary[aria-label=More]").click()
+    with page.expect_navigation():
+        page.get_by_role("button", name="Kill its process").click()
+    lines = page.locator(".journal tbody tr")
+    page.goto(f"{run}/journal")
+    expect(lines.filter(has_text="ponder").first).to_contain_text("lost", timeout=60_000)
+    grown = lines.count()
+    expect(page.locator("[data-word]")).to_have_text("Running")
+    page.locator("summary[aria-label=More]").click()
+    with page.expect_navigation():
+        page.get_by_role("button", name="Terminate").click()
+    page.goto(f"{run}/journal")
+    expect(page.locator("[data-word]")).to_have_text("Cancelled")
+    assert lines.count() > grown
 
 
 @pytest.mark.chromium

@@ -14,6 +14,7 @@ from stepwell.ci.approvals import approval_view, check_decision, judge_of, rules
 from stepwell.ci.divergence import ways_on
 from stepwell.ci.environments import Environments
 from stepwell.ci.history import Choices, Filter, History, as_of, cursor_after
+from stepwell.ci.inflight import with_inflight
 from stepwell.ci.launch import Cause, Launcher, new_id
 from stepwell.ci.manual import Starter, Wish
 from stepwell.ci.rules import Rules
@@ -294,7 +295,7 @@ class Runs:
         state = self._engine(self._thread.engine.get(summary.id))
         if state is None:
             raise NotFound(f"There is no run {summary.id!r} any more.")
-        return state
+        return with_inflight(state)
 
     def _engine(self, work: Coroutine[Any, Any, T]) -> T:
         return answer_of(self._thread, work)
