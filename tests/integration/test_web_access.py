@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+from addresses import EMPTY_PAGES, OPEN_PAGES, PAGES
 from fastapi import FastAPI
 from fixture_services import NASTY, FixtureServices, services, step
 
@@ -114,6 +115,17 @@ async def test_a_stranger_finds_nothing_on_any_route(app: FastAPI, web: httpx.As
         )
         assert answer.status_code == 404, f"{method} {path}: {answer.status_code} {answer.text[:300]}"
         assert "Round refunds" not in answer.text
+
+
+def test_every_page_is_among_those_that_a_browser_looks_at(app: FastAPI) -> None:
+    parts = {"log", "find", "errors", "raw", "stream", "refs"}  # of pages, files, and git's
+    served = [path for path, methods in flat(app) if "GET" in methods and not path.startswith(("/api/", "/healthz"))]
+    pages = [path for path in served if path.rpartition("/")[2] not in parts and ".git" not in path]
+    shapes = {path: re.compile(re.sub(r"\{\w+\}", "[^/]+", path)) for path in pages}
+    looked_at = {path.partition("?")[0] for path in (*PAGES.values(), *EMPTY_PAGES.values(), *OPEN_PAGES.values())}
+    seen = {next((path for path in pages if shapes[path].fullmatch(one)), "") for one in looked_at}
+    assert len(pages) > 30
+    assert set(pages) - seen == set()
 
 
 async def test_a_stranger_sees_nothing_in_lists(web: httpx.AsyncClient) -> None:

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from fixture_files import collect
+
 from stepwell.ci.artifacts import Artifacts
 from stepwell.ci.browsing import File, Folder, Patch, Refs, Tip
 from stepwell.ci.bulk import Wanted
@@ -20,6 +22,7 @@ from stepwell.ci.comparison import compare, first_difference
 from stepwell.ci.deployments import Deployment, Outgoing
 from stepwell.ci.expected import Expected, ExpectedStep
 from stepwell.ci.history import Choices
+from stepwell.ci.moments import FileChange
 from stepwell.ci.plans import Checked, Plan, PlanStep
 from stepwell.ci.reports import Reports
 from stepwell.ci.results import Results
@@ -353,6 +356,10 @@ class FixtureServices:
         self.logs = _Feed(self.log_callbacks, "follow")
         self.repositories = self.pushes = None
         busy = self.views["run1842"]
+        if not self.empty:
+            kept = collect(blobs, "run1842", NASTY)
+            steps = (replace(one, collected=kept) if one.name == "unit 3.13" else one for one in busy.steps)
+            busy = self.views["run1842"] = replace(busy, steps=tuple(steps))
         for one in busy.steps:
             data = LOG if one.name == "unit 3.13" else f"\x1b[32m$\x1b[0m make {one.name}\n{NASTY}\n".encode()
             self.logged["run1842", one.key, 1] = FixtureLog(data, one.state != "running")
@@ -909,9 +916,13 @@ def _past(number: int, seconds: float, state: str, **changes: Any) -> RunSummary
 
 
 class _Moments:
-    def changes(self, actor: Actor, run_id: str, key: str) -> list[Any]:
+    def changes(self, actor: Actor, run_id: str, key: str) -> list[FileChange]:
         actor.require("write", "acme")
-        return []
+        return [
+            FileChange("src/refunds.py", "changed", 1234, 1240, PATCH.partition("diff --git a/logo.png")[0]),
+            FileChange(f"build/{NASTY}", "added", None, 9 << 20, why="It is too large to be compared."),
+            FileChange("docs/old.md", "removed", 310, None, "--- a/docs/old.md\n+++ /dev/null\n@@ -1 +0,0 @@\n-Old.\n"),
+        ]
 
     def archive(self, actor: Actor, run_id: str, key: str, when: str) -> list[bytes]:
         actor.require("write", "acme")
