@@ -1,6 +1,6 @@
 """The fork of each run, the pin that keeps its commit, and the `.git` that its workspaces see.
 
-    pin the commit in the origin → forks/<run>.git → forks/<run>.git/workspace/.git
+    note who needs the commit → forks/<run>.git → forks/<run>.git/workspace/.git
 
 The last is a directory that workspaces lay over the tree: refs and HEAD of the fork, the index of the tree by a hard
 link, no objects. It costs one more layer in the mount, whatever the size. Objects are read from the origin through an
@@ -14,18 +14,23 @@ the `.git` of the fork with all refs of these layers in one file, their packs by
 A fork holds nothing that could not be made again, so it goes when its run rests, and none outlives a restart. A pin
 stays until the last run of its commit is forgotten. Which runs these are is on disk, for runs wait longer than servers:
 pins/<repository>/<commit>/<run>, and pins/.runs/<run>, a link to the former.
+
+The note is there when the workspace is; the pin itself, a ref in the origin that has to reach the disk, is made behind
+it: nothing is ever pruned but by an operator's hand, and what a crash leaves out the next start makes up for.
 """
 
 import asyncio
 import contextlib
 import errno
 import hashlib
+import logging
 import os
 import re
 import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,12 +41,14 @@ from stepwell.errors import TryLater
 from stepwell.repos.captured import alternates, made_by
 from stepwell.repos.forks import copy_refs, create_fork, refs_of, remove_fork
 from stepwell.repos.maintenance import remove_leftovers
-from stepwell.repos.pins import pin, unpin
+from stepwell.repos.pins import pin, pinned, unpin
 from stepwell.repos.process import run_git
 from stepwell.repos.repositories import LEAN, Repositories, write_bare
 from stepwell_runners.git_index import CHECK_STAT
 from stepwell_runners.keyed_locks import KeyedLocks
 from stepwell_runners.spec import TOOLS, WORKSPACE
+
+log = logging.getLogger(__name__)
 
 OBJECTS = "git-objects"  # below TOOLS, where isolates and containers find the origin's objects
 REST_SECONDS = 30.0
@@ -106,6 +113,7 @@ class RunForks:
         self._using: Counter[str] = Counter()  # attempts in flight
         self._resting: dict[str, asyncio.TimerHandle] = {}
         self._born = time.time()
+        self._pinning = ThreadPoolExecutor(1, "pins")
         for folder in (self.folder, self.pins / _RUNS):
             folder.mkdir(parents=True, exist_ok=True)
 
@@ -142,7 +150,7 @@ class RunForks:
         beside: Path | None = None,
         parts: Sequence[Path] = (),
     ) -> GitView:
-        """Return `.git` for a workspace of the run; the first time, pin the commit and make the fork.
+        """Return `.git` for a workspace of the run; the first time, make the fork, and begin to pin the commit.
 
         Without an `index` there will be one `beside`. `parts` are what earlier steps did in git; then there is one.
         """
@@ -155,7 +163,7 @@ class RunForks:
             lower = fork / f"workspace-{hashlib.sha256(repr(parts).encode()).hexdigest()[:16]}"
         with self._locks.of(run):
             if not any(fork.glob("workspace*")):
-                self._hold(run, repository, origin, commit)
+                self._hold(run, repository, commit)
                 remove_fork(fork)
                 create_fork(origin, fork, commit, branch if branch and _is_branch(branch) else None)
             if not lower.exists() and parts and index:
@@ -178,7 +186,7 @@ class RunForks:
 
     def recover(self, ended: Callable[[str], bool], kept: Collection[str] = ()) -> None:
         """Remove all forks but those of the `kept` runs, and the pins of runs that a server saw the end of and died
-        before it forgot them.
+        before it forgot them; begin to make the pins that it died before.
 
         Nothing is running yet, and each fork is made again when its run needs it.
         """
@@ -190,12 +198,17 @@ class RunForks:
             run = _run_of(link)
             if run is not None and ended(run):
                 self._release(link)
+        self._pinning.submit(self._pin_the_rest)
+
+    def settled(self) -> None:
+        """Wait until every pin asked for so far is made."""
+        self._pinning.submit(lambda: None).result()
 
     def _fork(self, run: str) -> Path:
         return self.folder / f"{_file_name(run)}.git"
 
-    def _hold(self, run: str, repository: str, origin: Path, commit: str) -> None:
-        """Note who needs the commit, then pin it: a crash between leaves a note that does no harm."""
+    def _hold(self, run: str, repository: str, commit: str) -> None:
+        """Note who needs the commit, and begin to pin it."""
         name = _file_name(run)
         with self._locks.of(f"{repository}:{commit}"):
             folder = self.pins / repository / commit
@@ -203,7 +216,29 @@ class RunForks:
             with contextlib.suppress(FileExistsError):
                 (self.pins / _RUNS / name).symlink_to(f"../{repository}/{commit}/{name}")
             (folder / name).write_text(run, "utf-8")
-            self._with_lock(origin, lambda: pin(origin, commit))
+        self._pinning.submit(self._pin, repository, commit)
+
+    def _pin(self, repository: str, commit: str) -> None:
+        """Pin a commit that a run still needs."""
+        try:
+            with self._locks.of(f"{repository}:{commit}"):
+                if (self.pins / repository / commit).exists() and self._repositories.exists(repository):
+                    origin = self._repositories.path(repository)
+                    self._with_lock(origin, lambda: pin(origin, commit))
+        except Exception:
+            log.exception("commit %s of repository %s is not pinned before the next start", commit, repository)
+
+    def _pin_the_rest(self) -> None:
+        """Pin what a crash left noted, and no more."""
+        try:
+            for folder in self.pins.iterdir():
+                if folder.name != _RUNS and self._repositories.exists(folder.name):
+                    made = pinned(self._repositories.path(folder.name))
+                    for commit in folder.iterdir():
+                        if commit.name not in made:
+                            self._pin(folder.name, commit.name)
+        except OSError:
+            log.exception("pins could not be looked through")
 
     def _release(self, link: Path) -> None:
         try:

@@ -59,6 +59,12 @@ async def executor(request: pytest.FixtureRequest, state: Path) -> AsyncIterator
     await isolates.stop()
 
 
+def pins_of(forks: RunForks, origin: Origin) -> set[str]:
+    """What is pinned, once that has settled."""
+    forks.settled()
+    return pinned(origin.path)
+
+
 async def test_git_tells_what_is_being_built(executor: LocalExecutor, origin: Origin) -> None:
     assert await say(executor, origin.last, "git rev-parse HEAD && git branch --show-current") == f"{origin.last}\nmain"
     assert await say(executor, origin.last, "git describe --tags --dirty") == f"v1.0-1-g{origin.last[:7]}"
@@ -180,6 +186,7 @@ async def test_a_commit_that_was_forced_away_and_collected_still_builds(
     executor: LocalExecutor, origin: Origin, state: Path
 ) -> None:
     assert await say(executor, origin.last, "git rev-parse HEAD") == origin.last
+    executor._forks.settled()
     origin.lose(origin.last)
     (state / "trees" / "r1").rename(state / "trees" / "gone")
     executor._trees._known.clear()
@@ -193,18 +200,18 @@ async def test_forks_and_pins_end_with_their_runs(executor: LocalExecutor, origi
         await say(executor, origin.last, "git status", run=name)
     await say(executor, origin.first, "git status", run="odd/../id", metadata={})
     assert len(list((state / "forks").iterdir())) == 3
-    assert pinned(origin.path) == {origin.first, origin.last}
+    assert pins_of(executor._forks, origin) == {origin.first, origin.last}
     await executor.forget("run-1")
     assert not (state / "forks" / "run-1.git").exists() and (state / "forks" / "run-2.git").exists()
-    assert pinned(origin.path) == {origin.first, origin.last}
+    assert pins_of(executor._forks, origin) == {origin.first, origin.last}
     await executor.recover(lambda layer: True, lambda run: False)
     again = LocalExecutor.at(state, executor._isolates, executor._trees)  # as after a restart
     assert list((state / "forks").iterdir()) == []
     await again.forget("run-2")
-    assert pinned(origin.path) == {origin.first}
+    assert pins_of(executor._forks, origin) == {origin.first}
     await again.forget("odd/../id")
     await again.forget("unknown")
-    assert pinned(origin.path) == set()
+    assert pins_of(executor._forks, origin) == set()
     assert [path for path in (state / "pins").rglob("*") if path.name not in (".runs", "r1")] == []
 
 
@@ -214,12 +221,12 @@ async def test_a_pin_of_a_run_that_was_not_forgotten_before_a_crash_ends_at_the_
     await say(executor, origin.first, "git status", run="odd/../id", metadata={})
     await say(executor, origin.last, "git status", run="waits")
     await executor.recover(lambda layer: True, {"odd/../id": True, "waits": False}.__getitem__)
-    assert pinned(origin.path) == {origin.last}
+    assert pins_of(executor._forks, origin) == {origin.last}
     (note,) = (executor._forks.pins / "r1" / origin.last).iterdir()
     note.unlink()  # as when the server dies within `forget`
     note.parent.rmdir()
     await executor.recover(lambda layer: True, {"waits": True}.__getitem__)
-    assert pinned(origin.path) == set()
+    assert pins_of(executor._forks, origin) == set()
 
 
 async def test_a_note_of_an_older_server_that_does_not_tell_its_run_is_kept(
@@ -229,7 +236,7 @@ async def test_a_note_of_an_older_server_that_does_not_tell_its_run_is_kept(
     (note,) = (executor._forks.pins / "r1" / origin.last).iterdir()
     note.write_text("")
     await executor.recover(lambda layer: True, lambda run: True)
-    assert pinned(origin.path) == {origin.last}
+    assert pins_of(executor._forks, origin) == {origin.last}
 
 
 async def test_a_run_that_rests_has_no_fork_and_gets_it_back(
@@ -248,7 +255,7 @@ async def test_a_run_that_rests_has_no_fork_and_gets_it_back(
     executor._forks = RunForks(state, rest_seconds=0)
     await say(executor, origin.last, "git status")
     await asyncio.wait_for(gone.wait(), 10)
-    assert list((state / "forks").iterdir()) == [] and pinned(origin.path) == {origin.last}
+    assert list((state / "forks").iterdir()) == [] and pins_of(executor._forks, origin) == {origin.last}
     assert await say(executor, origin.last, "git rev-parse HEAD", key="two#1") == origin.last
 
 
@@ -279,7 +286,19 @@ def test_a_lock_that_a_killed_server_left_does_not_stop_runs(
     forks = RunForks(state)
     forks._born += 60
     forks.ready("run-1", "r1", origin.last, "main", index=index, walled=True)
-    assert pinned(origin.path) == {origin.last}
+    assert pins_of(forks, origin) == {origin.last}
+
+
+def test_a_pin_that_a_crash_came_before_is_made_at_the_next_start(origin: Origin, state: Path) -> None:
+    note = state / "pins" / "r1" / origin.last / "run-1"
+    forks = RunForks(state)
+    note.parent.mkdir(parents=True)
+    (state / "pins" / ".runs" / "run-1").symlink_to(f"../r1/{origin.last}/run-1")
+    note.write_text("run-1")
+    forks.recover(lambda run: False)
+    assert pins_of(forks, origin) == {origin.last}
+    forks.forget("run-1")
+    assert pins_of(forks, origin) == set()
 
 
 async def test_a_run_without_a_repository_has_no_git(executor: LocalExecutor, origin: Origin, state: Path) -> None:
