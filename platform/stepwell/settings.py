@@ -55,7 +55,7 @@ class Settings(BaseSettings):
         "GiB that installed tools and setups may take; then the longest unused go"
     ))  # fmt: skip
     trees_gb: int = Field(50, ge=1, le=100_000, description=(
-        "GiB that checked-out trees may take; when a server starts, the longest unused go"
+        "GiB that checked-out trees may take; the longest unused go, but none that is in use"
     ))  # fmt: skip
     caches_gb: int = Field(10, ge=0, le=100_000, description="GiB that the caches of one repository may take")
     blanks: int = Field(4, ge=0, le=64, description="isolates booted ahead, about 2 MB each; 0 boots each when asked")

@@ -44,7 +44,8 @@ from stepwell_runners.spec import CommandSpec, Limits, ToolDir
 from stepwell_runners.streaming import DEFAULT_BOUNDS, Bounds, Place, Process, Stuck, watch
 from stepwell_runners.threads import entered, finished
 from stepwell_runners.toolchains import Toolchains
-from stepwell_runners.trees import Trees, index_of, parse_reference
+from stepwell_runners.trees import Form as TreeForm
+from stepwell_runners.trees import Trees, parse_reference
 from stepwell_runners.warm_containers import WarmContainers
 from stepwell_runners.workspaces import Form, Workspace, Workspaces
 
@@ -228,18 +229,17 @@ class LocalExecutor:
 
     async def _build(self, attempt: Attempt, prepared: Prepared, output: Output) -> Outcome:
         asked = image_plan(attempt, prepared)
-        tree = await asyncio.to_thread(self._trees.resolve, attempt.code.tree)
-        stack = Stack(self._workspaces.lowers(attempt.base, tree))
-        return await self._containers.build(asked, stack, output, self._bounds)
+        async with entered(self._trees.held(attempt.code.tree, "lasting")) as tree:
+            stack = Stack(self._workspaces.lowers(attempt.base, tree))
+            return await self._containers.build(asked, stack, output, self._bounds)
 
     async def _run(self, attempt: Attempt, prepared: Prepared, output: Output) -> Outcome:
         asked = plan(attempt, prepared, self._network, self._bounds.memory)
         if attempt.code.tree is not None:
             asked = replace(asked, env={**GIT_ENVIRONMENT, **asked.env})
-        if asked.image or not self._isolates.overlays:  # a container may outlive what serves a tree; a copy reads all
-            tree = await asyncio.to_thread(self._trees.resolve, attempt.code.tree)
-            return await self._on(attempt, prepared, asked, output, tree)
-        async with entered(self._trees.held(attempt.code.tree)) as tree:
+        # A container may outlive what serves a tree; a copy reads all.
+        form: TreeForm = "lasting" if asked.image or not self._isolates.overlays else "any"
+        async with entered(self._trees.held(attempt.code.tree, form)) as tree:
             return await self._on(attempt, prepared, asked, output, tree)
 
     async def _on(
@@ -352,7 +352,7 @@ class LocalExecutor:
         if attempt.code.tree is not None:
             self._absences.tell(attempt.run, *parse_reference(attempt.code.tree), output.note)
         if attempt.code.tree is not None and not (asked.image and form == "copy"):
-            git = self._git(attempt, attempt.code.tree, tree)
+            git = self._git(attempt, attempt.code.tree, tree, lasting=bool(asked.image) or form == "copy")
         held = None
         if asked.caches:
             base = Stack(self._workspaces.lowers(attempt.base, tree))
@@ -366,10 +366,10 @@ class LocalExecutor:
                 held.close()
             raise
 
-    def _git(self, attempt: Attempt, reference: str, tree: Path) -> GitView:
+    def _git(self, attempt: Attempt, reference: str, tree: Path, *, lasting: bool) -> GitView:
         repository, commit = parse_reference(reference)
         parts = self._workspaces.captured(attempt.base, commit)
-        index, beside = (index_of(self._trees.resolve(reference)), None) if parts else self._trees.index(tree)
+        index, beside = (self._trees.index_made(tree), None) if parts or lasting else self._trees.index(tree)
         branch, walled = branch_of(attempt.metadata), self._isolates.walled
         return self._forks.ready(
             attempt.run, repository, commit, branch, index=index, walled=walled, beside=beside, parts=parts

@@ -11,8 +11,8 @@ import base64
 import errno
 import itertools
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractContextManager, asynccontextmanager
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,26 +29,35 @@ from stepwell_runners.link import Gone, Refused, Reply
 from stepwell_runners.mounter import HUNG_UP
 from stepwell_runners.mounts import Mounts
 from stepwell_runners.options import IsolateOptions, base_environment, interpreter, prefixes
-from stepwell_runners.spec import CommandSpec, Directory, Egress, Finding, Limits, Mount, Overlay
-from stepwell_runners.threads import entered
+from stepwell_runners.spec import CommandSpec, Directory, Egress, Finding, Limits, Overlay, Shown, shown
+from stepwell_runners.threads import finished
 from stepwell_runners.uids import TenantIndexes
 from stepwell_runners.wall import Mode, Order
 from stepwell_runners.weights import Weights
 from stepwell_runners.zygotes import Zygotes
 
 if TYPE_CHECKING:
-    from stepwell_runners.trees import Seen  # needs more than a host for isolates has to have
+    from stepwell_runners.trees import Form, Hold, Trees  # needs more than a host for isolates has to have
 
 _SCARCE = (errno.EAGAIN, errno.ENOMEM, errno.ENOSPC, errno.EMFILE, errno.ENFILE)
 _MOUNTS = 64  # per isolate
-_MOST_TREES = 4096  # whose directories are remembered; they stay where they are
+
+
+@dataclass(frozen=True)
+class _Directory:
+    """A tree that nobody takes away."""
+
+    lowers: tuple[Path, ...]
+
+    def release(self) -> None:
+        """Nothing holds it."""
 
 
 class ZygoteIsolates:
     """Implements Isolates, and commands. Lives on the engine's event loop.
 
-    `tree` turns `Code.tree` into the directory of that tree, `seen` does so for one mount and need not wait for a
-    checkout; `index` gives each tenant its number for good.
+    `tree` turns `Code.tree` into the directory of that tree; where trees come and go, `trees` holds it as long as an
+    isolate sees it. `index` gives each tenant its number for good.
     """
 
     def __init__(
@@ -57,15 +66,14 @@ class ZygoteIsolates:
         tree: Callable[[str], Path],
         options: IsolateOptions | None = None,
         index: Callable[[str], int] | None = None,
-        seen: Callable[[str], AbstractContextManager["Seen"]] | None = None,
+        trees: "Trees | None" = None,
     ) -> None:
         self.state = state
         self.options = options or IsolateOptions()
         self.mode: Mode | None = None
         self.environment = base_environment()
         self._tree = tree
-        self._seen = seen
-        self._trees: dict[str, Path] = {}
+        self._trees = trees
         self._index = index or TenantIndexes(state / "uids.json")
         self._egress = EgressProxy(self.options.exceptions, self.options.upstream)
         self._cgroups = Cgroups()
@@ -172,9 +180,16 @@ class ZygoteIsolates:
         blanks = self._ready()
         if spec.code.tree is None:
             return await self._make(blanks, self._order(self._index(spec.tenant), Limits(), mounts={}), {})
-        async with self._files_of(spec.code.tree) as place:
-            mounts: dict[str, Mount] = {"workspace": Directory(place, read_only=True)}
-            return await self._make(blanks, self._order(self._index(spec.tenant), Limits(), mounts=mounts), mounts)
+        hold = await self._hold(spec.code.tree)
+        mounts: dict[str, Shown] = {"workspace": shown(hold.lowers)}
+        try:
+            order = self._order(self._index(spec.tenant), Limits(), mounts=mounts)
+            isolate = await self._make(blanks, order, mounts)
+        except BaseException:
+            hold.release()
+            raise
+        isolate.on_end(hold.release)
+        return isolate
 
     async def command(self, spec: CommandSpec) -> CommandProcess:
         """Boot an isolate and start a command in it. Raises Invalid, TryLater or Unavailable."""
@@ -188,7 +203,7 @@ class ZygoteIsolates:
             if spec.network is not None:
                 environment |= proxy_environment()
             line = order_of(spec, environment)
-        mounts: dict[str, Mount] = {} if spec.workspace is None else {"workspace": spec.workspace}
+        mounts: dict[str, Shown] = {} if spec.workspace is None else {"workspace": spec.workspace}
         for tool in spec.tools:
             _check_name(tool.name)
             mounts[tool.name] = Directory(tool.path, tool.read_only)
@@ -226,25 +241,15 @@ class ZygoteIsolates:
         """The host's uid of the tenant with this index."""
         return os.geteuid() if self.mode == "user" else house.host_id(index)
 
-    @asynccontextmanager
-    async def _files_of(self, reference: str) -> AsyncIterator[Path]:
-        """The directory of a tree. One seen for the first time is checked out, or begun to be: not on this loop."""
-        if reference in self._trees:
-            yield self._trees[reference]
-        elif self._seen is None or not self.walled:
-            place = await asyncio.to_thread(self._tree, reference)
-            self._remember(reference, place)
-            yield place
-        else:
-            async with entered(self._seen(reference)) as seen:
-                if seen.lasts:
-                    self._remember(reference, seen.place)
-                yield seen.place
-
-    def _remember(self, reference: str, place: Path) -> None:
-        if len(self._trees) >= _MOST_TREES:
-            self._trees.clear()
-        self._trees[reference] = place
+    async def _hold(self, reference: str) -> "Hold | _Directory":
+        """Hold the files of a tree. One seen for the first time is made, or begun to be: not on this loop."""
+        trees = self._trees
+        if trees is None:
+            return _Directory((await asyncio.to_thread(self._tree, reference),))
+        if self.overlays and (known := trees.hold_known(reference)):
+            return known
+        form: Form = "any" if self.overlays else "whole"
+        return await finished(asyncio.to_thread(trees.hold, reference, form), lambda hold: hold.release())
 
     def _ready(self) -> Blanks:
         if self._blanks is None:
@@ -255,7 +260,7 @@ class ZygoteIsolates:
         self,
         index: int,
         limits: Limits,
-        mounts: dict[str, Mount] | None = None,
+        mounts: dict[str, Shown] | None = None,
         command: bool = False,
         network: Egress | None = None,
     ) -> Order:
@@ -280,7 +285,7 @@ class ZygoteIsolates:
         self,
         blanks: Blanks,
         order: Order,
-        mounts: dict[str, Mount],
+        mounts: dict[str, Shown],
         output: int | None = None,
         network: Egress | None = None,
     ) -> Isolate:
@@ -306,7 +311,7 @@ class ZygoteIsolates:
         self,
         blanks: Blanks,
         order: Order,
-        mounts: Sequence[Mount],
+        mounts: Sequence[Shown],
         output: int | None = None,
         network: Egress | None = None,
         *,

@@ -122,6 +122,10 @@ class Lazy:
         name = self._request({"serve": what})["name"]
         return Served(name, self.folder / name)
 
+    def serve_index(self, index: Path) -> Served:
+        """Mount a directory with the `.git/index` that will be here later. Raises OSError."""
+        return self.serve(Path(), "", 0, Path(), index)
+
     def filled(self, served: Served, ok: bool) -> None:
         """Say how the checkout ended. Raises OSError."""
         self._request({"filled": served.name, "ok": ok})

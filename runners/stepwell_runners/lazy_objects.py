@@ -18,6 +18,11 @@ class Objects:
         self._git = ("git", "--git-dir", str(repository), "cat-file")
         self._environment = dict(environment)
         self._scratch = scratch
+        self._asking: IO[bytes]
+        self._told: IO[bytes]
+
+    def start(self) -> None:
+        """Start what reads them."""
         process = subprocess.Popen(
             [*self._git, "--batch-command", "--buffer"],
             env=self._environment,
@@ -26,8 +31,7 @@ class Objects:
             stderr=subprocess.DEVNULL,
         )
         assert process.stdin is not None and process.stdout is not None
-        self._asking: IO[bytes] = process.stdin
-        self._told: IO[bytes] = process.stdout
+        self._asking, self._told = process.stdin, process.stdout
 
     def sizes(self, ids: Sequence[str], kind: str = "blob") -> list[int]:
         """Return sizes in bytes. Raises MissingObject."""

@@ -162,8 +162,10 @@ class Server:
             place.rmdir()
 
     def become(self, config: dict[str, Any], told: socket.socket) -> "Service":
-        """In the child: serve this tree."""
+        """In the child: serve this tree; without one, only the index to come."""
         objects = Objects(Path(config["repository"]), self._environment, Path(config["scratch"]))
+        if config["tree"]:
+            objects.start()
         checkout = Checkout(Path(config["checkout"]), Path(config["index"]))
         return Service(LazyTree(objects, config["tree"], config["seconds"], checkout), told)
 

@@ -120,7 +120,9 @@ class LazyTree:
         """Return what `stat` shows. Raises Waits, Refused."""
         if node is self._index:
             self._wait()
-            node.size = self.checkout.index.stat().st_size
+            status = self.checkout.index.stat()
+            node.size = status.st_size
+            return Attributes(node.number, node.mode, node.size, int(status.st_mtime))  # later than all files
         return Attributes(node.number, node.mode, node.size, self._seconds)
 
     def file(self, node: Node) -> Path | None:

@@ -107,40 +107,41 @@ class Mounter:
             stack.callback(sys_.unmount, _SCRATCH)
             stack.callback(os.chdir, "/")
             os.chdir(_SCRATCH)
-            common = os.path.commonpath((mount["upper"], mount["work"]))
             lowers = {str(number): path for number, path in enumerate(mount["lowers"])}
-            for name, path in (lowers | {"w": common}).items():
+            places, options = dict(lowers), {"lowerdir": ":".join(lowers)}
+            if "upper" in mount:
+                common = places["w"] = os.path.commonpath((mount["upper"], mount["work"]))
+                options |= {f"{key}dir": f"w/{os.path.relpath(mount[key], common)}" for key in ("upper", "work")}
+            for name, path in places.items():
                 os.mkdir(name)
                 sys_.move_mount(_owned(stack, self.tree(path, owner, 0)), name.encode())
-            options = {
-                "lowerdir": ":".join(lowers),
-                "upperdir": f"w/{os.path.relpath(mount['upper'], common)}",
-                "workdir": f"w/{os.path.relpath(mount['work'], common)}",
-                **dict(_OVERLAY),
-            }
-            text = ",".join([*(f"{key}={value}" for key, value in options.items()), "volatile"])
-            if not self.root:
-                text += ",userxattr"
+            flags = ["volatile"] * ("upper" in mount) + ["userxattr"] * (not self.root)
+            text = ",".join([*(f"{key}={value}" for key, value in (options | dict(_OVERLAY)).items()), *flags])
+            kind = sys_.MS_NOSUID | sys_.MS_NODEV | (0 if "upper" in mount else sys_.MS_RDONLY)
             os.mkdir("m")
-            sys_.mount(b"overlay", b"m", b"overlay", sys_.MS_NOSUID | sys_.MS_NODEV, text.encode())
+            sys_.mount(b"overlay", b"m", b"overlay", kind, text.encode())
             return sys_.open_tree(b"m", recursive=False)
 
     def overlay(self, mount: dict[str, Any], owner: int, spent: ExitStack) -> int:
-        """An overlay of layers that are passed by descriptor; upper and work must be seen through the same mount."""
+        """An overlay of layers that are passed by descriptor; upper and work must be seen through the same mount.
+
+        Without an upper it is read-only.
+        """
         context = _owned(spent, sys_.fsopen("overlay"))
         for path in mount["lowers"]:
             sys_.fsconfig_fd(context, "lowerdir+", _owned(spent, self.tree(path, owner, 0)))
-        common = os.path.commonpath((mount["upper"], mount["work"]))
-        writable = _owned(spent, self.tree(common, owner, 0))
-        for key, path in (("upperdir", mount["upper"]), ("workdir", mount["work"])):
-            inside = os.open(os.path.relpath(path, common), os.O_PATH | os.O_DIRECTORY, dir_fd=writable)
-            sys_.fsconfig_fd(context, key, _owned(spent, inside))
+        if "upper" in mount:
+            common = os.path.commonpath((mount["upper"], mount["work"]))
+            writable = _owned(spent, self.tree(common, owner, 0))
+            for key in ("upper", "work"):
+                inside = os.open(os.path.relpath(mount[key], common), os.O_PATH | os.O_DIRECTORY, dir_fd=writable)
+                sys_.fsconfig_fd(context, f"{key}dir", _owned(spent, inside))
+            sys_.fsconfig_flag(context, "volatile")
         for key, value in _OVERLAY:
             sys_.fsconfig_string(context, key, value)
-        sys_.fsconfig_flag(context, "volatile")
         if not self.root:
             sys_.fsconfig_flag(context, "userxattr")
-        return sys_.fsmount(context, _SAFE, "overlay")
+        return sys_.fsmount(context, _SAFE | (0 if "upper" in mount else sys_.ATTR_RDONLY), "overlay")
 
     def tree(self, path: str, owner: int, attributes: int) -> int:
         """A clone of the mount at `path`, owned by the tenant."""

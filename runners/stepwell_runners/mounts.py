@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from stepwell_runners.link import Gone, Link, Refused, Reply
-from stepwell_runners.spec import Directory, Mount, Overlay
+from stepwell_runners.spec import Directory, Merged, Overlay, Shown
 
 
 class Mounts:
@@ -21,14 +21,14 @@ class Mounts:
         self._link: Link | None = None
         self._starting = asyncio.Lock()
 
-    async def make(self, number: int, owner: int, mounts: Sequence[Mount]) -> list[int]:
+    async def make(self, number: int, owner: int, mounts: Sequence[Shown]) -> list[int]:
         """One descriptor per mount, shown as owned by `owner`. Raises Refused or Gone."""
         link = await self._alive()
         message = {"id": number, "owner": owner, "mounts": [_as_request(mount) for mount in mounts]}
         return (await link.request(number, message))[1]
 
     async def send(
-        self, number: int, owner: int, mounts: Sequence[Mount], target: socket.socket
+        self, number: int, owner: int, mounts: Sequence[Shown], target: socket.socket
     ) -> "asyncio.Future[Reply]":
         """Have the descriptors sent to this socket; what is returned ends as Refused or Gone when they are not."""
         link = await self._alive()
@@ -85,7 +85,9 @@ def _trial(below: Path) -> Path:
     return trial
 
 
-def _as_request(mount: Mount) -> dict[str, Any]:
+def _as_request(mount: Shown) -> dict[str, Any]:
     if isinstance(mount, Directory):
         return {"path": str(mount.path), "read_only": mount.read_only}
+    if isinstance(mount, Merged):
+        return {"lowers": [str(path) for path in mount.lowers]}
     return {"lowers": [str(path) for path in mount.lowers], "upper": str(mount.upper), "work": str(mount.work)}

@@ -222,8 +222,8 @@ class RunForks:
         """Pin a commit that a run still needs."""
         try:
             with self._locks.of(f"{repository}:{commit}"):
-                if (self.pins / repository / commit).exists() and self._repositories.exists(repository):
-                    origin = self._repositories.path(repository)
+                if (self.pins / repository / commit).exists() and self.repositories.exists(repository):
+                    origin = self.repositories.path(repository)
                     self._with_lock(origin, lambda: pin(origin, commit))
         except Exception:
             log.exception("commit %s of repository %s is not pinned before the next start", commit, repository)
@@ -232,8 +232,8 @@ class RunForks:
         """Pin what a crash left noted, and no more."""
         try:
             for folder in self.pins.iterdir():
-                if folder.name != _RUNS and self._repositories.exists(folder.name):
-                    made = pinned(self._repositories.path(folder.name))
+                if folder.name != _RUNS and self.repositories.exists(folder.name):
+                    made = pinned(self.repositories.path(folder.name))
                     for commit in folder.iterdir():
                         if commit.name not in made:
                             self._pin(folder.name, commit.name)

@@ -38,7 +38,20 @@ class Directory:
     read_only: bool = False
 
 
+@dataclass(frozen=True)
+class Merged:
+    """A read-only view of several directories, topmost first."""
+
+    lowers: tuple[Path, ...]
+
+
 Mount = Overlay | Directory
+Shown = Mount | Merged
+
+
+def shown(lowers: tuple[Path, ...]) -> Directory | Merged:
+    """Return the read-only mount that shows these."""
+    return Directory(lowers[0], read_only=True) if len(lowers) == 1 else Merged(lowers)
 
 
 @dataclass(frozen=True)

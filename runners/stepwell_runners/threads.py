@@ -1,11 +1,14 @@
 """Blocking work in threads, which cannot be interrupted: what it has made is taken back when nobody wants it."""
 
 import asyncio
+import os
+import threading
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import AbstractContextManager, ExitStack, asynccontextmanager
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, suppress
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+_NICE = 5
 
 
 async def finished(work: Coroutine[Any, Any, T], undo: Callable[[T], None]) -> T:
@@ -29,3 +32,9 @@ async def entered(manager: AbstractContextManager[T]) -> AsyncIterator[T]:
             yield given
         finally:
             await asyncio.shield(asyncio.to_thread(stack.close))
+
+
+def give_way() -> None:
+    """Let this thread, and the processes that it starts, give way to others."""
+    with suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)

@@ -1,13 +1,13 @@
 """How much room the cache of trees takes, and which of them go when it is too much: those not used for longest.
 
-Beside each tree lies a note, `<tree>.used`: the bytes that the tree takes, and as its time the last server's first use
-of it. Trees go only while a server starts: later their directories may be mounted anywhere, and a lower that loses its
-files under a mount would be worse than a full cache.
+Beside each tree, and each delta, lies a note, `<tree>.used`: the bytes that it takes, and as its time the last server's
+first use of it. Whoever removes one knows that nobody has it mounted: a lower that loses its files under a mount would
+be worse than a full cache.
 """
 
 import contextlib
 import re
-from collections.abc import Collection
+import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,10 +15,13 @@ from stepwell_runners.reduce import remove
 
 DEFAULT_LIMIT = 50 << 30  # bytes
 _TREE = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_NAME = re.compile(rf"({_TREE.pattern})(\.delta)?")
 
 
 @dataclass(frozen=True, order=True)
-class _Kept:
+class Kept:
+    """A tree or a delta: when it was used, how many bytes it takes."""
+
     used: float
     size: int
     place: Path
@@ -35,18 +38,30 @@ def note_use(place: Path) -> None:
         _note(place).touch()
 
 
-def evict(folder: Path, limit: int, kept: Collection[Path] = ()) -> list[Path]:
-    """Remove the trees not used for longest until the rest takes at most `limit` bytes; none of the `kept`."""
-    found = sorted(_kept(place) for repo in folder.iterdir() for place in repo.iterdir() if _TREE.fullmatch(place.name))
-    taken = sum(one.size for one in found)
-    gone = []
-    for one in found:
-        if taken <= limit:
-            break
-        if one.place not in kept:
-            forget(one.place)
-            taken -= one.size
-            gone.append(one.place)
+def size_of(place: Path) -> int:
+    """Return the bytes that a tree takes by its note."""
+    return _kept(place).size
+
+
+def kept(folder: Path) -> list[Kept]:
+    """Return all trees and deltas, the one not used for longest first."""
+    return sorted(_kept(place) for repo in folder.iterdir() for place in repo.iterdir() if _NAME.fullmatch(place.name))
+
+
+def newest(repository: Path) -> Path | None:
+    """Return the checkout of a repository that was used last; None without any."""
+    if not repository.exists():
+        return None
+    found = [_kept(place) for place in repository.iterdir() if _TREE.fullmatch(place.name)]
+    return max(found).place if found else None
+
+
+def doom(place: Path) -> Path:
+    """Take a tree away from its place, so that it is not there from now on; return where it waits to be removed."""
+    place.with_name(f"{place.name}.index").unlink(missing_ok=True)
+    gone = place.with_name(f".gone-{secrets.token_hex(6)}")
+    with contextlib.suppress(FileNotFoundError):
+        place.rename(gone)
     return gone
 
 
@@ -61,9 +76,9 @@ def _note(place: Path) -> Path:
     return place.with_name(f"{place.name}.used")
 
 
-def _kept(place: Path) -> _Kept:
+def _kept(place: Path) -> Kept:
     note = _note(place)
     try:
-        return _Kept(note.stat().st_mtime, int(note.read_text() or 0), place)
+        return Kept(note.stat().st_mtime, int(note.read_text() or 0), place)
     except (OSError, ValueError):
-        return _Kept(0.0, 0, place)
+        return Kept(0.0, 0, place)

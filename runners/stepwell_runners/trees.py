@@ -1,150 +1,63 @@
-"""Trees: the files of a commit, checked out once per content and read-only from then on.
+"""Trees: the files of a commit, made once per content and read-only from then on.
 
-git itself writes them: it refuses `.git` in all its spellings, `..` and empty names, and converts line ends as
-.gitattributes say. A finished tree appears by rename. Nobody waits for the disk: until the tree is synced a marker
-beside it says in which boot it was made, so a tree from before a power cut is made again instead of trusted.
-Beside each tree lies the index that git in a workspace starts with: see git_index.
+git itself writes them (see checkouts). A finished tree appears by rename. Nobody waits for the disk: until the tree is
+synced a marker beside it says in which boot it was made, so a tree from before a power cut is made again instead of
+trusted. Beside each tree lies the index that git in a workspace starts with: see git_index.
 
-A large tree that is not there yet can be *held* before it is: where this host allows, it is served from its objects
-(see lazy) while git checks it out behind. A tree is known by the directory where it will be; `shown` says where its
-files are read now.
+Who needs the files of a tree *holds* it, by the directory where it is or will be; `shown` says what they are read from
+now, topmost directory first. That is one of three:
+
+    the checkout itself
+    a delta over another tree that is there, when few paths differ: see deltas. Where these lie too deep over each
+        other, the topmost one is checked out behind
+    where this host allows, the tree as it is served from its objects while git checks it out behind: see lazy
+
+Nothing goes that is held, or below something that is there.
 """
 
 import contextlib
 import logging
-import os
 import re
 import secrets
-import subprocess
 import threading
-import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
-from stepwell.errors import Invalid, StepwellError, TryLater
-from stepwell.repos.process import environment
-from stepwell.repos.repositories import Repositories
+from stepwell.errors import Invalid, StepwellError
 from stepwell.store.durable import sync_file_system, sync_folder
-from stepwell_runners import tree_room
-from stepwell_runners.git_index import settle_times
+from stepwell_runners import deltas, tree_room
+from stepwell_runners.checkouts import GitCheckout
+from stepwell_runners.deltas import MOST_DEEP, Base, Delta
 from stepwell_runners.keyed_locks import KeyedLocks
-from stepwell_runners.lazy import Lazy, Served
-from stepwell_runners.lazy_tree import MOST_ATTRIBUTES, converts
+from stepwell_runners.lazy import Lazy
 from stepwell_runners.reduce import remove
+from stepwell_runners.servings import Servings
+from stepwell_runners.threads import give_way
 
 log = logging.getLogger(__name__)
 
 _REFERENCE = re.compile(r"([^:/]{1,100}):([0-9a-f]{40}|[0-9a-f]{64})")
-MOST_ENTRIES = 1_000_000
-MOST_BYTES = 20 << 30
-_BLOCK = 4096  # bytes that a file takes beside its content, at most
 _MOST_KNOWN = 10_000  # references looked up without asking git
-LEAST_LAZY = 500  # files: a smaller tree is checked out in less time than it takes to think about it
-FILL_DELAY = 0.1  # seconds from the first mount of a tree to its checkout
-_FILL_NICE = 5
-_EDITS = 2  # seconds between the time given to all files and the first moment a step can write
-_SETTINGS = {"core.bare": "false", "core.symlinks": "true", "core.attributesFile": "/dev/null"}
 
 
-class GitCheckout:
-    """Writes trees out of the repositories of a state directory."""
-
-    def __init__(self, state: Path) -> None:
-        self._repositories = Repositories(state)
-        self._large: set[str] = set()  # repositories that had a large tree: the next ones are not counted again
-
-    def tree_of(self, repo: str, commit: str) -> str:
-        """Return the hash of a commit's tree. Raises NotFound."""
-        tree = self._repositories.reader(repo).tree_of(commit)
-        assert tree is not None  # every commit has one
-        return tree
-
-    def path(self, repo: str) -> Path:
-        """Return the repository's directory."""
-        return self._repositories.path(repo)
-
-    def is_worth_serving(self, repo: str, tree: str) -> bool:
-        """Say whether a tree is large, and git would write the files of its top as they are stored."""
-        reader = self._repositories.reader(repo)
-        try:
-            attributes = reader.file_of_tree(tree, ".gitattributes", limit=MOST_ATTRIBUTES)
-            if converts(attributes or b""):
-                return False
-            if repo not in self._large and reader.has_files(tree, LEAST_LAZY):
-                self._large.add(repo)
-        except Invalid:
-            return False
-        return repo in self._large
-
-    def write(self, repo: str, tree: str, target: Path, index: Path, seconds: int | None = None) -> int:
-        """Check `tree` out into the empty directory `target`, and write its `index`; all files get one time.
-
-        Returns about how many bytes it takes.
-        """
-        size = self._check_size(repo, tree)
-        seconds = int(time.time()) - _EDITS if seconds is None else seconds
-        done = subprocess.run(
-            ["git", "--git-dir", self._repositories.path(repo), "read-tree", "-m", "-u", tree],
-            env=environment(_SETTINGS, extra={"GIT_WORK_TREE": str(target), "GIT_INDEX_FILE": str(index)}),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            umask=0o022,
-            check=False,
-        )
-        if done.returncode != 0:
-            reason = done.stderr.decode(errors="replace").strip()[:2000] or f"exit code {done.returncode}"
-            raise Invalid(f"The files of the commit cannot be checked out: {reason}")
-        settle_times(index, target, seconds, "sha1" if len(tree) == 40 else "sha256")
-        return size
-
-    def _check_size(self, repo: str, tree: str) -> int:
-        """Refuse a tree without end: ten small trees, each ten times in the next, are ten thousand million files."""
-        command = ["git", "--git-dir", str(self._repositories.path(repo)), "ls-tree", "-r", "-t", "-l", "-z", tree]
-        entries = size = 0
-        rest = b""
-        with subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as listing:
-            assert listing.stdout is not None
-            while block := listing.stdout.read(1 << 16):
-                *found, rest = (rest + block).split(b"\0")
-                entries += len(found)
-                sizes = (entry.partition(b"\t")[0].split()[-1] for entry in found)
-                size += sum(int(number) for number in sizes if number.isdigit())
-                if entries > MOST_ENTRIES or size > MOST_BYTES:
-                    listing.kill()
-                    raise Invalid(
-                        "The files of the commit cannot be checked out: there are more than "
-                        f"{MOST_ENTRIES:,} files and folders, or {MOST_BYTES >> 30} GiB."
-                    )
-        return size + entries * _BLOCK
+Form = Literal["any", "lasting", "whole"]
+"""What may be had of a tree: as it is served, or a checkout or delta, or only a checkout."""
 
 
 @dataclass(frozen=True)
-class Seen:
-    """A directory with the files of a tree; whether it will still be there later."""
+class Hold:
+    """Somebody's need of a tree: its files stay until `release`."""
 
     place: Path
-    lasts: bool
-
-
-@dataclass
-class _Serving:
-    """A tree that is served while it is checked out; `holds` are those who read it by its path."""
-
-    served: Served
-    seconds: int  # the time of all its files, in the checkout as well
-    holds: int = 0
-    is_done: bool = False
-    failure: StepwellError | None = None
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether the checkout can be read instead."""
-        return self.is_done and self.failure is None
+    lowers: tuple[Path, ...]  # where they are read now, topmost first
+    release: Callable[[], None] = field(repr=False)
 
 
 class Trees:
-    """Cache of checked-out trees below `<state>/trees/<repo-id>/<tree>`. Any thread may ask; each is made once."""
+    """Cache of trees below `<state>/trees/<repo-id>/<tree>`. Any thread may ask; each is made once."""
 
     def __init__(
         self,
@@ -156,178 +69,253 @@ class Trees:
     ):
         self.folder = state / "trees"
         self.lazy = lazy
-        self._limit = limit
-        self._serving: dict[Path, _Serving] = {}
-        self._filling: set[threading.Thread] = set()
-        self._closing = threading.Event()
-        self._refused: set[Path] = set()  # by git: nobody is shown the rest again
-        self._guard = threading.Lock()
         self.empty = self.folder / "empty"
+        self.empty.mkdir(parents=True, exist_ok=True)
+        self._limit = limit
         self._checkout = checkout or GitCheckout(state)
         self._sync = sync or _sync_later
-        self._known: dict[str, Path] = {}
-        self._locks = KeyedLocks()
         self._boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        self.empty.mkdir(parents=True, exist_ok=True)
+        self._locks = KeyedLocks()
+        self._servings = Servings(lazy, self._checkout, self._make_once, self._start)
+        self._behind: set[threading.Thread] = set()
+        self._guard = threading.Lock()  # of all below; nobody waits for the disk with it
+        self._known: dict[str, Path] = {}  # checkouts and deltas
+        self._deltas: dict[Path, Delta] = {}
+        self._holds: Counter[Path] = Counter()
+        self._latest: dict[str, Path] = {}  # of each repository, what a delta may lie over
+        self._kept: set[Path] = set()  # by what outlived the server before this one
+        self._taken = 0  # bytes
+        self._is_evicting = False
 
     def resolve(self, reference: str | None) -> Path:
-        """Return the read-only directory of "<repo-id>:<commit>"; an empty one for None. Blocks while it is made."""
+        """Return the checkout of "<repo-id>:<commit>"; an empty directory for None. Blocks while it is made.
+
+        Nothing keeps it: it was used last, so that it would be the last to go.
+        """
         if reference is None:
             return self.empty
-        if found := self._known.get(reference):
-            return found
-        place = self._place(reference)
-        with self._locks.of(str(place)):
-            self._make(place)
-        self._know(reference, place)
+        place = self._known.get(reference)
+        if place is None or place in self._deltas:
+            place = self._place(reference)
+            self._make_once(place)
+            self._know(reference, place)
         return place
 
     @contextlib.contextmanager
-    def held(self, reference: str | None) -> Iterator[Path]:
-        """Give the directory of a tree like `resolve`, but without waiting for a large one: read it where `shown` says.
-
-        Within the block these places stay.
-        """
-        if self.lazy is None or self.lazy.problem is not None or reference is None or reference in self._known:
-            yield self.resolve(reference)
-            return
-        place = self._place(reference)
-        if not self._hold(place):
-            yield self.resolve(reference)
-            return
+    def held(self, reference: str | None, form: Form = "any") -> Iterator[Path]:
+        """Hold a tree within the block: the directory that it is known by."""
+        hold = self.hold(reference, form)
         try:
-            yield place
+            yield hold.place
         finally:
+            hold.release()
+
+    def hold(self, reference: str | None, form: Form = "any") -> Hold:
+        """Hold a tree. Blocks while it is made: for the checkout of a large one only if that is asked for."""
+        if reference is None:
+            return Hold(self.empty, (self.empty,), lambda: None)
+        if form != "whole" and (found := self.hold_known(reference)):
+            return found
+        place = self._place(reference)
+        with self._guard:
+            self._holds[place] += 1
+        try:
+            is_served = self._begin(place, form)
+        except BaseException:
             self._let_go(place)
+            raise
+        if not is_served:
+            self._know(reference, place)
+        return Hold(place, self.shown(place), lambda: self._let_go(place, is_served=is_served))
 
-    @contextlib.contextmanager
-    def seen(self, reference: str) -> Iterator[Seen]:
-        """Give where the files of a tree are read now, for a mount that is made within the block."""
-        with self.held(reference) as place:
-            seen = self.shown(place)
-            yield Seen(seen, seen == place)
+    def hold_known(self, reference: str) -> Hold | None:
+        """Hold a tree that is there; None when `hold` would have to look for it. Does not block."""
+        with self._guard:
+            place = self._known.get(reference)
+            if place is None or ((delta := self._deltas.get(place)) and delta.failure):
+                return None
+            self._holds[place] += 1
+        return Hold(place, self.shown(place), lambda: self._let_go(place))
 
-    def shown(self, place: Path) -> Path:
-        """Return where the files of a tree are read now: itself, or what is served in its stead."""
-        serving = self._serving.get(place)
-        return serving.served.files if serving and not serving.is_ready else place
+    def shown(self, place: Path) -> tuple[Path, ...]:
+        """Return where the files of a held tree are read now, topmost directory first."""
+        serving, delta = self._servings.of(place), self._deltas.get(place)
+        if serving and not serving.is_made:
+            return (serving.served.files,)
+        return delta.lowers if delta and not delta.is_flat else (place,)
 
     def index(self, place: Path) -> tuple[Path | None, Path | None]:
-        """Return the index of a tree; while it is checked out, None and a directory with the `.git/index` to come."""
-        serving = self._serving.get(place)
-        return (None, serving.served.git) if serving and not serving.is_ready else (index_of(place), None)
+        """Return the index of a held tree; while it is made, None and a directory with the `.git/index` to come."""
+        serving, delta = self._servings.of(place), self._deltas.get(place)
+        if serving and not serving.is_made:
+            return None, serving.served.git
+        if delta is None or delta.is_flat:
+            return index_of(place), None
+        if delta.served is not None and not delta.made.is_set():
+            return None, delta.served.git
+        return delta.index, None
+
+    def index_made(self, place: Path) -> Path:
+        """Return the index of a held tree; blocks while it is made. Raises what `check` does."""
+        delta = self._deltas.get(place)
+        if delta is not None and not delta.is_flat:
+            delta.made.wait()
+            delta.check()
+            return delta.index
+        self._make_once(place)
+        return index_of(place)
 
     def check(self, place: Path) -> None:
         """Raise what came to light about a held tree: Invalid by git's word, TryLater for a lost server."""
-        serving = self._serving.get(place)
-        if serving is None:
-            return
-        if serving.failure is not None:
-            raise serving.failure
-        if not serving.served.is_alive:
-            raise TryLater("The process that served the files of the commit has died.", 0.1)
+        if delta := self._deltas.get(place):
+            delta.check()
+        if serving := self._servings.of(place):
+            serving.check()
 
     def close(self) -> None:
         """Serve nothing any more; what is being checked out is finished."""
-        self._closing.set()
-        for filling in list(self._filling):
-            filling.join()
+        self._servings.closing.set()
+        self.settled()
         if self.lazy is not None:
             self.lazy.close()
+
+    def settled(self) -> None:
+        """Wait for all that is done behind."""
+        while behind := [thread for thread in self._behind if thread.is_alive()]:
+            for thread in behind:
+                thread.join()
+
+    def clear(self) -> None:
+        """Remove everything that nobody holds."""
+        self._evict(-1)
 
     def _place(self, reference: str) -> Path:
         repo, commit = parse_reference(reference)
         return self.folder / repo / self._checkout.tree_of(repo, commit)
 
     def _know(self, reference: str, place: Path) -> None:
-        if len(self._known) >= _MOST_KNOWN:
-            self._known.clear()
-        self._known[reference] = place
-        tree_room.note_use(place)
+        with self._guard:
+            if len(self._known) >= _MOST_KNOWN:
+                self._known.clear()
+            self._known[reference] = place
+            self._latest[place.parent.name] = place
+            delta = self._deltas.get(place)
+        tree_room.note_use(delta.files if delta else place)
 
-    def _hold(self, place: Path) -> bool:
-        """Begin to serve a tree, or join. False when it is there already, or has to be waited for."""
-        if self._join(place):
+    def _begin(self, place: Path, form: Form) -> bool:
+        """Make sure that a tree can be read in this form; whether it is served."""
+        if form != "whole":
+            with self._locks.of(f"{place} begun"):
+                if self._is_there(place):
+                    return False
+                if form == "any" and self._servings.join(place):
+                    return True
+                if not self._servings.waits(place):
+                    if self._lay(place):
+                        return False
+                    if form == "any" and self._servings.serve(place, index_of(place)):
+                        return True
+        self._make_once(place)
+        return False
+
+    def _is_there(self, place: Path) -> bool:
+        """Whether what `shown` says of a tree stays as long as it is held."""
+        serving, delta = self._servings.of(place), self._deltas.get(place)
+        if delta is not None and delta.failure is None:
             return True
-        with self._locks.of(f"{place} served"):
-            if self._join(place):
-                return True
-            if place in self._serving or place in self._refused or self._is_whole(place):
-                return False
-            return self._serve(place)
-
-    def _join(self, place: Path) -> bool:
-        with self._guard:
-            serving = self._serving.get(place)
-            if serving is None or serving.is_done or serving.failure or not serving.served.is_alive:
-                return False
-            serving.holds += 1
-            return True
-
-    def _serve(self, place: Path) -> bool:
-        repo, tree = place.parent.name, place.name
-        assert self.lazy is not None
-        if not self._checkout.is_worth_serving(repo, tree):
-            return False
-        seconds = int(time.time()) - _EDITS
-        try:
-            served = self.lazy.serve(self._checkout.path(repo), tree, seconds, place, index_of(place))
-        except OSError:
-            log.exception("a tree could not be served, its step waits for the checkout")
-            return False
-        serving = _Serving(served, seconds, holds=1)
-        with self._guard:
-            self._serving[place] = serving
-        filling = threading.Thread(target=self._fill, args=(place, serving), name="tree-fill")
-        self._filling.add(filling)
-        filling.start()
-        return True
-
-    def _fill(self, place: Path, serving: _Serving) -> None:
-        """Check a tree out behind those who read it already, and not in the way of the first of them."""
-        assert self.lazy is not None
-        if self._closing.wait(FILL_DELAY):
-            return
-        with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _FILL_NICE)  # of this thread, and of its git
-        try:
-            with self._locks.of(str(place)):
-                self._make(place)
-        except StepwellError as error:
-            serving.failure = error
-            self._refused.add(place)
-        except Exception as error:
-            log.exception("a tree could not be checked out")
-            serving.failure = TryLater(f"The files of the commit could not be checked out: {error}", 1.0)
-        with contextlib.suppress(OSError):  # its process has died, which `check` tells
-            self.lazy.filled(serving.served, serving.failure is None)
-        with self._guard:
-            serving.is_done = True
-            self._drop_idle(place, serving)
-        self._filling.discard(threading.current_thread())
-
-    def _let_go(self, place: Path) -> None:
-        with self._guard:
-            serving = self._serving[place]
-            serving.holds -= 1
-            self._drop_idle(place, serving)
-
-    def _drop_idle(self, place: Path, serving: _Serving) -> None:
-        if serving.is_done and not serving.holds:
-            assert self.lazy is not None
-            self.lazy.drop(serving.served)
-            del self._serving[place]
+        return self._is_whole(place) and (serving is None or serving.is_made)
 
     def _is_whole(self, place: Path) -> bool:
         marker = _marker(place)
         is_whole = place.exists() and index_of(place).exists()
         return is_whole and (not marker.exists() or marker.read_text() == self._boot)
 
-    def _make(self, place: Path) -> None:
-        if self._is_whole(place):
+    # Deltas
+
+    def _lay(self, place: Path) -> bool:
+        """Lay a tree over the one that its repository used last, if few paths differ."""
+        with self._below(place.parent) as base:
+            laid = deltas.lay(place, base, self._checkout, self.lazy) if base else None
+            if laid is None:
+                return False
+            delta, index = laid
+            with self._guard:
+                self._deltas[place] = delta
+        if index is not None:
+            self._start(index)
+        self._grow(delta.files)
+        if delta.depth >= MOST_DEEP:
+            self._start(threading.Thread(target=self._flatten, args=(delta,), name="tree-flatten"))
+        return True
+
+    @contextlib.contextmanager
+    def _below(self, repository: Path) -> Iterator[Base | None]:
+        """Hold what a delta may lie over: the tree used last, or what an earlier server has left."""
+        place = self._latest.get(repository.name) or tree_room.newest(repository)
+        if place is None:
+            yield None
             return
-        serving = self._serving.get(place)
-        seconds = serving.seconds if serving else None
+        with self._guard:
+            self._holds[place] += 1
+        try:
+            if self._is_there(place):
+                delta = self._deltas.get(place)
+                delta = None if delta is None or delta.is_flat else delta
+                yield Base(place, self.shown(place), delta.index if delta else index_of(place), delta)
+            else:
+                yield None
+        finally:
+            self._let_go(place)
+
+    def _flatten(self, delta: Delta) -> None:
+        """Check out a tree that lies too deep."""
+        delta.made.wait()
+        give_way()
+        try:
+            self._make_once(delta.place)
+        except StepwellError:
+            log.exception("a tree that lies over others could not be checked out")
+
+    def _forget_flat(self, place: Path) -> None:
+        """Remove a delta when its tree is checked out, nobody holds it and nothing lies over it."""
+        with self._guard:
+            delta = self._deltas.get(place)
+            if delta is None or not delta.is_flat or place in self._holds:
+                return
+            if any(delta.files in other.lowers[1:] for other in self._deltas.values()):
+                return
+            del self._deltas[place]
+        self._remove(delta.files, delta)
+
+    def _let_go(self, place: Path, *, is_served: bool = False) -> None:
+        """Hold a tree no longer. Does not block: what has to be removed then is removed behind."""
+        if is_served:
+            self._servings.leave(place)
+        with self._guard:
+            self._holds[place] -= 1
+            if self._holds[place]:
+                return
+            del self._holds[place]
+            delta = self._deltas.get(place)
+        if delta is not None and delta.is_flat:
+            self._start(threading.Thread(target=self._forget_flat, args=(place,), name="tree-drop"))
+
+    # Checkouts
+
+    def _make_once(self, place: Path) -> None:
+        with self._locks.of(str(place)):
+            if not self._is_whole(place):
+                self._make(place)
+                self._grow(place)
+            if serving := self._servings.of(place):
+                serving.is_made = True
+        if delta := self._deltas.get(place):
+            delta.is_flat = True
+            self._forget_flat(place)
+
+    def _make(self, place: Path) -> None:
+        serving, delta = self._servings.of(place), self._deltas.get(place)
+        times = serving.seconds if serving else delta.index if delta and delta.made.is_set() else None
         repo, tree, marker = place.parent.name, place.name, _marker(place)
         remove(place)
         place.parent.mkdir(exist_ok=True)
@@ -335,7 +323,7 @@ class Trees:
         index = fresh.with_suffix(".index")
         fresh.mkdir()
         try:
-            tree_room.note_size(place, self._checkout.write(repo, tree, fresh, index, seconds))
+            tree_room.note_size(place, self._checkout.write(repo, tree, fresh, index, times))
             marker.write_text(self._boot)
             index.rename(index_of(place))
             fresh.rename(place)
@@ -344,12 +332,80 @@ class Trees:
                 remove(scrap)
         self._sync(marker)
 
+    # Room
+
     def recover(self, kept: Collection[Path] = ()) -> None:
-        """Remove checkouts that a crash cut short, and trees beyond the limit but the `kept`. Nothing is held yet."""
+        """Remove what a crash cut short, deltas, and trees beyond the limit, but the `kept`. Nothing is held yet."""
+        self._kept = set(kept)
         for repository in self.folder.iterdir():
-            for scrap in repository.glob(".new-*"):
+            for scrap in (*repository.glob(".new-*"), *repository.glob(".gone-*")):
                 remove(scrap)
-        tree_room.evict(self.folder, self._limit, kept)
+            for name in {left.name.partition(".")[0] for left in repository.glob("*.delta*")}:
+                files = deltas.files_of(repository / name)
+                if files not in kept:
+                    tree_room.forget(files)
+        self._evict(self._limit)
+
+    def _grow(self, place: Path) -> None:
+        """Count what has been made, and make room behind when it is too much."""
+        with self._guard:
+            self._taken += tree_room.size_of(place)
+            if self._taken <= self._limit or self._is_evicting or self._servings.closing.is_set():
+                return
+            self._is_evicting = True
+        self._start(threading.Thread(target=self._evict_behind, name="tree-evict"))
+
+    def _evict_behind(self) -> None:
+        try:
+            give_way()
+            self._evict(self._limit)
+        except OSError:
+            log.exception("no room could be made for trees")
+        finally:
+            self._is_evicting = False
+
+    def _evict(self, limit: int) -> None:
+        """Remove what was not used for longest until the rest takes at most so many bytes."""
+        found = tree_room.kept(self.folder)
+        taken = sum(one.size for one in found)
+        gone = True
+        while gone and taken > limit:  # again when something went: what lay below it may go now
+            gone = False
+            for one in list(found):
+                if taken > limit and self._evict_one(one.place):
+                    found.remove(one)
+                    taken -= one.size
+                    gone = True
+        with self._guard:
+            self._taken = taken
+
+    def _evict_one(self, files: Path) -> bool:
+        place = files.with_suffix("")
+        with self._guard:
+            above = {lower for delta in self._deltas.values() for lower in delta.lowers[1:]}
+            if place in self._holds or self._servings.of(place) or {files, place} & self._kept or files in above:
+                return False
+            delta = self._deltas.get(place)
+            if files == place and delta is not None:
+                return False  # the delta goes first
+            self._deltas.pop(place, None)
+            self._known = {reference: known for reference, known in self._known.items() if known != place}
+            self._latest = {repo: latest for repo, latest in self._latest.items() if latest != place}
+            doomed = tree_room.doom(files)
+        self._remove(files, delta)
+        remove(doomed)
+        return True
+
+    def _remove(self, files: Path, delta: Delta | None) -> None:
+        if delta is not None and delta.served is not None and self.lazy is not None:
+            self.lazy.drop(delta.served)
+        tree_room.forget(files)
+
+    def _start(self, thread: threading.Thread) -> None:
+        """Start something behind, which `close` waits for."""
+        self._behind.difference_update([one for one in tuple(self._behind) if not one.is_alive()])
+        thread.start()
+        self._behind.add(thread)
 
 
 def parse_reference(reference: str) -> tuple[str, str]:
@@ -362,7 +418,7 @@ def parse_reference(reference: str) -> tuple[str, str]:
 
 
 def index_of(tree: Path) -> Path:
-    """Return where the index of a cached tree is."""
+    """Return where the index of a checkout is."""
     return tree.with_name(f"{tree.name}.index")
 
 

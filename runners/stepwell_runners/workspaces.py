@@ -40,6 +40,7 @@ from stepwell_runners.run_forks import GitView
 from stepwell_runners.spec import Directory, Mount, Overlay
 
 Form = Literal["overlay", "copy"]
+Showing = Callable[[Path], tuple[Path, ...]]
 
 
 class WorkspaceConflict(Conflict):
@@ -133,10 +134,10 @@ class Committed:
 class Workspaces:
     """Opens, commits and removes workspaces below a state directory. Methods block; call them from a thread."""
 
-    def __init__(self, state: Path, form: Form = "overlay", shown: Callable[[Path], Path] | None = None) -> None:
-        """`shown` says where the files of a tree are read, if not in its own directory."""
+    def __init__(self, state: Path, form: Form = "overlay", shown: Showing | None = None) -> None:
+        """`shown` says what the files of a tree are read from, topmost first, if not its own directory."""
         self.state = state
-        self._shown = shown or (lambda tree: tree)
+        self._shown = shown or (lambda tree: (tree,))
         self.form = form
         self.layers = state / "layers"
         self.work = state / "work"
@@ -177,7 +178,7 @@ class Workspaces:
 
     def lowers(self, base: tuple[str, ...], tree: Path) -> tuple[Path, ...]:
         """Return the directories that show `tree` under the layers of `base`, topmost first."""
-        return (*(self._fitted(base[: n + 1], tree) for n in reversed(range(len(base)))), self._shown(tree))
+        return (*(self._fitted(base[: n + 1], tree) for n in reversed(range(len(base)))), *self._shown(tree))
 
     def change(self, workspace: Workspace) -> Change:
         """Read what an attempt changed. Every process of it is dead, and it is unmounted.
@@ -317,7 +318,7 @@ class Workspaces:
         return [(self._meta(id), self._load(self._meta(id))) for id in ids]
 
     def _check(self, workspace: Workspace, layer: Layer, siblings: Iterable[tuple[Meta, Layer]]) -> None:
-        tracked = disk.Stack([self._shown(Path(workspace.tree))])
+        tracked = disk.Stack(self._shown(Path(workspace.tree)))
         for meta, other in siblings:
             if meta.key != workspace.key and (paths := conflicts(layer, other, tracked)):
                 raise WorkspaceConflict(paths, meta.key)

@@ -17,10 +17,11 @@ from stepwell.engine.seams import Code, Outcome, Prepared
 from stepwell.errors import Invalid, TryLater
 from stepwell.repos.process import environment
 from stepwell_runners import lazy as lazy_module
+from stepwell_runners.checkouts import GitCheckout
 from stepwell_runners.executor import LocalExecutor
 from stepwell_runners.isolates import ZygoteIsolates
 from stepwell_runners.lazy import Lazy
-from stepwell_runners.trees import GitCheckout, Trees, settle
+from stepwell_runners.trees import Trees, settle
 
 pytestmark = pytest.mark.root
 WHO = {f"GIT_{role}_{what}": "t@example.org" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
@@ -35,9 +36,9 @@ class HeldBack(GitCheckout):
         super().__init__(state)
         self.let = threading.Event()
 
-    def write(self, repo: str, tree: str, target: Path, index: Path, seconds: int | None = None) -> int:
+    def write(self, repo: str, tree: str, target: Path, index: Path, times: int | Path | None = None) -> int:
         assert self.let.wait(60)
-        return super().write(repo, tree, target, index, seconds)
+        return super().write(repo, tree, target, index, times)
 
 
 @pytest.fixture
@@ -61,7 +62,7 @@ def lazy(tmp_path: Path) -> Iterator[Lazy]:
 
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HeldBack]:
-    monkeypatch.setattr("stepwell_runners.trees.LEAST_LAZY", 1)
+    monkeypatch.setattr("stepwell_runners.checkouts.LEAST_LAZY", 1)
     checkout = HeldBack(tmp_path)
     yield checkout
     checkout.let.set()
@@ -132,7 +133,7 @@ def test_a_tree_is_read_before_it_is_checked_out_and_stays_the_same(
 ) -> None:
     reference = f"r1:{commit(repository, FRIENDLY)}"
     with trees.held(reference) as place:
-        files = trees.shown(place)
+        (files,) = trees.shown(place)
         assert files != place and not place.exists()
         assert (files / "a.txt").read_text() == "text\n" and (files / "large").read_bytes() == LARGE
         assert not (files / "missing").exists() and str((files / "absolute").readlink()) == "/etc/passwd"
@@ -147,7 +148,7 @@ def test_a_tree_is_read_before_it_is_checked_out_and_stays_the_same(
         assert trees.resolve(reference) == place and early == seen(place)
     for filling in [thread for thread in threading.enumerate() if thread.name == "tree-fill"]:
         filling.join()
-    assert trees.shown(place) == place and not trees._serving
+    assert trees.shown(place) == (place,) and not len(trees._servings)
 
 
 def test_a_hostile_tree_is_never_seen_and_ends_in_gits_refusal(
@@ -158,7 +159,7 @@ def test_a_hostile_tree_is_never_seen_and_ends_in_gits_refusal(
         inner: TREE = {"b": ("100644", b"b"), name: {"c": ("100644", b"c")}}
         made = commit(repository, {"a": ("100644", b"a"), "in": inner})
         with trees.held(f"r1:{made}") as place:
-            files = trees.shown(place)
+            (files,) = trees.shown(place)
             assert (files / "a").read_text() == "a"
             checkout.let.set()
             with pytest.raises(OSError, match="Input/output"):
@@ -175,18 +176,19 @@ def test_a_tree_that_git_converts_is_waited_for(repository: Path, trees: Trees, 
     checkout.let.set()
     tree: TREE = {".gitattributes": ("100644", b"*.bat eol=crlf\n"), "a.bat": ("100644", b"x\n")}
     with trees.held(f"r1:{commit(repository, tree)}") as place:
-        assert trees.shown(place) == place and (place / "a.bat").read_bytes() == b"x\r\n"
+        assert trees.shown(place) == (place,) and (place / "a.bat").read_bytes() == b"x\r\n"
 
 
 def test_a_server_that_dies_loses_the_attempt_and_its_mounts_are_removed(
     repository: Path, trees: Trees, checkout: HeldBack, lazy: Lazy, tmp_path: Path
 ) -> None:
     with trees.held(f"r1:{commit(repository, FRIENDLY)}") as place:
-        files = trees.shown(place)
+        (files,) = trees.shown(place)
         assert (files / "a.txt").exists() and lazy._process is not None
         os.kill(lazy._process.pid, signal.SIGKILL)
         lazy._process.wait()
-        while trees._serving[place].served.is_alive:
+        serving = trees._servings.of(place)
+        while serving and serving.served.is_alive:
             pass  # its children end with it
         with pytest.raises(TryLater, match="has died"):
             trees.check(place)
@@ -200,7 +202,7 @@ def test_nothing_stays_mounted_when_the_server_is_killed(
     repository: Path, trees: Trees, checkout: HeldBack, lazy: Lazy, tmp_path: Path
 ) -> None:
     with trees.held(f"r1:{commit(repository, FRIENDLY)}") as place:
-        assert (trees.shown(place) / "a.txt").exists() and lazy._process is not None and lazy._control is not None
+        assert (trees.shown(place)[0] / "a.txt").exists() and lazy._process is not None and lazy._control is not None
         lazy._control.close()  # as its death does
         assert lazy._process.wait(10) == 0
         assert str(tmp_path) not in Path("/proc/self/mountinfo").read_text()
@@ -220,7 +222,7 @@ def test_trees_are_not_served_in_containers(tmp_path: Path, monkeypatch: pytest.
 
 @pytest.fixture
 async def executor(tmp_path: Path, trees: Trees) -> AsyncIterator[LocalExecutor]:
-    isolates = ZygoteIsolates(tmp_path, trees.resolve, seen=trees.seen)
+    isolates = ZygoteIsolates(tmp_path, trees.resolve, trees=trees)
     await isolates.start()
     if not isolates.overlays:
         pytest.skip("this host does not give the wall")

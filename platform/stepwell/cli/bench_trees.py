@@ -1,6 +1,7 @@
 """What a workspace on a tree of 100,000 files costs: not cached, by its first file and as a whole; and a second push.
 
-One repository serves all figures of a run. Every sample has a commit of its own, so that no tree is cached.
+One repository serves all figures of a run. Every sample has a commit of its own; where nothing is to be cached, the
+trees of the samples before are removed as well, or it would be a delta of one.
 """
 
 import asyncio
@@ -32,7 +33,10 @@ def lazy_first_read_ms(samples: int = 5) -> Sample:
 
 
 def second_push_ready_ms(samples: int = 5) -> Sample:
-    """Hold the tree of a commit that changed three files of 100,000, pin, fork and mount a workspace on it."""
+    """Hold the tree of a commit that changed three files of 100,000, pin, fork and mount a workspace on it.
+
+    Each stands on the one before, and none so deep that it would be checked out behind.
+    """
     return Sample(tuple(_run(lambda hall: _second_pushes(hall, samples))), "ms")
 
 
@@ -62,6 +66,11 @@ class _Hall:
         self.mounts = Mounts(root=is_root)
         self._owner = host_id(0) if is_root else os.geteuid()
         self._number = 0
+
+    def clear(self) -> None:
+        """Wait for what is made behind, then remove all trees."""
+        self.trees.settled()
+        self.trees.clear()
 
     async def begin(self) -> None:
         """Start the mounter."""
@@ -121,7 +130,7 @@ async def _first_reads(hall: _Hall, samples: int) -> list[float]:
             async with hall.workspace(tree, commit) as place:
                 (place / _name(FILES // 2)).read_bytes()
                 found.append((time.perf_counter() - started) * 1000)
-        hall.trees.resolve(f"bench:{commit}")  # or its checkout would be in the next one's way
+        hall.clear()  # or its checkout would be in the next one's way
     return found
 
 
@@ -136,7 +145,7 @@ async def _second_pushes(hall: _Hall, samples: int) -> list[float]:
             async with hall.workspace(tree, commit):
                 if number:  # a server has served a tree of a repository before
                     found.append((time.perf_counter() - started) * 1000)
-        hall.trees.resolve(f"bench:{commit}")
+        hall.trees.settled()
     return found
 
 
@@ -165,6 +174,7 @@ async def _greps(hall: _Hall, samples: int) -> list[float]:
                 async with hall.workspace(tree, commit) as place:
                     await asyncio.to_thread(_grep, place)
             taken.append(time.perf_counter() - started)
+            hall.clear()
         found.append(taken[1] / taken[0])
     return found
 

@@ -161,7 +161,7 @@ class Rooms:
         trees = Trees(settings.state, lazy=lazy, limit=settings.trees_gb << 30)
         kept.callback(trees.close)
         options = IsolateOptions(wall="none" if settings.trust_all_code else "full", blanks=settings.blanks)
-        isolates = ZygoteIsolates(settings.state, trees.resolve, options, seen=trees.seen)
+        isolates = ZygoteIsolates(settings.state, trees.resolve, options, trees=trees)
         executor = LocalExecutor.at(
             settings.state, isolates, trees, docker_host=settings.docker_host, runtime=settings.runtime,
             warm_containers=settings.warm_containers,

@@ -56,6 +56,18 @@ class Odb:
         except Invalid as error:
             raise Invalid(f"File {path!r} is too large. At most {limit:,} bytes are read.") from error
 
+    def raw(self, sha: str, kind: type[Tree] | type[Blob], limit: int) -> bytes:
+        """Return a folder or a file as git keeps it. Raises NotFound, or Invalid over `limit` bytes."""
+        name = kind.__name__
+        try:
+            self._check_size(require_sha(sha), limit, name)
+            number, content = self._repo.object_store.get_raw(ObjectID(sha.encode()))
+        except KeyError as error:
+            raise NotFound(f"There is no {name.lower()} {sha[:12]} in this repository.") from error
+        if number != kind.type_num:
+            raise NotFound(f"Object {sha[:12]} is no {name.lower()}.")
+        return content
+
     def peel(self, sha: str) -> str | None:
         """Follow tags to a commit; None when there is none at the end."""
         for _ in range(_MOST_TAGS_OF_TAGS):

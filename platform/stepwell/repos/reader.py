@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from dulwich.errors import NotGitRepository
+from dulwich.objects import Blob, Tree
 from dulwich.refs import Ref, check_ref_format
 from dulwich.repo import Repo
 
@@ -227,6 +228,16 @@ class Reader:
         with self._open() as repo:
             found = find(Odb(repo), tree, path)
             return Odb(repo).blob(found[1], path, limit) if found and found[0] in ("file", "executable") else None
+
+    def raw_tree(self, tree: str, *, limit: int) -> bytes:
+        """Return a tree object as git keeps it. Raises NotFound, or Invalid over `limit` bytes."""
+        with self._open() as repo:
+            return Odb(repo).raw(tree, Tree, limit)
+
+    def raw_blob(self, blob: str, *, limit: int) -> bytes:
+        """Return the content of a blob. Raises NotFound, or Invalid over `limit` bytes."""
+        with self._open() as repo:
+            return Odb(repo).raw(blob, Blob, limit)
 
     # Inside
 
