@@ -156,11 +156,22 @@ def open_files(folder: Path) -> None:
 
 
 def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Lay private files where the container sees them."""
+    """Lay private files where the container sees them. Raises Invalid for a name that is there already.
+
+    What waits in a container is a stranger's program too: a link that it has left there would lead us anywhere.
+    """
     open_files(folder)
     for name, content in files.items():
-        (folder / name).write_bytes(content)
-        (folder / name).chmod(0o444)
+        try:
+            descriptor = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444)
+        except FileExistsError as error:
+            raise Invalid(
+                f"The image's sh has made {FILES}/{name} before it was told what to run, and a private file of that "
+                "name belongs there. Use an image whose sh does not, or give the secret as a variable."
+            ) from error
+        with os.fdopen(descriptor, "wb") as writing:
+            writing.write(content)
+            os.fchmod(descriptor, 0o444)
 
 
 def read_files(folder: Path, names: tuple[str, ...], most_bytes: int) -> dict[str, bytes]:

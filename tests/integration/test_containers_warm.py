@@ -215,3 +215,47 @@ async def test_who_removes_what_another_is_removing_waits_for_its_end(engine: An
     for _ in range(3):
         container = engine.containers.run(IMAGE, ["/bin/busybox", "sleep", "600"], detach=True, network_mode="none")
         assert await asyncio.gather(*(asyncio.to_thread(removed, container) for _ in range(4))) == [True] * 4
+
+
+async def test_a_program_that_waits_leads_no_private_file_out_of_its_container(
+    executor: LocalExecutor, engine: Any, tmp_path: Path
+) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root's containers have a directory of the host's")
+    outside = tmp_path / "outside"
+    outside.write_text("the host's")
+    outside.chmod(0o600)
+    image = _with_shell(engine, f'[ -e /run/files ] && ln -s "{outside}" /run/files/CONF')
+    try:
+        assert (await run(executor, attempt(["true"], image=image, network=False))).ok
+        await executor.filled()
+        (one,) = [one for kind, use in executor._containers.pool._uses.items() if kind.image == _id(engine, image)
+                  for one in use.waiting]  # fmt: skip
+        assert one.slot is not None
+        async with asyncio.timeout(10):
+            while not (one.slot.files / "CONF").is_symlink():
+                await asyncio.sleep(0.02)
+        asked = attempt(["cat", "/run/files/CONF"], key="two#1", image=image, network=False)
+        refused = await run(executor, asked, files={"CONF": "secret"})
+        assert outside.read_text() == "the host's" and outside.stat().st_mode & 0o777 == 0o600
+        assert refused.final and refused.error is not None and "/run/files" in refused.error["message"]
+    finally:
+        await executor._containers.pool.stop()
+        engine.images.remove(image, force=True)
+
+
+def _id(engine: Any, image: str) -> str:
+    return str(engine.images.get(image).id)
+
+
+def _with_shell(engine: Any, first: str) -> str:
+    """Make an image whose `sh` does something before it reads what it is told."""
+    script = f'#!/bin/busybox ash\n{first}\nexec /bin/busybox ash "$@"\n'
+    argv = ["busybox", "ash", "-c", 'rm /bin/sh && printf %s "$0" > /bin/sh && chmod 755 /bin/sh', script]
+    container = engine.containers.run(IMAGE, argv, entrypoint=[], detach=True, network_mode="none")
+    try:
+        assert container.wait()["StatusCode"] == 0, container.logs()
+        container.commit(repository="stepwell-test/shell", tag="latest")
+    finally:
+        container.remove(force=True)
+    return "stepwell-test/shell:latest"
