@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import IO
 
+from stepwell.authoring.globs import glob_pattern
 from stepwell.engine.seams import Attempt, Prepared
 from stepwell.errors import Invalid
 from stepwell_runners.command_plan import DEFAULT_TIMEOUT, Asker, asker_of
@@ -26,7 +27,11 @@ _EPOCH = 315_532_800  # 1980: the earliest time that a zip archive can hold
 _ARGUMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}")
 _TARGET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _TEXT_BYTES = 1 << 20
+_MOST_IGNORED = 1_000  # lines of a .dockerignore
 _SYNTAX = re.compile(r"^\W*syntax\s*=\s*(\S*)", re.IGNORECASE | re.MULTILINE)
+_BRACE = re.compile(
+    r"[\ufeff\s]*(?:#![^\n]*\n\s*)?\{"
+)  # JSON may name a builder as well, also below a first line of #!
 _FRONTEND = re.compile(r"(docker\.io/)?docker/dockerfile(:[\w.-]+)?(@sha256:[0-9a-f]{64})?")
 
 
@@ -74,7 +79,7 @@ def pack(asked: ImagePlan, stack: Stack, target: IO[bytes]) -> None:
     """Write the context to `target`. Raises Invalid for what is not there, is too much, or names its own builder."""
     if asked.context and not isinstance(stack.node(asked.context), Folder):
         raise Invalid(f"context has value {asked.context!r}, which is no directory of the workspace.")
-    check_syntax(asked.file, _text(stack, join(asked.context, asked.file), "file", asked.file))
+    check_syntax(asked.file, dockerfile(asked, stack))
     ignored = _ignored(asked, stack)
     room = MOST_BYTES
     with tarfile.open(fileobj=target, mode="w", format=tarfile.PAX_FORMAT) as archive:
@@ -90,9 +95,14 @@ def pack(asked: ImagePlan, stack: Stack, target: IO[bytes]) -> None:
                 )
 
 
+def dockerfile(asked: ImagePlan, stack: Stack) -> str:
+    """Return the text of the Dockerfile. Raises Invalid when it is none."""
+    return _text(stack, join(asked.context, asked.file), "file", asked.file)
+
+
 def check_syntax(name: str, text: str) -> None:
     """Refuse a Dockerfile that brings a builder of its own: that one could read other repositories' caches."""
-    if text.lstrip("\ufeff \t\r\n").startswith("{"):
+    if _BRACE.match(text):
         raise Invalid(f"{name!r} begins with a brace, so it is no Dockerfile.")
     for found in _SYNTAX.finditer(text):
         if not _FRONTEND.fullmatch(found[1]):
@@ -143,12 +153,35 @@ def _text(stack: Stack, path: str, option: str, value: str) -> str:
 
 def _ignored(asked: ImagePlan, stack: Stack) -> Callable[[str], bool]:
     """Return which names .dockerignore leaves out; one for this Dockerfile alone goes first, as with `docker build`."""
-    from docker.utils.build import PatternMatcher
-
     for name in (f"{asked.file}.dockerignore", ".dockerignore"):
         path = join(asked.context, name)
         if isinstance(stack.node(path), File):
-            lines = [line.strip() for line in _text(stack, path, "file", name).splitlines()]
-            matcher = PatternMatcher([line for line in lines if line and not line.startswith("#")])
-            return lambda found: bool(matcher.matches(found))  # type: ignore[arg-type]  # a text is fine
+            return ignored_by(name, _text(stack, path, "file", name))
     return lambda found: False
+
+
+def ignored_by(file: str, text: str) -> Callable[[str], bool]:
+    """Return which names the lines of a .dockerignore leave out. Raises Invalid.
+
+    The package's own matcher makes regular expressions of them, which on a stranger's names would not come to an end.
+    """
+    from docker.utils.build import Pattern
+
+    lines = [line.strip() for line in text.splitlines()]
+    lines = [line for line in lines if line and not line.startswith("#")]
+    if len(lines) > _MOST_IGNORED:
+        raise Invalid(f"{file!r} has {len(lines):,} lines; at most {_MOST_IGNORED:,}. Put less into the context.")
+    patterns = [one for one in map(Pattern, [*lines, "!.dockerignore"]) if one.dirs]
+    try:
+        globs = [(one.exclusion, len(one.dirs), glob_pattern(one.cleaned_pattern)) for one in patterns]
+    except ValueError as error:
+        raise Invalid(f"{file!r}: {error}") from error
+
+    def is_ignored(name: str) -> bool:
+        above, ignored = name.split("/")[:-1], False
+        for keeps, depth, glob in globs:
+            if glob.fullmatch(name) or (depth <= len(above) and glob.fullmatch("/".join(above[:depth]))):
+                ignored = not keeps
+        return ignored
+
+    return is_ignored

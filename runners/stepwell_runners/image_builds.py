@@ -16,8 +16,10 @@ from typing import Any
 from stepwell.engine.seams import Outcome, Output
 from stepwell.errors import Invalid, Unavailable
 from stepwell_runners import outcomes
-from stepwell_runners.build_context import ImagePlan, pack
+from stepwell_runners.build_context import ImagePlan, dockerfile, pack
 from stepwell_runners.builders import ClassicBuild, Client, ClientBuild, find_client
+from stepwell_runners.classic_names import images_of
+from stepwell_runners.command_plan import Asker
 from stepwell_runners.images import BUILDS, BUILT, Images
 from stepwell_runners.outcomes import BuildFailed, EngineFull
 from stepwell_runners.reduce import Stack
@@ -67,6 +69,7 @@ class ImageBuilds:
             client = await asyncio.to_thread(self._found, Path(folder))
             if client is None:
                 output.note(CLASSIC)
+                await asyncio.to_thread(self._check_classic, asked, dockerfile(asked, stack))
                 process = ClassicBuild(engine, asked, labels, context=context, folder=Path(folder))
             else:
                 process = await ClientBuild.start(
@@ -86,6 +89,20 @@ class ImageBuilds:
         if self._client is None:
             self._client = find_client(self._host, folder)
         return self._client
+
+    def _check_classic(self, asked: ImagePlan, text: str) -> None:
+        """Refuse names that the classic builder would take for others' images, also in what ONBUILD of a base says."""
+        nobody = Asker(asked.asker.tenant, asked.asker.repository)  # the builder pulls without credentials
+        for image in images_of(asked.file, text):
+            try:
+                engine, found = self._images.ready(image, nobody, lambda said: None)
+            except Invalid as error:
+                raise BuildFailed(f"An image that FROM or COPY --from names cannot be used. {error}") from error
+            if any("--" in line for line in engine.images.get(found).attrs["Config"].get("OnBuild") or ()):
+                raise BuildFailed(
+                    f"Image {image!r} has ONBUILD instructions with options, which are left to BuildKit. Have the "
+                    "operator install the docker client's plugin buildx beside Stepwell, or name another image."
+                )
 
     def _keep_image(self, engine: Any, image: str, asked: ImagePlan) -> str:
         """Tag an image, note it, and remove those that are too many; its id."""

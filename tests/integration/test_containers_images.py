@@ -100,6 +100,24 @@ async def test_an_image_is_its_repositorys_and_built_without_network_if_asked(
     assert not (await run(executor, dataclasses.replace(attempt("true", services=beside), scope="other/api"))).ok
 
 
+@pytest.mark.parametrize("executor", ["classic"], indirect=True)
+async def test_the_classic_builder_finds_no_image_by_its_id(executor: LocalExecutor, engine: Any) -> None:
+    dockerfile = f"FROM {IMAGE}\\nRUN echo theirs > /made # {NEW}\\nONBUILD COPY --chown=0 Dockerfile /x\\n"
+    base = await files(executor, f"printf '{dockerfile}' > Dockerfile")
+    theirs = await run(executor, build(base))
+    assert theirs.ok, theirs
+    engine.images.get(theirs.value).tag("stepwell-test/onbuild", "latest")
+    try:
+        id_ = theirs.value.removeprefix("sha256:")[:12]
+        script = f"echo 'FROM {id_}' > id; printf 'FROM {IMAGE}\\nCOPY --from={id_} /made /\\n' > copy; "
+        base = await files(executor, f"{script} echo 'FROM stepwell-test/onbuild:latest' > onbuild", base)
+        for file, words in (("id", "somebody else's image"), ("copy", "somebody else's image"), ("onbuild", "buildx")):
+            outcome = await run(executor, build(base, f"{file}#1", file=file))
+            assert outcome.error is not None and words in outcome.error["message"], outcome
+    finally:
+        engine.images.remove("stepwell-test/onbuild:latest")
+
+
 @pytest.mark.parametrize("executor", BUILDERS, indirect=True)
 async def test_what_is_wrong_with_a_build_is_named(executor: LocalExecutor) -> None:
     base = await files(
