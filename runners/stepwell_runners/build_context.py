@@ -28,7 +28,7 @@ _ARGUMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}")
 _TARGET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _TEXT_BYTES = 1 << 20
 _MOST_IGNORED = 1_000  # lines of a .dockerignore
-_SYNTAX = re.compile(r"^\W*syntax\s*=\s*(\S*)", re.IGNORECASE | re.MULTILINE)
+_SYNTAX = re.compile(r"[^\w\n]*syntax\s*=\s*(\S*)", re.IGNORECASE)  # of one line: across lines it would take hours
 _BRACE = re.compile(
     r"[\ufeff\s]*(?:#![^\n]*\n\s*)?\{"
 )  # JSON may name a builder as well, also below a first line of #!
@@ -104,7 +104,7 @@ def check_syntax(name: str, text: str) -> None:
     """Refuse a Dockerfile that brings a builder of its own: that one could read other repositories' caches."""
     if _BRACE.match(text):
         raise Invalid(f"{name!r} begins with a brace, so it is no Dockerfile.")
-    for found in _SYNTAX.finditer(text):
+    for found in filter(None, map(_SYNTAX.match, text.split("\n"))):
         if not _FRONTEND.fullmatch(found[1]):
             raise Invalid(
                 f"{name!r} asks for the syntax {found[1][:80]!r}. Only docker/dockerfile is allowed, or no such line."

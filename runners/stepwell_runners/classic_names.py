@@ -10,12 +10,13 @@ from collections.abc import Iterator, Sequence
 
 from stepwell.errors import Invalid
 
-_ESCAPE = re.compile(r"^\s*#\s*escape\s*=", re.IGNORECASE | re.MULTILINE)
+_MOST = 50
+_ESCAPE = re.compile(r"\s*#\s*escape\s*=", re.IGNORECASE)
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._/:@-]*"
 _IS_FROM = re.compile(r"(?:ONBUILD\s+)?F(?:R(?:O(?:M(?!\w))?)?)?(?:\s|\\|$)", re.IGNORECASE)  # or cut in two: FRO\
 _FROM = re.compile(rf"FROM(?:\s+--platform=[\w./-]+)?\s+({_NAME})(?:\s+AS\s+([a-z][a-z0-9._-]*))?", re.IGNORECASE)
 _IS_OTHER = re.compile(r"--from", re.IGNORECASE)
-_OTHER = re.compile(rf"--from=({_NAME})(?=\s)", re.IGNORECASE)
+_OTHER = re.compile(rf"--from=({_NAME})(?!\S)", re.IGNORECASE)
 _HIDDEN = re.compile(r"""(?<!\S)(?:--[^\s=]*["'\\]|-[^\s=]*\\)""")  # an option that reads otherwise once it is unquoted
 _STAGE = re.compile(r"[0-9]{1,3}")  # by its number
 _LIKE_AN_ID = re.compile(r"(?:sha256:)?[0-9a-f]*", re.IGNORECASE)
@@ -23,26 +24,28 @@ _LIKE_AN_ID = re.compile(r"(?:sha256:)?[0-9a-f]*", re.IGNORECASE)
 
 def images_of(file: str, text: str) -> Sequence[str]:
     """Return the images that a Dockerfile names, its own stages left out. Raises Invalid for a name in doubt."""
-    if _ESCAPE.search(text):
+    if any(map(_ESCAPE.match, text.lstrip("\ufeff").split("\n"))):
         raise _doubt(file, "# escape=")
-    stages, images = {"scratch"}, []
+    stages, images = {"scratch"}, dict[str, None]()
     for line in _lines(text):
         if _IS_FROM.match(line):
             found = _FROM.fullmatch(line)
             if found is None:
                 raise _doubt(file, line)
             if found[1].lower() not in stages:
-                images.append(_checked(file, line, found[1]))
+                images[_checked(file, line, found[1])] = None
             stages.add(_checked(file, line, found[2] or "scratch").lower())  # the line may be a part of another one
         if _HIDDEN.search(line):
             raise _doubt(file, line)
         for start in _IS_OTHER.finditer(line):
-            other = _OTHER.match(f"{line} ", start.start())
+            other = _OTHER.match(line, start.start())
             if other is None:
                 raise _doubt(file, line)
             if other[1].lower() not in stages and not _STAGE.fullmatch(other[1]):
-                images.append(_checked(file, line, other[1]))
-    return images
+                images[_checked(file, line, other[1])] = None
+    if len(images) > _MOST:
+        raise Invalid(f"{file!r} names {len(images):,} images. At most {_MOST} can be named with the classic builder.")
+    return list(images)
 
 
 def _lines(text: str) -> Iterator[str]:

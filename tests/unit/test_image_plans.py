@@ -59,6 +59,13 @@ def test_a_dockerfile_may_not_bring_its_own_builder(text: str) -> None:
         check_syntax("Dockerfile", text)
 
 
+@pytest.mark.parametrize("line", ["\n", "#\n", " ", "syntax", "FROM a:1\n", " --from=b:1", "#escape\n"])
+def test_a_long_dockerfile_is_read_in_one_go(line: str) -> None:
+    text = line * ((1 << 20) // len(line))
+    check_syntax("Dockerfile", text)
+    images_of("Dockerfile", text)
+
+
 def test_the_usual_builders_are_fine() -> None:
     check_syntax("Dockerfile", "FROM a\nRUN syntax-check")
     check_syntax("Dockerfile", "# syntax=docker/dockerfile:1.7\nFROM a")
@@ -89,7 +96,8 @@ def test_a_dockerignore_leaves_out_what_docker_would() -> None:
         ".dockerignore", "deep/kept.log", "src/main.py", "src/build",
     )  # fmt: skip
     ignored = ignored_by(".dockerignore", text)
-    assert list(map(ignored, names)) == [PatternMatcher(text.splitlines()[1:]).matches(name) for name in names]
+    theirs = PatternMatcher(text.splitlines()[1:])
+    assert list(map(ignored, names)) == [theirs.matches(name) for name in names]  # type: ignore[arg-type]  # a text
     assert [name for name in names if not ignored(name)] == [
         "builds", "docs/README.md", "tmp1", ".dockerignore", "deep/kept.log", "src/main.py", "src/build",
     ]  # fmt: skip

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stepwell_web import graph
-from stepwell_web.graph import Node
+from stepwell_web.graph import Node, stem
 from stepwell_web.graph_layout import layout, reduce
 
 
@@ -81,3 +81,9 @@ def test_a_long_name_ends_before_its_time_begins() -> None:
 
 def test_a_short_name_is_written_whole() -> None:
     assert graph.fit("build image", 100, graph.LABEL) == "build image"
+
+
+def test_the_stem_of_a_name_is_found_in_one_go() -> None:
+    names = ("test 3.12", "test (3.12)", "lint", "a1)b", "shard-2/10", "build [x86_64]", "42", "deploy: eu.1")
+    assert [stem(name) for name in names] == ["test", "test", "lint", "a1)b", "shard-2", "build", "42", "deploy"]
+    assert stem("1" * 50_000 + "!") == "1" * 50_000 + "!"

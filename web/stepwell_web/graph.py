@@ -26,7 +26,8 @@ _EM = {
 }  # fmt: skip
 SIBLINGS = 4
 """From so many steps of one stem and the same needs on, they are drawn as one box."""
-_STEM = re.compile(r"[\s:/(\[-]*[\w.+]*\d[\w.+]*[)\]]*$")
+_NUMBER = re.compile(r"[\w.+]")  # a character of the last word, which tells siblings apart if it has a digit
+_BEFORE = " \t\n:/([-"
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,11 @@ class Node:
 
 def stem(name: str) -> str:
     """Return what siblings of a matrix share: `test 3.12` → `test`."""
-    return _STEM.sub("", name) or name
+    end = start = len(name.rstrip(")]"))  # by hand: a regular expression would take seconds for one long name
+    while start and _NUMBER.match(name[start - 1]):
+        start -= 1
+    told_apart = any(char.isdecimal() for char in name[start:end])
+    return (name[:start].rstrip(_BEFORE) if told_apart else name) or name
 
 
 def collapse(nodes: Sequence[Node]) -> list[Node]:
