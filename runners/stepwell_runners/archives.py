@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, cast
 
+from stepwell.errors import Invalid
 from stepwell_runners.reduce import remove
 
 MOST_BYTES = 1 << 20  # of a single file that is fetched
+MOST_FETCHED = 64 << 30  # of all files of a directory
 _BLOCK = 1 << 20
 
 
@@ -89,17 +91,27 @@ def fetch_folder(container: Any, path: str, target: Path, scratch: Path) -> None
     blocks, _ = container.get_archive(path)
     fresh = scratch / "fetched"
     fresh.mkdir()
-    with tarfile.open(fileobj=cast("io.BufferedReader", _Blocks(blocks)), mode="r|") as archive:
-        unpack(archive, fresh)
+    try:
+        with tarfile.open(fileobj=cast("io.BufferedReader", _Blocks(blocks)), mode="r|") as archive:
+            unpack(archive, fresh)
+    finally:
+        blocks.close()  # the engine removes no container that somebody reads
     remove(target)
     fresh.rename(target)
 
 
 def unpack(archive: tarfile.TarFile, target: Path) -> None:
-    """Write the members below the archive's one top directory into `target`."""
+    """Write the members below the archive's one top directory into `target`. Raises Invalid for too much."""
     links: list[tuple[Path, str]] = []
     folders: list[tuple[Path, int]] = []
+    room = MOST_FETCHED
     for member in archive:
+        room -= member.size if member.isreg() else 0
+        if room < 0:
+            raise Invalid(
+                f"The files that the step left are more than {MOST_FETCHED >> 30} GiB, holes in them included. Remove "
+                "what is not kept."
+            )
         place = _place(member.name, target)
         if place is None:
             continue
@@ -134,7 +146,11 @@ def _write(archive: tarfile.TarFile, member: tarfile.TarInfo, place: Path) -> No
     place.parent.mkdir(parents=True, exist_ok=True)
     with place.open("xb") as writing:
         while block := content.read(_BLOCK):
-            writing.write(block)
+            if block.count(0) == len(block):  # a hole, perhaps larger than the disk: the archive does not tell
+                writing.seek(len(block), os.SEEK_CUR)
+            else:
+                writing.write(block)
+        writing.truncate(member.size)
     place.chmod(member.mode & 0o777)
     os.utime(place, (member.mtime, member.mtime))
 

@@ -11,10 +11,12 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from stepwell.errors import Invalid, TryLater, Unavailable
 from stepwell_runners.outcomes import EngineFull
+from stepwell_runners.outgrown import size
 from stepwell_runners.spec import Exit
 
 Block = tuple[int, bytes]
@@ -28,6 +30,7 @@ _NO_PROCESS = re.compile(
     rb"|can't start new thread|unable to create (new )?native thread",
     re.IGNORECASE,
 )
+_NAMELESS = re.compile(r"[0-9a-f]{64}")  # a volume that goes with its container
 _HEADER = struct.Struct(">BxxxL")  # of a block in a stream of the engine: number, length
 
 
@@ -211,9 +214,16 @@ def outgrew(container: Any, most: int, ending: threading.Event) -> bool:
     while not ending.wait(_LOOK_SECONDS):
         with contextlib.suppress(docker.errors.APIError, OSError):  # it is over, or the engine away: look again
             about = api._result(api._get(api._url("/containers/{0}/json", container.id), params={"size": 1}), json=True)
-            if about.get("SizeRw", 0) > most:
+            if about.get("SizeRw", 0) + sum(size(place, most, least=0) for place in _volumes_of(about)) > most:
                 return True
     return False
+
+
+def _volumes_of(about: Mapping[str, Any]) -> Iterator[Path]:
+    """Give what its image has as VOLUME, where the engine has that on this host: the engine's count leaves it out."""
+    for mount in about.get("Mounts") or ():
+        if mount.get("Type") == "volume" and _NAMELESS.fullmatch(str(mount.get("Name"))):
+            yield Path(mount["Source"])
 
 
 def logged(container: Any) -> Iterator[Block]:

@@ -7,6 +7,7 @@ import pytest
 from heavy import IMAGE, NoIsolates, attempt, nothing_left, run
 from logged import Log
 
+from stepwell_runners.containers import Containers
 from stepwell_runners.executor import LocalExecutor
 from stepwell_runners.streaming import Bounds
 
@@ -39,4 +40,36 @@ async def test_what_services_and_setups_write_is_bounded(
     )
     assert (await run(executor, attempt(f"{command}; true", services=beside, network=False), log := Log())).ok
     assert any(note.startswith("Service 'db' had ended") and "GiB" in note for note in log.notes), log.notes
+    await nothing_left(executor, engine)
+
+
+async def test_what_goes_into_a_volume_of_the_image_is_bounded_too(
+    engine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stepwell_runners.container_process._LOOK_SECONDS", 0.1)
+    made = engine.containers.create(IMAGE, "true")
+    image = made.commit(repository="stepwell-test/volume", tag="latest", changes="VOLUME /data").tags[0]
+    made.remove()
+    executor = LocalExecutor.at(tmp_path / "state", NoIsolates(), warm_containers=0, bounds=Bounds(disk=20 << 20))
+    try:
+        command = "head -c 30000000 /dev/zero > /data/big; sleep 60"
+        outcome = await run(executor, attempt(command, image=image, network=False, timeout=20))
+        assert outcome.error is not None and "GiB into its container" in outcome.error["message"], outcome
+        await nothing_left(executor, engine)
+    finally:
+        engine.images.remove(image, force=True)
+
+
+async def test_a_hole_that_comes_out_of_a_container_takes_no_room(
+    engine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Containers, "form", "copy")
+    executor = LocalExecutor.at(tmp_path / "state", NoIsolates(), warm_containers=0)
+    outcome = await run(executor, attempt("echo x > hole; truncate -s 200M hole", network=False))
+    assert outcome.layer, outcome
+    hole = executor._workspaces.lowers((outcome.layer,), tmp_path)[0] / "hole"
+    assert hole.stat().st_size == 200 << 20 and hole.stat().st_blocks * 512 < 4 << 20
+    monkeypatch.setattr("stepwell_runners.archives.MOST_FETCHED", 100 << 20)
+    refused = await run(executor, attempt("truncate -s 200M hole", key="two#1", network=False))
+    assert refused.final and refused.error is not None and "holes in them included" in refused.error["message"]
     await nothing_left(executor, engine)
