@@ -17,6 +17,7 @@ from stepwell.errors import Invalid
 _OFS_DELTA, _REF_DELTA = 6, 7
 _LONGEST_CHAIN = 4096
 LARGEST_BASE = 256 * 1024 * 1024  # bytes; nothing larger is inflated on the way to a small object
+MOST_BASES = 4 * 1024 * 1024 * 1024  # bytes of all that are made on that way
 
 
 def object_size(store: DiskObjectStore, sha: bytes) -> int:
@@ -52,10 +53,11 @@ def _packed_size(pack: Any, binary_sha: bytes) -> int:
     offset = pack.index.object_offset(binary_sha)
     contents = pack.data._buffer()
     result: int | None = None
+    left = MOST_BASES
     for _ in range(_LONGEST_CHAIN):
         kind, size, position = _entry_header(contents, offset)
         if size > LARGEST_BASE:
-            raise Invalid(f"An object of {size:,} bytes is too large to read. At most {LARGEST_BASE:,} bytes are read.")
+            raise _too_large(size)
         if kind == _OFS_DELTA:
             back, position = _base_distance(contents, position)
             base = offset - back
@@ -64,9 +66,13 @@ def _packed_size(pack: Any, binary_sha: bytes) -> int:
             position += 20
         else:
             return size if result is None else result
-        result = _delta_result(contents, position) if result is None else result
+        before, after = _delta_sizes(contents, position)
+        result = after if result is None else result
         if result > LARGEST_BASE:
             return result
+        left -= before  # of what a delta stands on, which may be made by one as small as itself
+        if before > LARGEST_BASE or left < 0:
+            raise _too_large(before)
         offset = base
     raise Invalid(f"An object has more than {_LONGEST_CHAIN} deltas in a row. Repack the repository and push again.")
 
@@ -92,11 +98,16 @@ def _base_distance(contents: Any, position: int) -> tuple[int, int]:
     return distance, position + 1
 
 
-def _delta_result(contents: Any, position: int) -> int:
+def _too_large(size: int) -> Invalid:
+    return Invalid(f"An object of {size:,} bytes is too large to read. At most {LARGEST_BASE:,} bytes are read.")
+
+
+def _delta_sizes(contents: Any, position: int) -> tuple[int, int]:
+    """Return the bytes that a delta stands on, and those that it makes."""
     head = zlib.decompressobj().decompress(bytes(contents[position : position + 256]), 32)
-    _, start = _little_endian(head, 0)
-    size, _ = _little_endian(head, start)
-    return size
+    before, start = _little_endian(head, 0)
+    after, _ = _little_endian(head, start)
+    return before, after
 
 
 def _little_endian(data: bytes, position: int) -> tuple[int, int]:

@@ -1,6 +1,8 @@
 """Reading repositories that real git wrote."""
 
+import hashlib
 import os
+import struct
 import subprocess
 import threading
 import zlib
@@ -9,9 +11,11 @@ from typing import Any
 
 import psutil  # type: ignore[import-untyped,unused-ignore]
 import pytest
+from dulwich.repo import Repo
 
 from stepwell.errors import Conflict, Invalid, NotFound
-from stepwell.repos import Bounds, Repositories
+from stepwell.repos import Bounds, Repositories, sizes
+from stepwell.repos.sizes import object_size
 
 
 @pytest.fixture
@@ -245,6 +249,54 @@ def test_sizes_of_deltas_are_those_git_tells(repositories: Repositories, work: A
         expected = int(work.run("cat-file", "-s", f"{sha}:text"))
         assert [entry.size for entry in reader.list_folder(sha)] == [expected]
         assert len(reader.blob(sha, "text")) == expected
+
+
+def test_an_object_whose_base_inflates_is_not_read(
+    repositories: Repositories, work: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A blob of 16 bytes, made of one of 64 MB, which a delta of a few bytes makes of one of 1 MB."""
+    reader = repositories.reader("repo1")
+    whole = _entry(3, b"\0" * (1 << 20))
+    large = _entry(6, _sized(1 << 20) + _sized(64 << 20) + b"\xc0\x10" * 64, len(whole))
+    small = _entry(6, _sized(64 << 20) + _sized(16) + b"\x90\x10", len(large))
+    pack = struct.pack(">4sII", b"PACK", 2, 3) + whole + large + small
+    pack += hashlib.sha1(pack, usedforsecurity=False).digest()
+    subprocess.run(["git", "--git-dir", reader.path, "index-pack", "--stdin"], input=pack, check=True)
+    store = Repo(str(reader.path), bare=True).object_store
+    id_ = hashlib.sha1(b"blob 16\0" + bytes(16), usedforsecurity=False).hexdigest().encode()
+    assert object_size(store, id_) == 16
+    monkeypatch.setattr(sizes, "LARGEST_BASE", 32 << 20)
+    with pytest.raises(Invalid, match="67,108,864 bytes is too large"):
+        object_size(store, id_)
+    monkeypatch.setattr(sizes, "LARGEST_BASE", 128 << 20)
+    monkeypatch.setattr(sizes, "MOST_BASES", 64 << 20)
+    with pytest.raises(Invalid, match="too large"):
+        object_size(store, id_)
+
+
+def _entry(kind: int, content: bytes, back: int | None = None) -> bytes:
+    """An object of a pack, or a delta on the one that many bytes before it."""
+    size, head = len(content), bytearray()
+    byte, size = (kind << 4) | (size & 15), size >> 4
+    while size:
+        head.append(byte | 0x80)
+        byte, size = size & 0x7F, size >> 7
+    head.append(byte)
+    if back is not None:
+        distance = [back & 0x7F]
+        while back := back >> 7:
+            back -= 1
+            distance.insert(0, 0x80 | (back & 0x7F))
+        head += bytes(distance)
+    return bytes(head) + zlib.compress(content)
+
+
+def _sized(number: int) -> bytes:
+    out = bytearray()
+    while number > 0x7F:
+        out.append((number & 0x7F) | 0x80)
+        number >>= 7
+    return bytes([*out, number])
 
 
 def test_threads_share_a_reader_while_git_repacks(repositories: Repositories, work: Any) -> None:
