@@ -2,7 +2,9 @@
 
 import os
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event, Semaphore
 
 import pytest
 
@@ -113,6 +115,43 @@ def test_a_revoked_token_is_nobodys(house: House) -> None:
     assert house.tenants.tokens.actor(issued.secret) is None
     assert house.tenants.tokens.actor("sw_unknown") is None
     assert house.tenants.tokens.actor("") is None
+
+
+def test_strangers_who_sign_in_at_once_do_not_take_every_thread(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    people, begun, go_on = house.tenants.people, Semaphore(0), Event()
+
+    def slow(name: str) -> None:
+        begun.release()
+        go_on.wait()
+
+    monkeypatch.setattr(people, "by_name", slow)
+    with ThreadPoolExecutor(8) as threads:
+        waiting = [threads.submit(people.check_password, f"nobody{number}", "wrong") for number in range(8)]
+        for _ in waiting:
+            begun.acquire()
+        try:
+            with pytest.raises(TryLater, match="sign in at this moment"):
+                people.check_password("admin", "wrong")
+        finally:
+            go_on.set()
+        assert all(isinstance(one.exception(), Denied) for one in waiting)
+    with pytest.raises(Denied):
+        people.check_password("admin", "wrong")
+
+
+def test_a_token_neither_sees_nor_ends_one_that_may_do_more(house: House) -> None:
+    tokens = house.tenants.tokens
+    wide = tokens.issue(house.admin, "wide", scopes=("read", "write"))
+    narrow = tokens.issue(house.admin, "narrow", scopes=("read",), tenant="acme")
+    actor = tokens.actor(narrow.secret)
+    assert actor is not None
+    assert [one.name for one in tokens.list(actor)] == ["narrow"]
+    with pytest.raises(NotFound, match="no more than the one you came with"):
+        tokens.revoke(actor, wide.token.id)
+    assert tokens.actor(wide.secret) is not None
+    tokens.revoke(actor, narrow.token.id)
+    assert tokens.actor(narrow.secret) is None
+    assert {one.name for one in tokens.list(house.admin)} == {"wide"}
 
 
 def test_a_token_loses_with_its_person(house: House) -> None:

@@ -25,6 +25,8 @@ WRONG_SECONDS = 300.0
 _MOST_NAMES = 10_000
 _HASHING = threading.BoundedSemaphore(2)
 """Checking a password costs 64 MiB, and anybody may ask for it."""
+_ASKING = threading.BoundedSemaphore(8)
+"""Who waits for that holds one of the web's threads, of which strangers must not take all."""
 
 
 class People:
@@ -80,8 +82,16 @@ class People:
     def check_password(self, name: str, password: str) -> Person:
         """Return the person whose password this is; Denied with the same words for every reason.
 
-        Raises TryLater after too many wrong ones, whether there is such a person or not.
+        Raises TryLater after too many wrong ones, whether there is such a person or not, and when many sign in at once.
         """
+        if not _ASKING.acquire(blocking=False):
+            raise TryLater("Too many people sign in at this moment. Try again, or by a link: stepwell signin", 2)
+        try:
+            return self._checked(name, password)
+        finally:
+            _ASKING.release()
+
+    def _checked(self, name: str, password: str) -> Person:
         name = name[:100]  # nobody's is longer, and it is kept for a while
         wrong = [at for at in self._wrong.get(name, ()) if at > self._now() - WRONG_SECONDS]
         if len(wrong) >= MOST_WRONG:

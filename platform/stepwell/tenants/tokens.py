@@ -94,8 +94,7 @@ class Tokens:
     def _permit(self, actor: Actor, scopes: Sequence[str], tenant: str, repository: str) -> None:
         if not actor.signed_in:
             raise Denied("Sign in to create a token.")
-        narrower = actor.repository in ("", f"{tenant}/{repository}") and actor.tenant in ("", tenant)
-        if not set(scopes) <= actor.scopes or not narrower:
+        if not _is_within(actor, scopes, tenant, repository):
             raise Denied("A token cannot issue a token that may do more than itself. Sign in to create it.")
         if repository:
             self._scope.repository(actor, tenant, repository)
@@ -103,19 +102,22 @@ class Tokens:
             actor.require("read", tenant)
 
     def list(self, actor: Actor) -> list[TokenView]:
-        """Return the actor's own tokens that still work, the newest first."""
+        """Return the actor's own tokens that still work, the newest first; a token is told of none that may do more."""
         now = self._now()
         query = select(Token).where(Token.person == actor.person, col(Token.revoked_at).is_(None))
         with self._store.read() as session:
             rows = session.exec(query.order_by(col(Token.created_at).desc())).all()
-        return [_view(row) for row in rows if row.expires_at is None or row.expires_at > now]
+        alive = (row for row in rows if row.expires_at is None or row.expires_at > now)
+        return [_view(row) for row in alive if _is_within(actor, row.scopes, row.tenant, row.repository)]
 
     def revoke(self, actor: Actor, id: str) -> None:
-        """End a token of one's own."""
+        """End a token of one's own. A token ends none that may do more than itself: to it there is no such token."""
         with self._store.write() as session:
             row = session.get(Token, id)
             if row is None or row.person != actor.person or row.revoked_at is not None:
                 raise NotFound(f"You have no token {id!r}.")
+            if not _is_within(actor, row.scopes, row.tenant, row.repository):
+                raise NotFound(f"You have no token {id!r} that may do no more than the one you came with.")
             row.revoked_at = self._now()
             self._audit.add(session, actor, row.tenant, "token.revoke", row.name, id=id)
 
@@ -139,6 +141,12 @@ class Tokens:
             row = session.get(Token, id)
             if row is not None:
                 row.used_at = now
+
+
+def _is_within(actor: Actor, scopes: Sequence[str], tenant: str, repository: str) -> bool:
+    """Say whether a token may do no more than the actor."""
+    narrower = actor.repository in ("", f"{tenant}/{repository}") and actor.tenant in ("", tenant)
+    return set(scopes) <= actor.scopes and narrower
 
 
 def _check(name: str, scopes: Sequence[str], days: float | None) -> None:
