@@ -4,7 +4,6 @@ Both leave something in the workspace that looks like a mistake of Stepwell's: a
 lines where an image should be. Only the top's .gitmodules and .gitattributes are looked at, as people write them.
 """
 
-import re
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
@@ -22,8 +21,7 @@ _MOST_TEXT = 256 << 10
 _MOST_RUNS = 10_000
 _POINTER = b"version https://git-lfs.github.com/spec/v1\n"
 _SIZES = range(len(_POINTER), 1024)  # bytes of a pointer
-_PATH = re.compile(r"^\s*path\s*=\s*(\S.*?)\s*$", re.MULTILINE)
-_FILTERED = re.compile(r"^\s*([^\s#\"]\S*)\s.*\bfilter=lfs\b", re.MULTILINE)
+_MOST_PATTERNS = 100
 
 
 class Absences:
@@ -67,13 +65,30 @@ def _text(reader: Reader, tree: str, name: str) -> str:
     return (reader.file_of_tree(tree, name, limit=_MOST_TEXT) or b"").decode("utf-8", "replace")
 
 
+def paths_of(modules: str) -> Iterator[str]:
+    """Give the paths that a .gitmodules names. Line by line: a stranger's text could keep a pattern busy for hours."""
+    for line in modules.split("\n"):
+        name, _, path = line.partition("=")
+        if name.strip() == "path" and path.strip():
+            yield path.strip()
+
+
+def patterns_of(attributes: str) -> Iterator[str]:
+    """Give the patterns of a .gitattributes whose files are kept by LFS."""
+    for line in attributes.split("\n"):
+        pattern, *given = line.split() or [""]
+        if "filter=lfs" in given and not pattern.startswith(("#", '"')):
+            yield pattern
+
+
 def _submodules(reader: Reader, tree: str, commit: str) -> str:
     """Say which submodules are not checked out; "" when there is none."""
     found = []
-    for path in _PATH.findall(_text(reader, tree, ".gitmodules"))[:_MOST_READ]:
+    entries_of = lru_cache(4)(reader.list_folder)
+    for path in list(paths_of(_text(reader, tree, ".gitmodules")))[:_MOST_READ]:
         folder, _, name = path.strip("/").rpartition("/")
         try:
-            entries = reader.list_folder(commit, folder)
+            entries = entries_of(commit, folder)
         except NotFound:
             continue
         found += [path for entry in entries if entry.name == name and entry.kind == "submodule"]
@@ -88,7 +103,7 @@ def _submodules(reader: Reader, tree: str, commit: str) -> str:
 
 def _pointers(reader: Reader, tree: str, commit: str, files: Iterator[tuple[str, int]]) -> str:
     """Say that there are pointers of LFS instead of files; "" when there are none."""
-    patterns = _FILTERED.findall(_text(reader, tree, ".gitattributes"))
+    patterns = list(patterns_of(_text(reader, tree, ".gitattributes")))[:_MOST_PATTERNS]
     if not patterns:
         return ""
     likely = [path for path, size in files if size in _SIZES and any(_matches(path, one) for one in patterns)]

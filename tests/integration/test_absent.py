@@ -8,7 +8,7 @@ from git_steps import Origin
 
 from stepwell.repos.repositories import Repositories
 from stepwell_runners import absent
-from stepwell_runners.absent import Absences
+from stepwell_runners.absent import Absences, paths_of, patterns_of
 
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:{:064x}\nsize 12345\n"
 MODULES = '[submodule "lib"]\n\tpath = libs/lib\n\turl = https://example.org/lib.git\n[submodule "x"]\n  path=none\n'
@@ -85,3 +85,11 @@ def test_hostile_lists_are_bounded_and_shown_as_text(
 
 def test_nothing_is_said_where_nothing_is_absent(origin: Origin, told: Callable[..., list[str]]) -> None:
     assert told(origin.last) == []
+
+
+@pytest.mark.parametrize(
+    "text", ["\n" * 250_000, "path = a" + " " * 250_000 + "b", "#\n" * 100_000, "* filter=lfs\n" * 9_000]
+)
+def test_a_text_that_would_take_hours_takes_no_time(text: str) -> None:
+    assert len(list(paths_of(text))) == text.count("path")
+    assert len(list(patterns_of(text))) == text.count("filter")
