@@ -9,7 +9,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -59,11 +59,16 @@ class Templates:
     def moment(self, at: float, precise: bool = False) -> Markup:
         """Write a moment: relative words, the exact time in the tooltip and for machines."""
         text = times.clock(at) if precise else times.relative(at, self.now())
-        return Markup('<time datetime="{}" title="{}">{}</time>').format(times.iso(at), times.exact(at), text)
+        return Markup(f"<time {_exactly(at)}>{escape(text)}</time>")  # noqa: S704
 
     def took(self, run: RunSummary) -> str:
         """How long a run has taken, up to now if it goes on."""
         return times.duration((run.ended_at or self.now()) - (run.started_at or run.created_at))
+
+
+@lru_cache(4096)
+def _exactly(at: float) -> str:
+    return f'datetime="{times.iso(at)}" title="{times.exact(at)}"'
 
 
 def word(run: RunSummary) -> str:

@@ -2,7 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from urllib.parse import quote
+
+from markupsafe import Markup
 
 from stepwell.ci.timeline import KINDS, Kind, Lane, Span, Timeline
 from stepwell.ci.views import RunView, StepView
@@ -48,6 +51,21 @@ class Row:
     where_href: str
     time: str
     bars: Sequence[Bar]
+
+    @property
+    def told(self) -> str:
+        """Its bars in words."""
+        return "; ".join(one.told for one in self.bars) or "Nothing yet"
+
+
+def drawn(bars: Sequence[Bar]) -> Markup:
+    """Draw bars. In code, for there may be hundreds."""
+    parts = (
+        f'<rect class="span of-{one.kind}{f" is-{one.outcome}" if one.outcome else ""}" x="{one.left}%" '
+        f'width="{one.width}%"><title>{escape(one.told)}</title></rect>'
+        for one in bars
+    )
+    return Markup("".join(parts))  # noqa: S704
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Column, Float, Integer, MetaData, Row, String, Table, and_, func, literal_column, or_, select
+from sqlalchemy import Column, Float, Integer, MetaData, String, Table, and_, func, literal_column, or_, select
 from sqlalchemy.sql import Select
 
 from stepwell.ci.events import paths_of
@@ -57,6 +57,7 @@ MOST_COUNTED = 1_000
 """Runs that are counted; a million may wait, and the number stands on every page."""
 
 
+_RUNS = f"SELECT {', '.join(column.name for column in RUNS.columns)} FROM runs WHERE"  # noqa: S608 - our own names
 _ENTRIES = (
     "SELECT run, seq, at, type, key, attempt, turn, data, version FROM journal WHERE run = ? AND seq > ? "
     "ORDER BY seq LIMIT ?"
@@ -97,12 +98,12 @@ class History:
 
     def find(self, actor: Actor, run: str) -> RunSummary:
         """Return a run; NotFound when there is none for this actor."""
-        return self._one(self._of(actor).where(RUNS.c.id == run), f"There is no run {run!r}, or you may not see it.")
+        return self._one(actor, "id = ?", (run,), f"There is no run {run!r}, or you may not see it.")
 
     def numbered(self, actor: Actor, tenant: str, repository: str, number: int) -> RunSummary:
         """Return a repository's run by its number."""
-        query = self._of(actor).where(RUNS.c.scope == f"{tenant}/{repository}", RUNS.c.number == number)
-        return self._one(query, f"There is no run #{number} of '{tenant}/{repository}', or you may not see it.")
+        missing = f"There is no run #{number} of '{tenant}/{repository}', or you may not see it."
+        return self._one(actor, "scope = ? AND number = ?", (f"{tenant}/{repository}", number), missing)
 
     def links(self, beside: RunSummary, runs: Sequence[str]) -> list[RunLink]:
         """Return those of these runs that are of the same repository as one that the caller has checked."""
@@ -158,7 +159,8 @@ class History:
         """Return the last run of each repository, by full name. The caller has narrowed the repositories."""
         found: list[RunSummary] = []
         for scope in repositories:  # one by one, each from an index: grouped, SQLite reads every run
-            found += self._all(select(RUNS).where(RUNS.c.scope == scope).order_by(RUNS.c.number.desc()).limit(1))
+            rows = self._store.rows(f"{_RUNS} scope = ? ORDER BY number DESC LIMIT 1", (scope,))
+            found += [summary_of(row) for row in rows]
         return {summary.scope: summary for summary in found}
 
     def waiting_for(self, repository: str) -> list[str]:
@@ -196,11 +198,12 @@ class History:
     def _of(actor: Actor) -> Select[Any]:
         return select(RUNS).where(_visible(actor))
 
-    def _one(self, query: Select[Any], missing: str) -> RunSummary:
-        found = self._all(query)
+    def _one(self, actor: Actor, which: str, values: Sequence[Any], missing: str) -> RunSummary:
+        condition, mine = visible_sql(actor, "tenant", "scope")
+        found = self._store.rows(f"{_RUNS} {condition} AND {which}", (*mine, *values))
         if not found:
             raise NotFound(missing)
-        return found[0]
+        return summary_of(found[0])
 
     def _of_each_tenant(self, actor: Actor, query: Select[Any], limit: int, only: str = "") -> list[RunSummary]:
         """Return the first rows of each tenant by itself: several at once, SQLite would have to sort all their runs."""
@@ -308,19 +311,35 @@ def _entry(row: Sequence[Any]) -> Entry:
     return read(Entry(run, seq, at, type_, key, attempt, turn, json.loads(unpack(data)), version))
 
 
-def summary_of(row: "Row[Any]") -> RunSummary:
-    """Show a row of `runs`, selected by RUNS: one of `Store.select`, no mapping."""
-    metadata = json.loads(row.metadata)
-    summary = json.loads(row.summary)
-    told = metadata.get
+def summary_of(row: Sequence[Any]) -> RunSummary:
+    """Show a row of `runs`: its columns, in the order that RUNS has them."""
+    (
+        id_,
+        tenant,
+        scope,
+        title,
+        state,
+        reason,
+        metadata,
+        summary,
+        number,
+        seq,
+        _,
+        _,
+        created_at,
+        started_at,
+        ended_at,
+        _,
+    ) = row
+    told, short = json.loads(metadata).get, json.loads(summary)
     return RunSummary(
-        id=row.id,
-        tenant=row.tenant,
-        repository=row.scope.partition("/")[2],
-        number=row.number,
-        title=row.title,
-        state=row.state,
-        reason=row.reason or "",
+        id=id_,
+        tenant=tenant,
+        repository=scope.partition("/")[2],
+        number=number,
+        title=title,
+        state=state,
+        reason=reason or "",
         pipeline=told("pipeline") or "",
         kind=told("kind") or "",
         branch=told("branch") or "",
@@ -328,15 +347,15 @@ def summary_of(row: "Row[Any]") -> RunSummary:
         sha=told("commit") or "",
         message=told("message") or "",
         actor=told("actor") or "",
-        created_at=row.created_at,
-        started_at=row.started_at,
-        ended_at=row.ended_at,
-        counts={state: number for state, number in summary["counts"].items() if number},
+        created_at=created_at,
+        started_at=started_at,
+        ended_at=ended_at,
+        counts={state: number for state, number in short["counts"].items() if number},
         waiting=tuple(
-            WaitingView(asked["key"], asked["name"], asked.get("environment") or "") for asked in summary["approvals"]
+            WaitingView(asked["key"], asked["name"], asked.get("environment") or "") for asked in short["approvals"]
         ),
         rerun_of=told("rerun_of") or "",
-        seq=row.seq,
+        seq=seq,
         plan=told("plan") or "",
     )
 

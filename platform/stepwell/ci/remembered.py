@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 class Remembered(Generic[T]):
-    """Values by run, of the `most` that were asked for last. Only for runs that are over. Any thread may ask."""
+    """Values by run, of the `most` that were asked for last. Only for what stays so. Any thread may ask."""
 
     def __init__(self, most: int) -> None:
         self._most = most

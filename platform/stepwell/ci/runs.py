@@ -17,8 +17,9 @@ from stepwell.ci.history import Choices, Filter, History, as_of, cursor_after
 from stepwell.ci.inflight import with_inflight
 from stepwell.ci.launch import Cause, Launcher, new_id
 from stepwell.ci.manual import Starter, Wish
+from stepwell.ci.remembered import Remembered
 from stepwell.ci.rules import Rules
-from stepwell.ci.steps import LogSize, step_views
+from stepwell.ci.steps import LogSize, step_views, with_reasons
 from stepwell.ci.views import ApprovalView, Page, RunLink, RunSummary, RunView, StepView
 from stepwell.engine.entries import Entry
 from stepwell.engine.fold import fold
@@ -60,7 +61,7 @@ class Runs:
         self._thread = launcher.thread
         self._logs = logs
         self._finished = lru_cache(FOLDED)(lambda run: fold(history.entries(run)))
-        self._settled = lru_cache(FOLDED)(self._settled_steps)
+        self._shown: Remembered[tuple[StepView, ...]] = Remembered(FOLDED)
         self._resting = lru_cache(FOLDED)(lambda run, seq: fold(history.entries(run, limit=seq)))
 
     def list(
@@ -241,15 +242,17 @@ class Runs:
         )
 
     def _steps(self, run: RunState, origins: Mapping[str, RunLink]) -> tuple[StepView, ...]:
-        if run.finished and run.ancestry is None and not origins:
-            return self._settled(run.id)
-        return step_views(run, self._log_sizes(run), lambda step: self._rules(run, step), origins)
+        def rules_of(step: StepState) -> Rules:
+            return self._rules(run, step)
 
-    def _settled_steps(self, run_id: str) -> tuple[StepView, ...]:
-        """Show the steps of a run that is over and stands on no other one: nothing about them changes any more."""
-        run = self._finished(run_id)
-        self._logs.flush()  # the journal may be ahead of the logs' last batch
-        return step_views(run, self._log_sizes(run), lambda step: self._rules(run, step), {})
+        def read() -> tuple[StepView, ...]:
+            self._logs.flush()  # the journal may be ahead of the logs' last batch
+            return step_views(run, self._log_sizes(run), rules_of, origins)
+
+        if run.ancestry is not None or origins or run.inflight or not all(map(_rests, run.steps.values())):
+            return step_views(run, self._log_sizes(run), rules_of, origins)
+        views = self._shown.of(f"{run.id} {run.seq}", read)
+        return views if run.finished else with_reasons(views, run, rules_of)
 
     def _log_sizes(self, run: RunState) -> LogSize:
         """Say how large the logs of steps are; those of steps that were adopted are other runs'."""
@@ -299,6 +302,11 @@ class Runs:
 
     def _engine(self, work: Coroutine[Any, Any, T]) -> T:
         return answer_of(self._thread, work)
+
+
+def _rests(step: StepState) -> bool:
+    """Say whether nothing about a step changes without an entry, but the words on what it waits for."""
+    return step.ended_at is not None or step.state == "waiting"
 
 
 def _earlier(run: RunState, key: str) -> int | None:

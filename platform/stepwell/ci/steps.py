@@ -24,6 +24,14 @@ def step_views(
     return tuple(_linked(view, run.steps[view.key], origins) for view in views)
 
 
+def with_reasons(views: tuple[StepView, ...], run: RunState, rules_of: RulesOf) -> tuple[StepView, ...]:
+    """Say anew what waiting steps wait for: an environment's rules may have changed since they were shown."""
+    return tuple(
+        replace(view, reason=_reason(run.steps[view.key], rules_of)) if view.state == "waiting" else view
+        for view in views
+    )
+
+
 def _linked(view: StepView, step: StepState, runs: Mapping[str, RunLink]) -> StepView:
     if not (step.reused or step.origin):
         return view

@@ -20,4 +20,7 @@ def show(visit: Visiting, *, tenant: str, name: str, number: int) -> Response:
     entries = visit.services.runs.journal(visit.actor, view.summary.id, limit=ENTRIES)
     whole = len(entries) < ENTRIES
     told = timeline(entries, visit.web.templates.now() if whole else entries[-1].at)
-    return run_page(visit, view, tab="timeline", timeline=timelineview.page(view, told), whole=whole, panel=None)
+    return run_page(
+        visit, view, tab="timeline", timeline=timelineview.page(view, told), drawn=timelineview.drawn, whole=whole,
+        panel=None,
+    )  # fmt: skip
