@@ -2,12 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from urllib.parse import quote
+
+from markupsafe import Markup
 
 from stepwell.ci.changes import ChangesSince
 from stepwell.ci.comparison import Difference, StepChange
 from stepwell.ci.views import RunSummary, RunView, StepView
 from stepwell_web import runview, times
+from stepwell_web.icons import state_icon
 from stepwell_web.templating import state_word
 
 NOTABLE_SECONDS, NOTABLE_PART = 1.0, 0.2
@@ -52,6 +56,22 @@ class ChangesPage:
     rows: Sequence[ChangeRow]  # those that are otherwise
     same: Sequence[ChangeRow]
     python: tuple[str, str] | None
+
+    @property
+    def plain(self) -> Markup:
+        """The rows of those that are the same. Written in code, for there may be hundreds."""
+        return Markup("".join(  # noqa: S704
+            f'<tr><th scope="row">{escape(row.name)}</th><td>{_shown(row.before)}</td><td>{_shown(row.after)}</td>'
+            "<td></td></tr>"
+            for row in self.same
+        ))  # fmt: skip
+
+
+def _shown(side: Side | None) -> str:
+    if side is None:
+        return '<span class="of-none">not there</span>'
+    icon = state_icon(side.state, label=side.word)
+    return f'<a href="{escape(side.href)}">{icon}<span class="num">{escape(side.time or side.word)}</span></a>'
 
 
 def page(view: RunView, found: ChangesSince) -> ChangesPage:

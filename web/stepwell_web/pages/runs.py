@@ -35,10 +35,10 @@ class Filters:
         return urlencode({name: value for name, value in {**asdict(self), **changes}.items() if value})
 
 
-def filters(
+async def filters(
     *, text: str = "", pipeline: str = "", state: str = "", kind: str = "", branch: str = "", actor: str = ""
 ) -> Filters:
-    """Read the filters of an address."""
+    """Read the filters of an address. Asynchronous although it waits for nothing: else a thread would be asked."""
     return Filters(*(value.strip() for value in (text, pipeline, state, kind, branch, actor)))
 
 
