@@ -84,8 +84,8 @@ class _Lines:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for _, writer in self._idle:
-            writer.close()
+        for line in self._idle:
+            line[1].close()
 
     async def get(self, path: str) -> int:
         """Ask for a page and take all of it; its status."""
