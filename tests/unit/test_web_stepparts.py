@@ -57,3 +57,9 @@ def test_short_addresses_are_those_of_the_steps_asked_about() -> None:
     one, other = steps(), (step("lint", "passed", 0, 1), step("lint", "passed", 1, 1, key="lint#2"))
     assert runview.slugs(one) is runview.slugs(one)
     assert list(runview.slugs(other).values()) == ["lint", "lint~2"]
+
+
+def test_no_part_depends_on_what_the_visitor_may_do(passed: RunView) -> None:
+    owner, viewer = (replace(over(passed), may_write=may) for may in (True, False))
+    drawn = [StepParts().of(view, view.steps[0], NOW, None) for view in (owner, viewer)]
+    assert drawn[0] == drawn[1] and "<form" not in drawn[0].steps + drawn[0].graph
