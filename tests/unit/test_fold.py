@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from stepwell.engine import fold as folding
 from stepwell.engine.entries import Entry, EntryType
 from stepwell.engine.fold import RunState, apply, fold
 from stepwell.errors import Bug
@@ -11,6 +12,9 @@ from stepwell.errors import Bug
 CREATED = {
     "tenant": "acme", "scope": "acme/api", "number": 12, "title": "Ship", "metadata": {"commit": "c0ffee"},
     "code": "d", "entry": "pipeline.py:Ship", "params": {"kind": "push"},
+}  # fmt: skip
+ANCESTRY = {
+    "run": "old", "step": "z#1", "number": 1, "seed": "old", "at": 0.5, "until": 9, "origins": [["old", 9]],
 }  # fmt: skip
 ERROR = {"type": "CommandFailed", "message": "exit code 1", "traceback": ""}
 
@@ -44,6 +48,24 @@ def test_an_inline_step_is_known_from_its_result_alone() -> None:
     step = state.steps["d#1"]
     assert (step.name, step.kind, step.state, step.value, step.seconds) == ("d", "do", "passed", 7, 0.5)
     assert (state.state, state.started_at) == ("running", 101.5)
+
+
+@pytest.mark.parametrize("more", [{"value": 7}, {"blob": {"id": "b", "size": 9}}])
+@pytest.mark.parametrize("ancestry", [None, ANCESTRY])
+def test_a_step_that_passed_at_once_is_what_it_becomes_bit_by_bit(
+    monkeypatch: pytest.MonkeyPatch, more: dict[str, Any], ancestry: dict[str, Any] | None
+) -> None:
+    entries = journal(("done", "a#1", {"ok": True, "seconds": 0.25, "inline": inline()["inline"], **more}, 3))
+    if ancestry:
+        entries[0] = entries[0]._replace(data={**entries[0].data, "ancestry": ancestry})
+    at_once = fold(entries)
+    monkeypatch.setattr(
+        folding, "_passed_at_once", lambda state, entry: folding._ended_attempt(state, entry, entry.data)
+    )
+    bit_by_bit = fold(entries)
+    assert at_once.steps == bit_by_bit.steps
+    assert at_once.steps["a#1"].attempts[0].number == 3
+    assert {name: n for name, n in bit_by_bit.counts.items() if n} == at_once.counts
 
 
 def test_a_run_waits_only_when_all_its_open_steps_do() -> None:

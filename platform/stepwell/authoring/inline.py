@@ -13,6 +13,8 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
+from types import FunctionType
 from typing import Any
 
 from stepwell.authoring.failures import MESSAGE_LENGTH, describe_error
@@ -241,7 +243,15 @@ class Inline:
 
 
 def _is_async(function: Callable[..., Any]) -> bool:
+    return _is_plainly_async(function) if type(function) is FunctionType else _looks_async(function)
+
+
+def _looks_async(function: Callable[..., Any]) -> bool:
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
+
+
+_is_plainly_async = lru_cache(64)(_looks_async)
+"""For functions, of which one is often called again and again; other callables may have a hash of their own."""
 
 
 def _running(attempt: Attempt) -> list[Any]:

@@ -4,6 +4,10 @@
 starts the interpreter must fix PYTHONHASHSEED (sets of text are ordered by it) and must not pass -I or -E, which
 ignore it. The process never outlives the socket: when the host closes it, `os._exit` ends everything at once and
 nothing is unwound in the author's code.
+
+The journal follows the head line as one array of entries. A head that says `early` comes before the host has read all
+of it: it is sent in parts of six columns each, up to an empty one, and meanwhile the code is loaded, and what has come
+is parsed and indexed. Then nothing begins, and nothing is said, before one more array of entries, which may be empty.
 """
 
 import asyncio
@@ -13,6 +17,8 @@ import os
 import socket
 import sys
 import traceback
+from array import array
+from binascii import a2b_base64
 from typing import Any, NoReturn
 
 from stepwell.authoring import ordered
@@ -57,11 +63,12 @@ def describe(head: dict[str, Any]) -> dict[str, Any]:
 
 def _turn(wire: Wire, head: dict[str, Any]) -> None:
     gc.disable()  # a collection at a random moment would run the author's finalizers there
-    entries = wire.read_line()
+    early = bool(head.get("early"))
+    entries = [] if early else wire.read_line()
     outer = asyncio.new_event_loop()
     outer.set_exception_handler(_fatal)
     prints = Prints(wire, outer)
-    prints.quiet = len(entries) > 1
+    prints.quiet = early or len(entries) > 1
     files = Files(head.get("root", ".stepwell"), head["files"])
     turn = Turn(head, files, wire, prints, outer=outer)
     watchdog = Watchdog(wire, float(head.get("stall", 10)), files.names)
@@ -80,10 +87,18 @@ def _turn(wire: Wire, head: dict[str, Any]) -> None:
         _idle(wire)
     finally:
         watchdog.loading = False
-    _play(turn, entries, wire, outer)
+    turn.remember(entries)
+    while early and (columns := wire.read_line()):
+        turn.remember(entries_of(*columns))
+    _play(turn, wire, outer, held=early)
 
 
-def _play(turn: Turn, entries: list[Any], wire: Wire, outer: asyncio.AbstractEventLoop) -> None:
+def entries_of(seqs: list[int], times: str, *others: list[Any]) -> list[Any]:
+    """Make rows of columns; times come as the bytes of doubles, in base64."""
+    return list(zip(seqs, array("d", a2b_base64(times)), *others, strict=True))
+
+
+def _play(turn: Turn, wire: Wire, outer: asyncio.AbstractEventLoop, *, held: bool) -> None:
     def apply(lines: list[Any]) -> None:
         while lines:
             for line in lines:
@@ -93,7 +108,7 @@ def _play(turn: Turn, entries: list[Any], wire: Wire, outer: asyncio.AbstractEve
             lines = wire.read_kept()
 
     def begin() -> None:
-        turn.replay(entries)
+        turn.replay(held=held)
         apply(wire.read_kept() + wire.read_buffered())
         outer.add_reader(wire.sock.fileno(), lambda: apply(wire.read_ready()))
 

@@ -109,6 +109,7 @@ class LoopFuture(asyncio.Future[Any]):
         return self._number
 
 
+_init = asyncio.Future.__init__
 _await = asyncio.Future.__await__
 _iterate = asyncio.Future.__iter__
 _add_done_callback = asyncio.Future.add_done_callback
@@ -120,19 +121,19 @@ class StepFuture(asyncio.Future[Any]):
     `used` is a claim about the author's code: it awaited, handed on or cancelled the step.
     """
 
-    used = False
-    fingerprint = ""
-    work: Any = None
-    event_type = ""
+    __slots__ = ("_mark", "_number", "event_type", "fingerprint", "key", "kind", "name", "owner", "used", "work")
 
-    def __init__(self, owner: Owner, loop: "Loop", *, key: str, name: str, kind: str, mark: places.Mark) -> None:
-        self._number = loop.next_number()
-        self.owner = owner
+    def __init__(self, loop: "Loop", key: str, name: str, kind: str, mark: places.Mark) -> None:
+        loop.numbers = self._number = loop.numbers + 1
+        self.owner = loop.owner
         self.key = key
         self.name = name
         self.kind = kind
         self._mark = mark
-        super().__init__(loop=loop)
+        self.used = False
+        self.work: Any = None
+        self.fingerprint = self.event_type = ""
+        _init(self, loop=loop)
 
     def __hash__(self) -> int:
         return self._number
@@ -146,7 +147,7 @@ class StepFuture(asyncio.Future[Any]):
         self.used = True
         if not self.done():
             self.owner.foresee(self)
-        return (yield from _await(self))
+        return _await(self)
 
     def __iter__(self) -> Generator[Any, None, Any]:
         self.used = True
@@ -192,13 +193,13 @@ class Loop(asyncio.AbstractEventLoop):
         self.alive: dict[LoopTask, None] = {}
         self.timers: dict[str, LoopTimer] = {}
         self.ready: deque[asyncio.Handle] = deque()
-        self._numbers = 0
+        self.numbers = 0
         self.timer_count = 0
 
     def next_number(self) -> int:
         """Count what is created, for hashes."""
-        self._numbers += 1
-        return self._numbers
+        self.numbers += 1
+        return self.numbers
 
     # Futures and tasks
 
@@ -277,11 +278,14 @@ class Loop(asyncio.AbstractEventLoop):
         if not ready:
             return
         self.drains += 1
-        if not self.running:
-            with self.as_running():
-                self._drain(ready)
-        else:
+        if self.running:
             self._drain(ready)
+            return
+        outer = self._begin()
+        try:
+            self._drain(ready)
+        finally:
+            self._end(outer)
 
     def _drain(self, ready: deque[Any]) -> None:
         self.inside = True
@@ -296,17 +300,23 @@ class Loop(asyncio.AbstractEventLoop):
     @contextmanager
     def as_running(self) -> Iterator[None]:
         """Be the running loop of this thread; a replay is so for all its deliveries at once."""
-        outer = events._get_running_loop()
-        hooks = sys.get_asyncgen_hooks()
-        events._set_running_loop(self)
-        sys.set_asyncgen_hooks(None, self._close_generator)
-        self.running = True
+        outer = self._begin()
         try:
             yield
         finally:
-            self.running = False
-            sys.set_asyncgen_hooks(*hooks)
-            events._set_running_loop(outer)
+            self._end(outer)
+
+    def _begin(self) -> tuple[Any, Any]:
+        outer = events._get_running_loop(), sys.get_asyncgen_hooks()
+        events._set_running_loop(self)
+        sys.set_asyncgen_hooks(None, self._close_generator)
+        self.running = True
+        return outer
+
+    def _end(self, outer: tuple[Any, Any]) -> None:
+        self.running = False
+        sys.set_asyncgen_hooks(*outer[1])
+        events._set_running_loop(outer[0])
 
     def _run(self, handle: Any) -> None:
         try:
@@ -322,13 +332,13 @@ class Loop(asyncio.AbstractEventLoop):
 
     # What asyncio asks of a loop
 
+    get_debug = bool  # asked for each future: False, without a frame of Python
+    """Never."""
+
     def is_running(self) -> bool:
         return self.inside
 
     def is_closed(self) -> bool:
-        return False
-
-    def get_debug(self) -> bool:
         return False
 
     def set_debug(self, enabled: bool) -> None:

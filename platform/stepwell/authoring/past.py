@@ -1,6 +1,6 @@
 """What a journal says that the code asked: the yardstick of a replay."""
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any
 
 from stepwell.authoring.results import canonical, decode
@@ -15,7 +15,7 @@ _FROM_CODE = frozenset({"asked", "took", "dropped", "retry", "undoing"})
 class Past:
     """An index of a journal. `played` is the last entry whose drain an earlier turn has certainly run."""
 
-    def __init__(self, entries: Sequence[Sequence[Any]], played: int) -> None:
+    def __init__(self, entries: Iterable[Sequence[Any]] = (), played: int = 0) -> None:
         self.asked: dict[str, tuple[str, str]] = {}
         self.done: set[str] = set()
         self.took: dict[str, int] = {}
@@ -26,13 +26,19 @@ class Past:
         self.played = played
         self._where: dict[str, str] = {}
         self._options: dict[str, Any] = {}
-        delivered = 0
+        self._delivered = 0
+        self.add(entries)
+
+    def add(self, entries: Iterable[Sequence[Any]]) -> None:
+        """Take the next entries of the journal."""
+        delivered = self._delivered
         for seq, _at, type_, key, _attempt, data in entries:
             if type_ in _FROM_CODE or (type_ == "done" and data.get("inline")):
                 self.played = max(self.played, delivered)
             if type_ not in _FROM_CODE:
                 delivered = seq
             self._read(type_, key, data)
+        self._delivered = delivered
 
     def _read(self, type_: str, key: str, data: Any) -> None:
         if type_ == "asked":

@@ -144,10 +144,10 @@ class _StagedTurn(Turn):
     ) -> StepFuture:  # fmt: skip
         if self.closed:
             raise asyncio.CancelledError
-        key = f"{name}#{self._uses.get(name, self._offset) + 1}"
+        key = f"{name}#{self.uses.get(name, self._offset) + 1}"
         where = places.shown(self._mark())
         if self._known is not None and key not in self._known:
-            self._uses[name] = self._uses.get(name, self._offset) + 1
+            self.uses[name] = self.uses.get(name, self._offset) + 1
             self._diverge(key, f"the first time, run() did not ask it; now it does, at {where}")
         args = work.args if work is not None else ()
         self._stage.asked.append(AskedStep(key, name, kind, where, options or {}, args))

@@ -46,8 +46,14 @@ class Step:
             raise TypeError(f"step.do({name!r}, …) was given {function!r}. Give it a function, not a result.")
         called = getattr(function, "__qualname__", None) or type(function).__qualname__
         fingerprint = fingerprint_of("do", f"{called}{canonical(args)}" if args else called)
-        work = Work(function, args, *_limits(retries, timeout), None if undo is None else _undoing(name, undo))
-        return self._turn.ask("do", _name(name), fingerprint, work=work)
+        turn = self._turn
+        if type(name) is not str or name not in turn.uses:
+            _name(name)
+        if retries is None and timeout is None and undo is None:
+            work = Work(function, args, FUNCTION_DEFAULT, None)
+        else:
+            work = Work(function, args, *_limits(retries, timeout), None if undo is None else _undoing(name, undo))
+        return turn.ask("do", name, fingerprint, work=work)
 
     def run(self, name: str, command: str | Sequence[str], **options: Any) -> Awaitable[Result]:
         """Run a shell command (text) or a program (list) in an isolate with the workspace, or in `image=`."""

@@ -59,12 +59,12 @@ class Turn:
         self._prints = prints
         self._leave = leave
         self._main: asyncio.Task[Any] | None = None
-        self._past = Past([], 0)
+        self._past = Past(played=int(head.get("played") or 0))
         self._replaying = False
         self._rest: collections.deque[Entry] = collections.deque()  # of the journal, not replayed yet
         self._rules = int(head.get("replay") or REPLAY)
         self._offset = int(head.get("offset") or 0)  # of the numbers in keys: those before are an earlier round's
-        self._uses: dict[str, int] = {}
+        self.uses: dict[str, int] = {}
         self._steps: dict[str, StepFuture | None] = {}  # None: over and awaited, its result is not ours to keep
         self._waiting: dict[str, StepFuture] = {}
         self._early: dict[str, Any] = {}
@@ -86,12 +86,20 @@ class Turn:
 
     # What the host sends
 
-    def replay(self, entries: list[Entry]) -> None:
-        """Deliver the whole journal, compare, and go on from its end."""
-        self._past = past = Past(entries, int(self._head.get("played") or 0))
+    def remember(self, entries: Sequence[Entry]) -> None:
+        """Take the next part of the journal that will be replayed."""
+        self._past.add(entries)
+        self._rest.extend(entries)
+
+    def replay(self, entries: Sequence[Entry] = (), *, held: bool = False) -> None:
+        """Deliver the whole journal, of which these entries are the rest, compare, and go on from its end.
+
+        Held: nothing begins and nothing is sent before the host says something new.
+        """
+        self.remember(entries)
+        past, rest = self._past, self._rest
         self._attempts = past.attempts
         self._replaying = True
-        self._rest = rest = collections.deque(entries)
         with self.loop.as_running():
             while rest:
                 entry = rest.popleft()
@@ -107,8 +115,9 @@ class Turn:
         for key in past.backing_off:
             self._starts.pop(key, None)
         self._ask_timers()
-        self._past = Past([], 0)
-        self.flush()
+        self._past = Past()
+        if not held:
+            self.flush()
 
     def deliver(self, entry: Entry) -> None:
         """Apply one entry and run everything that it makes ready."""
@@ -136,22 +145,23 @@ class Turn:
         Only where leaving the loop and coming back could do nothing else in between: this is the only thing ready. It
         spares a long replay a third of its time.
         """
-        rest, main = self._rest, self._main
-        if not rest or self.loop.ready or self._verdict is not None or asyncio.current_task(self.loop) is not main:
+        rest, main, loop = self._rest, self._main, self.loop
+        if not rest or loop.ready or self._verdict is not None or asyncio.current_task(loop) is not main:
             return
         if step._callbacks or main._must_cancel:  # type: ignore[union-attr]  # somebody else hears first
             return
+        prints, played = self._prints, self._past.played
         while rest and not step.done():
             seq, at, type_, key, _attempt, data = rest[0]
             deliver = _DELIVERIES.get(type_)
             if deliver is not None and (key != step.key or type_ not in _RESOLVES or "blob" in (data or _NOTHING)):
                 return
             rest.popleft()
-            self._prints.quiet = seq <= self._past.played
+            prints.quiet = seq <= played
             self.seq = seq
             if deliver is not None:
-                self.loop.drains += 1
-                self.loop.now = max(self.loop.now, at)
+                loop.drains += 1
+                loop.now = max(loop.now, at)
                 deliver(self, key, data)
 
     def flush(self) -> None:
@@ -187,19 +197,22 @@ class Turn:
         return await pipeline.run(event, step)
 
     def _done(self, key: str, data: Any) -> None:
+        step = self._waiting.pop(key, None)
+        asked = step or self._steps.get(key)
         if data is None:
             ok, value = self.inline.unconfirmed.pop(key)
         else:
             ok = bool(data["ok"])
             value = data.get("value") if ok else data.get("error") or {}
-        step = self._waiting.pop(key, None)
-        asked = step or self._steps.get(key)
-        if data is not None and "blob" in data and self._wants(key, step, asked):
-            value = decode(self._wire.fetch(data["blob"]["id"]))
-        if asked is not None:
+            if "blob" in data and self._wants(key, step, asked):
+                value = decode(self._wire.fetch(data["blob"]["id"]))
+        if asked is not None and asked.work is not None and asked.work.undo is not None:
             self._undos.note(self.seq, asked, ok, value)
         if step is not None:
-            self._resolve(step, ok, value)
+            if ok and step.kind == "do" and not step.done():
+                step.set_result(value)
+            else:
+                self._resolve(step, ok, value)
             if step.used:
                 self._steps[key] = None
         elif key not in self._steps:
@@ -263,14 +276,16 @@ class Turn:
         due: float | None = None, work: Work | None = None,
     ) -> StepFuture:  # fmt: skip
         """Register a step and return its future."""
-        self._require_inside(name)
-        number = self._uses[name] = self._uses.get(name, self._offset) + 1
+        loop, past = self.loop, self._past
+        if not loop.inside or asyncio._get_running_loop() is not loop:
+            self._require_inside(name)
+        number = self.uses[name] = self.uses.get(name, self._offset) + 1
         key = f"{name}#{number}"
-        step = StepFuture(self, self.loop, key=key, name=name, kind=kind, mark=self._mark())
+        step = StepFuture(loop, key, name, kind, places.of_frame(sys._getframe(2), self._files.names))
         step.fingerprint = fingerprint
-        known = self._past.asked.get(key)
+        known = past.asked.get(key)
         if known is not None and known != (kind, fingerprint):
-            self._diverge(key, self._past.told(key), self._past.told_otherwise(key, kind, options, step.where))
+            self._diverge(key, past.told(key), past.told_otherwise(key, kind, options, step.where))
         if kind == "do":
             step.work = work
         elif known is None:
@@ -280,6 +295,10 @@ class Turn:
             seq, ok, value = self._early.pop(key)
             self._undos.note(seq, step, ok, value)
             self._resolve(step, ok, value)
+        elif kind == "do":
+            if key not in past.done:
+                self._starts[key] = step
+            self._waiting[key] = step
         else:
             self._wait(step, options)
         return step
@@ -288,7 +307,7 @@ class Turn:
         """Give what the code awaits in order to leave; the first one that it awaits counts."""
         self._require_inside("continue_as")
         _require_fit("continue_as", options, encode(options))
-        leaving = Leaving(self, self.loop, key="", name="continue_as", kind="continue_as", mark=self._mark())
+        leaving = Leaving(self.loop, "", "continue_as", "continue_as", self._mark())
         self._leavings[leaving] = options
         return leaving
 
@@ -307,8 +326,6 @@ class Turn:
                 self._take(step, *kept.popleft())
                 return
             self._waits.setdefault(step.event_type, {})[step.key] = step
-        elif step.kind == "do" and step.key not in self._past.done:
-            self._starts[step.key] = step
         self._waiting[step.key] = step
 
     def _take(self, step: StepFuture, seq: int, payload: Any) -> None:

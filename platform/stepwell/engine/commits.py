@@ -101,14 +101,17 @@ class Commits:
         for created, (_, done) in zip(committed.created, new, strict=True):
             if not done.done():
                 done.set_result(created)
+        kept = [(live, live.written()) for live in batch if live.id not in committed.stale]
+        for live, entries in kept:
+            if live.turn is not None:
+                live.turn.tell(entries)  # first of all: isolates go on while the rest follows here
         for live in batch:
             if live.id in committed.stale:
                 self._settle(live, Conflict(f"Run {live.id!r} is played by another server."))
                 self._on_refused(live, None)
-            else:
-                entries = live.written()
-                self._settle(live, None)
-                self._on_committed(live, entries)
+        for live, entries in kept:
+            self._settle(live, None)
+            self._on_committed(live, entries)
         for run in committed.released:
             self._on_released(run)
 

@@ -202,12 +202,11 @@ class Engine:
         """Deliver an event; once per `id` and run. Raises NotFound, Conflict (the run has ended), Invalid, TryLater."""
         check_text("type", type)
         check_json("payload", payload)
-        live = self._memory.find_open(run_id)
-        if live.state.length >= self._parts.limits.entries:
-            raise Conflict(f"Run {run_id!r} has {live.state.length} entries; no more are allowed.")
-        if id is None or id not in live.state.event_ids:
-            self._commits.append(live, "event", "", {"type": type, "payload": payload, "id": id})
-        await self._memory.settled(live)
+        async with self._scheduler.telling(run_id) as live:
+            if live.state.length >= self._parts.limits.entries:
+                raise Conflict(f"Run {run_id!r} has {live.state.length} entries; no more are allowed.")
+            if id is None or id not in live.state.event_ids:
+                self._commits.append(live, "event", "", {"type": type, "payload": payload, "id": id})
 
     async def decide(
         self, run_id: str, key: str, decision: Mapping[str, Any], judge: Judge
@@ -216,11 +215,8 @@ class Engine:
 
         `decision` is {by, approve, comment, fields}; its time is added. Raises Conflict when the step waits no more.
         """
-        live = self._memory.find_open(run_id)
-        try:
+        async with self._scheduler.telling(run_id) as live:
             return draft_decision(live, key, {**decision, "at": self._clock.now()}, judge, self._commits)
-        finally:
-            await self._memory.settled(live)
 
     async def cancel(self, run_id: str, by: str, reason: str = "", undo: bool = False) -> None:
         """Have the code cancelled, and killed when its grace is over. A run that has ended stays as it is.

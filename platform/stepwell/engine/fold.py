@@ -31,6 +31,11 @@ def fold(entries: Iterable[Entry]) -> RunState:
     return state
 
 
+_NO_PROGRESS = frozenset({"created", "continued", "turn_failed"})
+_BEFORE = frozenset({"admitted", "paused", "resumed"})
+"""Entries that do not say that a run has begun."""
+
+
 def apply(state: RunState, entry: Entry) -> None:
     """Go one entry further."""
     if entry.seq != state.seq + 1 and (entry.type != "continued" or state.seq):
@@ -38,11 +43,10 @@ def apply(state: RunState, entry: Entry) -> None:
     state.seq = entry.seq
     state.updated_at = max(entry.at, state.created_at)
     kind = entry.type
-    if kind not in {"created", "continued", "turn_failed"}:
+    if kind not in _NO_PROGRESS:
         state.failed_turns = 0
         state.reason = None
-        begins = not (state.held or state.adopting) and kind not in {"admitted", "paused", "resumed"}
-        if state.started_at is None and begins:
+        if state.started_at is None and not (state.held or state.adopting or kind in _BEFORE):
             seconds = (entry.data or {}).get("seconds") or 0.0 if kind == "done" else 0.0
             state.started_at = max(state.created_at, entry.at - seconds)
     _APPLY[kind](state, entry)
@@ -233,7 +237,15 @@ def _took(state: RunState, entry: Entry) -> None:
 
 
 def _done(state: RunState, entry: Entry) -> None:
-    step, data = _step(state, entry), entry.data
+    data = entry.data
+    if data["ok"] and entry.key not in state.steps and data.get("inline"):
+        _passed_at_once(state, entry)
+    else:
+        _ended_attempt(state, entry, data)
+
+
+def _ended_attempt(state: RunState, entry: Entry, data: Mapping[str, Any]) -> None:
+    step = _step(state, entry)
     ok = bool(data["ok"])
     _end_attempt(step, entry, "passed" if ok else "failed")
     step.value, step.error = data.get("value"), None if ok else data.get("error")
@@ -244,6 +256,21 @@ def _done(state: RunState, entry: Entry) -> None:
     if step.layer:
         state.layers.append((entry.seq, step.layer))
     _close(state, step, "passed" if ok else "failed", entry.at)
+
+
+def _passed_at_once(state: RunState, entry: Entry) -> None:
+    """Do at once for a `step.do` what the others do one after the other: a long journal is full of such entries."""
+    key, at, data = entry.key, entry.at, entry.data
+    inline, number = data["inline"], entry.attempt or 1
+    attempt = AttemptState(number, "passed", at, at)
+    name, kind = inline.get("name") or key.rpartition("#")[0], inline.get("kind", "do")
+    step = StepState(key, name, kind, "passed", at, inline.get("fingerprint"), number, [attempt], at, at)
+    step.value, step.blob, step.seconds = data.get("value"), data.get("blob"), data.get("seconds")
+    state.steps[key] = step
+    state.counts["passed"] = state.counts.get("passed", 0) + 1
+    state.inflight.pop(key, None)
+    if state.ancestry is not None:
+        step.origin = state.ancestry.origin_of(state.seq)
 
 
 def _dropped(state: RunState, entry: Entry) -> None:

@@ -10,18 +10,16 @@ _RECEIVE_BYTES = 262_144
 
 
 class Lines:
-    """The engine's end. `on_line` gets each complete line; `on_end` is called once, with what went wrong or "".
+    """The engine's end.
 
     Reads and writes right on the loop's selector: a transport would cost two more calls for each line.
     """
 
-    def __init__(
-        self, sock: socket.socket, limits: Limits, on_line: Callable[[bytes], None], on_end: Callable[[str], None]
-    ) -> None:
+    def __init__(self, sock: socket.socket, limits: Limits) -> None:
         self._sock = sock
         self._limits = limits
-        self._on_line = on_line
-        self._on_end = on_end
+        self._on_line: Callable[[bytes], None]
+        self._on_end: Callable[[str], None]
         self._parts: list[bytes] = []
         self._size = 0
         self._out = bytearray()
@@ -29,7 +27,12 @@ class Lines:
         self._open = True
         self._loop = asyncio.get_running_loop()
         sock.setblocking(False)
-        self._loop.add_reader(sock.fileno(), self._readable)
+
+    def listen(self, on_line: Callable[[bytes], None], on_end: Callable[[str], None]) -> None:
+        """Begin to read: `on_line` gets each complete line; `on_end` is called once, with what went wrong or ""."""
+        if self._open:
+            self._on_line, self._on_end = on_line, on_end
+            self._loop.add_reader(self._sock.fileno(), self._readable)
 
     def _readable(self) -> None:
         try:
@@ -76,7 +79,8 @@ class Lines:
 
     def _writable(self) -> None:
         try:
-            sent = self._sock.send(bytes(self._out[: 4 * _RECEIVE_BYTES]))
+            with memoryview(self._out) as out:
+                sent = self._sock.send(out)
         except (BlockingIOError, InterruptedError):
             return
         except OSError:

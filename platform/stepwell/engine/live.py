@@ -3,7 +3,7 @@
 import asyncio
 import gc
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from stepwell.store.journal import Loaded, Summary, Write
 from stepwell.store.queues import Moves
 
 if TYPE_CHECKING:
+    from stepwell.engine.head_start import HeadStart
     from stepwell.engine.turn import Turn
 
 EXECUTED = frozenset({"run", "read", "image"})
@@ -57,6 +58,7 @@ class Live:
     left: list[str] = field(default_factory=list)  # layers of the last round
     clearing: bool = False  # what the last round left is being cleared away: the next one waits for that
     history: list[tuple[Entry, str]] | None = None  # committed entries, kept from loading until the turn begins
+    head_start: "HeadStart | None" = None  # for its next turn
     waiters: list[asyncio.Future[None]] = field(default_factory=list)
     size: int = 0  # of the journal, in characters of its data
     kept: int = 0  # bytes of results beside the journal
@@ -203,22 +205,29 @@ def collection_paused() -> Iterator[None]:
 def load(run: str, loaded: Loaded) -> Live:
     """Fold a journal as kept. Raises Unavailable when it does not tell a whole story."""
     live = Live(RunState(run), loaded.lease, loaded.lease, loaded.played)
-    for entry in loaded.entries:
+    absorb(live, loaded.entries)
+    live.history = list(zip(loaded.entries, loaded.texts, strict=True))
+    live.size = sum(len(text) for text in loaded.texts)
+    return live
+
+
+def absorb(live: Live, entries: Iterable[Entry]) -> None:
+    """Fold the next entries of a journal as kept. Raises Unavailable for one that makes no sense."""
+    state = live.state
+    for entry in entries:
         try:
-            apply(live.state, entry)
+            apply(state, entry)
         except Exception as error:  # whatever a damaged entry leads to
             raise Unavailable(
-                f"Entry {entry.seq} ({entry.type!r}) of run {run!r} makes no sense ({type(error).__name__}: {error}). "
-                + REMEDY
+                f"Entry {entry.seq} ({entry.type!r}) of run {live.id!r} makes no sense "
+                f"({type(error).__name__}: {error}). {REMEDY}"
             ) from error
         if live.heeded(entry):
             live.heard = entry.seq
         if entry.type == "cancel" and entry.seq > live.played:
             live.withhold()
-        live.kept += kept_bytes(entry)
-    live.history = list(zip(loaded.entries, loaded.texts, strict=True))
-    live.size = sum(len(text) for text in loaded.texts)
-    return live
+        if entry.type == "done" and "blob" in entry.data:
+            live.kept += kept_bytes(entry)
 
 
 def kept_bytes(entry: Entry) -> int:

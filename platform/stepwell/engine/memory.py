@@ -43,9 +43,14 @@ class Memory:
                 loaded = self._parts.journal.load(run_id)
                 if loaded is None:
                     return None
-                live = self._runs[run_id] = load(run_id, loaded)
-            self.regate(live)
+                live = load(run_id, loaded)
+            self.keep_loaded(live)
         return live
+
+    def keep_loaded(self, live: Live) -> None:
+        """Hold a run that was loaded just now."""
+        self._runs[live.id] = live
+        self.regate(live)
 
     def take_up(self, run_id: str) -> Live | None:
         """Load a run that nobody asks for right now. One that cannot be read must not keep the others from going on."""

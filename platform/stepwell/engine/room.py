@@ -113,6 +113,10 @@ class Room:
         """Say whether a run has asked for what it has not got."""
         return run in self._waiting
 
+    def offers(self, wish: Wish) -> bool:
+        """Say whether `ask` would give at once what nobody has asked for yet."""
+        return not self._planned and wish.run not in self._turns and wish.run not in self._waiting and self._fits(wish)
+
     def ask(self, wish: Wish) -> bool:
         """Give what is wished, now (True) or later, by a call of `on_room`. Who asks again keeps its place in line."""
         if wish.run in self._turns or (not wish.turn and wish.run in self._places):

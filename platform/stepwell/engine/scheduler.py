@@ -11,7 +11,7 @@ journal, which is what `start` does after a crash:
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any
 
 from stepwell.engine import admission
@@ -23,6 +23,7 @@ from stepwell.engine.children import Acts, Children, Heritage
 from stepwell.engine.control import draft_cancel
 from stepwell.engine.endings import conclude
 from stepwell.engine.entries import Entry
+from stepwell.engine.head_start import HeadStarts
 from stepwell.engine.kept_layers import KeptLayers
 from stepwell.engine.live import EXECUTED, Live, encode
 from stepwell.engine.memory import Memory
@@ -51,6 +52,7 @@ class Scheduler:
         parts.room.followed_by(self._on_room)
         self._parts = parts
         self.memory = Memory(parts)
+        self._head_starts = HeadStarts(parts, self.memory, self.spawn)
         self._attempts = Attempts(parts)
         self._calls = Calls(parts)
         acts = Acts(self.memory.take_up, self.memory.forget_idle, make)
@@ -91,6 +93,19 @@ class Scheduler:
         self._tasks.add(task)
         task.add_done_callback(self._ended)
         return task
+
+    @contextlib.asynccontextmanager
+    async def telling(self, run_id: str) -> AsyncIterator[Live]:
+        """Give a run that is told something which wakes its code, and wait until that is on disk.
+
+        Raises NotFound, Conflict (it has ended), Unavailable, TryLater.
+        """
+        async with self._head_starts.of(run_id):
+            live = self.memory.find_open(run_id)
+            try:
+                yield live
+            finally:
+                await self.memory.settled(live)
 
     def _ended(self, task: "asyncio.Task[None]") -> None:
         self._tasks.discard(task)
@@ -161,7 +176,7 @@ class Scheduler:
         if entries and live.state.timers:
             self._timers.arm(min(live.state.timers.values()))
         if live.turn is not None and live.turn.attached:
-            live.turn.deliver(entries)
+            live.turn.settle()
         elif live.history is not None:
             live.history.extend(entries)
         self.admission.consider(live)

@@ -21,6 +21,7 @@ from stepwell.engine.clock import Handle
 from stepwell.engine.commands import Malformed
 from stepwell.engine.continuation import draft_continuation
 from stepwell.engine.entries import Entry
+from stepwell.engine.head_start import head_of
 from stepwell.engine.hearing import Hearing
 from stepwell.engine.large_results import LargeResults
 from stepwell.engine.lines import Lines
@@ -30,15 +31,11 @@ from stepwell.engine.parts import Parts
 from stepwell.engine.seams import Code, IsolateChannel, IsolateSpec
 from stepwell.engine.specs import Note
 from stepwell.engine.standstill import Standstill
+from stepwell.engine.telling import line_of, replayed
 from stepwell.errors import StepwellError, TryLater, Unavailable
 
 _log = logging.getLogger(__name__)
 
-SEEN = frozenset({
-    "created", "continued", "asked", "retry", "fired", "event", "took", "done", "dropped", "cancel", "overdue",
-    "undoing",
-})  # fmt: skip
-"""Types of entries that a replay needs."""
 _STALLED_IN = re.compile(r'File "(\.stepwell/[^"]+)", line (\d+)')
 _DUMP_BYTES = 65_536
 
@@ -63,6 +60,7 @@ class Turn:
         self._large = LargeResults(live, parts, self._kept, self._keeps_nothing)
         self._standstill = Standstill()
         self._over: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
+        self._start, live.head_start = live.head_start, None
         self._lines: Lines | None = None
         self._channel: IsolateChannel | None = None
         self._sent = 0  # seq of the last entry the isolate was given
@@ -100,10 +98,14 @@ class Turn:
         live, parts = self.live, self._parts
         try:
             check_replay(live)
-            live.code = code = await load_code(live, parts)
+            if self._start is None:
+                live.code = code = await load_code(live, parts)
+            else:
+                live.code, self._channel = code, _ = await self._start.opened()
             live.next_lease = live.lease + 1
             parts.commits.touch(live)  # the lease is taken while the isolate boots
-            self._channel = await parts.isolates.open(IsolateSpec(live.state.tenant, "turn", code))
+            if self._channel is None:
+                self._channel = await parts.isolates.open(IsolateSpec(live.state.tenant, "turn", code))
             await parts.commits.committed(live)
         except TryLater as error:
             self.finish(Ending("postponed", str(error), error.retry_after))
@@ -116,9 +118,14 @@ class Turn:
 
     def _attach(self, code: Code) -> None:
         assert self._channel is not None
-        live, limits = self.live, self._parts.limits
-        self._lines = Lines(self._channel.sock, limits, self._on_line, self._on_end)
-        self._lines.send(self._head(code) + self._journal(), bounded=False)
+        live = self.live
+        if self._start is not None and self._start.lines is not None:
+            self._lines, self._sent, head = self._start.lines, self._start.sent, b""
+        else:
+            self._lines = Lines(self._channel.sock, self._parts.limits)
+            head = encode(head_of(live, code, self._parts)).encode() + b"\n"
+        self._lines.listen(self._on_line, self._on_end)
+        self._lines.send(head + self._journal(), bounded=False)
         self._mark_sent()
         if live.state.cancel:
             self.start_grace()
@@ -126,32 +133,19 @@ class Turn:
         self._watch()
         self._parts.tell(Note(live.id, self._parts.clock.now(), "turn", text="begin"), live)
 
-    def _head(self, code: Code) -> bytes:
-        state, limits = self.live.state, self._parts.limits
-        head = {
-            "mode": "turn", "root": code.root, "files": dict(code.files), "entry": state.entry or code.entry,
-            "run": state.id, "params": state.params, "stall": limits.stall, "grace": limits.grace,
-            "number": state.known_number, "seed": state.seed, "offset": state.offset, "scope": state.scope,
-            "tenant": state.tenant, "played": self.live.played, "replay": state.replay,
-            "result_bytes": self._parts.blobs.most_bytes,
-        }  # fmt: skip
-        return encode(head).encode() + b"\n"
-
     def _journal(self) -> bytes:
+        """Tell what its isolate has not been told yet."""
         live = self.live
         history = live.history
         if history is None:
             loaded = self._parts.journal.load(live.id)
             assert loaded is not None
             history = list(zip(loaded.entries, loaded.texts, strict=True))
-        lines = []
-        for entry, text in history:
-            if entry.type in SEEN and (live.heeded(entry) or entry.type not in {"retry", "fired"}):
-                # What a run was created with is not its code's to read: metadata says whose it is.
-                lines.append(_wire(entry, "null" if entry.type in {"created", "continued"} else text))
-                self._sent = entry.seq
         live.history = None
-        return ("[" + ",".join(lines) + "]\n").encode()
+        told = replayed(live, [pair for pair in history if pair[0].seq > self._sent])
+        if told:
+            self._sent = told[-1][0].seq
+        return line_of(told)
 
     def finish(self, ending: Ending) -> None:
         """End the turn; the first ending counts."""
@@ -167,31 +161,30 @@ class Turn:
     async def _close(self) -> None:
         self._hearing.close()
         self._large.close()
-        if self._channel is None:
-            return
-        self._channel.kill()
-        if self._lines is None:
-            self._channel.sock.close()
-        await self._channel.ended()
+        if self._lines is None and self._start is not None:
+            await self._start.close()
+        elif self._channel is not None:
+            self._channel.kill()
+            if self._lines is None:
+                self._channel.sock.close()
+            await self._channel.ended()
 
     # -- to the isolate -----------------------------------------------------------------------------------------------
 
-    def deliver(self, entries: list[tuple[Entry, str]]) -> None:
-        """Tell the isolate what was committed, then see whether it can go."""
-        if self._lines is None or self._over.done():
+    def tell(self, entries: list[tuple[Entry, str]]) -> None:
+        """Tell the isolate what was committed, unless the run has ended with it."""
+        if self._lines is None or self._over.done() or self.live.state.finished:
             return
-        live, out = self.live, []
+        live, out = self.live, list[tuple[Entry, str]]()
         for entry, text in self._standstill.sift(entries, self._sent):
             if entry.type == "paused" or live.heeded(entry):
                 acked = entry.seq in live.acks
                 live.acks.discard(entry.seq)
-                out.append(_wire(entry, "null" if acked else text))
+                out.append((entry, "null" if acked else text))
                 self._sent = entry.seq
         if out:
-            self._lines.send(("[" + ",".join(out) + "]\n").encode())
+            self._lines.send(line_of(out))
             self._mark_sent()
-        else:
-            self._settle()
 
     def _mark_sent(self) -> None:
         self._idle = -1
@@ -238,7 +231,7 @@ class Turn:
             text = str(error) if isinstance(error, Malformed) else "It sent a command of the wrong shape."
             self.finish(Ending("failed", f"The isolate broke the protocol. {text}"))
             return
-        self._settle()
+        self.settle()
 
     def _obey(self, command: list[Any]) -> None:
         own = _OWN.get(command[0])
@@ -270,7 +263,7 @@ class Turn:
         self._standstill.heard(["do", key])
         for command in said:
             self._hearing.take(command)
-        self._settle()
+        self.settle()
 
     def _keeps_nothing(self, why: str) -> None:
         self.finish(Ending("postponed", why, self._parts.limits.again))
@@ -336,7 +329,7 @@ class Turn:
 
     # -- rest ---------------------------------------------------------------------------------------------------------
 
-    def _settle(self) -> None:
+    def settle(self) -> None:
         """Hibernate if nothing is left to do here and now."""
         live, parts = self.live, self._parts
         if live.state.paused:
@@ -426,10 +419,6 @@ def end_run(live: Live, parts: Parts, state: str, result: Any, error: dict[str, 
     if not live.state.finished and not live.gone:
         data = {"state": state, "result": result} if error is None else {"state": state, "error": error}
         parts.commits.append(live, "ended", "", data)
-
-
-def _wire(entry: Entry, text: str) -> str:
-    return f'[{entry.seq},{entry.at!r},"{entry.type}",{encode(entry.key)},{entry.attempt},{text}]'
 
 
 _OWN = {

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from stepwell.engine.entries import Entry
+from stepwell.engine.entries import Entry, EntryType
 from stepwell.store.queues import Arrival, Moves, Queues
 
 if TYPE_CHECKING:
@@ -103,6 +103,20 @@ class Loaded:
     texts: list[str]
 
 
+class Standing(NamedTuple):
+    """Where a run stands, as its row says."""
+
+    lease: int
+    played: int
+    seq: int
+    state: str
+    awake: bool
+
+
+Row = tuple[int, float, EntryType, str, int, int, int, str]
+"""An entry as kept: seq, at, type, key, attempt, turn, version, data as JSON text."""
+
+
 @dataclass(frozen=True, slots=True)
 class Numbered:
     """A run in its scope's list."""
@@ -186,6 +200,16 @@ class Journal(Protocol):
 
     def load(self, run: str) -> Loaded | None:
         """A run's journal, read as of today's version. Raises Unavailable when an entry cannot be read."""
+        ...
+
+    def standing(self, run: str) -> Standing | None: ...
+
+    def rows(self, run: str, after: int, limit: int) -> Sequence[Row]:
+        """The next entries of a journal, which `parsed` makes readable. Raises Unavailable."""
+        ...
+
+    def parsed(self, run: str, rows: Sequence[Row]) -> list[Entry]:
+        """Read rows as of today's version. Raises Unavailable when one cannot be read."""
         ...
 
     def set_aside(self, run: str, reason: str) -> None:

@@ -19,7 +19,7 @@ from stepwell.engine.entries import VERSION, Entry
 from stepwell.store import scans_sqlite
 from stepwell.store.derived import COLUMNS, encode, row_of
 from stepwell.store.entry_rows import COLUMNS as ENTRY_COLUMNS
-from stepwell.store.entry_rows import entries_of, text_of
+from stepwell.store.entry_rows import entries_of, entry_of, text_of
 from stepwell.store.journal import (
     Awake,
     Committed,
@@ -30,7 +30,9 @@ from stepwell.store.journal import (
     Loaded,
     NewRun,
     Numbered,
+    Row,
     RunRow,
+    Standing,
     Summary,
     Write,
 )
@@ -48,6 +50,7 @@ _CHANGE = (
     "UPDATE runs SET seq=?, updated_at=?, played=?, summary=?, state=?, reason=?, started_at=?, ended_at=?, "
     "approvals=?, awake=?, lease=? WHERE id=? AND lease=?"
 )
+_ROWS = f"SELECT {ENTRY_COLUMNS} FROM journal WHERE run=? AND seq>? ORDER BY seq LIMIT ?"  # noqa: S608 - our own names
 _AWAKE = (
     "SELECT id, tenant, scope, started_at IS NOT NULL, "
     "CASE WHEN json_valid(summary) THEN json_extract(summary, '$.priority') END "
@@ -189,6 +192,21 @@ class SqliteJournal:
         entries = entries_of(run, rows)
         return Loaded(row[0], row[1], entries, [text_of(*pair) for pair in zip(entries, rows, strict=True)])
 
+    def standing(self, run: str) -> Standing | None:
+        query = "SELECT lease, played, seq, state, awake FROM runs WHERE id=?"
+        row = self.db.execute(query, (run,)).fetchone()
+        return None if row is None else Standing(*row)
+
+    def rows(self, run: str, after: int, limit: int) -> Sequence[Row]:
+        rows = self._rows(run, after, limit)
+        for row in rows:
+            if type(row[7]) is not str:
+                entry_of(run, row)  # says what is wrong with it
+        return rows
+
+    def parsed(self, run: str, rows: Sequence[Row]) -> list[Entry]:
+        return entries_of(run, rows)
+
     def set_aside(self, run: str, reason: str) -> None:
         db = self.db
         self._kept.pop(run, None)
@@ -200,13 +218,10 @@ class SqliteJournal:
     def entries(self, run: str, after: int = 0) -> list[Entry]:
         return entries_of(run, self._rows(run, after))
 
-    def _rows(self, run: str, after: int) -> list[tuple[Any, ...]]:
-        rows = self.db.execute(
-            f"SELECT {ENTRY_COLUMNS} FROM journal WHERE run=? AND seq>? ORDER BY seq",  # noqa: S608 - our own names
-            (run, after),
-        ).fetchall()
+    def _rows(self, run: str, after: int, limit: int = -1) -> list[Row]:
+        rows = self.db.execute(_ROWS, (run, after, limit)).fetchall()
         try:
-            return [(*row[:7], unpack(row[7])) for row in rows]
+            return [row if type(row[7]) is str else (*row[:7], unpack(row[7])) for row in rows]
         except ValueError:
             return rows  # left to entry_of, which names the one that cannot be read
 
