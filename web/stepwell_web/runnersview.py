@@ -37,7 +37,7 @@ def shown(view: RunnerView) -> Shown:
     used, others, standing = view.used, view.others, view.standing
     beside = others.isolates + others.containers if others else 0
     parts = [f"{used.isolates} in isolates, {used.containers} in containers"]
-    if others:
+    if beside:
         parts.append(f"{beside} of other tenants")
     if view.per_tenant < view.steps:
         parts.append(f"at most {view.per_tenant} of one tenant")
@@ -45,7 +45,7 @@ def shown(view: RunnerView) -> Shown:
         _gauge("Steps", (view.used_steps, beside), view.steps, ", ".join(parts)),
         _gauge(
             "Code in isolates", (used.code, others.code if others else 0), view.turns,
-            f"{others.code} of other tenants" if others else "",
+            f"{others.code} of other tenants" if others and others.code else "",
         ),
     ]  # fmt: skip
     warm = sum(standing.warm.values())
