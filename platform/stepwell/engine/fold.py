@@ -267,7 +267,9 @@ def _passed_at_once(state: RunState, entry: Entry) -> None:
     step = StepState(key, name, kind, "passed", at, inline.get("fingerprint"), number, [attempt], at, at)
     step.value, step.blob, step.seconds = data.get("value"), data.get("blob"), data.get("seconds")
     state.steps[key] = step
-    state.counts["passed"] = state.counts.get("passed", 0) + 1
+    counts = state.counts
+    counts.setdefault("running", 0)  # it was
+    counts["passed"] = counts.get("passed", 0) + 1
     state.inflight.pop(key, None)
     if state.ancestry is not None:
         step.origin = state.ancestry.origin_of(state.seq)
