@@ -20,6 +20,7 @@ demo: .venv/.runtime ## start Stepwell, push an example with git, follow it to t
 
 test: .venv/.development ## run all tests; installs Docker, Chromium and strace for them on Debian and Ubuntu
 	@.ci/host-packages test
+	@.ci/compose
 	@$(BIN)/python -m pytest -rs -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: .venv/.development ## lint, format and types
@@ -37,6 +38,7 @@ bench-peers: .venv/.development ## measure the engine beside Restate, Absurd, DB
 
 soak: .venv/.development ## at length: kill -9 in every place, a storm of 200 runs, random lives, a thousand waiting runs, 500 isolates a minute, a hostile tenant, a container engine that restarts, Stepwell in a container
 	@.ci/host-packages test
+	@.ci/compose
 	@STEPWELL_SOAK=1 $(BIN)/python -m pytest -rs tests/acceptance tests/integration/test_engine_model.py \
 		tests/integration/test_engine_crash.py tests/integration/test_replay_order.py \
 		tests/integration/test_workspaces_model.py \

@@ -4,6 +4,7 @@ import functools
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -49,9 +50,28 @@ def _missing_strace() -> str | None:
     return None if tried.returncode == 0 else f"strace may not trace here: {tried.stderr.strip()}"
 
 
+@functools.cache
+def find_compose() -> list[str] | None:
+    """Name version 2 of docker compose: the client's plugin, or a program of its own."""
+    beside = str(Path(sys.executable).with_name("docker-compose"))
+    for words in (["docker", "compose"], [beside], ["docker-compose"]):
+        try:
+            told = subprocess.run([*words, "version", "--short"], check=False, capture_output=True, text=True)
+        except FileNotFoundError:
+            continue
+        if told.returncode == 0 and not told.stdout.lstrip("v").startswith("1."):
+            return words
+    return None
+
+
+def _missing_compose() -> str | None:
+    return None if find_compose() else "no docker compose of version 2: install its plugin, or run .ci/compose"
+
+
 NEEDS: dict[str, Callable[[], str | None]] = {
     "docker": _missing_docker,
     "chromium": _missing_chromium,
+    "compose": _missing_compose,
     "root": _missing_root,
     "strace": _missing_strace,
 }
@@ -90,3 +110,12 @@ def engine() -> Iterator[Any]:
     client = connect()
     yield client
     client.close()
+
+
+@pytest.fixture(scope="session")
+def compose() -> list[str]:
+    """The words that begin a command of docker compose; use together with the marker `compose`."""
+    found = find_compose()
+    if found is None:
+        pytest.skip("needs compose: no docker compose of version 2")
+    return found

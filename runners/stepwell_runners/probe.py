@@ -22,7 +22,7 @@ _MODES = {
 def remedy(refused: Refused) -> str:
     """What the operator can change so that this step is allowed."""
     forbidden = refused.number in (errno.EPERM, errno.EACCES)
-    if forbidden and (Path("/.dockerenv").exists() or "container" in os.environ):
+    if forbidden and _in_container():
         text = (
             "In Docker: run with --security-opt seccomp=unconfined --security-opt systempaths=unconfined, and as root "
             "also with --cap-add SYS_ADMIN (compose.yaml does)."
@@ -46,11 +46,25 @@ def remedy(refused: Refused) -> str:
     return text
 
 
+def _in_container() -> bool:
+    return Path("/.dockerenv").exists() or "container" in os.environ
+
+
 def _flag(path: str) -> str:
     try:
         return Path(path).read_text().strip()
     except OSError:
         return ""
+
+
+def delegation(*, contained: bool) -> str:
+    """What the operator can change so that isolates have cgroups."""
+    if contained:
+        return (
+            "In Docker: give the container the host's cgroups, --cgroupns=host --volume /sys/fs/cgroup:/sys/fs/cgroup "
+            "(two lines of compose.yaml, which are off until you want them)."
+        )
+    return "Run as root, or delegate memory and pids to the service (systemd: Delegate=yes)."
 
 
 def findings(
@@ -75,9 +89,8 @@ def findings(
         advice = "" if shared else "Delegate cpu to the service too (systemd: Delegate=yes)."
         found.append(Finding("shares of the processors", shared, detail, advice))
     else:
-        advice = "Run as root, or delegate memory and pids to the service (systemd: Delegate=yes)."
         text = f"memory is bounded per process only, not per isolate ({cgroups.problem})"
-        found.append(Finding("limits of memory and processes", False, text, advice))
+        found.append(Finding("limits of memory and processes", False, text, delegation(contained=_in_container())))
     if overlay is None:
         found.append(Finding("layers of workspaces", True, "overlay"))
     else:

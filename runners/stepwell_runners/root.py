@@ -13,7 +13,7 @@ from pathlib import Path
 from stepwell_runners import syscalls as sys_
 
 STEPWELL = "/opt/stepwell"  # where isolates find Stepwell's own part
-_EMPTY = ("proc", "tmp", "run", "workspace", "tools", "home", "var/tmp", "dev/shm")
+_EMPTY = ("proc", "tmp", "run", "workspace", "tools", "home", "etc", "var/tmp", "dev/shm")
 _SYSTEM = (
     *("/usr", "/bin", "/sbin", "/lib", "/lib64", "/lib32"),
     *("/etc/alternatives", "/etc/ssl/certs", "/etc/pki/tls/certs", "/etc/pki/ca-trust/extracted"),

@@ -1,16 +1,18 @@
-"""Stepwell in a container, with what compose.yaml gives it and nothing more. At length, with `make soak` only.
+"""Stepwell in a container, started by `docker compose` from compose.yaml, and the examples that need an engine.
 
-`docker compose` itself is used for nothing: what is tried are its file's permissions, volumes and image, on an engine
-that may have no client of version 2. The base image is made with debootstrap where none is here.
+The lines that compose.yaml leaves off until they are wanted are switched on. Only the image comes from a second file:
+here it is packed of this host's own Python; `make soak` builds it by the Dockerfile, on a base made with debootstrap.
 """
 
 import hashlib
+import json
 import os
 import re
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +21,13 @@ import httpx
 import pytest
 from heavy import image_of
 from live import commit_all, free_port, git, wait_until
+from python_image import stepwell_image
 
-pytestmark = [pytest.mark.docker, pytest.mark.root]
+pytestmark = [pytest.mark.docker, pytest.mark.root, pytest.mark.compose, pytest.mark.timeout(900)]
 ROOT = Path(__file__).resolve().parents[2]
 BASE, IMAGE = "stepwell-test/python:latest", "stepwell-test/compose:latest"
+SOAK = bool(os.environ.get("STEPWELL_SOAK"))
+EXAMPLES = ("container", "image") if SOAK else ("container",)
 PACKAGES = "python3,python3-venv,git,libseccomp2,ca-certificates"
 TOKEN = """
 import os
@@ -36,24 +41,82 @@ print(tenants.tokens.issue(actor, "tests", scopes=("read", "write", "manage")).s
 """
 
 
-def listed(key: str) -> list[str]:
-    """The items of a list in compose.yaml, those that are commented out, too: the engine's socket is one."""
-    found = re.search(rf"^    {key}:\n((?:      .*\n)+)", (ROOT / "compose.yaml").read_text(), re.MULTILINE)
-    assert found, key
-    return [line.strip("# -") for line in found[1].splitlines() if re.match(r" +(# )?- ", line)]
+@dataclass(frozen=True)
+class Project:
+    """What `docker compose` makes of compose.yaml for one test."""
 
+    program: list[str]
+    place: Path
+    name: str
+    port: int
 
-def test_compose_names_what_is_tried_here() -> None:
-    assert listed("cap_add") == ["SYS_ADMIN", "NET_ADMIN"]
-    assert listed("volumes") == ["/var/lib/stepwell:/var/lib/stepwell", "/var/run/docker.sock:/var/run/docker.sock"]
+    @property
+    def state(self) -> Path:
+        return self.place / "state"
+
+    def run(self, *words: str) -> str:
+        """Run compose; what it says."""
+        first, second = self.place / "compose.yaml", self.place / "more.yaml"
+        first.write_text(
+            re.sub(r"^( +)# (- /|cgroup:)", r"\1\2", (ROOT / "compose.yaml").read_text(), flags=re.MULTILINE)
+        )
+        image = {"image": IMAGE, **({"build": {"args": {"BASE": BASE}}} if SOAK else {})}
+        second.write_text(json.dumps({"services": {"stepwell": image}}))  # which is YAML, too
+        files = [f"--project-directory={ROOT}", f"--file={first}", f"--file={second}"]
+        variables = {"STEPWELL_STATE": str(self.state), "STEPWELL_PORT": str(self.port), "DOCKER_BUILDKIT": "0"}
+        done = subprocess.run(
+            [*self.program, "--project-name", self.name, *files, *words],
+            env={**os.environ, **variables}, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr + done.stdout
+        return done.stdout
 
 
 @pytest.fixture
-def image() -> Iterator[str]:
-    """An image of this tree."""
-    if not os.environ.get("STEPWELL_SOAK"):
-        pytest.skip("takes minutes: with STEPWELL_SOAK=1 only")
+def project(compose: list[str], tmp_path: Path) -> Iterator[Project]:
+    """A server that compose has started; nothing of it is left."""
     client = docker.from_env()
+    if SOAK:
+        _base(client)
+    else:
+        stepwell_image(client, IMAGE, ROOT)
+    one = Project(compose, tmp_path, f"stepwell-{hashlib.sha256(str(tmp_path).encode()).hexdigest()[:8]}", free_port())
+    one.state.mkdir()
+    try:
+        one.run("up", "--detach", "--build" if SOAK else "--no-build")
+        yield one
+    finally:
+        one.run("down", "--volumes")
+        assert not _left(client, one), "it left containers, volumes or networks behind"
+        client.images.remove(IMAGE, force=True)
+        client.close()
+
+
+def test_what_compose_makes_of_the_file_as_it_is(compose: list[str]) -> None:
+    told = subprocess.check_output(
+        [*compose, "--file", str(ROOT / "compose.yaml"), "config", "--format=json"], text=True
+    )
+    service = json.loads(told)["services"]["stepwell"]
+    assert [one["source"] for one in service["volumes"]] == ["/var/lib/stepwell"], "the engine's socket is not off"
+    assert [(one["host_ip"], one["published"]) for one in service["ports"]] == [("127.0.0.1", "7700")]
+
+
+def test_the_container_example_passes_where_stepwell_is_in_a_container(project: Project, tmp_path: Path) -> None:
+    client = docker.from_env()
+    image_of(client, "busybox:1.36")
+    wait_until(lambda: "Sign in:" in project.run("logs"), 60, "the server in the container")
+    server = client.containers.get(project.run("ps", "--quiet").strip())
+    doctor = _said(server, "stepwell", "doctor")
+    assert "full, as root" in doctor and "engine " in doctor and "cgroups version" in doctor, doctor
+    token = _said(server, "sh", "-c", 'exec "$(head -n 1 "$(command -v stepwell)" | cut -c3-)" -c "$0"', TOKEN).strip()
+    url = f"http://localhost:{project.port}"
+    for example in EXAMPLES:
+        assert _passed(url, token, example, tmp_path / example) == "passed", server.logs()[-2000:]
+    client.close()
+
+
+def _base(client: Any) -> None:
+    """Make the image on which the Dockerfile builds."""
     try:
         client.images.get(BASE)
     except docker.errors.ImageNotFound:
@@ -66,35 +129,6 @@ def image() -> Iterator[str]:
             packed = subprocess.Popen(["tar", "-C", folder, "-c", "."], stdout=subprocess.PIPE)
             client.api.import_image_from_data(packed.stdout, repository=BASE.partition(":")[0], tag="latest")
             packed.wait()
-    client.images.build(path=str(ROOT), tag=IMAGE, buildargs={"BASE": BASE}, rm=True, forcerm=True)
-    yield IMAGE
-    client.images.remove(IMAGE, force=True)
-
-
-def test_the_container_example_passes_where_stepwell_is_in_a_container(image: str, tmp_path: Path) -> None:
-    client, port, state = docker.from_env(), free_port(), tmp_path / "state"
-    state.mkdir()
-    image_of(client, "busybox:1.36")
-    url = f"http://localhost:{port}"
-    options = [f"--cap-add={one}" for one in listed("cap_add")]
-    options += [f"--security-opt={one}" for one in listed("security_opt")]
-    options += [f"--volume={one.replace('/var/lib/stepwell', str(state))}" for one in listed("volumes")]
-    variables = {"STEPWELL_URL": url, "STEPWELL_PORT": str(port), "STEPWELL_STATE": str(state)}
-    options += [f"--env={name}={value}" for name, value in variables.items()]
-    started = ["docker", "run", "--detach", f"--publish=127.0.0.1:{port}:{port}", *options, image]
-    server = client.containers.get(subprocess.check_output(started, text=True).strip())
-    try:
-        wait_until(lambda: b"Sign in:" in server.logs(), 60, "the server in the container")
-        doctor = _said(server, "stepwell", "doctor")
-        assert "full, as root" in doctor and "engine " in doctor, doctor
-        token = _said(server, "/opt/stepwell/venv/bin/python", "-c", TOKEN).strip()
-        for example in ("container", "image"):
-            assert _passed(url, token, example, tmp_path / example) == "passed", server.logs()[-2000:]
-        server.stop(timeout=30)
-        assert not _left(client, state), "it left containers or volumes behind"
-    finally:
-        server.remove(force=True)
-    assert str(state) not in Path("/proc/self/mountinfo").read_text()
 
 
 def _said(server: Any, *command: str) -> str:
@@ -117,8 +151,13 @@ def _passed(url: str, token: str, example: str, folder: Path) -> str:
         return wait_until(ended, 120, f"the end of {example}")
 
 
-def _left(client: Any, state: Path) -> list[Any]:
-    ours = {"label": f"stepwell.state={hashlib.sha256(str(state.resolve()).encode()).hexdigest()[:16]}"}
-    for built in client.images.list("stepwell-image", filters=dict(ours)):
+def _left(client: Any, project: Project) -> list[Any]:
+    state = f"stepwell.state={hashlib.sha256(str(project.state.resolve()).encode()).hexdigest()[:16]}"
+    for built in client.images.list("stepwell-image", filters={"label": state}):
         client.images.remove(str(built.id), force=True)
-    return [*client.containers.list(all=True, filters=ours), *client.volumes.list(filters=ours)]
+    found = [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(project.state) in line]
+    for label in (state, f"com.docker.compose.project={project.name}"):
+        kinds = (client.containers.list(all=True, filters={"label": label}), client.volumes, client.networks)
+        found += [str(one) for one in kinds[0]]
+        found += [str(one) for kind in kinds[1:] for one in kind.list(filters={"label": label})]
+    return found

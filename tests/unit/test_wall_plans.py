@@ -104,6 +104,8 @@ def test_wait_status_in_words() -> None:
 def test_advice_names_what_to_change() -> None:
     off = Refused({"step": "house", "errno": errno.ENOSPC, "text": "unshare"})
     assert "max_user_namespaces" in probe.remedy(off)
+    assert "Delegate=yes" in probe.delegation(contained=False)
+    assert "--volume /sys/fs/cgroup" in probe.delegation(contained=True)
 
 
 def test_hosts_of_package_indexes_come_from_variables_and_files(tmp_path: Path) -> None:
