@@ -44,7 +44,8 @@ soak: .venv/.development ## at length: kill -9 in every place, a storm of 200 ru
 		tests/integration/test_workspaces_model.py \
 		tests/integration/test_isolates_churn.py tests/integration/test_isolates_neighbours.py \
 		tests/integration/test_hostile_workspaces.py \
-		tests/integration/test_streaming.py tests/integration/test_containers_engine.py \
+		tests/integration/test_streaming.py tests/integration/test_bench_setup.py \
+		tests/integration/test_containers_engine.py \
 		tests/integration/test_containers_warm.py tests/integration/test_containers_killed.py $(ARGS)
 
 # Two stamps, so that the demo does not wait for browsers' drivers and type checkers.

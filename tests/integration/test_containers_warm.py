@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from heavy import IMAGE, NoIsolates, attempt, nothing_left, opened, run
+from heavy import IMAGE, NoIsolates, attempt, cold_starts, nothing_left, opened, run
 from logged import Log
 
 from stepwell_runners import slots
-from stepwell_runners.container_jobs import Cold, dispose
-from stepwell_runners.container_process import Job
+from stepwell_runners.container_jobs import dispose
 from stepwell_runners.executor import LocalExecutor
 
 pytestmark = pytest.mark.docker
@@ -36,29 +35,11 @@ def waiting(executor: LocalExecutor) -> list[Any]:
     return [one.container for use in executor._containers.pool._uses.values() for one in use.waiting]
 
 
-def cold_starts(executor: LocalExecutor, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Count the containers that are made for one attempt, from now on."""
-    made: list[Any] = []
-    whole = Cold.job
-
-    def job(self: Cold, *given: Any) -> Job:
-        found = whole(self, *given)
-
-        def create() -> Any:
-            made.append(self)
-            return found.create()
-
-        return dataclasses.replace(found, create=create)
-
-    monkeypatch.setattr(Cold, "job", job)
-    return made
-
-
 @pytest.mark.parametrize("executor", ["overlay", "copy"], indirect=True)
 async def test_a_step_in_a_container_that_waited_is_like_any_other(
     executor: LocalExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cold = cold_starts(executor, monkeypatch)
+    cold = cold_starts(monkeypatch)
     log = Log()
     command = (
         'pwd; id -u; echo err >&2; cat; hostname > /dev/null; echo "$A B"; cat $CONF; mkdir -p sub; '
@@ -97,7 +78,7 @@ async def test_cancelling_and_limits_work_as_in_any_other(executor: LocalExecuto
 async def test_tenants_kinds_and_other_images_do_not_share(
     executor: LocalExecutor, engine: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cold = cold_starts(executor, monkeypatch)
+    cold = cold_starts(monkeypatch)
     ours = {container.id for container in waiting(executor)}
     assert len(ours) == 1
     stranger = attempt("true", network=False)
@@ -115,7 +96,7 @@ async def test_a_second_push_finds_a_container_of_its_setup_waiting(
     try:
         assert (await run(executor, asked, log := Log())).ok and "setting up" in log.text
         await executor.filled()
-        cold, before = cold_starts(executor, monkeypatch), {one.id for one in waiting(executor)}
+        cold, before = cold_starts(monkeypatch), {one.id for one in waiting(executor)}
         second = await run(executor, dataclasses.replace(asked, run="run-2"), log := Log())
         assert second.ok and log.text == f"{tmp_path.name}\n"
         assert cold == [] and len(before - {one.id for one in waiting(executor)}) == 1

@@ -16,6 +16,8 @@ import pytest
 from logged import Log
 
 from stepwell.engine.seams import Attempt, Outcome, Prepared
+from stepwell_runners.container_jobs import Cold
+from stepwell_runners.container_process import Job
 from stepwell_runners.containers import LABEL, Containers
 from stepwell_runners.executor import LocalExecutor
 from stepwell_runners.spec import CommandSpec
@@ -93,6 +95,24 @@ def attempt(command: str | list[str], base: tuple[str, ...] = (), key: str = "st
 
 async def run(executor: LocalExecutor, asked: Attempt, log: Log | None = None, **prepared: Any) -> Outcome:
     return await executor.execute(asked, Prepared(**prepared), log or Log())
+
+
+def cold_starts(patch: pytest.MonkeyPatch) -> list[Any]:
+    """Count the containers that are made for one attempt, from now on."""
+    made: list[Any] = []
+    whole = Cold.job
+
+    def job(self: Cold, *given: Any) -> Job:
+        found = whole(self, *given)
+
+        def create() -> Any:
+            made.append(self)
+            return found.create()
+
+        return dataclasses.replace(found, create=create)
+
+    patch.setattr(Cold, "job", job)
+    return made
 
 
 @asynccontextmanager
