@@ -37,7 +37,7 @@ bench-peers: .venv/.development ## measure the engine beside Restate, Absurd, DB
 	@$(BIN)/python tests/benchmarks/peers/compare.py $(ARGS)
 
 soak: .venv/.development ## at length: kill -9 in every place, a storm of 200 runs, random lives, a thousand waiting runs, 500 isolates a minute, a hostile tenant, a container engine that restarts, Stepwell in a container
-	@.ci/host-packages test
+	@.ci/host-packages soak
 	@.ci/compose
 	@STEPWELL_SOAK=1 $(BIN)/python -m pytest -rs tests/acceptance tests/integration/test_engine_model.py \
 		tests/integration/test_engine_crash.py tests/integration/test_replay_order.py \

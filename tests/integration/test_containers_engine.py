@@ -1,6 +1,7 @@
 """An engine that is restarted while a step runs: an own dockerd, on a socket and a directory of its own. Soak only."""
 
 import asyncio
+import json
 import os
 import shutil
 import signal
@@ -36,6 +37,7 @@ class Engine:
     place: Path
     survives: bool
     remaps: bool = False
+    runtimes: dict[str, Any] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
     client: Any = field(default=None)
 
@@ -48,8 +50,11 @@ class Engine:
         import docker
         import docker.errors
 
+        settings = self.place / "daemon.json"
+        settings.write_text(json.dumps({"runtimes": self.runtimes}))
         command = [
-            "dockerd", "-H", self.host, "--data-root", f"{self.place}/data", "--exec-root", f"{self.place}/exec",
+            "dockerd", "--config-file", str(settings), "-H", self.host,
+            "--data-root", f"{self.place}/data", "--exec-root", f"{self.place}/exec",
             "--pidfile", f"{self.place}/pid", "--bridge", BRIDGE, "--iptables=false", "--ip-masq=false",
             *(["--live-restore"] if self.survives else []), *(["--userns-remap=default"] if self.remaps else []),
         ]  # fmt: skip
@@ -153,6 +158,34 @@ async def test_a_step_writes_its_workspace_where_the_engine_maps_users(place: Pa
             await executor.filled()
         await executor.close()
         assert engine.client.containers.list(all=True) == []
+    finally:
+        engine.stop()
+
+
+@pytest.mark.skipif(shutil.which("runsc") is None, reason="needs runsc of gVisor: install the package runsc")
+async def test_steps_run_in_gvisor_where_the_engine_has_it(place: Path) -> None:
+    # Older versions take every network for the host's where Linux shows net.core in all of them, unless told otherwise.
+    gvisor = {"path": shutil.which("runsc"), "runtimeArgs": ["--network=host"]}
+    engine = Engine(place, survives=False, runtimes={"runsc": gvisor})
+    engine.start()
+    try:
+        image_of(engine.client)
+        executor = LocalExecutor.at(place / "state", NoIsolates(), docker_host=engine.host, runtime="runsc")
+        base: tuple[str, ...] = ()
+        for number in range(2):
+            log = Log()
+            asked = attempt(f"dmesg | grep -c gVisor; ls; echo > f{number}", base, f"s{number}#1", network=False)
+            outcome = await run(executor, asked, log)
+            assert outcome.ok and outcome.layer, (outcome, log.text)
+            base = (*base, outcome.layer)
+            await executor.filled()
+        assert log.text == "1\nf0\n"
+        greedy = attempt("head -c 200m /dev/zero | tail -c 190m", key="m#1", network=False, memory=64 << 20)
+        assert ((await run(executor, greedy)).error or {})["type"] == "OutOfMemory"
+        assert (await run(executor, attempt("cat /made", key="u#1", network=False, setup="echo > /made"))).ok
+        await executor.drop_snapshots()
+        await executor.close()
+        assert (engine.client.containers.list(all=True), engine.client.volumes.list()) == ([], [])
     finally:
         engine.stop()
 
