@@ -4,21 +4,15 @@ import json
 import os
 import shutil
 import subprocess
-import sys
-import sysconfig
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import ordinary
 import pytest
 from command_line import BIN, Terminal
 
 ROUNDS = 10 if os.environ.get("STEPWELL_SOAK") else 2
-ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.timeout(400)
-ORDINARY_ID = 4242
-ORDINARY = ("setpriv", f"--reuid={ORDINARY_ID}", f"--regid={ORDINARY_ID}", "--clear-groups")
 STEPS = ["lint#1", "types#1", "test memory#1", "test sqlite#1", "version#1"]
 
 
@@ -56,41 +50,11 @@ def test_demo_passes_again_and_again_on_one_state(tmp_path: Path) -> None:
     assert len(set(runs)) == ROUNDS
 
 
-def _in_reach() -> bool:
-    """Say whether an ordinary user can reach the interpreter that runs the tests."""
-    interpreter = str(Path(sys.executable).resolve())
-    return subprocess.run([*ORDINARY, "test", "-x", interpreter], check=False).returncode == 0
-
-
-def _program() -> tuple[str, ...]:
-    """`stepwell` for an ordinary user: by the system's interpreter where the tests' own lies in root's home."""
-    if _in_reach():
-        return (str(BIN / "stepwell"),)
-    system = f"/usr/bin/python{sys.version_info.major}.{sys.version_info.minor}"
-    if subprocess.run([system, "-c", "import ensurepip, venv"], check=False, capture_output=True).returncode:
-        pytest.skip(f"an ordinary user cannot reach {sys.executable}, and there is no {system} with venv")
-    return (system, "-m", "stepwell.cli")
-
-
-def _packages() -> dict[str, str]:
-    if _in_reach():
-        return {}
-    roots = (sysconfig.get_path("purelib"), *(str(ROOT / name) for name in ("platform", "runners", "web")))
-    return {"PYTHONPATH": ":".join(roots)}
-
-
-@pytest.fixture
-def ordinary_home() -> Iterator[Path]:
-    """A home that an ordinary user can reach: pytest's own directories are for the tests' user only."""
-    with tempfile.TemporaryDirectory(prefix="stepwell-ordinary-") as home:
-        os.chown(home, ORDINARY_ID, ORDINARY_ID)
-        yield Path(home)
-
-
 @pytest.mark.root
-def test_demo_passes_for_an_ordinary_user_without_docker(ordinary_home: Path) -> None:
-    person = Terminal(ordinary_home, {"DOCKER_HOST": "unix:///nonexistent", **_packages()})
-    story, _ = _story(person, *ORDINARY, program=_program())
+def test_demo_passes_for_an_ordinary_user_without_docker() -> None:
+    with ordinary.home() as home:
+        person = Terminal(home, {"DOCKER_HOST": "unix:///nonexistent", **ordinary.packages()})
+        story, _ = _story(person, *ordinary.become(), program=ordinary.program())
     _assert_told(story)
 
 

@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 import docker
 import httpx
+import ordinary
 import postgres_image as postgres_image_
 import pytest
 from live import TENANT, LiveServer, commit_all, git, wait_until
@@ -92,6 +93,30 @@ def test_container(server: LiveServer, tmp_path: Path, busybox_image: str) -> No
     run = _push(server, "container", tmp_path)
     _wait_for_log(server, run, "build#1", "built site/index.html")
     _wait_for_log(server, run, "check#1", "index.html")
+
+
+@pytest.mark.docker
+@pytest.mark.root
+def test_container_where_the_server_is_an_ordinary_users_in_the_group_of_the_engine(
+    tmp_path: Path, busybox_image: str
+) -> None:
+    socket = Path("/var/run/docker.sock")
+    if not socket.exists() or socket.stat().st_gid == 0:
+        pytest.skip("the engine has no socket of a group's")
+    with ordinary.home() as home:
+        command = (*ordinary.become(socket.stat().st_gid), *ordinary.program())
+        live = LiveServer(home / "state", {"HOME": str(home), **ordinary.packages()}, command=command)
+        live.state.mkdir()
+        shutil.chown(live.state, ordinary.ID)
+        live.start()
+        try:
+            run = _push(live, "container", tmp_path)
+            _wait_for_log(live, run, "check#1", "index.html")
+        finally:
+            live.stop()
+        client = docker.from_env()
+        assert client.containers.list(all=True, filters={"label": f"stepwell.state={_label(live.state)}"}) == []
+        client.close()
 
 
 @pytest.mark.docker

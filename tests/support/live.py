@@ -60,6 +60,7 @@ class LiveServer:
     environment: dict[str, str] = field(default_factory=dict)
     port: int = field(default_factory=free_port)
     token: str = ""
+    command: tuple[str, ...] = (str(Path(sys.executable).with_name("stepwell")),)
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -72,7 +73,7 @@ class LiveServer:
         log = (self.state.parent / f"{self.state.name}.server.log").open("ab")
         settings = {"STEPWELL_STATE": str(self.state), "STEPWELL_PORT": str(self.port)}
         self.process = subprocess.Popen(
-            [str(Path(sys.executable).with_name("stepwell")), "up"],
+            [*self.command, "up"],
             env={**os.environ, **settings, **self.environment},
             stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
