@@ -12,7 +12,9 @@ ends and the shell with it.
 import logging
 import select
 import shlex
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -33,6 +35,7 @@ STARTED, MISSING = ".started", ".missing"
 _OUTPUT = OUTPUT_FILE.rpartition("/")[2]
 _REMOVED_SECONDS = 30
 _WANTED = (_OUTPUT, STARTED, MISSING)
+_owed: deque[Callable[[], None]] = deque(maxlen=1000)  # removals for which an engine was away, the oldest first
 
 
 @dataclass
@@ -240,15 +243,32 @@ def _remove(container: Any) -> None:
 
 
 def removed(remove: Callable[[], None]) -> None:
-    """Remove something of the engine's, which may be gone already; never raises."""
+    """Remove something of the engine's, which may be gone already; never raises.
+
+    What an engine that is away keeps is removed after the next thing that can be.
+    """
+    if not _tried(remove):
+        return
+    with suppress(IndexError):
+        while _tried(_owed.popleft()):
+            continue
+
+
+def _tried(remove: Callable[[], None]) -> bool:
+    """Say whether an engine has answered; who did not is asked again."""
     import docker.errors
 
     try:
         remove()
     except docker.errors.NotFound:
-        return  # never made, or removed by somebody else
-    except (docker.errors.APIError, OSError) as error:
+        pass  # never made, or removed by somebody else
+    except docker.errors.APIError as error:
         log.warning("A container, volume or network was left behind, until the next start: %s", error)
+    except OSError as error:
+        log.warning("A container, volume or network is left behind, until the engine is back: %s", error)
+        _owed.append(remove)
+        return False
+    return True
 
 
 def _send(container: Any, asked: CommandPlan, workspace: Workspace) -> None:

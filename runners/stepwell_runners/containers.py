@@ -246,6 +246,8 @@ class Containers:
             return None
         except BaseException:
             waiting.discard()
+            if waiting.container is None:  # the engine may have made it, and have gone away before it said so
+                removed(lambda: engine.containers.get(name).remove(force=True))
             raise
         return waiting
 
