@@ -343,6 +343,7 @@ async def test_containers_have_git_if_the_engine_mounts_our_directories(state: P
     command += "; touch new; touch /tools/git-objects/x 2>/dev/null || echo read-only"
     options = {"command": command, "image": image, "network": False, "check": False}
     outcome, log = await run(executor, attempt(origin.last, "", options=options))
+    engine.images.remove(image, force=True)
     assert outcome.ok and outcome.layer, (outcome.error, log.text)
     lines = log.text.splitlines()
     assert lines == [f"v1.0-1-g{origin.last[:7]}", "more", "second", "first", "read-only"], lines

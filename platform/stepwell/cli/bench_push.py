@@ -1,11 +1,12 @@
 """What people wait for: from a push of the real git client over HTTP to a step's first output and the run's end."""
 
+import asyncio
 import tempfile
 import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -98,12 +99,14 @@ class Pusher:
 def pusher(steps: str) -> Iterator[Pusher]:
     """Start a server; the tree has a pipeline with these steps."""
     from stepwell.cli.compose import HOME, Server, settings_with
+    from stepwell_runners.containers import Containers
 
-    with tempfile.TemporaryDirectory(prefix="stepwell-bench-") as moment:
-        folder = Path(moment) / "work"
+    with tempfile.TemporaryDirectory(prefix="stepwell-bench-") as moment, ExitStack() as last:
+        folder, state = Path(moment) / "work", Path(moment) / "state"
         (folder / ".stepwell").mkdir(parents=True)
         (folder / ".stepwell" / "pipeline.py").write_text(_PIPELINE.format(steps=steps))
-        with Server.start(settings_with(state=Path(moment) / "state", url="")) as server:
+        last.callback(lambda: asyncio.run(Containers(state).drop_snapshots()))
+        with Server.start(settings_with(state=state, url="")) as server:
             services = server.rooms.services
             services.catalog.create(server.rooms.admin(), HOME, "bench")
             token = server.rooms.token("bench", scopes=("read", "write"), days=1)
