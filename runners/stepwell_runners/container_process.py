@@ -52,6 +52,7 @@ class Job:
     collect: Callable[[Any], Mapping[str, bytes]]
     dispose: Callable[[Any], None]
     began: Callable[[], None] = lambda: None
+    heard: Callable[[], None] = lambda: None  # told of the first output
     interrupt: Callable[[], None] = lambda: None  # called by any thread to have `start` raise Interrupted
     disk: int | None = None  # bytes that it may write outside of what is mounted
     older: float = 0.0  # seconds that it had been running for when it was found
@@ -158,6 +159,8 @@ class ContainerProcess:
 
     def _copy(self, lines: Iterable[Block]) -> None:
         for stream, block in lines:
+            if not self._seen:
+                self.job.heard()
             self._seen[stream] += len(block)
             self._last = (self._last + block)[-_SAID_BYTES:]
             _write_all(self._writing, block)

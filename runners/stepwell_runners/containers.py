@@ -12,6 +12,8 @@ import hashlib
 import os
 import secrets
 import threading
+import time
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -55,6 +57,7 @@ PROCESSES = 4096
 WARM = 4  # containers that wait
 DEFAULT_KEEP = Keep()
 _LOG = {"max-size": "1g", "max-file": "2"}  # far more than a step may print
+_TIMED = 200  # attempts whose time to the first output is remembered
 _ENGINE_TIMEOUT = 60  # seconds for one answer of the engine; waits and streams have none
 
 
@@ -90,6 +93,7 @@ class Containers:
         )
         self._slots = Slots(state)
         self.pool = WarmContainers(self._boot, self._threads, size=warm_containers)
+        self._first_outputs: deque[float] = deque(maxlen=_TIMED)
 
     @property
     def form(self) -> Form:
@@ -127,7 +131,7 @@ class Containers:
     ) -> ContainerProcess:
         """Start a command in a container. Raises Unavailable without an engine, Invalid when it cannot be as asked."""
         loop = asyncio.get_running_loop()
-        note = _from_thread(output)
+        note, heard = _from_thread(output), self._timed()
         self._use()
         engine, image = await loop.run_in_executor(
             self._threads, self.images.ready, asked.image or "", asked.asker, note
@@ -146,16 +150,17 @@ class Containers:
                         workspace if one.argv else None, output.beside(one.name), self._disk)
                 for one, image in zip(asked.services, images, strict=True)
             ]  # fmt: skip
-            return ContainerProcess(replace(Beside(network, services, note).job(cold), disk=self._disk))
+            return ContainerProcess(replace(Beside(network, services, note).job(cold), disk=self._disk, heard=heard))
         job = _remembered(self._cold(engine, kind, asked, workspace), attempt, workspace)
-        job = replace(job, disk=self._disk)
+        job = replace(job, disk=self._disk, heard=heard)
         if not can_wait(asked, workspace):
             return ContainerProcess(job)
         waiting = await self.pool.take(kind)
         if is_new:  # whoever pushes again may do so at once, and after a setup nobody counts milliseconds
             self.pool.refill(at_once=True)
         if waiting is not None:
-            job = _remembered(replace(warm(waiting, asked, workspace), disk=self._disk), attempt, workspace, waiting)
+            job = replace(warm(waiting, asked, workspace), disk=self._disk, heard=heard)
+            job = _remembered(job, attempt, workspace, waiting)
         return ContainerProcess(self._pooled(job, kind))
 
     async def resume(
@@ -209,13 +214,18 @@ class Containers:
         found = await loop.run_in_executor(self._threads, self.images.ready, service.image, asked.asker, note)
         return found[1]
 
+    def _timed(self) -> Callable[[], None]:
+        """Return what is to be called at an attempt's first output: its time is counted from now on."""
+        tell, started = _telling(), time.monotonic()
+        return lambda: tell(self._first_outputs.append, time.monotonic() - started)
+
+    def first_outputs(self) -> Sequence[float]:
+        """Return the seconds that the last attempts took to their first output, sorted."""
+        return sorted(self._first_outputs)
+
     def _pooled(self, job: Job, kind: Kind) -> Job:
         """Return a job that tells the pool when its container runs, and when it is gone."""
-        loop = asyncio.get_running_loop()
-
-        def tell(what: Callable[..., None], *arguments: Any) -> None:
-            with suppress(RuntimeError):  # the loop is closed: nobody fills a pool any more
-                loop.call_soon_threadsafe(what, *arguments)
+        tell = _telling()
 
         def dispose(container: Any) -> None:
             job.dispose(container)
@@ -365,6 +375,17 @@ def _remembered(job: Job, attempt: Attempt, workspace: Workspace, waiting: Waiti
 def host_of(host: str | None) -> str:
     """Return where the engine is: as said, as DOCKER_HOST says, or on this host's usual socket."""
     return host or os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
+
+
+def _telling() -> Callable[..., None]:
+    """Return a way to have the loop call something, from another thread; nothing happens when it is closed."""
+    loop = asyncio.get_running_loop()
+
+    def tell(what: Callable[..., None], *arguments: Any) -> None:
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(what, *arguments)
+
+    return tell
 
 
 def _from_thread(output: Output) -> Callable[[str], None]:

@@ -151,6 +151,10 @@ class LocalExecutor:
         """The containers that wait for attempts."""
         return self._containers.pool
 
+    def first_outputs(self) -> Sequence[float]:
+        """Return the seconds that the last container steps took to their first output, sorted."""
+        return self._containers.first_outputs()
+
     async def recover(self, committed: Callable[[str], bool], ended: Callable[[str], bool]) -> None:
         """Remove what a crash left behind."""
         survivors = await self._containers.recover(ended)

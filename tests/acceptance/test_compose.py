@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import re
+import secrets
 import shutil
 import subprocess
 import tempfile
@@ -25,7 +26,7 @@ from python_image import stepwell_image
 
 pytestmark = [pytest.mark.docker, pytest.mark.root, pytest.mark.compose, pytest.mark.timeout(900)]
 ROOT = Path(__file__).resolve().parents[2]
-BASE, IMAGE = "stepwell-test/python:latest", "stepwell-test/compose:latest"
+BASE = "stepwell-test/python:latest"
 SOAK = bool(os.environ.get("STEPWELL_SOAK"))
 EXAMPLES = ("container", "image") if SOAK else ("container",)
 PACKAGES = "python3,python3-venv,git,libseccomp2,ca-certificates"
@@ -51,6 +52,10 @@ class Project:
     port: int
 
     @property
+    def image(self) -> str:
+        return f"stepwell-test/compose:{self.name}"
+
+    @property
     def state(self) -> Path:
         return self.place / "state"
 
@@ -60,7 +65,7 @@ class Project:
         first.write_text(
             re.sub(r"^( +)# (- /|cgroup:)", r"\1\2", (ROOT / "compose.yaml").read_text(), flags=re.MULTILINE)
         )
-        image = {"image": IMAGE, **({"build": {"args": {"BASE": BASE}}} if SOAK else {})}
+        image = {"image": self.image, **({"build": {"args": {"BASE": BASE}}} if SOAK else {})}
         second.write_text(json.dumps({"services": {"stepwell": image}}))  # which is YAML, too
         files = [f"--project-directory={ROOT}", f"--file={first}", f"--file={second}"]
         variables = {"STEPWELL_STATE": str(self.state), "STEPWELL_PORT": str(self.port), "DOCKER_BUILDKIT": "0"}
@@ -76,19 +81,19 @@ class Project:
 def project(compose: list[str], tmp_path: Path) -> Iterator[Project]:
     """A server that compose has started; nothing of it is left."""
     client = docker.from_env()
+    one = Project(compose, tmp_path, f"stepwell-{secrets.token_hex(4)}", free_port())
+    one.state.mkdir()
     if SOAK:
         _base(client)
     else:
-        stepwell_image(client, IMAGE, ROOT)
-    one = Project(compose, tmp_path, f"stepwell-{hashlib.sha256(str(tmp_path).encode()).hexdigest()[:8]}", free_port())
-    one.state.mkdir()
+        stepwell_image(client, one.image, ROOT)
     try:
         one.run("up", "--detach", "--build" if SOAK else "--no-build")
         yield one
     finally:
         one.run("down", "--volumes")
         assert not _left(client, one), "it left containers, volumes or networks behind"
-        client.images.remove(IMAGE, force=True)
+        client.images.remove(one.image, force=True)
         client.close()
 
 

@@ -8,7 +8,7 @@ import pytest
 from live import wait_until
 from places import EchoExecutor, Place
 
-from stepwell.ci.runners import Ability, Runners, RunnerView, Standing
+from stepwell.ci.runners import Ability, FirstOutputs, Runners, RunnerView, Standing
 from stepwell.engine.present import Counted
 from stepwell.engine.seams import Attempt, Outcome, Output, Prepared
 from stepwell.errors import NotFound
@@ -42,7 +42,7 @@ class Host:
         return [Ability("state", True, "/var/lib/stepwell, 3 GiB free"), Ability("docker", False, "none", "Start it.")]
 
     def standing(self) -> Standing:
-        return Standing(2, 3, {"acme": 1, "other": 1}, 4)
+        return Standing(2, 3, {"acme": 1, "other": 1}, 4, FirstOutputs(2, 0.014, 1.9))
 
     def layers(self, runs: Sequence[str]) -> Sequence[int]:
         return [0 for _ in runs]
@@ -99,6 +99,7 @@ def test_what_is_of_others_is_told_to_nobody_but_admins(place: Place) -> None:
     assert seen.abilities == (Ability("state", True), Ability("docker", False))
     told = look(place, admin, "other")
     assert (told.work, told.others and told.others.containers, sum(told.standing.warm.values())) == ((), 8, 2)
+    assert told.standing.first_outputs == FirstOutputs(2, 0.014, 1.9)
     assert told.abilities[1] == Ability("docker", False, "none", "Start it.")
     for actor in (stranger, NOBODY):
         with pytest.raises(NotFound):

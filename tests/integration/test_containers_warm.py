@@ -50,6 +50,7 @@ async def test_a_step_in_a_container_that_waited_is_like_any_other(
     assert one.ok and one.layer, (one, log.text)
     assert sorted(log.text.split("\n")) == sorted(["/workspace", "0", "err", "a'$HOME", '"z B', "secret", ""])
     assert one.value["outputs"] == {"v": "1"}
+    assert len(executor.first_outputs()) == 1 and executor.first_outputs()[0] > 0
     await executor.filled()
     two = attempt(["sh", "-c", "cat file; ls /tmp; exit 3"], (one.layer,), "two#1", cwd="sub", network=False)
     failed = await run(executor, two, log)
@@ -191,7 +192,7 @@ async def test_fifty_steps_at_once_all_end_right(executor: LocalExecutor) -> Non
 async def test_who_removes_what_another_is_removing_waits_for_its_end(engine: Any) -> None:
     def removed(container: Any) -> bool:
         dispose(container)
-        return container.id not in [one.id for one in engine.containers.list(all=True)]
+        return engine.containers.list(all=True, filters={"id": container.id}) == []
 
     for _ in range(3):
         container = engine.containers.run(IMAGE, ["/bin/busybox", "sleep", "600"], detach=True, network_mode="none")

@@ -26,7 +26,7 @@ from stepwell.ci.moments import FileChange
 from stepwell.ci.plans import Checked, Plan, PlanStep
 from stepwell.ci.reports import Reports
 from stepwell.ci.results import Results
-from stepwell.ci.runners import Ability, RunnerView, Standing, Waiter, Work
+from stepwell.ci.runners import Ability, FirstOutputs, RunnerView, Standing, Waiter, Work
 from stepwell.ci.sources import Source
 from stepwell.ci.trends import Trend, trend_of
 from stepwell.ci.triggers import Declared
@@ -510,7 +510,7 @@ class _Runners:
         )  # fmt: skip
         if self._services.empty:
             return [RunnerView("runner-07", 50, 8, 8, Counted(), None, (), (), Standing(), ())]
-        standing = Standing(3, 3, {"acme": 1, "umbrella": 1}, 4)
+        standing = Standing(3, 3, {"acme": 1, "umbrella": 1}, 4, FirstOutputs(38, 0.0142, 1.93))
         used = Counted(2, 1, 2, 9)
         return [RunnerView("runner-07", 50, 8, 6, used, Counted(3, 2), work, waiters, standing, abilities)]
 

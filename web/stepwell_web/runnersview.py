@@ -50,10 +50,18 @@ def shown(view: RunnerView) -> Shown:
     ]  # fmt: skip
     warm = sum(standing.warm.values())
     if standing.most_warm:
-        gauges.append(_gauge("Warm containers", (warm, 0), standing.most_warm, "started ahead, waiting", "ready"))
+        more = "started ahead, waiting"
+        if (first := standing.first_outputs) is not None:
+            more += f"; first output of the last {first.steps} container steps after {_took(first.median)}"
+            more += f", of 95 % within {_took(first.p95)}"
+        gauges.append(_gauge("Warm containers", (warm, 0), standing.most_warm, more, "ready"))
     if others is not None and standing.most_blanks:
         gauges.append(_gauge("Blank isolates", (standing.blanks, 0), standing.most_blanks, "booted ahead", "ready"))
     return Shown(view, tuple(gauges))
+
+
+def _took(seconds: float) -> str:
+    return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
 
 
 def _gauge(name: str, taken: tuple[int, int], most: int, more: str, tone: Tone = "taken") -> Gauge:

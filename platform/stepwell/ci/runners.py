@@ -35,6 +35,15 @@ class Ability:
 
 
 @dataclass(frozen=True)
+class FirstOutputs:
+    """How long the last `steps` container steps took to their first output, in seconds; pulls and setups count."""
+
+    steps: int
+    median: float
+    p95: float
+
+
+@dataclass(frozen=True)
 class Standing:
     """What stands ready: blank isolates of `most_blanks`, and warm containers by tenant, of `most_warm` in all."""
 
@@ -42,6 +51,7 @@ class Standing:
     most_blanks: int = 0
     warm: Mapping[str, int] = field(default_factory=dict)
     most_warm: int = 0
+    first_outputs: FirstOutputs | None = None
 
 
 class Host(Protocol):
@@ -134,7 +144,7 @@ class Runners:
         waiters += tuple(Waiter(run, "", "", run.reason) for run in queued if run.id not in known)
         others = _sum(count for name, count in present.counted.items() if name != tenant) if actor.admin else None
         if not actor.admin:
-            standing = replace(standing, blanks=0, warm={tenant: standing.warm.get(tenant, 0)})
+            standing = replace(standing, blanks=0, warm={tenant: standing.warm.get(tenant, 0)}, first_outputs=None)
         used = present.counted.get(tenant, Counted())
         return [
             RunnerView(

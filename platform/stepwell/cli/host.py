@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
-from stepwell.ci.runners import Ability, Standing
+from stepwell.ci.runners import Ability, FirstOutputs, Standing
 from stepwell.cli.doctor import diagnoses
 from stepwell.settings import Settings
 from stepwell.store.taken import taken
@@ -56,8 +56,9 @@ class LiveHost:
 
     def standing(self) -> Standing:
         """Count what stands ready."""
-        warm = self._executor.warm
-        return Standing(len(self._isolates.standing()), self._settings.blanks, warm.by_tenant(), warm.size)
+        warm, took = self._executor.warm, self._executor.first_outputs()
+        first = FirstOutputs(len(took), took[len(took) // 2], took[round(0.95 * (len(took) - 1))]) if took else None
+        return Standing(len(self._isolates.standing()), self._settings.blanks, warm.by_tenant(), warm.size, first)
 
     def layers(self, runs: Sequence[str]) -> Sequence[int]:
         """Count what the layers of runs take."""
