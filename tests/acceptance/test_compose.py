@@ -109,8 +109,8 @@ def test_what_compose_makes_of_the_file_as_it_is(compose: list[str]) -> None:
 def test_the_container_example_passes_where_stepwell_is_in_a_container(project: Project, tmp_path: Path) -> None:
     client = docker.from_env()
     image_of(client, "busybox:1.36")
-    wait_until(lambda: "Sign in:" in project.run("logs"), 60, "the server in the container")
     server = client.containers.get(project.run("ps", "--quiet").strip())
+    wait_until(lambda: b"Sign in:" in server.logs(), 60, "the server in the container")
     doctor = _said(server, "stepwell", "doctor")
     assert "full, as root" in doctor and "engine " in doctor and "cgroups version" in doctor, doctor
     token = _said(server, "sh", "-c", 'exec "$(head -n 1 "$(command -v stepwell)" | cut -c3-)" -c "$0"', TOKEN).strip()
