@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, cast
 
-from stepwell.ci.runners import Standing
+from stepwell.ci.runners import FirstOutputs, Standing
 from stepwell.cli.doctor import diagnoses
 from stepwell.cli.host import LiveHost
 from stepwell.settings import Settings
@@ -20,6 +20,10 @@ class Parts:
     def __init__(self) -> None:
         self.warm: WarmContainers[Any] = WarmContainers(lambda kind: None, cast("Any", None), size=4)
         self.looks = 0
+        self.took: list[float] = []
+
+    def first_outputs(self) -> list[float]:
+        return self.took
 
     def ready(self) -> str:
         return "there is no /dev/fuse"
@@ -53,6 +57,8 @@ def test_what_stands_ready_is_counted_by_tenant(tmp_path: Path) -> None:
     for kind in kinds:
         parts.warm._uses[kind].waiting.append(object())
     assert live.standing() == Standing(0, 3, {"a": 2, "b": 1}, 4)
+    parts.took = [0.01] * 18 + [0.5, 2.0]
+    assert live.standing().first_outputs == FirstOutputs(20, 0.01, 0.5)
 
 
 def test_disk_is_counted_by_run_and_by_repository(tmp_path: Path) -> None:
