@@ -343,12 +343,12 @@ async def test_containers_have_git_if_the_engine_mounts_our_directories(state: P
     command += "; touch new; touch /tools/git-objects/x 2>/dev/null || echo read-only"
     options = {"command": command, "image": image, "network": False, "check": False}
     outcome, log = await run(executor, attempt(origin.last, "", options=options))
-    engine.images.remove(image, force=True)
     assert outcome.ok and outcome.layer, (outcome.error, log.text)
     lines = log.text.splitlines()
     assert lines == [f"v1.0-1-g{origin.last[:7]}", "more", "second", "first", "read-only"], lines
     options = {"command": "git log -1 --format=%s; git status -s", "image": image, "network": False}
     _, later = await run(executor, attempt(origin.last, "", (outcome.layer,), key="two#1", options=options))
+    engine.images.remove(image, force=True)
     assert later.text == "more\n?? new\n"
     files = state / "layers" / Path(*outcome.layer.split("-")) / "files"
     assert [path.name for path in files.iterdir()] == ["new"]
