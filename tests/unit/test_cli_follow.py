@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.console import Console
 
-from stepwell.cli.follow import Follower
+from stepwell.cli.follow import Follower, ending
 
 
 class Told:
@@ -123,3 +123,21 @@ def test_an_earlier_round_is_printed_with_every_attempt_and_its_own_words() -> N
     ]
     watching.earlier({"number": 3, "steps": steps})
     assert lines(text) == ["no", "yes", "✓ passed in 1.5 s", "– cancelled", "third time"]
+
+
+def test_the_end_of_a_run_says_why_and_how_to_go_on() -> None:
+    ended = {"number": 8, "tenant": "acme", "repository": "api", "reason": "build#1 asks otherwise", "ways_on": []}
+    ways = [
+        {"run": {"number": 8}, "from_step": "build#1", "words": "Restart from build#1"},
+        {"run": {"number": 5}, "from_step": "Ship it?#1", "words": "Go on with the old code of #5"},
+    ]
+    assert ending({**ended, "state": "diverged", "ways_on": ways}) == [
+        "Run #8 is diverged: build#1 asks otherwise",
+        "Restart from build#1: stepwell restart 'acme/api#8' --from 'build#1'",
+        "Go on with the old code of #5: stepwell restart 'acme/api#5' --from 'Ship it?#1'",
+    ]
+    assert ending({**ended, "state": "cancelled", "reason": "terminated by ann"}) == [
+        "Run #8 is cancelled: terminated by ann"
+    ]
+    for state in ("passed", "waiting", "running"):
+        assert ending({**ended, "state": state}) == []

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from shlex import quote
 from typing import Any, Protocol
 
 from rich.console import Console
@@ -26,6 +27,17 @@ class Source(Protocol):
     def log(self, key: str, offset: int, attempt: int | None = None) -> bytes:
         """A stretch of a step's log from an offset in bytes; of the run's own with the key ""."""
         ...
+
+
+def ending(view: dict[str, Any]) -> list[str]:
+    """Say why a run came to another end than to pass, and how people may go on after it diverged."""
+    if view["state"] not in FINISHED or view["state"] == "passed":
+        return []
+    told = [f"Run #{view['number']} is {view['state']}: {view['reason']}" if view["reason"] else ""]
+    for way in view["ways_on"]:
+        run = f"{view['tenant']}/{view['repository']}#{way['run']['number']}"
+        told.append(f"{way['words']}: stepwell restart {quote(run)} --from {quote(way['from_step'])}")
+    return [line for line in told if line]
 
 
 @dataclass

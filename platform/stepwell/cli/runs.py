@@ -65,7 +65,7 @@ def logs(
     json: JsonFlag = False,
 ) -> None:
     """Print a run's logs. Ends with the run's state as exit code."""
-    from stepwell.cli.follow import Follower
+    from stepwell.cli.follow import Follower, ending
 
     with connected() as (client, place):
         view = find_run(client, place, run, repository)
@@ -84,6 +84,8 @@ def logs(
             kept = " or ".join(f"--round {one['number']}" for one in view["rounds"])
             say(f"Round {view['round']}; an earlier one with {kept}.")
         view = follower.until(lambda seen: not follow or waits(seen))
+        for line in ending(view):
+            say(line, "red")
         if not follow:
             end_with(view["state"])
         for waiting in view["approvals"]:
@@ -126,6 +128,7 @@ def _as_data(
     return {
         "run": view["id"],
         "state": view["state"],
+        "reason": view["reason"],
         "round": view["round"] if earlier is None else earlier["number"],
         "output": "" if only else _whole(source, own),
         "logs": {key: _whole(source, key) for key in keys},

@@ -1,9 +1,16 @@
 import asyncio
+from datetime import timedelta
 
 from effects import effect, slow_effect
 from stepwell import Pipeline
 
+ENTRY = "pipeline.py:Cleanup"
 OUTSIDE = {"wait#1": [("event", "go", 1)], "ship#1": [("approve",)]}
+
+
+class Called(Pipeline):
+    async def run(self, event, step):
+        await step.sleep("nap", 30)
 
 
 class Cleanup(Pipeline):
@@ -24,7 +31,9 @@ class Cleanup(Pipeline):
         await around("do", step.do("do", slow_effect, path, "do#1"))
         await around("run", step.run("run", "ok"))
         await around("sleep", step.sleep("sleep", "1 hour"))
+        await around("until", step.sleep_until("until", step.now() + timedelta(hours=1)))
         await around("timer", asyncio.sleep(60))
+        await around("call", step.call("call", Called, event))
         await around("event", step.wait_for_event("wait", type="go"))
         await around("approval", step.approval("ship"))
         try:
