@@ -22,12 +22,14 @@ from stepwell_runners import git_index, tree_room
 from stepwell_runners.checkouts import BLOCK, EDITS, MOST_BYTES, MOST_ENTRIES, GitCheckout
 from stepwell_runners.lazy import Lazy, Served
 from stepwell_runners.reduce import remove
+from stepwell_runners.threads import give_way
 from stepwell_runners.tree_deltas import Unlike, difference, write
 
 log = logging.getLogger(__name__)
 
 MOST_DEEP = 8  # deltas one over the other, before the topmost is checked out behind
 LARGE_INDEX = 1 << 20  # bytes
+INDEX_DELAY = 0.1  # seconds until a large one is begun, when the workspace is there: it keeps the interpreter busy
 _INDEX_ENTRY = 100  # bytes of an index for each file, about
 _MOST_OBJECT = 8 << 20
 
@@ -98,7 +100,7 @@ def files_of(place: Path) -> Path:
 Laid = tuple[Delta, threading.Thread | None]
 
 
-def lay(place: Path, base: Base, checkout: GitCheckout, lazy: Lazy | None) -> Laid | None:
+def lay(place: Path, base: Base, checkout: GitCheckout, lazy: Lazy | None, closing: threading.Event) -> Laid | None:
     """Write a tree as a delta; with a thread, not started, that makes its index. None when it has to be checked out."""
     files, seconds = files_of(place), int(time.time()) - EDITS
     fresh = place.with_name(f".new-{secrets.token_hex(6)}")
@@ -135,7 +137,7 @@ def lay(place: Path, base: Base, checkout: GitCheckout, lazy: Lazy | None) -> La
         remove(fresh)
         tree_room.forget(files)
         return None
-    return delta, threading.Thread(target=_make_behind, args=(delta, make, lazy), name="tree-index")
+    return delta, threading.Thread(target=_make_behind, args=(delta, make, lazy, closing), name="tree-index")
 
 
 def _serve_index(delta: Delta, lazy: Lazy | None) -> Served | None:
@@ -146,7 +148,9 @@ def _serve_index(delta: Delta, lazy: Lazy | None) -> Served | None:
         return None
 
 
-def _make_behind(delta: Delta, make: Callable[[], None], lazy: Lazy) -> None:
+def _make_behind(delta: Delta, make: Callable[[], None], lazy: Lazy, closing: threading.Event) -> None:
+    closing.wait(INDEX_DELAY)
+    give_way()
     try:
         make()
     except Exception as error:

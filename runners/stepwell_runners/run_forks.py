@@ -27,6 +27,7 @@ import logging
 import os
 import re
 import shutil
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -55,6 +56,7 @@ REST_SECONDS = 30.0
 # What a command sees may belong to another uid than its own, and git would refuse it.
 GIT_ENVIRONMENT = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "safe.directory", "GIT_CONFIG_VALUE_0": WORKSPACE}
 _RUNS = ".runs"
+_PIN_DELAY = 0.05  # seconds from the note to the pin
 _PLAIN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _CONFIG = f"""\
@@ -114,6 +116,7 @@ class RunForks:
         self._resting: dict[str, asyncio.TimerHandle] = {}
         self._born = time.time()
         self._pinning = ThreadPoolExecutor(1, "pins")
+        self._hurry = threading.Event()
         for folder in (self.folder, self.pins / _RUNS):
             folder.mkdir(parents=True, exist_ok=True)
 
@@ -202,7 +205,8 @@ class RunForks:
 
     def settled(self) -> None:
         """Wait until every pin asked for so far is made."""
-        self._pinning.submit(lambda: None).result()
+        self._hurry.set()
+        self._pinning.submit(self._hurry.clear).result()
 
     def _fork(self, run: str) -> Path:
         return self.folder / f"{_file_name(run)}.git"
@@ -216,10 +220,11 @@ class RunForks:
             with contextlib.suppress(FileExistsError):
                 (self.pins / _RUNS / name).symlink_to(f"../{repository}/{commit}/{name}")
             (folder / name).write_text(run, "utf-8")
-        self._pinning.submit(self._pin, repository, commit)
+        self._pinning.submit(self._pin, repository, commit, time.monotonic() + _PIN_DELAY)
 
-    def _pin(self, repository: str, commit: str) -> None:
-        """Pin a commit that a run still needs."""
+    def _pin(self, repository: str, commit: str, due: float = 0.0) -> None:
+        """Pin a commit that a run still needs, when its workspace is there: both keep the interpreter busy."""
+        self._hurry.wait(max(0.0, due - time.monotonic()))
         try:
             with self._locks.of(f"{repository}:{commit}"):
                 if (self.pins / repository / commit).exists() and self.repositories.exists(repository):

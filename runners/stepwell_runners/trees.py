@@ -235,7 +235,7 @@ class Trees:
     def _lay(self, place: Path) -> bool:
         """Lay a tree over the one that its repository used last, if few paths differ."""
         with self._below(place.parent) as base:
-            laid = deltas.lay(place, base, self._checkout, self.lazy) if base else None
+            laid = deltas.lay(place, base, self._checkout, self.lazy, self._servings.closing) if base else None
             if laid is None:
                 return False
             delta, index = laid
