@@ -122,6 +122,7 @@ async def test_a_copied_workspace_keeps_commits_too(
     executor: LocalExecutor, origin: Origin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(executor, "_form", lambda asked: "copy")
+    origin.git("--git-dir", str(origin.path), "pack-refs", "--all")
     monkeypatch.setattr(git_capture, "_MOST_PACKED", 0)  # what the repository has does not count
     monkeypatch.setattr(git_capture, "_MOST_FILES", 3)
     untouched, log = await run(executor, attempt(origin.last, "git status && git log", key="look#1"))
