@@ -113,7 +113,8 @@ def test_each_of_fifty_tenants_did_its_own_code_once_across_two_kills(host: Host
     assert {step for life in lives for step in life} == {(one.name, label) for one in TENANTS for label in one.effects}
     assert all(count == 1 for life in lives for count in life.values()), "a step was done twice in one life"
     assert not done_first & {*lives[1], *lives[2]} and not done_then & {*lives[2]}, "a step that was done is done again"
-    again = {*lives[0]} & {*lives[1]} | {*lives[1]} & {*lives[2]}
+    # Not always in the next life: that may be over before a step's turn has come.
+    again = {step for step, count in Counter(step for life in lives for step in {*life}).items() if count > 1}
     assert again >= gated("../open-1") | gated("../open-2"), "the kills came when nothing was under way"
 
 
