@@ -316,7 +316,7 @@ def at_rest(engine: Engine, executor: Busy) -> bool:
     """Say whether everything has been played that can be: only people, programs outside or time can go on."""
     for live in engine._memory:
         turn = live.turn
-        if live.draft or live.wants_turn or any(key not in executor.stuck for key in live.attempts):
+        if live.draft or live.wants_turn or live.clearing or any(key not in executor.stuck for key in live.attempts):
             return False
         if turn is not None and (not turn.attached or turn.ending or turn._idle < turn._sent):
             return False
