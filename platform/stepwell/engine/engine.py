@@ -42,11 +42,9 @@ class Engine:
         self, journal: Journal, isolates: Isolates, loader: Loader, *, logs: LogSink, executor: Executor | None = None,
         preparer: Preparer | None = None, gate: Gate | None = None, clock: Clock | None = None,
         concurrent_turns: int = 50, concurrent_steps: int = 8, steps_per_tenant: int | None = None,
-        limits: Limits = DEFAULT_LIMITS,
-        heritage: Heritage = all_metadata, caps: CapsOf = no_caps, blobs: BlobStore | None = None,
+        limits: Limits = DEFAULT_LIMITS, heritage: Heritage = all_metadata, caps: CapsOf = no_caps,
+        blobs: BlobStore | None = None,
     ) -> None:  # fmt: skip
-        clock = clock or RealClock()
-        self._journal = journal
         clock = clock or RealClock()
         self._journal = journal
         self._clock = clock
