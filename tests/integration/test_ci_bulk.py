@@ -1,8 +1,5 @@
 """Many runs of a tenant at once: whose, by whom, what the audit log and the journals say of it."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 from places import Clone, Place
 
@@ -31,13 +28,6 @@ class Lint(Pipeline):
     async def run(self, event, step):
         await step.wait_for_event("w", type="go")
 """
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
-    place = Place(tmp_path).start()
-    yield place
-    place.stop()
 
 
 def ready(place: Place, name: str) -> tuple[Clone, dict[str, str]]:

@@ -1,7 +1,6 @@
 """What people do to a run that exists: who may, what becomes of it, what is recorded, what is shown."""
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -37,13 +36,6 @@ class Ship(Pipeline):
         return event.sha
 """
 MENDED = SHIP.replace('raise FinalError("no room")', "return 7")
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
-    place = Place(tmp_path).start()
-    yield place
-    place.stop()
 
 
 @pytest.fixture

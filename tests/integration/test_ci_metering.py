@@ -1,8 +1,7 @@
 """What runs took and what is kept of them: counted once, per repository and month, and for the tenant's people only."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -39,13 +38,6 @@ class Runner:
 
     def snapshots(self) -> Mapping[str, int]:
         return {"acme/shop": 70_000, "other/shop": 9}
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
-    place = Place(tmp_path).start()
-    yield place
-    place.stop()
 
 
 @pytest.fixture

@@ -3,8 +3,7 @@
 import asyncio
 import base64
 import os
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -29,13 +28,6 @@ class Ship(Pipeline):
         made = await step.promote("release", "refs/tags/v1.0")
         return [made, await step.promote("to stable", "refs/heads/stable")]
 """
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
-    place = Place(tmp_path).start()
-    yield place
-    place.stop()
 
 
 def at(clone: Clone, ref: str) -> str | None:

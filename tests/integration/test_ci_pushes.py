@@ -1,8 +1,6 @@
 """From a push to runs, with real git, SQLite and isolates; the hooks are called as the git endpoint calls them."""
 
 import asyncio
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from places import SHIP, Clone, Place
@@ -10,13 +8,6 @@ from places import SHIP, Clone, Place
 from stepwell.ci.pushes import Pushes
 from stepwell.errors import Invalid
 from stepwell.repos.push import NO_COMMIT, RefUpdate
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
-    place = Place(tmp_path).start()
-    yield place
-    place.stop()
 
 
 @pytest.fixture

@@ -3,9 +3,8 @@
 import json
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -34,13 +33,6 @@ class Fails(Pipeline):
         raise ValueError("on purpose")
 """
 TABLES = ("journal", "runs", "timers", "run_layers")
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
-    place = Place(tmp_path).start()
-    yield place
-    place.stop()
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@
 
 import inspect
 import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,13 +13,6 @@ from stepwell.ci.runs import Runs
 from stepwell.ci.views import Page
 from stepwell.errors import Conflict, Denied, Invalid, NotFound
 from stepwell.tenants import NOBODY, Actor
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
-    place = Place(tmp_path).start()
-    yield place
-    place.stop()
 
 
 @pytest.fixture

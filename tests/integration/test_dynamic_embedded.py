@@ -13,8 +13,8 @@ import pytest
 from engines import HEAD, Workshop
 
 from stepwell.dynamic import Rate, bind, embedded, pin
-from stepwell.engine.fold import RunState
 from stepwell.engine.seams import BindingCall, Code
+from stepwell.engine.state import RunState
 from stepwell.errors import Invalid, Unavailable
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -11,9 +11,9 @@ from engines import Workshop
 from stepwell.dynamic import Handle, WorkflowsBinding, bind
 from stepwell.dynamic.binding import id_of
 from stepwell.engine.engine import Engine
-from stepwell.engine.fold import RunState
 from stepwell.engine.seams import BindingCall
 from stepwell.engine.specs import Limits, RunSpec
+from stepwell.engine.state import RunState
 from stepwell.errors import StepwellError
 
 FAMILY = """

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from engines import Workshop
 
-from stepwell.engine.fold import RunState
 from stepwell.engine.seams import BindingCall
 from stepwell.engine.specs import Limits
+from stepwell.engine.state import RunState
 from stepwell.errors import Conflict, TryLater
 
 

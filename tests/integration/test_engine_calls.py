@@ -11,9 +11,9 @@ from engines import FakeExecutor, Workshop, passed
 from stepwell.authoring.order import Rate
 from stepwell.engine.children import child_id
 from stepwell.engine.clock import TestClock
-from stepwell.engine.fold import RunState
 from stepwell.engine.order import Order
 from stepwell.engine.specs import Limits, Restart, RunSpec
+from stepwell.engine.state import RunState
 
 QUICK = Limits(grace=0.3)
 CHILD = child_id("r", "c#1")

@@ -9,8 +9,8 @@ from engines import FakeExecutor, Workshop, failed
 
 from stepwell.engine.children import child_id
 from stepwell.engine.clock import TestClock
-from stepwell.engine.fold import RunState
 from stepwell.engine.seams import BindingCall
+from stepwell.engine.state import RunState
 from stepwell.errors import TryLater
 from stepwell.store.journal import Committed, NewRun, Write
 from stepwell.store.journal_sqlite import SqliteJournal

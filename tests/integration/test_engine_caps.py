@@ -9,12 +9,12 @@ from engines import FakeExecutor, Workshop, failed, passed
 
 from stepwell.engine.clock import TestClock
 from stepwell.engine.entries import Entry
-from stepwell.engine.fold import RunState
 from stepwell.engine.local import ProcessChannel, ProcessIsolates
 from stepwell.engine.order import Order
 from stepwell.engine.room import Caps, CapsOf
 from stepwell.engine.seams import IsolateSpec
 from stepwell.engine.specs import Note
+from stepwell.engine.state import RunState
 from stepwell.engine.timers import BATCH
 from stepwell.errors import TryLater
 from stepwell.store.journal_sqlite import SqliteJournal

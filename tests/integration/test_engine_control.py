@@ -11,8 +11,8 @@ from engines import FakeExecutor, Workshop, failed, passed
 from stepwell.engine.clock import TestClock
 from stepwell.engine.engine import Engine
 from stepwell.engine.entries import Entry
-from stepwell.engine.fold import RunState, StepState
 from stepwell.engine.specs import Limits, Note
+from stepwell.engine.state import RunState, StepState
 from stepwell.errors import Conflict, NotFound
 
 LIMITS = Limits(linger=0.01, nap=0.5, grace=2)

@@ -10,10 +10,10 @@ from engines import FakeExecutor, Workshop, failed
 from stepwell.authoring.order import Policy
 from stepwell.dynamic import bind
 from stepwell.engine.children import child_id
-from stepwell.engine.fold import RunState
 from stepwell.engine.order import NO_ORDER, Order
 from stepwell.engine.rebuild import Rebuild
 from stepwell.engine.seams import Code
+from stepwell.engine.state import RunState
 from stepwell.errors import Invalid
 from stepwell.store.derived_sqlite import SqliteTables
 

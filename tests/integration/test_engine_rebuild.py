@@ -14,9 +14,9 @@ from engines import FakeExecutor, Workshop, passed
 from stepwell.cli.doctor_entries import show_entries
 from stepwell.cli.doctor_journal import look_at_journal
 from stepwell.cli.lock import StateLock
-from stepwell.engine.fold import RunState, StepState
 from stepwell.engine.order import Order
 from stepwell.engine.rebuild import Rebuild, Report
+from stepwell.engine.state import RunState, StepState
 from stepwell.errors import Conflict, NotFound, Unavailable
 from stepwell.settings import Settings
 from stepwell.store.derived_sqlite import SqliteTables

@@ -11,8 +11,8 @@ from engines import FakeExecutor, Workshop, failed, passed
 
 from stepwell.dynamic import bind
 from stepwell.engine.clock import TestClock
-from stepwell.engine.fold import RunState, StepState
 from stepwell.engine.specs import Limits
+from stepwell.engine.state import RunState, StepState
 from stepwell.errors import Conflict, NotFound
 
 LIMITS = Limits(linger=0.01, nap=0.5)

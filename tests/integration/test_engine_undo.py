@@ -3,8 +3,8 @@
 from engines import Workshop
 
 from stepwell.engine.clock import TestClock
-from stepwell.engine.fold import RunState
 from stepwell.engine.specs import Limits
+from stepwell.engine.state import RunState
 
 QUICK = Limits(stall=5, silence=10, grace=0.2)
 UNDO = """

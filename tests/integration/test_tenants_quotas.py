@@ -1,6 +1,5 @@
 """Quotas: who may set them, what they are worth at once, and that nobody else hears of them."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,13 +25,6 @@ def hold(_):
     while not pathlib.Path("GATE").exists():
         time.sleep(0.01)
 """
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
-    place = Place(tmp_path).start()
-    yield place
-    place.stop()
 
 
 @pytest.fixture

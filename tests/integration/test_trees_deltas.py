@@ -5,7 +5,6 @@ import os
 import stat
 import subprocess
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -247,17 +246,6 @@ def test_room_is_made_when_the_cache_grows_but_not_of_what_is_held(origin: Origi
     assert not over.lowers[0].exists() and not held.place.exists() and last.place.exists()
     last.release()
     assert told(trees.hold(origin.commit({**big[0], b"b": (FILE, b"b")})).lowers)[b"b"] == (FILE, b"b")  # made again
-
-
-@pytest.fixture
-def lazy(tmp_path: Path) -> Iterator[Lazy]:
-    lazy = Lazy(tmp_path)
-    lazy.start()
-    if problem := lazy.ready():
-        lazy.close()
-        pytest.skip(f"this host cannot serve trees: {problem}")
-    yield lazy
-    lazy.close()
 
 
 @pytest.mark.root

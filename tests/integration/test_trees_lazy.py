@@ -49,18 +49,6 @@ def repository(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def lazy(tmp_path: Path) -> Iterator[Lazy]:
-    lazy = Lazy(tmp_path)
-    lazy.start()
-    if problem := lazy.ready():
-        lazy.close()
-        pytest.skip(f"this host cannot serve trees: {problem}")
-    yield lazy
-    lazy.close()
-    assert str(tmp_path) not in Path("/proc/self/mountinfo").read_text()
-
-
-@pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HeldBack]:
     monkeypatch.setattr("stepwell_runners.checkouts.LEAST_LAZY", 1)
     checkout = HeldBack(tmp_path)

@@ -36,18 +36,6 @@ class NoIsolates:
         raise AssertionError("a container step asked for an isolate")
 
 
-@pytest.fixture
-def state(tmp_path: Path) -> Path:
-    for folder in ("work", "layers", "trees", "tools"):
-        (tmp_path / "state" / folder).mkdir(parents=True)
-    return tmp_path / "state"
-
-
-@pytest.fixture
-def origin(state: Path) -> Origin:
-    return Origin(state)
-
-
 @pytest.fixture(params=["full", "none"])
 async def executor(request: pytest.FixtureRequest, state: Path) -> AsyncIterator[LocalExecutor]:
     trees = Trees(state)

@@ -23,18 +23,6 @@ COMMIT = "echo x > new && git add new && git commit -qm third"
 
 
 @pytest.fixture
-def state(tmp_path: Path) -> Path:
-    for folder in ("work", "layers", "trees", "tools"):
-        (tmp_path / "state" / folder).mkdir(parents=True)
-    return tmp_path / "state"
-
-
-@pytest.fixture
-def origin(state: Path) -> Origin:
-    return Origin(state)
-
-
-@pytest.fixture
 async def executor(state: Path) -> AsyncIterator[LocalExecutor]:
     """Without a wall: a hostile step can then reach other repositories on this host."""
     trees = Trees(state)

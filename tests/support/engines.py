@@ -8,11 +8,11 @@ from typing import Any
 
 from stepwell.dynamic import route
 from stepwell.engine.engine import Engine
-from stepwell.engine.fold import RunState
 from stepwell.engine.local import NoLogs, ProcessIsolates
 from stepwell.engine.order import Order
 from stepwell.engine.seams import Attempt, Code, Outcome, Output, Prepared
 from stepwell.engine.specs import RunSpec
+from stepwell.engine.state import RunState
 from stepwell.store.journal_sqlite import SqliteJournal
 
 HEAD = """

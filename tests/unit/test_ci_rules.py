@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from stepwell.ci.rules import Rules, question, satisfied, verdict
-from stepwell.engine.fold import RunState, StepState
+from stepwell.engine.state import RunState, StepState
 
 
 def approval(*decisions: tuple[str, bool], **options: Any) -> StepState:

@@ -1,7 +1,7 @@
 """Which step follows which, read off the times."""
 
 from stepwell.ci.steps import needs_of
-from stepwell.engine.fold import AttemptState, StepState
+from stepwell.engine.state import AttemptState, StepState
 
 
 def step(name: str, start: float, end: float | None, *, inline: bool = False) -> StepState:

@@ -6,7 +6,8 @@ import pytest
 
 from stepwell.engine.adoption import adopt
 from stepwell.engine.entries import Entry
-from stepwell.engine.fold import RunState, fold
+from stepwell.engine.fold import fold
+from stepwell.engine.state import RunState
 from stepwell.errors import Conflict, NotFound
 
 CREATED = {

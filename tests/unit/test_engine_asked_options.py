@@ -7,8 +7,8 @@ import pytest
 from stepwell.authoring.options import approval_options, file, run_options
 from stepwell.engine.asked_options import refusal
 from stepwell.engine.commands import Malformed, asked
-from stepwell.engine.fold import RunState
 from stepwell.engine.live import Live
+from stepwell.engine.state import RunState
 
 
 @pytest.mark.parametrize(

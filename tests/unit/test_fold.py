@@ -6,7 +6,8 @@ import pytest
 
 from stepwell.engine import fold as folding
 from stepwell.engine.entries import Entry, EntryType
-from stepwell.engine.fold import RunState, apply, fold
+from stepwell.engine.fold import apply, fold
+from stepwell.engine.state import RunState
 from stepwell.errors import Bug
 
 CREATED = {

@@ -46,7 +46,7 @@ class RunFiles(Protocol):
 
 
 class DiskOfRunner(Protocol):
-    """What a runner keeps on disk: layers of runs, snapshots of repositories by full name. Both block."""
+    """What a runner keeps on disk, in bytes: layers of each run, snapshots of repositories by full name. Both block."""
 
     def layers(self, runs: Sequence[str]) -> Sequence[int]: ...
 

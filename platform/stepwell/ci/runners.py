@@ -12,6 +12,7 @@ from sqlalchemy import select
 
 from stepwell.ci.answers import answer_of
 from stepwell.ci.history import RUNS, summary_of
+from stepwell.ci.metering import DiskOfRunner
 from stepwell.ci.runs import Runs
 from stepwell.ci.views import RunSummary
 from stepwell.engine.present import MOST_TOLD, Counted, Present
@@ -54,11 +55,10 @@ class Standing:
     first_outputs: FirstOutputs | None = None
 
 
-class Host(Protocol):
+class Host(DiskOfRunner, Protocol):
     """The host of a runner. `abilities` blocks, for seconds when nobody has asked lately; any thread may call it.
 
-    `standing` is called on the engine's loop and must not block. `layers` gives what runs' layers take on disk, in
-    bytes, `snapshots` what those of each repository do, by its full name; both block.
+    `standing` is called on the engine's loop and must not block.
     """
 
     @property
@@ -67,10 +67,6 @@ class Host(Protocol):
     def abilities(self) -> Sequence[Ability]: ...
 
     def standing(self) -> Standing: ...
-
-    def layers(self, runs: Sequence[str]) -> Sequence[int]: ...
-
-    def snapshots(self) -> Mapping[str, int]: ...
 
 
 @dataclass(frozen=True)

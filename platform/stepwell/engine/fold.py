@@ -16,8 +16,6 @@ from stepwell.engine.order import Order
 from stepwell.engine.state import EVENT_IDS, OPEN, TO_START, AttemptState, EventState, RunState, StepState
 from stepwell.errors import Bug
 
-__all__ = ["AttemptState", "RunState", "StepState", "apply", "fold"]
-
 
 def fold(entries: Iterable[Entry]) -> RunState:
     """State of the run that these entries, in order and from the first, tell about."""
