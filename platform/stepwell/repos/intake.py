@@ -123,7 +123,7 @@ class _Git:
 
     @contextmanager
     def contents(self) -> Iterator[Iterator[bytes]]:
-        """Give all objects of the directory, in pieces."""
+        """Give all objects of the directory, in pieces; reading raises Invalid when git does not give all."""
         asked = [*self._command, "cat-file", "--batch", "--batch-all-objects", "--buffer"]
         with subprocess.Popen(
             asked, env=self._environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
@@ -131,7 +131,7 @@ class _Git:
             out = process.stdout
             assert out is not None
             try:
-                yield iter(lambda: out.read(_PIECE), b"")
+                yield _whole(process, out)
             finally:
                 process.kill()
 
@@ -151,6 +151,13 @@ class _Git:
             reason = words.decode("utf-8", "replace").strip()[-1000:]
             raise Invalid(f"What the step committed cannot be kept: git {arguments[0]} says: {reason or 'no message'}")
         return told or b""
+
+
+def _whole(process: "subprocess.Popen[bytes]", out: IO[bytes]) -> Iterator[bytes]:
+    while piece := out.read(_PIECE):
+        yield piece
+    if process.wait() != 0:  # what was not read has not been looked at
+        raise Invalid("What the step committed cannot be read back to its end. Run the step again.")
 
 
 def write_pack(loose: Iterable[int], pack: IO[bytes]) -> int:
