@@ -138,11 +138,12 @@ def _outputs(found: Mapping[str, bytes], asked: CommandPlan) -> Mapping[str, byt
 
 @dataclass(frozen=True)
 class Cold:
-    """A container that is made for one attempt: `settings` are those of the engine."""
+    """A container that is made for one attempt: `settings` are those of the engine; `network` sees to what it is on."""
 
     engine: Any
     settings: Mapping[str, Any]
     labels: Mapping[str, str]
+    network: Callable[[], None] = lambda: None
 
     def job(self, asked: CommandPlan, workspace: Workspace) -> Job:
         """Return the job of an attempt in it."""
@@ -157,6 +158,7 @@ class Cold:
         """Return the job of one that is filled before its start, and read after its end."""
 
         def create() -> Any:
+            self.network()
             container = self.engine.containers.create(**self.settings)
             try:
                 fill(container)
@@ -184,6 +186,7 @@ class Cold:
             volumes[str(workspace.git.objects)] = {"bind": workspace.git.at, "mode": "ro"}
 
         def create() -> Any:
+            self.network()
             options = {"type": "overlay", "device": "overlay", "o": paths}
             self.engine.volumes.create(name=name, driver="local", driver_opts=options, labels=dict(self.labels))
             slots.write_files(private, asked.files)

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from stepwell.engine.seams import Attempt, Outcome, Output
-from stepwell.errors import Invalid, Unavailable
+from stepwell.errors import Unavailable
 from stepwell_runners.build_context import ImagePlan
 from stepwell_runners.command_plan import CommandPlan, ServicePlan
 from stepwell_runners.container_jobs import (
@@ -39,10 +39,12 @@ from stepwell_runners.container_jobs import (
     warm,
 )
 from stepwell_runners.container_process import Block, ContainerProcess, Job
+from stepwell_runners.container_settings import ContainerSettings, kind_of
 from stepwell_runners.image_builds import ImageBuilds
 from stepwell_runners.images import Images
+from stepwell_runners.networks import Network, Networks
 from stepwell_runners.reduce import Stack
-from stepwell_runners.services import Beside, Network, Service
+from stepwell_runners.services import Beside, Service
 from stepwell_runners.slots import Slots
 from stepwell_runners.snapshot_notes import Keep, SnapshotNotes
 from stepwell_runners.snapshots import Base, Snapshots
@@ -52,11 +54,8 @@ from stepwell_runners.warm_containers import CannotWait, Kind, WarmContainers
 from stepwell_runners.workspaces import Form, Workspace
 
 LABEL = "stepwell.state"
-DEFAULT_MEMORY = 4 << 30  # bytes
-PROCESSES = 4096
 WARM = 4  # containers that wait
 DEFAULT_KEEP = Keep()
-_LOG = {"max-size": "1g", "max-file": "2"}  # far more than a step may print
 _TIMED = 200  # attempts whose time to the first output is remembered
 _ENGINE_TIMEOUT = 60  # seconds for one answer of the engine; waits and streams have none
 
@@ -76,9 +75,11 @@ class Containers:
         builds: bool = True,
     ) -> None:
         self._host = host_of(host)
-        self._runtime = runtime
         self._disk = disk
-        self._label = {LABEL: hashlib.sha256(str(state.resolve()).encode()).hexdigest()[:16]}
+        name = hashlib.sha256(str(state.resolve()).encode()).hexdigest()[:16]
+        self._label = {LABEL: name}
+        self._networks = Networks(name, self._label)
+        self._settings = ContainerSettings(self._label, self._networks.shared.name, runtime)
         self._work = state / "work"
         self._survivors: dict[tuple[str, str], Record] = {}
         self._used = state / "containers"  # there since the first one was asked for; holds `_secret`
@@ -136,17 +137,18 @@ class Containers:
         engine, image = await loop.run_in_executor(
             self._threads, self.images.ready, asked.image or "", asked.asker, note
         )
-        kind, is_new = self._kind(asked, attempt.tenant, image), False
+        kind, is_new = kind_of(asked, attempt.tenant, image), False
         if asked.setup:
-            base = Base(engine, kind.image, partial(self._settings, kind), attempt.scope)
+            outside = partial(self._settings.of, replace(kind, network=True))
+            base = Base(engine, kind.image, outside, attempt.scope, partial(self._networks.shared.make, engine))
             snapshot = await self._snapshots.ready(base, asked, workspace.stack, output)
             kind, is_new = replace(kind, image=snapshot.image), snapshot.is_new
         if asked.services:
             images = [await self._image_of(one, kind, asked, note) for one in asked.services]
-            network = Network(engine, f"stepwell-{workspace.id}", self._label, reaches_out=kind.network)
+            network = self._networks.of(engine, workspace, reaches_out=kind.network)
             cold = self._cold(engine, kind, asked, workspace, network)
             services = [
-                Service(one, network.joined(self._settings(replace(kind, image=image), one.argv), one, workspace),
+                Service(one, network.joined(self._settings.of(replace(kind, image=image), one.argv), one, workspace),
                         workspace if one.argv else None, output.beside(one.name), self._disk)
                 for one, image in zip(asked.services, images, strict=True)
             ]  # fmt: skip
@@ -201,9 +203,12 @@ class Containers:
         self, engine: Any, kind: Kind, asked: CommandPlan, workspace: Workspace, network: Network | None = None
     ) -> Job:
         """Return the job of a container that is made for this attempt alone, on this network if any."""
-        settings = {**self._settings(kind, asked.argv), "working_dir": asked.cwd, "environment": dict(asked.env)}
+        settings = {**self._settings.of(kind, asked.argv), "working_dir": asked.cwd, "environment": dict(asked.env)}
         if network is not None:
             settings |= {"network_mode": None, "network": network.name}
+        elif kind.network:
+            shared = partial(self._networks.shared.make, engine)
+            return Cold(engine, settings, self._label, shared).job(asked, workspace)
         return Cold(engine, settings, self._label).job(asked, workspace)
 
     async def _image_of(self, service: ServicePlan, kind: Kind, asked: CommandPlan, note: Callable[[str], None]) -> str:
@@ -239,8 +244,10 @@ class Containers:
 
         engine = self._connect()
         name = f"stepwell-{secrets.token_hex(6)}"
-        settings = {**self._settings(kind, ("sh",)), "name": name, "working_dir": "/", "stdin_open": True}
+        settings = {**self._settings.of(kind, ("sh",)), "name": name, "working_dir": "/", "stdin_open": True}
         waiting = WaitingContainer()
+        if kind.network:
+            self._networks.shared.make(engine)
         try:
             if self.form == "overlay":
                 waiting.slot = self._slots.make(name)
@@ -262,9 +269,11 @@ class Containers:
         return waiting
 
     async def close(self) -> None:
-        """Remove the containers that wait. No attempt is made any more."""
+        """Remove the containers that wait, and their network. No attempt is made any more."""
         await self.pool.stop()
         await asyncio.to_thread(self._slots.close)
+        if self._engine is not None:
+            await asyncio.to_thread(self._networks.shared.remove, self._engine)
 
     async def drop_snapshots(self) -> None:
         """Remove all snapshots that were made for this state directory."""
@@ -304,35 +313,6 @@ class Containers:
                 ) from error
             return self._engine
 
-    def _kind(self, asked: CommandPlan, tenant: str, image: str) -> Kind:
-        """Return what a command's container must be like."""
-        if asked.network is not None and asked.network.hosts is not None:
-            raise Invalid(
-                "network= with a list of hosts is for isolates. A container has all of it or none: True, False."
-            )
-        return Kind(tenant, image, asked.network is not None, asked.memory, asked.processes, asked.cpu)
-
-    def _settings(self, kind: Kind, argv: tuple[str, ...] | None) -> dict[str, Any]:
-        """Return what every container gets: image and command (None: the image's), the bounds, what is taken away."""
-        settings: dict[str, Any] = {
-            "image": kind.image,
-            "labels": self._label,
-            "network_mode": "bridge" if kind.network else "none",
-            "security_opt": ["no-new-privileges"],
-            "cap_drop": ["MKNOD", "SETFCAP"],
-            "mem_limit": kind.memory or DEFAULT_MEMORY,
-            "memswap_limit": kind.memory or DEFAULT_MEMORY,
-            "pids_limit": kind.processes or PROCESSES,
-            "log_config": {"Type": "json-file", "Config": _LOG},  # from which a later server reads what this one did
-        }
-        if argv is not None:
-            settings |= {"entrypoint": [argv[0]], "command": list(argv[1:])}
-        if kind.cpu:
-            settings["nano_cpus"] = int(kind.cpu * 1e9)
-        if self._runtime:
-            settings["runtime"] = self._runtime
-        return settings
-
     def _recover(self, ended: Callable[[str], bool]) -> None:
         try:
             engine = self._connect()
@@ -350,8 +330,7 @@ class Containers:
         for volume in engine.volumes.list(filters=ours):
             if volume.name not in volumes:
                 removed(partial(volume.remove, force=True))
-        for network in engine.networks.list(filters=ours):
-            removed(network.remove)
+        self._networks.recover(engine, keep_shared=bool(kept))
         self._slots.recover({one.slot for one in kept if one.slot})
         self._survivors = {(one.run, one.key): one for one in kept}
         self._snapshots.collect(engine)

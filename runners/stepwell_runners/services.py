@@ -14,11 +14,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from stepwell.engine.seams import Output
-from stepwell.errors import TryLater
 from stepwell_runners import archives
 from stepwell_runners.command_plan import ServicePlan
-from stepwell_runners.container_jobs import dispose, removed, volume_of
+from stepwell_runners.container_jobs import dispose
 from stepwell_runners.container_process import Interrupted, Job, outgrew
+from stepwell_runners.networks import Network
 from stepwell_runners.outcomes import ServiceFailed
 from stepwell_runners.spec import WORKSPACE, Overlay
 from stepwell_runners.workspaces import Workspace
@@ -28,52 +28,6 @@ _PACE_SECONDS = 0.2
 _BEHIND = 8 << 20  # bytes of a service's log that wait to be written
 _SAID_BYTES = 2000  # of a service's log that its failure quotes
 _LOG_SECONDS = 10.0  # for the last lines of one that has been removed
-
-
-@dataclass
-class Network:
-    """An attempt's own network, in which containers find each other by name. It looks outside if it `reaches_out`."""
-
-    engine: Any
-    name: str
-    labels: Mapping[str, str]
-    reaches_out: bool
-    _made: Any = None
-
-    def make(self) -> None:
-        """Make it. Raises TryLater when the engine has no addresses left."""
-        import docker.errors
-
-        settings: dict[str, Any] = {"driver": "bridge", "labels": dict(self.labels)}
-        if not self.reaches_out:  # nor the host: the bridge gets no address, by which its ports could be reached
-            settings |= {"internal": True, "options": {"com.docker.network.bridge.inhibit_ipv4": "true"}}
-        try:
-            self._made = self.engine.networks.create(self.name, **settings)
-        except docker.errors.APIError as error:
-            if "address pool" in str(error.explanation):
-                raise TryLater("The container engine has no addresses left for a network of services.", 5.0) from error
-            raise
-
-    def remove(self) -> None:
-        """Remove it, when nobody is on it any more."""
-        if self._made is not None:
-            removed(self._made.remove)
-
-    def joined(self, settings: dict[str, Any], plan: ServicePlan, workspace: Workspace) -> dict[str, Any]:
-        """Return the settings of a service's container on it; one with a command works in the workspace."""
-        aliased = self.engine.api.create_endpoint_config(aliases=[plan.name])
-        own: dict[str, Any] = {
-            "hostname": plan.name,
-            "environment": dict(plan.env),
-            "network_mode": None,
-            "network": self.name,
-        }
-        own["networking_config"] = {self.name: aliased}
-        if plan.argv is not None:
-            own["working_dir"] = WORKSPACE
-            if isinstance(workspace.mount, Overlay):
-                own["volumes"] = {volume_of(workspace): {"bind": WORKSPACE, "mode": "rw,nocopy"}}
-        return {**settings, **own}
 
 
 @dataclass

@@ -27,12 +27,16 @@ from stepwell_runners.streaming import watch
 
 @dataclass(frozen=True)
 class Base:
-    """What is set up: an image by its id, for a repository, in a container with these settings for a command."""
+    """What is set up: an image by its id, for a repository, in a container with these settings for a command.
+
+    `network` sees to the network that it is on.
+    """
 
     engine: Any
     image: str
     settings: Callable[[tuple[str, ...]], dict[str, Any]]
     scope: str
+    network: Callable[[], None]
 
 
 @dataclass(frozen=True)
@@ -74,8 +78,9 @@ class Snapshots:
                 return Snapshot(await asyncio.to_thread(self._found, base, asked, key, new=False), is_new=False)
             except docker.errors.ImageNotFound:
                 output.note("Setting up (once per image, command and setup_inputs)")
-            own = {"working_dir": WORKSPACE, "environment": {"CI": "true"}, "network_mode": "bridge"}
-            cold = Cold(base.engine, {**base.settings(("sh", "-c", asked.setup or "")), **own}, self._labels)
+            own = {"working_dir": WORKSPACE, "environment": {"CI": "true"}}
+            settings = {**base.settings(("sh", "-c", asked.setup or "")), **own}
+            cold = Cold(base.engine, settings, self._labels, base.network)
             job = cold.filled(
                 lambda container: archives.send(container, inputs),
                 lambda container: _commit(container, key),

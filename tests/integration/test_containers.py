@@ -68,11 +68,13 @@ async def test_secrets_come_as_variables_and_files(executor: LocalExecutor) -> N
 async def test_what_a_container_may_not_do(executor: LocalExecutor) -> None:
     log = Log()
     command = (
-        "mknod dev c 1 3 || echo no device; grep NoNewPrivs /proc/self/status; ls /sys/class/net; touch s; chmod 4755 s"
+        "mknod dev c 1 3 || echo no device; grep NoNewPrivs /proc/self/status; ls /sys/class/net; touch s; "
+        "chmod 4755 s; arping -c 1 -I lo 127.0.0.1 2>&1 || echo no packets of its own"
     )
     outcome = await run(executor, attempt(command), log)
     assert outcome.ok and outcome.layer
     assert b"no device" in log.data and b"NoNewPrivs:\t1" in log.data
+    assert b"no packets of its own" in log.data and b"not permitted" in log.data, log.text
     log = Log()
     assert (await run(executor, attempt("stat -c '%a %u' s", (outcome.layer,), "two#1"), log)).ok
     assert log.data == b"755 0\n"

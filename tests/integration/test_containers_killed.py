@@ -112,22 +112,27 @@ async def test_one_that_ended_while_no_server_was_there_has_its_result(engine: A
 async def test_what_nobody_wants_any_more_is_removed(
     engine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, why: str
 ) -> None:
-    with begun(tmp_path / "state", NATURAL, "echo here; sleep 60", network=False) as process:
+    with begun(tmp_path / "state", NATURAL, "echo here; sleep 60", network=True) as process:
         assert process.stdout is not None and process.stdout.readline() == "here\n"
         process.send_signal(signal.SIGKILL)
     executor = LocalExecutor.at(tmp_path / "state", NoIsolates(), warm_containers=0)
+    shared = {"label": f"{LABEL}={executor._containers._label[LABEL]}"}
+    assert len(engine.networks.list(filters=shared)) == 1
     if why == "another boot":
         monkeypatch.setattr("stepwell_runners.survivors._boot", lambda: "another")
     await executor.recover(lambda layer: True, lambda run: why == "ended")
     assert len(ours(executor, engine)) == (why not in ("ended", "another boot"))
+    assert len(engine.networks.list(filters=shared)) == len(ours(executor, engine)), (
+        "a container goes on without network"
+    )
     if why == "forgotten":
         await executor.forget("run-1")
     elif why == "erased":
         await executor.erase(["run-1"], [])
     elif why == "another command":
-        assert (await run(executor, second("true", network=False))).ok
+        assert (await run(executor, second("true", network=True))).ok
     elif why == "another tenant":
-        stranger = dataclasses.replace(second("echo here; sleep 60", network=False, timeout=1.0), tenant="other")
+        stranger = dataclasses.replace(second("echo here; sleep 60", network=True, timeout=1.0), tenant="other")
         assert (await run(executor, stranger)).error is not None
     await nothing_left(executor, engine)
 

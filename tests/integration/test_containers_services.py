@@ -120,10 +120,7 @@ async def test_a_service_that_fails_is_named_with_its_last_words(
 async def test_a_service_that_ends_during_the_step_is_noted(executor: LocalExecutor) -> None:
     log = Log()
     beside = {"db": {"image": IMAGE, "command": "sleep 1; exit 9"}}
-    command = (
-        "at=$(ping -c 1 db | sed -n 's/PING.*(\\([0-9.]*\\)).*/\\1/p'); echo $at; "
-        "while ping -c 1 -W 1 $at > /dev/null 2>&1; do sleep 0.2; done; exit 1"
-    )
+    command = "while nslookup -type=a db > /dev/null 2>&1; do sleep 0.2; done; exit 1"
     outcome = await run(executor, attempt(command, services=beside, network=False), log)
     assert outcome.exit_code == 1
     assert log.notes == ["Service 'db' had ended before the step did: exit code 9."]
@@ -142,5 +139,10 @@ async def test_cancelling_while_a_service_is_not_ready_ends_everything(executor:
 async def test_recover_removes_networks_that_a_crash_left(executor: LocalExecutor, engine: Any) -> None:
     assert (await run(executor, attempt("true", network=False))).ok
     left = engine.networks.create("stepwell-left", labels=executor._containers._label)
-    await executor.recover(lambda layer: True, lambda run: False)
-    assert engine.networks.list(filters={"id": left.id}) == []
+    other = engine.networks.create("stepwell-of-others", labels={LABEL: "of another state directory"})
+    try:
+        await executor.recover(lambda layer: True, lambda run: False)
+        assert engine.networks.list(filters={"id": left.id}) == []
+        assert engine.networks.list(filters={"id": other.id}) == [other]
+    finally:
+        other.remove()

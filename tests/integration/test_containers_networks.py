@@ -1,0 +1,81 @@
+"""What containers of different tenants can reach of each other, against a real Docker engine."""
+
+import asyncio
+import dataclasses
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from heavy import IMAGE, attempt, opened, run
+from logged import Log
+
+from stepwell_runners.executor import LocalExecutor
+
+pytestmark = pytest.mark.docker
+LISTEN = (
+    "ip -4 addr show eth0 | sed -n 's/.*inet \\([0-9.]*\\).*/\\1/p'; while true; do echo theirs | nc -l -p 8080; done"
+)
+ASK = "nc -w 2 {0} 8080 < /dev/null 2> /dev/null || echo refused"
+
+
+@pytest.fixture(params=[0, 4], ids=["cold", "warm"])
+async def executor(
+    request: pytest.FixtureRequest, engine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[LocalExecutor]:
+    warm = request.param
+    request.param = "copy"
+    async with opened(request, engine, tmp_path, monkeypatch, warm=warm) as executor:
+        yield executor
+
+
+@asynccontextmanager
+async def listening(executor: LocalExecutor, **options: Any) -> AsyncIterator[str]:
+    """Have a step of a neighbour listen; give its address."""
+    log = Log()
+    theirs = dataclasses.replace(attempt(LISTEN, key="theirs#1", **options), tenant="other", scope="other/api")
+    running = asyncio.create_task(run(executor, theirs, log))
+    await asyncio.wait_for(log.arrived.wait(), 60)
+    yield log.text.split("\n")[0]
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+
+async def test_what_a_neighbour_listens_on_cannot_be_reached(executor: LocalExecutor, engine: Any) -> None:
+    for number in range(2):  # the second ones have waited, where any waits
+        async with listening(executor) as address:
+            log = Log()
+            assert (await run(executor, attempt(ASK.format(address), key=f"mine{number}#1"), log)).ok
+            assert log.text == "refused\n", "a step reached a container of another tenant"
+        await executor.filled()
+    told = engine.containers.run(IMAGE, ["sh", "-c", LISTEN], detach=True)
+    try:  # the same question is answered where nothing stands between
+        address = next(told.logs(stream=True)).decode().strip()
+        assert engine.containers.run(IMAGE, ["sh", "-c", ASK.format(address)], remove=True) == b"theirs\n"
+    finally:
+        told.remove(force=True)
+
+
+async def test_a_network_that_somebody_has_removed_is_made_again(executor: LocalExecutor, engine: Any) -> None:
+    for number in range(2):
+        assert (await run(executor, attempt("ls /sys/class/net | grep eth0", key=f"step{number}#1"))).ok
+        await executor.close()  # what waits goes with it, so that the network can be removed
+        assert engine.networks.list(names=[executor._containers._networks.shared.name]) == []
+
+
+async def test_an_engine_that_cannot_keep_containers_apart_is_told(
+    executor: LocalExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from docker.errors import APIError
+    from docker.models.networks import NetworkCollection
+
+    def create(*told: Any, **asked: Any) -> None:
+        assert asked["options"]["com.docker.network.bridge.enable_icc"] == "false"
+        raise APIError("refused", explanation="cannot restrict inter-container communication: no br_netfilter")
+
+    monkeypatch.setattr(NetworkCollection, "create", create)
+    outcome = await run(executor, attempt("true"))
+    assert outcome.error is not None and "modprobe br_netfilter" in outcome.error["message"]
+    assert (await run(executor, attempt("true", key="alone#1", network=False))).ok
