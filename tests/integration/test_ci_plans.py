@@ -28,13 +28,6 @@ class Ask(Pipeline):
 """
 HELPER = "def twice(n):\n    return 2 * n\n"
 FILES = {"pipeline.py": ASK, "helper.py": HELPER}
-SECRET = """
-from stepwell import Pipeline
-
-class Leak(Pipeline):
-    async def run(self, event, step):
-        await step.run("leak", "env", **event.payload)
-"""
 
 
 @pytest.fixture(scope="module")
@@ -119,21 +112,6 @@ def test_a_token_for_one_repository_starts_no_plan(place: Place) -> None:
     narrow = Actor(admin.person, admin.name, admin.roles, repository="acme/files", via="token")
     with pytest.raises(NotFound):
         started(place, Plan({"pipeline.py": SHIP}), narrow)
-
-
-@pytest.mark.parametrize("asked", [{"secrets": ["KEY"]}, {"secrets": {"A": "KEY"}}, {"environment": "prod"}])
-@pytest.mark.parametrize("repository", ["", "lending"])
-def test_a_plan_has_no_secret_and_no_environment(place: Place, repository: str, asked: dict[str, object]) -> None:
-    if repository and not any(one.name == repository for one in place.services.catalog.list(place.admin(), "acme")):
-        clone = place.repository(repository)
-        clone.pipeline(SHIP)
-        clone.push()
-        place.services.tenants.secrets.put(place.admin(), "acme", "KEY", "of the repository", repository=repository)
-    place.services.tenants.secrets.put(place.admin(), "acme", "KEY", "of the tenant")
-    view = ended(place, Plan({"pipeline.py": SECRET}, asked, repository=repository))
-    assert view.summary.state == "failed" and view.error is not None
-    assert "A plan has no secrets and no environments" in view.error["message"]
-    assert view.summary.id not in {attempt.run for attempt in place.executor.attempts}, "the step began"
 
 
 def test_what_cannot_run_is_not_started(place: Place) -> None:

@@ -45,6 +45,7 @@ class EchoExecutor:
 
     def __init__(self) -> None:
         self.attempts: list[Attempt] = []
+        self.prepared: list[Prepared] = []
         self.erased: list[list[str]] = []
 
     async def recover(self, committed: Callable[[str], bool], ended: Callable[[str], bool]) -> None: ...
@@ -63,6 +64,7 @@ class EchoExecutor:
 
     async def execute(self, attempt: Attempt, prepared: Prepared, output: Output) -> Outcome:
         self.attempts.append(attempt)
+        self.prepared.append(prepared)
         output.note(f"attempt {attempt.number}")
         output.write(f"$ {attempt.options['command']}\n".encode())
         for name, value in {**prepared.env, **prepared.files}.items():

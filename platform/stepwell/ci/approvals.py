@@ -9,6 +9,7 @@ from typing import Any
 
 from stepwell.ci import inputs
 from stepwell.ci.environments import Environments
+from stepwell.ci.lent import Lent
 from stepwell.ci.rules import Asked, Rules, question, said, satisfied, verdict
 from stepwell.ci.views import ApprovalView, DecisionView, RunSummary
 from stepwell.engine.seams import Judge
@@ -33,8 +34,16 @@ class EnvironmentGate:
 
 def rules_of(environments: Environments, metadata: Mapping[str, Any], step: StepState) -> Rules:
     """Return the rules that a step stands under."""
-    name = str(step.options.get("environment") or "")
-    return environments.rules(str(metadata.get("repository") or ""), name) if name else Rules()
+    return rules_for(environments, metadata, str(step.options.get("environment") or ""))
+
+
+def rules_for(environments: Environments, metadata: Mapping[str, Any], name: str) -> Rules:
+    """Return an environment's rules as they are for a run; a plan to which it was not lent has none."""
+    repository = str(metadata.get("repository") or "")
+    if name and metadata.get("plan"):
+        lent = Lent.of(metadata)
+        repository = lent.repository if lent.has(name) else ""
+    return environments.rules(repository, name) if name else Rules()
 
 
 def judge_of(rules: Rules) -> Judge:

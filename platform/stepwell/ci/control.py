@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeVar, get_args
 from stepwell.ci.answers import answer_of
 from stepwell.ci.history import History
 from stepwell.ci.launch import Launcher, id_of, new_id
+from stepwell.ci.lent import lent_again
 from stepwell.ci.newest import Newest
 from stepwell.ci.views import RunSummary
 from stepwell.engine.state import RunState
@@ -85,6 +86,7 @@ class Control:
             raise Invalid(f"Code {str(code)[:40]!r} is none that a run could be restarted with. Use 'same' or 'newer'.")
         found = _key(state, step)
         changes = {**self._provenance(actor, state), "restart_code": code}
+        changes |= lent_again(state.metadata, actor)
         if code == "newer":
             changes |= self._newest.of(state)
         new = id_of("restart", run.id, found, code, actor.person, key) if key else new_id()

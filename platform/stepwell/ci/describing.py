@@ -103,7 +103,9 @@ def _pipeline(told: dict[str, Any]) -> dict[str, Any]:
 
 def _step(told: dict[str, Any]) -> dict[str, Any]:
     texts = {name: str(told[name])[:LONGEST_TEXT] for name in ("kind", "name", "file")}
-    return {**texts, "line": int(told["line"])}
+    secrets = tuple(str(name)[:LONGEST_TEXT] for name in _few(told.get("secrets") or []))
+    environment = str(told.get("environment") or "")[:LONGEST_TEXT]
+    return {**texts, "line": int(told["line"]), "environment": environment, "secrets": secrets}
 
 
 def _trigger(told: dict[str, Any]) -> Trigger:

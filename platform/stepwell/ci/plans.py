@@ -5,7 +5,8 @@ A plan is the same kind of program as a pipeline and becomes the same kind of ru
 is named, else empty.
 
 A plan's run belongs to no repository, also when it stands on a repository's files: secrets, environments, caches and
-whatever else a repository lends to its own commits are not for code that nobody has pushed.
+whatever else a repository lends to its own commits are not for code that nobody has pushed – but for the secrets and
+environments that the token names with which the plan was sent.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,6 +16,7 @@ from typing import Any
 from stepwell.authoring.results import canonical
 from stepwell.ci.code import ENTRY, ROOT
 from stepwell.ci.launch import Cause, Launcher, id_of, new_id
+from stepwell.ci.lent import SCOPES
 from stepwell.ci.manual import resolved
 from stepwell.ci.plan_texts import PlanTexts
 from stepwell.ci.triggers import Declared
@@ -40,12 +42,14 @@ Describer = Callable[[str, Code], "dict[str, Any] | Problem"]
 
 @dataclass(frozen=True)
 class PlanStep:
-    """A step that the text of a plan tells; names put together at run time are "…"."""
+    """A step that the text of a plan tells; names put together at run time are "…". Secrets are those named there."""
 
     kind: str
     name: str
     file: str
     line: int
+    environment: str = ""
+    secrets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -113,6 +117,8 @@ class Plans:
         if len(canonical(plan.event)) > MOST_EVENT:
             raise Invalid(f"The event is larger than {MOST_EVENT // 1024} KiB as JSON. Send a reference to the data.")
         where = self._workspace(actor, tenant, plan)
+        if actor.lends:
+            where = {**where, SCOPES: sorted(actor.lends)}
         digest = self.texts.save(tenant, plan.files)
         event = {
             "kind": "plan", "actor": actor.name, "payload": plan.event,
@@ -123,7 +129,7 @@ class Plans:
         cause = Cause(run, "plan", actor.name, event, more=more)
         return self._launcher.play(tenant, pipeline, cause), found
 
-    def _workspace(self, actor: Actor, tenant: str, plan: Plan) -> Mapping[str, str]:
+    def _workspace(self, actor: Actor, tenant: str, plan: Plan) -> Mapping[str, Any]:
         if not plan.repository:
             if plan.ref:
                 raise Invalid(f"ref has value {plan.ref!r}, but no repository is named. Name the repository, too.")

@@ -16,6 +16,7 @@ from stepwell.ci.environments import Environments
 from stepwell.ci.history import Choices, Filter, History, as_of, cursor_after
 from stepwell.ci.inflight import with_inflight
 from stepwell.ci.launch import Cause, Launcher, new_id
+from stepwell.ci.lent import lent_again
 from stepwell.ci.manual import Starter, Wish
 from stepwell.ci.remembered import Remembered
 from stepwell.ci.rules import Rules
@@ -133,7 +134,7 @@ class Runs:
         if run.metadata.get("problem"):
             raise Conflict(f"Run #{run.number} could not run its code. Correct .stepwell/ and push again.")
         author = str(run.metadata.get("author") or run.metadata.get("actor") or "")
-        more = {"rerun_of": summary.id, "actor": actor.name, "author": author}
+        more = {"rerun_of": summary.id, "actor": actor.name, "author": author, **lent_again(run.metadata, actor)}
         cause = Cause(new_id(), summary.kind, actor.name, run.params, more=more)
         return self._history.find(actor, self._launcher.again(run, cause).id)
 

@@ -1,15 +1,17 @@
 """Secrets in steps: opened for the one attempt that names them, just before it starts.
 
 `secrets=["A"]` is the variable A; `{"ENV": "NAME"}` renames; `{"ENV": {"file": "NAME"}}` gives a private file's path.
-An environment's secret comes before the repository's, that before the tenant's.
+An environment's secret comes before the repository's, that before the tenant's. A plan is given what it was lent.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from stepwell.ci.approvals import rules_for
 from stepwell.ci.environments import Environments
+from stepwell.ci.lent import Lent
 from stepwell.engine.seams import Attempt, Prepared
 from stepwell.errors import Denied, NotFound
 from stepwell.tenants.registries import Registries
@@ -26,25 +28,21 @@ class SecretsPreparer:
 
     async def prepare(self, attempt: Attempt) -> Prepared:
         """Return variables, files and masks of the attempt."""
-        repository = str(attempt.metadata.get("repository") or "")
         environment = str(attempt.options.get("environment") or "")
-        if environment and (why := self._environments.rules(repository, environment).refuses(attempt.metadata)):
-            raise Denied(f"Step {attempt.name!r} is refused. {why}")
         variables, files = named(attempt.options.get("secrets"))
-        if attempt.metadata.get("plan") and (environment or variables or files):
-            raise Denied(
-                f"Step {attempt.name!r} is refused. A plan has no secrets and no environments: nobody has pushed its "
-                "code. Commit it to a repository as .stepwell/pipeline.py."
-            )
-        if attempt.metadata.get("plan"):
-            return Prepared()
-        pulls = _names_images(attempt)
+        wanted = {*variables.values(), *files.values()}
+        plan = bool(attempt.metadata.get("plan"))
+        if plan:
+            Lent.of(attempt.metadata).require(attempt.name, environment, wanted)
+        rules = rules_for(self._environments, attempt.metadata, environment)
+        if why := rules.refuses(attempt.metadata):
+            raise Denied(f"Step {attempt.name!r} is refused. {why}")
+        pulls = not plan and _names_images(attempt)
         known = await asyncio.to_thread(self._registries.reveal, attempt.tenant) if pulls else {}
         prepared = Prepared(registries=known, masks=tuple(password for _, password in known.values()))
-        if not variables and not files:
+        if not wanted:
             return prepared
-        wanted = {*variables.values(), *files.values()}
-        values = await asyncio.to_thread(self._secrets.reveal, attempt.tenant, repository, environment, wanted)
+        values = await asyncio.to_thread(self._lent if plan else self._own, attempt, environment, wanted)
         for name in sorted(wanted - set(values)):
             raise NotFound(_missing(attempt, environment, name))
         return replace(
@@ -53,6 +51,17 @@ class SecretsPreparer:
             files={variable: values[name] for variable, name in files.items()},
             masks=(*values.values(), *prepared.masks),
         )
+
+    def _own(self, attempt: Attempt, environment: str, names: Iterable[str]) -> dict[str, str]:
+        repository = str(attempt.metadata.get("repository") or "")
+        return self._secrets.reveal(attempt.tenant, repository, environment, names)
+
+    def _lent(self, attempt: Attempt, environment: str, names: Iterable[str]) -> dict[str, str]:
+        lent, values = Lent.of(attempt.metadata), dict[str, str]()
+        for name in names:
+            for place in lent.places(name, environment):
+                values = {**self._secrets.reveal_at(attempt.tenant, *place, [name]), **values}
+        return values
 
 
 def _names_images(attempt: Attempt) -> bool:
@@ -70,6 +79,9 @@ def named(secrets: Any) -> tuple[dict[str, str], dict[str, str]]:
 
 
 def _missing(attempt: Attempt, environment: str, name: str) -> str:
+    if attempt.metadata.get("plan"):
+        scopes = ", ".join(sorted(Lent.of(attempt.metadata).scopes))
+        return f"Step {attempt.name!r} names the secret {name!r}, which was lent ({scopes}) but does not exist there."
     where = attempt.scope + (f", environment {environment!r}" if environment else "")
     return (
         f"Step {attempt.name!r} names the secret {name!r}, which does not exist for {where}. Add it on the settings "

@@ -80,7 +80,15 @@ def _show(found: dict[str, Any], *, json: bool) -> None:
     elif found["problem"]:
         say(f"✗ {found['problem']['text']}", "red")
     else:
-        rows = [(step["kind"], step["name"], f"{step['file']}:{step['line']}") for step in found["steps"]]
-        show_table(("STEP", "NAME", "LINE"), rows)
+        rows = [
+            (step["kind"], step["name"], f"{step['file']}:{step['line']}", ", ".join(_asks(step)))
+            for step in found["steps"]
+        ]
+        show_table(("STEP", "NAME", "LINE", "ASKS FOR"), rows)
     if found["problem"]:
         raise typer.Exit(1)
+
+
+def _asks(step: dict[str, Any]) -> list[str]:
+    environment = [f"environment {step['environment']}"] if step["environment"] else []
+    return [*environment, *(f"secret {name}" for name in step["secrets"])]

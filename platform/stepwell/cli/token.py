@@ -17,7 +17,10 @@ def create(
     name: Annotated[str, typer.Argument(help="What it is for.")],
     scope: Annotated[
         list[str] | None,
-        typer.Option(help="read, write, approve or manage; may be repeated. By default read and write."),
+        typer.Option(
+            help="read, write, approve or manage; for plans also secret:NAME, secret:REPOSITORY/NAME or "
+            "environment:REPOSITORY/NAME. May be repeated. By default read and write."
+        ),
     ] = None,
     repository: Annotated[str, typer.Option("--repo", help="Only for this repository, tenant/name.")] = "",
     tenant: Annotated[str, typer.Option(help="Only for this tenant.")] = "",

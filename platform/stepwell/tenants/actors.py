@@ -10,7 +10,8 @@
 read: see code, runs and logs · write: push, start, cancel, re-run, send events · approve: decide where the
 environment's rules allow it · manage: secrets, environments, settings of repositories, protected branches ·
 own: members, the tenant itself.
-A token carries the same words as scopes and allows what both its person's role and its scopes allow.
+A token carries the same words as scopes and allows what both its person's role and its scopes allow. Beside them it may
+name secrets and environments that plans sent with it are given: see lending.py.
 """
 
 from collections.abc import Mapping
@@ -37,7 +38,8 @@ ALLOWED: Mapping[Role, frozenset[Action]] = {
 class Actor:
     """A person on one way in. `roles` maps tenants to the person's role.
 
-    `tenant` and `repository` ("acme/api") are what a token is narrowed to; `expires_at` is when it ends.
+    `tenant` and `repository` ("acme/api") are what a token is narrowed to; `expires_at` is when it ends; `lends` are
+    its scopes for plans.
     """
 
     person: str = ""
@@ -46,6 +48,7 @@ class Actor:
     scopes: frozenset[Action] = frozenset(ACTIONS)
     tenant: str = ""
     repository: str = ""
+    lends: frozenset[str] = frozenset()
     expires_at: float | None = None
     admin: bool = False
     via: Via = "nobody"

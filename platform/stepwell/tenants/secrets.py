@@ -112,6 +112,14 @@ class Secrets:
             for name, row in nearest.items()
         }
 
+    def reveal_at(self, tenant: str, repository_id: str, environment: str, names: Iterable[str]) -> dict[str, str]:
+        """Open secrets of exactly this place, for a plan that was lent them. Only the preparer may call this."""
+        wanted = [name for name in names if _NAME.fullmatch(name)]
+        with self._store.read() as session:
+            rows = [_find(session, tenant, repository_id, environment, name) for name in wanted]
+        place = (tenant, repository_id, environment)
+        return {row.name: self._key.open(row.sealed, *place, row.name) for row in rows if row is not None}
+
     def values(self, tenant: str, repository_id: str) -> Sequence[tuple[str, str]]:
         """Open all secrets that steps of a repository may be given, by name: to see that none is published."""
         query = select(Secret).where(

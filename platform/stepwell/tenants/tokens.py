@@ -12,6 +12,7 @@ from stepwell.store.tables import Token
 from stepwell.tenants.actors import ACTIONS, Action, Actor
 from stepwell.tenants.audit import Audit
 from stepwell.tenants.keys import hash_of, new_id, new_secret
+from stepwell.tenants.lending import check_lending, is_lending
 from stepwell.tenants.people import roles_of
 from stepwell.tenants.scope import Scope
 
@@ -69,8 +70,12 @@ class Tokens:
         repository: str = "",
         days: float | None = 90,
     ) -> IssuedToken:
-        """Create a token for oneself that may do no more than oneself, nor for longer. `days` None: until revoked."""
+        """Create a token for oneself that may do no more than oneself, nor for longer. `days` None: until revoked.
+
+        `scopes` are actions, and what the token lends to plans.
+        """
         _check(name, scopes, days)
+        lending = check_lending(scopes, tenant)
         self._permit(actor, scopes, tenant, repository)
         secret = new_secret(PREFIX)
         now = self._now()
@@ -80,7 +85,7 @@ class Tokens:
             name=name,
             hint=secret[: len(PREFIX) + 5],
             person=actor.person,
-            scopes=[scope for scope in ACTIONS if scope in scopes],
+            scopes=[*(scope for scope in ACTIONS if scope in scopes), *sorted(lending)],
             tenant=tenant,
             repository=repository,
             created_at=now,
@@ -96,6 +101,8 @@ class Tokens:
             raise Denied("Sign in to create a token.")
         if not _is_within(actor, scopes, tenant, repository):
             raise Denied("A token cannot issue a token that may do more than itself. Sign in to create it.")
+        if any(map(is_lending, scopes)):
+            actor.require("manage", tenant)
         if repository:
             self._scope.repository(actor, tenant, repository)
         elif tenant:
@@ -146,14 +153,15 @@ class Tokens:
 def _is_within(actor: Actor, scopes: Sequence[str], tenant: str, repository: str) -> bool:
     """Say whether a token may do no more than the actor."""
     narrower = actor.repository in ("", f"{tenant}/{repository}") and actor.tenant in ("", tenant)
-    return set(scopes) <= actor.scopes and narrower
+    lending = {scope for scope in scopes if is_lending(scope)}
+    return set(scopes) - lending <= actor.scopes and narrower and (actor.via != "token" or lending <= actor.lends)
 
 
 def _check(name: str, scopes: Sequence[str], days: float | None) -> None:
     if not 1 <= len(name.strip()) <= 100:
         raise Invalid(f"Name {name[:40]!r} of a token is not valid. Say in 1 to 100 characters what it is for.")
-    wrong = ", ".join(scope for scope in scopes if scope not in ACTIONS)
-    if wrong or not scopes:
+    wrong = ", ".join(scope[:80] for scope in scopes if scope not in ACTIONS and not is_lending(scope))
+    if wrong or not any(scope in ACTIONS for scope in scopes):
         raise Invalid(f"Scopes '{wrong}' do not exist. Use some of: {', '.join(ACTIONS)}.")
     if days is not None and not 0 < days <= 3650:
         raise Invalid(f"A token cannot last {days!r} days. Use a number above 0 and up to 3650, or none.")
@@ -164,7 +172,8 @@ def _narrowed(actor: Actor, words: Sequence[str], tenant: str, repository: str) 
     scopes: frozenset[Action] = frozenset(action for action in ACTIONS if action in words)
     only = f"{tenant}/{repository}" if repository else ""
     admin = actor.admin and "own" in scopes and not tenant
-    return replace(actor, roles=roles, scopes=scopes, admin=admin, tenant=tenant, repository=only)
+    lends = frozenset(filter(is_lending, words))
+    return replace(actor, roles=roles, scopes=scopes, admin=admin, tenant=tenant, repository=only, lends=lends)
 
 
 def _view(row: Token) -> TokenView:

@@ -1,6 +1,6 @@
 """Who you are, and your tokens."""
 
-from typing import Any, Literal
+from typing import Any
 
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
@@ -15,7 +15,11 @@ class NewToken(BaseModel):
     """A token to issue; it never allows more than you may yourself."""
 
     name: str
-    scopes: list[Literal["read", "write", "approve", "manage", "own"]] = ["read", "write", "approve"]
+    scopes: list[str] = Field(
+        ["read", "write", "approve"],
+        description="read, write, approve, manage, own; and what plans sent with it are given: secret:NAME of the "
+        "tenant, secret:REPOSITORY/NAME, environment:REPOSITORY/NAME",
+    )
     tenant: str = Field("", description="only in this tenant")
     repository: str = Field("", description="only in this repository: tenant/name, or a name in `tenant`")
     days: int = Field(90, ge=1, le=3650)
@@ -28,7 +32,8 @@ def whoami(caller: Caller) -> dict[str, Any]:
     actor = caller.actor
     return {
         "tenants": [{"name": name, "role": actor.roles[name]} for name in actor.tenants],
-        "name": actor.name, "roles": dict(actor.roles), "scopes": sorted(actor.scopes), "admin": actor.admin,
+        "name": actor.name, "roles": dict(actor.roles), "scopes": sorted(actor.scopes), "lends": sorted(actor.lends),
+        "admin": actor.admin,
         "via": actor.via, "repository": actor.repository,
     }  # fmt: skip
 

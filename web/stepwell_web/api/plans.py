@@ -39,7 +39,7 @@ class NewPlan(PlanToCheck):
 def start(caller: Caller, *, body: NewPlan, idempotency_key: Annotated[str | None, Header()] = None) -> dict[str, Any]:
     """Check a program and run it; the same `Idempotency-Key` starts one run however often it is sent.
 
-    A plan has no secrets and no environments. `steps` are those that its text tells.
+    A plan has the secrets and environments that your token's scopes name, no others. `steps` are what its text tells.
     """
     of_repository, slash, name = (body.repository or "").partition("/")
     if body.repository and not slash:
