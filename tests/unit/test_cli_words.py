@@ -12,6 +12,7 @@ from stepwell.cli.decide import parse_fields, pick
 from stepwell.cli.init import PIPELINE, fit_name
 from stepwell.cli.local import unknown_secrets
 from stepwell.cli.main import app
+from stepwell.cli.reports import none_why
 from stepwell.cli.runs import require_step
 from stepwell.cli.screen import duration
 from stepwell.errors import Conflict, Invalid, NotFound
@@ -44,6 +45,15 @@ def test_log_of_a_step_that_is_not_there_is_refused_with_those_that_are() -> Non
 def test_approving_a_run_that_waits_for_something_else_says_so() -> None:
     with pytest.raises(Conflict, match="waiting, but for no approval"):
         pick({"number": 4, "state": "waiting", "approvals": []}, None)
+
+
+def test_no_tests_are_explained_by_what_the_steps_named() -> None:
+    asked = {"key": "unit#1", "name": "unit", "state": "cancelled", "options": {"junit": ["j.xml"]}}
+    plain = {"key": "lint#1", "name": "lint", "state": "passed", "options": {}}
+    found = "No report that junit= names has been kept: unit is cancelled."
+    assert none_why({"steps": [plain, asked]}, None) == none_why({"steps": [plain, asked]}, "unit") == found
+    assert none_why({"steps": [plain]}, None) == "No step of it named a report with junit=."
+    assert none_why({"steps": [plain, asked]}, "lint") == "It named no report with junit=."
 
 
 def test_only_secrets_that_failed_a_step_are_asked_for() -> None:

@@ -31,9 +31,19 @@ def tests(
         for one in steps:
             _print(one, everything)
         if not steps:
-            tell("No step of it named a report with junit=.")
+            tell(none_why(view, step))
     if any(one["counts"][state] for one in steps for state in _BAD):
         raise typer.Exit(1)
+
+
+def none_why(view: dict[str, Any], step: str | None) -> str:
+    """Say why there are no tests."""
+    asked = [one for one in view["steps"] if step in (None, one["name"], one["key"])]
+    named = [one for one in asked if one["options"].get("junit")]
+    if not named:
+        return "No step of it named a report with junit=." if step is None else "It named no report with junit=."
+    states = ", ".join(f"{one['name']} is {one['state']}" for one in named[:5]) + (", …" if len(named) > 5 else "")
+    return f"No report that junit= names has been kept: {states}."
 
 
 def _print(one: dict[str, Any], everything: bool) -> None:

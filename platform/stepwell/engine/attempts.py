@@ -2,7 +2,8 @@
 
 An attempt is a task. It is told apart from its step by the rule that only the task which still stands in
 `live.attempts` may speak for the step: what a cancelled or forgotten one brings is dropped with its layer.
-A step's timeout counts while the attempt executes, never while it queues.
+A step's timeout counts while the attempt executes, never while it queues. Of commands and builds the executor keeps it:
+only that knows when they began, and a late one's artifacts and reports are kept like those of any that failed.
 """
 
 import asyncio
@@ -14,6 +15,7 @@ from stepwell.engine.live import EXECUTED, Live
 from stepwell.engine.loading import load_code
 from stepwell.engine.parts import Parts
 from stepwell.engine.seams import Attempt, Code, Outcome, Prepared
+from stepwell.engine.specs import Limits
 from stepwell.engine.state import StepState
 from stepwell.errors import StepwellError, TryLater
 
@@ -149,12 +151,12 @@ class Attempts:
             return Outcome(False, error=_error("Bug", message))
 
     async def _bounded(self, attempt: Attempt, prepared: Prepared) -> Outcome:
-        """Execute within the step's timeout; when it is over everything of the attempt is dead."""
+        """Execute within what `patience` gives; when it is over everything of the attempt is dead."""
         parts = self._parts
         assert parts.executor is not None
         output = parts.logs.writer(attempt.run, attempt.key, attempt.number, prepared.masks)
         work = asyncio.ensure_future(parts.executor.execute(attempt, prepared, output))
-        seconds = attempt.options.get("timeout")
+        seconds, message = patience(attempt, parts.limits)
         expired = False
 
         def expire() -> None:
@@ -162,15 +164,14 @@ class Attempts:
             expired = True
             work.cancel()
 
-        handle = parts.clock.call_later(float(seconds), expire) if seconds else None
+        handle = parts.clock.call_later(seconds, expire) if seconds else None
         try:
             outcome = await work
         except asyncio.CancelledError:
             if not expired:
                 work.cancel()
                 raise
-            message = f"{attempt.name!r} took longer than {float(seconds or 0):g} s and was killed."
-            outcome = Outcome(False, error=_error("Timeout", message), seconds=float(seconds or 0))
+            outcome = Outcome(False, error=_error("Timeout", message), seconds=seconds)
         finally:
             output.close()
             if handle is not None:
@@ -201,6 +202,22 @@ class Attempts:
             self._parts.commits.append(
                 live, "done", step.key, {"ok": False, "error": _error("Lost", message), "seconds": 0.0}, step.attempt
             )
+
+
+def patience(attempt: Attempt, limits: Limits) -> tuple[float, str]:
+    """Return after how many seconds to kill an attempt, 0 for never, and what to say then.
+
+    For a command or a build this is a backstop, should the executor not come back: beside its time there are its
+    `setup=`, which may take as long again, and `limits.overdue` for its image, its tools and for keeping its files.
+    """
+    seconds, name = float(attempt.options.get("timeout") or 0), repr(attempt.name)
+    if attempt.kind == "read" or not seconds:
+        return seconds, f"{name} took longer than {seconds:g} s and was killed. Give it longer with timeout=."
+    seconds = 2 * seconds + limits.overdue
+    return seconds, (
+        f"{name} was not over after {seconds:g} s, with all that is beside its command, and was killed: nothing of it "
+        "is kept. Have the operator look at the runner's disk and container engine."
+    )
 
 
 def _facts(outcome: Outcome) -> dict[str, Any]:

@@ -220,7 +220,9 @@ class Executor(Protocol):
     """Runs attempts of `step.run`, `step.read` and `step.image`.
 
     `execute` is awaited once per attempt; cancelling the awaiting task kills every process of the attempt, discards its
-    files and only then finishes. It never raises for what the command did: that is an Outcome. Attempts of one run
+    files and only then finishes. It never raises for what the command did: that is an Outcome. A command or build that
+    runs for longer than its option `timeout` is ended by the executor, which keeps of it what it keeps of one that
+    failed; what is made ready before and kept after takes none of that time. Attempts of one run
     may run side by side. `recover` is called once before the first attempt and removes what a crash left behind:
     processes, mounts, containers, layers for which `committed(layer)` is false, what only runs under way need of runs
     for which `ended(run)` is true.

@@ -82,6 +82,7 @@ class Limits:
     linger: float = 5  # how long an idle isolate stays for an executor's step in flight, so short steps cost no boot
     nap: float = 1  # an idle isolate stays for a due time this near
     loading: float = 30  # a loader that takes longer is asked again later
+    overdue: float = 3600  # for an attempt's image, tools and files beside its timeout, until the engine kills it
     calling: float = 30  # a binding that takes longer over one call fails the step
     again: float = 30  # pause before another try when the code or an isolate is not to be had
     failed_turns: int = 3  # in a row, without a new entry, fail the run
