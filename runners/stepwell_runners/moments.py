@@ -11,7 +11,7 @@ import stat
 import tarfile
 from collections.abc import Iterator, Sequence
 
-from stepwell.ci.moments import FileChange, Kind, Moment, When
+from stepwell.ci.moments import Changes, FileChange, Kind, Moment, When
 from stepwell.errors import Unavailable
 from stepwell.repos.captured import RefChange
 from stepwell.store.pieces import Pieces
@@ -41,10 +41,10 @@ class Moments:
         """Name layers that are not kept any more."""
         return self._workspaces.missing([*moment.base, *([moment.layer] if moment.layer else [])])
 
-    def changes(self, moment: Moment) -> Sequence[FileChange]:
+    def changes(self, moment: Moment) -> Changes:
         """List what the step changed, each with a diff where both sides are text and small; branches and tags too."""
         if moment.layer is None:
-            return []
+            return Changes()
         before, after = self._stack(moment, "before"), self._stack(moment, "after")
         try:
             layer = self._workspaces.load(moment.layer)
@@ -53,10 +53,13 @@ class Moments:
             told = [(path, old, new) for path, old, new in found if not _is_only_a_folder(old, new)]
             git = self._workspaces.captured_of(moment.layer)
             moved = [_moved(ref, change) for ref, change in git.refs.items()] if git else []
-            return moved + [
-                _change(path, (old, before), (new, after), wanted=number < MOST_DIFFED)
-                for number, (path, old, new) in enumerate(told)
-            ]
+            return Changes(
+                moved
+                + [
+                    _change(path, (old, before), (new, after), wanted=number < MOST_DIFFED)
+                    for number, (path, old, new) in enumerate(told)
+                ]
+            )
         except FileNotFoundError as error:
             raise Unavailable(_GONE) from error
 

@@ -96,7 +96,7 @@ async def test_links_devices_and_rights_of_a_step_reach_nothing_outside(executor
         "abs": (tarfile.SYMTYPE, "/etc/passwd"), "up": (tarfile.SYMTYPE, "../../../etc"),
         "dangling": (tarfile.SYMTYPE, "no/where"),
     }  # fmt: skip
-    shown = [change.diff.splitlines()[1:] for change in executor.moments.changes(moment) if change.path == "abs"]
+    shown = [change.diff.splitlines()[1:] for change in executor.moments.changes(moment).items if change.path == "abs"]
     assert shown == [["+link to /etc/passwd"]]
 
 

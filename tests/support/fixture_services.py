@@ -22,7 +22,7 @@ from stepwell.ci.comparison import compare, first_difference
 from stepwell.ci.deployments import Deployment, Outgoing
 from stepwell.ci.expected import Expected, ExpectedStep
 from stepwell.ci.history import Choices
-from stepwell.ci.moments import FileChange
+from stepwell.ci.moments import Changes, FileChange
 from stepwell.ci.plans import Checked, Plan, PlanStep
 from stepwell.ci.reports import Reports
 from stepwell.ci.results import Results
@@ -916,13 +916,17 @@ def _past(number: int, seconds: float, state: str, **changes: Any) -> RunSummary
 
 
 class _Moments:
-    def changes(self, actor: Actor, run_id: str, key: str) -> list[FileChange]:
+    def changes(self, actor: Actor, run_id: str, key: str) -> Changes:
         actor.require("write", "acme")
-        return [
-            FileChange("src/refunds.py", "changed", 1234, 1240, PATCH.partition("diff --git a/logo.png")[0]),
-            FileChange(f"build/{NASTY}", "added", None, 9 << 20, why="It is too large to be compared."),
-            FileChange("docs/old.md", "removed", 310, None, "--- a/docs/old.md\n+++ /dev/null\n@@ -1 +0,0 @@\n-Old.\n"),
-        ]
+        return Changes(
+            [
+                FileChange("src/refunds.py", "changed", 1234, 1240, PATCH.partition("diff --git a/logo.png")[0]),
+                FileChange(f"build/{NASTY}", "added", None, 9 << 20, why="It is too large to be compared."),
+                FileChange(
+                    "docs/old.md", "removed", 310, None, "--- a/docs/old.md\n+++ /dev/null\n@@ -1 +0,0 @@\n-Old.\n"
+                ),
+            ]
+        )
 
     def archive(self, actor: Actor, run_id: str, key: str, when: str) -> list[bytes]:
         actor.require("write", "acme")

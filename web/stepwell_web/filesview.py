@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from stepwell.ci.moments import FileChange
+from stepwell.ci.moments import ENDED, FileChange, why_dropped
 from stepwell.ci.views import RunView, StepView
 from stepwell_web import times
 
@@ -34,6 +34,7 @@ def changed(one: FileChange) -> ChangedFile:
 
 
 def archives(view: RunView, step: StepView) -> Sequence[tuple[str, str]]:
-    """Give words and addresses of the workspace's archives."""
+    """Give words and addresses of the workspace's archives; none after a step of which nothing was kept."""
     address = f"/api/v1/runs/{view.summary.id}/steps/{quote(step.key, safe='')}/workspace?when="
-    return [("Before", f"{address}before"), ("After", f"{address}after")]
+    kept = step.state in ENDED and not why_dropped(step.state, step.options)
+    return [("Before", f"{address}before"), ("After", f"{address}after")][: 2 if kept else 1]

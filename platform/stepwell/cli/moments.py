@@ -36,18 +36,18 @@ def diff(
     with connected() as (client, place):
         view = find_run(client, place, run, repository)
         address = f"/runs/{view['id']}/steps/{quote(_key(view, step), safe='')}"
-        found = client.get(f"{address}/changes")["items"]
+        found = client.get(f"{address}/changes")
     if json:
         show_json(found)
         return
-    for one in found:
+    for one in found["items"]:
         tell(f"{_SIGNS[one['kind']]} {plain(one['path'])}", "bold")
         if one["why"]:
             tell(f"  {one['why']}", "dim")
         for line in one["diff"].splitlines():
             tell(f"  {plain(line)}", _COLOURS.get(line[:1], ""))
-    if not found:
-        say("It changed nothing.")
+    if not found["items"]:
+        say(found["why"] or "It changed nothing.")
 
 
 def shell(
@@ -65,6 +65,9 @@ def shell(
         key = _key(view, step)
         path = f"/runs/{view['id']}/steps/{quote(key, safe='')}/workspace"
         when = "before" if before else "after"
+        if when == "after" and (why := _why_dropped(view, key)):
+            when = "before"
+            say(f"{why} These are the files that it stood on.", "yellow")
         if to is not None:
             unpack(client, path, when, to)
             say(f"The files {when} {step!r} of #{view['number']} are in {to}.", "green")
@@ -87,6 +90,14 @@ def _key(view: dict[str, Any], step: str) -> str:
     if len(keys) > 1 and step not in keys:
         raise Invalid(f"Run #{view['number']} has several steps {step!r}: {', '.join(keys)}. Name one of them.")
     return str(step if step in keys else keys[0])
+
+
+def _why_dropped(view: dict[str, Any], key: str) -> str:
+    """Say why nothing of a step was kept; of one that is not over the server speaks."""
+    from stepwell.ci.moments import ENDED, why_dropped
+
+    step = next(one for one in view["steps"] if one["key"] == key)
+    return why_dropped(step["state"], step["options"]) if step["state"] in ENDED else ""
 
 
 def unpack(client: "Client", path: str, when: str, target: Path) -> None:
