@@ -100,7 +100,8 @@ def _merged(place: Path, given: Path, is_copy: bool) -> dict[str, str]:
     for count, _ in enumerate(entries(place / "refs")):
         if count > 2 * len(before) + _MOST_FILES:
             raise Invalid(f"The step left more than {_MOST_FILES:,} files below .git/refs. Keep fewer branches, tags.")
-    layer = reduce(scan(place / "refs", {""} if is_copy else ()), Stack([given / "refs"]))
+    lowers = [given / "refs"] if (given / "refs").exists() else []  # most forks have packed ones only
+    layer = reduce(scan(place / "refs", {""} if is_copy else ()), Stack(lowers))
     result = {ref: id_ for ref, id_ in before.items() if ref.removeprefix("refs/") not in layer.deleted}
     for path, node in layer.written.items():
         if isinstance(node, File) and (id_ := _value(f"refs/{path}", _text(place / "refs" / path, _LONGEST))):
@@ -163,7 +164,7 @@ def _take_objects(place: Path, found: Captured, known: list[str], left: Left, ta
         wanted.append((BRANCHES + "HEAD", found.head))
     if not wanted:
         return
-    objects = [left.git.objects, left.git.lower / ".git/objects"]
+    objects = [path for path in (left.git.objects, left.git.lower / ".git/objects") if path.exists()]
     asked = Wanted(wanted, sorted(set(known)), left.git.objects.parent, objects)
     listed = _listed(place)
     scratch = target.with_name(f"{target.name}.scratch")

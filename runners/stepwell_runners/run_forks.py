@@ -1,9 +1,10 @@
 """The fork of each run, the pin that keeps its commit, and the `.git` that its workspaces see.
 
-    note who needs the commit → forks/<run>.git → forks/<run>.git/workspace/.git
+    note who needs the commit → forks/<run>.git/workspace/.git
 
-The last is a directory that workspaces lay over the tree: refs and HEAD of the fork, the index of the tree by a hard
-link, no objects. It costs one more layer in the mount, whatever the size. Objects are read from the origin through an
+That is a directory that workspaces lay over the tree: refs and HEAD of the fork, the index of the tree by a hard link.
+Beneath it lies what all of them have alike, common/<digest>/.git, made once: config, no objects, an alternate. Two more
+layers in the mount cost less than their inodes, whatever the size. Objects are read from the origin through that
 alternate: a read-only mount in the isolate, or the directory itself where there is no wall. Only this one repository's
 objects are ever shown. What an attempt writes into `.git` goes to its own upper; no git of ours ever runs on it. The
 branches and tags that it moved are kept with its layer, and later workspaces, which stand on that, see them: theirs is
@@ -40,11 +41,11 @@ from dulwich.refs import Ref, check_ref_format
 
 from stepwell.errors import TryLater
 from stepwell.repos.captured import alternates, made_by
-from stepwell.repos.forks import copy_refs, create_fork, refs_of, remove_fork
+from stepwell.repos.forks import copy_refs, create_common, create_fork, refs_of, remove_fork
 from stepwell.repos.maintenance import remove_leftovers
 from stepwell.repos.pins import pin, pinned, unpin
 from stepwell.repos.process import run_git
-from stepwell.repos.repositories import LEAN, Repositories, write_bare
+from stepwell.repos.repositories import Repositories
 from stepwell_runners.git_index import CHECK_STAT
 from stepwell_runners.keyed_locks import KeyedLocks
 from stepwell_runners.spec import TOOLS, WORKSPACE
@@ -88,18 +89,18 @@ _CONFIG = f"""\
 class GitView:
     """`.git` for one attempt: `lower` is laid over the tree; `objects` must be seen at `at`.
 
-    `index` is one more directory to be laid over the tree, when the tree's index is not made yet.
+    So are the directories `beside` it: what all have alike, and one with the index when that is not made yet.
     """
 
     lower: Path
     objects: Path
     at: str
-    index: Path | None = None
+    beside: tuple[Path, ...] = ()
 
     @property
     def lowers(self) -> tuple[Path, ...]:
         """What is laid over the tree, topmost first."""
-        return (self.lower, self.index) if self.index else (self.lower,)
+        return (self.lower, *self.beside)
 
 
 class RunForks:
@@ -109,6 +110,7 @@ class RunForks:
         state = state.resolve()
         self.folder = state / "forks"
         self.pins = state / "pins"
+        self.common = state / "common"
         self.repositories = Repositories(state)
         self._rest_seconds = rest_seconds
         self._locks = KeyedLocks()
@@ -117,7 +119,7 @@ class RunForks:
         self._born = time.time()
         self._pinning = ThreadPoolExecutor(1, "pins")
         self._hurry = threading.Event()
-        for folder in (self.folder, self.pins / _RUNS):
+        for folder in (self.folder, self.pins / _RUNS, self.common):
             folder.mkdir(parents=True, exist_ok=True)
 
     def enter(self, run: str) -> None:
@@ -161,19 +163,22 @@ class RunForks:
         objects = origin / "objects"
         at = f"{TOOLS}/{OBJECTS}" if walled else str(objects)
         fork = self._fork(run)
-        lower = fork / ("workspace" if index else "workspace-without-index")
-        if parts:
-            lower = fork / f"workspace-{hashlib.sha256(repr(parts).encode()).hexdigest()[:16]}"
+        both = fork / "workspace", fork / "workspace-without-index"
+        lower = both[0 if index else 1]
         with self._locks.of(run):
-            if not any(fork.glob("workspace*")):
+            first = next((one for one in both if one.exists()), None)
+            if first is None:
                 self._hold(run, repository, commit)
                 remove_fork(fork)
-                create_fork(origin, fork, commit, branch if branch and _is_branch(branch) else None)
-            if not lower.exists() and parts and index:
-                _lay_over(fork, lower, index, at, parts)
+                first = lower
+                _lay_first(first, index, origin, commit, branch if branch and _is_branch(branch) else None)
+            if parts and index:
+                lower = fork / f"over-{hashlib.sha256(repr(parts).encode()).hexdigest()[:16]}"
+                if not lower.exists():
+                    _lay_over(first, lower, index, origin, parts)
             elif not lower.exists():
-                _lay(fork, lower, index, at)
-        return GitView(lower, objects, at, beside)
+                _lay(first, lower, index)
+        return GitView(lower, objects, at, (self._common(at), *((beside,) if beside else ())))
 
     def rest(self, run: str) -> None:
         """Remove the fork unless an attempt uses it; the pin stays."""
@@ -197,6 +202,9 @@ class RunForks:
         for fork in self.folder.iterdir():
             if fork not in used:
                 remove_fork(fork)
+        if not kept:  # nobody has it mounted, and a power cut may have left it in part
+            for common in self.common.iterdir():
+                remove_fork(common)
         for link in (self.pins / _RUNS).iterdir():
             run = _run_of(link)
             if run is not None and ended(run):
@@ -210,6 +218,17 @@ class RunForks:
 
     def _fork(self, run: str) -> Path:
         return self.folder / f"{_file_name(run)}.git"
+
+    def _common(self, at: str) -> Path:
+        """Return what all forks have alike whose objects are seen `at`."""
+        place = self.common / hashlib.sha256(f"{_CONFIG}{at}".encode()).hexdigest()[:16]
+        with self._locks.of(str(place)):
+            if not place.exists():
+                fresh = place.with_suffix(".new")
+                remove_fork(fresh)
+                create_common(fresh / ".git", _CONFIG, at)
+                fresh.rename(place)
+        return place
 
     def _hold(self, run: str, repository: str, commit: str) -> None:
         """Note who needs the commit, and begin to pin it."""
@@ -272,34 +291,36 @@ def branch_of(metadata: Mapping[str, Any]) -> str | None:
     return metadata.get("branch") or None
 
 
-def _lay(fork: Path, lower: Path, index: Path | None, at: str) -> None:
-    """Write the `.git` that workspaces see; it appears as a whole."""
-    fresh = fork / f"{lower.name}.new"
-    write_bare(fresh / ".git", (fork / "HEAD").read_text("utf-8"), _CONFIG, LEAN)
-    copy_refs(f"{fork}/refs", f"{fresh}/.git/refs", _link)
-    (fresh / ".git/objects/info/alternates").write_text(f"{at}\n", "utf-8")
-    if index:
-        _link(str(index), f"{fresh}/.git/index")
-    if (fork / "packed-refs").exists():
-        _link(f"{fork}/packed-refs", f"{fresh}/.git/packed-refs")
-    fresh.rename(lower)
+def _lay_first(lower: Path, index: Path | None, origin: Path, commit: str, branch: str | None) -> None:
+    """Make the fork, as the `.git` that its first workspace sees; it appears as a whole."""
+    fresh = _fresh(lower)
+    create_fork(origin, fresh / ".git", commit, branch)
+    _appear(fresh, lower, index)
 
 
-def _lay_over(fork: Path, lower: Path, index: Path, at: str, parts: Sequence[Path]) -> None:
+def _lay(first: Path, lower: Path, index: Path | None) -> None:
+    """Write the same `.git` with another index."""
+    fresh = _fresh(lower)
+    (fresh / ".git").mkdir(parents=True)
+    copy_refs(f"{first}/.git/refs", f"{fresh}/.git/refs", _link)
+    for name in ("HEAD", "packed-refs"):
+        _link(f"{first}/.git/{name}", f"{fresh}/.git/{name}")
+    _appear(fresh, lower, index)
+
+
+def _lay_over(first: Path, lower: Path, index: Path, origin: Path, parts: Sequence[Path]) -> None:
     """Write the `.git` of workspaces that stand on what earlier steps did in git; it appears as a whole."""
-    fresh = fork / f"{lower.name}.new"
-    if fresh.exists():
-        shutil.rmtree(fresh)
+    fresh = _fresh(lower)
     made = made_by(parts)
-    git, head = fresh / ".git", made.head or (fork / "HEAD").read_text("utf-8").strip()
-    write_bare(git, f"{head}\n", _CONFIG, (*LEAN, "objects/pack"))
-    refs = {**refs_of(fork), **made.refs}
+    git, head = fresh / ".git", made.head or (first / ".git/HEAD").read_text("utf-8").strip()
+    (git / "objects/pack").mkdir(parents=True)
+    (git / "HEAD").write_text(f"{head}\n", "utf-8")
+    refs = {**refs_of(first / ".git"), **made.refs}
     lines = (f"{id_} {ref}\n" for ref, id_ in sorted(refs.items()) if id_)
     (git / "packed-refs").write_text("# pack-refs with: sorted \n" + "".join(lines), "utf-8", "surrogateescape")
     for pack in (path for part in parts for path in (part / "objects/pack").glob("pack-*")):
         with contextlib.suppress(FileExistsError):
             _link(str(pack), str(git / "objects/pack" / pack.name))
-    (git / "objects/info/alternates").write_text(f"{at}\n", "utf-8")
     shutil.copy2(index, git / "index")
     commit = refs.get(head.removeprefix("ref: ")) if head.startswith("ref: ") else head
     if commit:  # of files that are as in the tree, the index still knows when they were written
@@ -307,7 +328,20 @@ def _lay_over(fork: Path, lower: Path, index: Path, at: str, parts: Sequence[Pat
             "GIT_INDEX_FILE": str(git / "index"),
             "GIT_ALTERNATE_OBJECT_DIRECTORIES": alternates([git / "objects"]),
         }
-        run_git(fork, ["read-tree", "-i", "-m", commit], extra=extra)
+        run_git(origin, ["read-tree", "-i", "-m", commit], extra=extra)
+    fresh.rename(lower)
+
+
+def _fresh(lower: Path) -> Path:
+    """Return where a directory is made before it appears."""
+    fresh = lower.with_name(".new")
+    remove_fork(fresh)
+    return fresh
+
+
+def _appear(fresh: Path, lower: Path, index: Path | None) -> None:
+    if index:
+        _link(str(index), f"{fresh}/.git/index")
     fresh.rename(lower)
 
 

@@ -1,56 +1,50 @@
-"""Forks: a run's own repository, which reads the origin's objects and has its own refs and its own new objects.
+"""Forks: a run's own refs over the origin's objects, as they are now; made by hand in far less than a millisecond.
 
-Written by hand in under a millisecond whatever the size, where `git clone --shared` takes 8 to 3,000 ms. Pins stay out
-of it: they would tell one run about the others. The origin must keep the commit as long as the fork lives: see pins.
+`git clone --shared` takes 8 to 3,000 ms. What costs most is a new inode, a directory above all: so a fork is HEAD and
+packed refs, and all that forks have alike lies beside, made once (`create_common`). One over the other they are a
+repository. Pins stay out of it: they would tell one run about the others. The origin must keep the commit as long as
+the fork lives: see pins.
 """
 
 import contextlib
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from stepwell.errors import Conflict
-from stepwell.repos.refs import read_packed
+from stepwell.repos.pins import PREFIX
+from stepwell.repos.refs import PackedRefs, read_packed
 from stepwell.repos.repositories import LEAN, write_bare
 
-_CONFIG = """\
-[core]
-\trepositoryformatversion = 0
-\tfilemode = true
-\tbare = true
-\thooksPath = /dev/null
-[gc]
-\tauto = 0
-"""
-_OWN = ("heads", "tags")
-_PINS = re.compile(rb"^[0-9a-f]+ refs/runs/[^\n]*\n(?:\^[^\n]*\n)?", re.MULTILINE)
+_BRANCHES, _TAGS = "refs/heads", "refs/tags"
+_ID = re.compile(rb"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 
 
-def create_fork(origin: Path, fork: Path, commit: str, branch: str | None = None) -> Path:
-    """Make the fork with all branches and tags of now; HEAD is the branch, set to the commit, or the commit itself.
+def create_common(place: Path, config: str, objects: str) -> None:
+    """Make what forks have alike: this config, and where their objects are seen. Blocks."""
+    write_bare(place, f"ref: {_BRANCHES}/main\n", config, (*LEAN, _BRANCHES, _TAGS))
+    (place / "objects" / "info" / "alternates").write_text(f"{objects}\n", "utf-8")
 
-    Blocks for less than a millisecond. Raises Conflict when the fork exists.
+
+def create_fork(origin: Path, fork: Path, commit: str, branch: str | None = None) -> None:
+    """Make a fork with all branches and tags of now; HEAD is the branch, set to the commit, or the commit itself.
+
+    Blocks for less than a millisecond. Raises FileExistsError.
     """
-    fresh = fork.with_name(f".new-{fork.name}")
-    if fresh.exists():
-        shutil.rmtree(fresh)
-    write_bare(fresh, f"ref: refs/heads/{branch}\n" if branch else f"{commit}\n", _CONFIG, LEAN)
-    (fresh / "objects" / "info" / "alternates").write_text(f"{origin.resolve()}/objects\n", "utf-8")
+    fork.mkdir(parents=True)
+    (fork / "HEAD").write_text(f"ref: {_BRANCHES}/{branch}\n" if branch else f"{commit}\n", "utf-8")
     # Loose before packed: a ref that moves from one to the other meanwhile is then seen at least once.
-    for kind in _OWN:
-        (fresh / "refs" / kind).mkdir()
-        copy_refs(f"{origin}/refs/{kind}", f"{fresh}/refs/{kind}", _copy_ref)
-    _snapshot(origin / "packed-refs", fresh / "packed-refs")
+    branches = dict(_loose(f"{origin}/{_BRANCHES}", _BRANCHES))
+    copy_refs(f"{origin}/{_TAGS}", f"{fork}/{_TAGS}", _copy_ref)  # they would have to be peeled
+    packed = PackedRefs(_packed(origin))
+    packed.cut(PREFIX.encode(), PREFIX[:-1].encode() + b"0")  # "0" follows "/"
+    for ref, value in branches.items():
+        if _ID.fullmatch(value):
+            packed.put(ref, value)
     if branch:
-        _write_branch(fresh / "refs" / "heads" / branch, commit)
-    try:
-        fresh.rename(fork)
-    except OSError as error:
-        shutil.rmtree(fresh)
-        raise Conflict(f"Fork {fork.name!r} exists already.") from error
-    return fork
+        _put_branch(packed, f"{_BRANCHES}/{branch}".encode(), commit.encode())
+    (fork / "packed-refs").write_bytes(bytes(packed))
 
 
 def remove_fork(fork: Path) -> None:
@@ -62,17 +56,11 @@ def remove_fork(fork: Path) -> None:
 
 
 def copy_refs(source: str, target: str, copy: Callable[[str, str], None]) -> None:
-    """Copy the loose refs below a directory into one that is there; for every run, hence texts instead of paths."""
-    with os.scandir(source) as entries:
-        for entry in entries:
-            into = f"{target}/{entry.name}"
-            if entry.is_dir(follow_symlinks=False):
-                with contextlib.suppress(FileExistsError):
-                    os.mkdir(into)  # noqa: PTH102
-                with contextlib.suppress(FileNotFoundError):  # its last ref was deleted or packed meanwhile
-                    copy_refs(entry.path, into, copy)
-            elif not entry.name.endswith(".lock"):
-                copy(entry.path, into)
+    """Copy the loose refs below a directory, and make what is needed above them; texts, for paths are slow."""
+    for path in _files(source):
+        into = f"{target}{path[len(source) :]}"
+        os.makedirs(os.path.dirname(into), exist_ok=True)  # noqa: PTH103, PTH120
+        copy(path, into)
 
 
 def refs_of(fork: Path) -> dict[str, str]:
@@ -82,35 +70,37 @@ def refs_of(fork: Path) -> dict[str, str]:
     return packed | {path.relative_to(fork).as_posix(): path.read_text("utf-8").strip() for path in loose}
 
 
+def _files(folder: str) -> Iterator[str]:
+    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:  # its last ref was packed meanwhile
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from _files(entry.path)
+            elif not entry.name.endswith(".lock"):
+                yield entry.path
+
+
+def _loose(folder: str, name: str) -> Iterator[tuple[bytes, bytes]]:
+    for path in _files(folder):
+        with contextlib.suppress(FileNotFoundError):  # deleted or packed meanwhile
+            yield os.fsencode(f"{name}{path[len(folder) :]}"), Path(path).read_bytes().strip()
+
+
 def _copy_ref(source: str, target: str) -> None:
+    with contextlib.suppress(FileNotFoundError):  # deleted or packed meanwhile
+        Path(target).write_bytes(Path(source).read_bytes())
+
+
+def _packed(origin: Path) -> bytes:
     try:
-        content = Path(source).read_bytes()
+        return (origin / "packed-refs").read_bytes()
     except FileNotFoundError:
-        return  # deleted or packed meanwhile
-    Path(target).write_bytes(content)
+        return b""
 
 
-def _snapshot(source: Path, target: Path) -> None:
-    try:
-        packed = source.read_bytes()
-    except FileNotFoundError:
-        return
-    # Sorted, as git and we write them, pins are one block; only that block is looked at line by line.
-    start, end = packed.find(b" refs/runs/"), packed.rfind(b" refs/runs/")
-    if start >= 0:
-        start, end = packed.rfind(b"\n", 0, start) + 1, packed.find(b"\n", end) + 1
-        packed = packed[:start] + _PINS.sub(b"", packed[start:end]) + packed[end:]
-    target.write_bytes(packed)
-
-
-def _write_branch(file: Path, commit: str) -> None:
-    # Since the push, the branch may have become a folder of branches or the other way round: then those give way.
-    if file.is_dir():
-        shutil.rmtree(file)
-    for parent in file.parents:
-        if parent.is_file():
-            parent.unlink()
-        if parent.name == "heads":
-            break
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(f"{commit}\n", "utf-8")
+def _put_branch(packed: PackedRefs, ref: bytes, id_: bytes) -> None:
+    """Set a branch. Since the push it may have become a folder of branches or the other way round: those give way."""
+    packed.cut(ref + b"/", ref + b"0")
+    above = ref
+    while (above := above.rpartition(b"/")[0]) != _BRANCHES.encode():
+        packed.cut(above, above + b"\0")
+    packed.put(ref, id_)

@@ -1,15 +1,16 @@
 """Forks and pins against what people and maintenance do to the origin."""
 
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from stepwell.errors import Conflict, TryLater
+from stepwell.errors import TryLater
 from stepwell.repos import Repositories
 from stepwell.repos import refs as refs_module
-from stepwell.repos.forks import create_fork, remove_fork
+from stepwell.repos.forks import create_common, create_fork, remove_fork
 from stepwell.repos.maintenance import maintain
 from stepwell.repos.pins import pin, pinned, unpin
 
@@ -17,6 +18,14 @@ from stepwell.repos.pins import pin, pinned, unpin
 @pytest.fixture
 def origin(tmp_path: Path) -> Path:
     return Repositories(tmp_path / "state").create("repo1")
+
+
+def repository_of(fork: Path, origin: Path) -> Path:
+    """A fork over what all have alike, as in a workspace."""
+    place = fork.with_name(f"{fork.name}.whole")
+    create_common(place, "[core]\n\trepositoryformatversion = 0\n\tbare = true\n", f"{origin}/objects")
+    shutil.copytree(fork, place, dirs_exist_ok=True)
+    return place
 
 
 def git(repository: Path, *arguments: str) -> str:
@@ -31,9 +40,11 @@ def test_fork_has_all_refs_and_is_whole(origin: Path, client: Any, tmp_path: Pat
     client.run("tag", "-a", "-m", "words", "v1")
     second = client.commit("second")
     client.run("push", "-q", str(origin), "main:later", "v1")
-    fork = create_fork(origin, tmp_path / "fork.git", first, "main")
+    create_fork(origin, tmp_path / "fork.git", first, "main")
+    fork = repository_of(tmp_path / "fork.git", origin)
     listed = git(fork, "for-each-ref", "--format=%(refname:short) %(*objectname)%(objectname)").split("\n")
     assert [line.split()[0] for line in listed] == ["feature/x", "later", "main", "v1"]
+    assert git(fork, "rev-parse", "v1^{commit}", "feature/x") == f"{first}\n{first}"
     assert git(fork, "rev-parse", "HEAD", "later") == f"{first}\n{second}"
     git(fork, "fsck", "--strict")
 
@@ -42,11 +53,13 @@ def test_fork_stands_at_its_commit_even_if_the_branch_moved_on(origin: Path, cli
     first = client.commit("first")
     client.commit("second")
     client.run("push", "-q", str(origin), "main")
-    assert git(create_fork(origin, tmp_path / "a.git", first, "main"), "rev-parse", "main") == first
-    detached = create_fork(origin, tmp_path / "b.git", first)
-    assert git(detached, "rev-parse", "HEAD") == first
-    renamed = create_fork(origin, tmp_path / "c.git", first, "main/deeper")
-    assert git(renamed, "rev-parse", "HEAD") == first
+    for packed, branch in enumerate(("main", "main/deeper", None) * 2):
+        if packed == 3:
+            git(origin, "pack-refs", "--all")
+        create_fork(origin, tmp_path / f"{packed}.git", first, branch)
+        fork = repository_of(tmp_path / f"{packed}.git", origin)
+        assert git(fork, "rev-parse", "HEAD", branch or "HEAD") == f"{first}\n{first}"
+        assert git(fork, "for-each-ref", "--format=%(refname:short)") == (branch or "main")
 
 
 def test_what_a_fork_does_never_reaches_the_origin(origin: Path, client: Any, tmp_path: Path) -> None:
@@ -54,14 +67,15 @@ def test_what_a_fork_does_never_reaches_the_origin(origin: Path, client: Any, tm
     client.run("push", "-q", str(origin), "main")
     git(origin, "pack-refs", "--all")
     before = sorted((path, path.stat().st_mtime_ns) for path in origin.rglob("*"))
-    fork = create_fork(origin, tmp_path / "fork.git", first, "main")
+    create_fork(origin, tmp_path / "fork.git", first, "main")
+    fork = repository_of(tmp_path / "fork.git", origin)
     client.commit("second")
     client.run("push", "-q", str(fork), "main", "main:other")
     git(fork, "pack-refs", "--all")
     git(fork, "update-ref", "-d", "refs/heads/other")
     assert git(origin, "rev-parse", "main") == first
     assert sorted((path, path.stat().st_mtime_ns) for path in origin.rglob("*")) == before
-    with pytest.raises(Conflict):
+    with pytest.raises(FileExistsError):
         create_fork(origin, fork, first)
     remove_fork(fork)
     remove_fork(fork)
@@ -76,7 +90,8 @@ def test_pinned_fork_survives_a_force_push_and_collection(
     lost = client.commit("second", {"file": "only here"})
     client.run("push", "-q", str(origin), "main")
     pin(origin, lost)
-    fork = create_fork(origin, tmp_path / "fork.git", lost, "main")
+    create_fork(origin, tmp_path / "fork.git", lost, "main")
+    fork = repository_of(tmp_path / "fork.git", origin)
     client.run("reset", "-q", "--hard", "HEAD~1")
     client.run("push", "-qf", str(origin), "main")
     if collect == "gc":
