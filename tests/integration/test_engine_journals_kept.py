@@ -1,7 +1,7 @@
 """Journals of older versions, kept as they were written: folded, replayed and gone on with, for ever.
 
-The states beside them are what their fold gave when they were written. Fields that a state has got since are not in
-them, and are not compared.
+The states beside them are what their fold gave when they were written, but for when inline steps began, which the fold
+took for when they ended. Fields that a state has got since are not in them, and are not compared.
 """
 
 import dataclasses

@@ -51,6 +51,34 @@ def test_an_inline_step_is_known_from_its_result_alone() -> None:
     assert (state.state, state.started_at) == ("running", 101.5)
 
 
+@pytest.mark.parametrize(
+    ("seconds", "began"),
+    [(0.5, 101.5), (0.0, 102.0), (99.0, 101.0)],
+    ids=["within the run", "no time", "longer than the run"],
+)
+@pytest.mark.parametrize("ok", [True, False])
+def test_an_inline_step_began_as_many_seconds_ago_as_it_took(ok: bool, seconds: float, began: float) -> None:
+    state = fold(journal(("done", "d#1", inline(ok, seconds=seconds, error=ERROR), 1)))
+    step = state.steps["d#1"]
+    assert (step.asked_at, step.started_at, step.attempts[0].started_at, state.started_at) == (began,) * 4
+    assert step.ended_at == 102.0
+
+
+@pytest.mark.parametrize("kind", ["retry", "lost"])
+def test_an_attempt_told_of_first_began_as_many_seconds_ago_as_it_took(kind: str) -> None:
+    more = {"error": ERROR, "due": 105.0, "reason": "gone", "seconds": 0.5}
+    state = fold(journal((kind, "d#1", {**more, "inline": inline()["inline"]}, 1)))
+    step = state.steps["d#1"]
+    assert (step.asked_at, step.attempts[0].started_at, state.started_at) == (101.5,) * 3
+
+
+def test_an_adopted_inline_step_took_as_long_as_it_did_before_the_run_was_made() -> None:
+    entries = journal(("done", "d#1", inline(value=7), 1))
+    entries[0] = entries[0]._replace(data={**CREATED, "ancestry": {**ANCESTRY, "at": 500.0}})
+    step = fold(entries).steps["d#1"]
+    assert (step.started_at, step.ended_at) == (101.5, 102.0)
+
+
 @pytest.mark.parametrize("more", [{"value": 7}, {"blob": {"id": "b", "size": 9}}])
 @pytest.mark.parametrize("ancestry", [None, ANCESTRY])
 def test_a_step_that_passed_at_once_is_what_it_becomes_bit_by_bit(

@@ -174,6 +174,7 @@ class Inline:
     def _settle(self, attempt: Attempt, error: _Error, raised: BaseException) -> None:
         if attempt.over:
             return  # an author's function would be asked about what is not tried again
+        seconds = round(_clock() - attempt.started, 6)
         try:
             delay = attempt.work.retry.after(attempt.number, raised)
         except BaseException as wrong:  # the author's code
@@ -185,7 +186,7 @@ class Inline:
             self._end(attempt, False, error, encode(error))
         else:
             step = attempt.step
-            command = ["retry", attempt.key, attempt.name, step.fingerprint, attempt.number, error, delay]
+            command = ["retry", attempt.key, attempt.name, step.fingerprint, attempt.number, error, delay, seconds]
             self._leave(attempt, encode(command), None)
 
     def _end(self, attempt: Attempt, ok: bool, value: Any, text: str) -> None:

@@ -148,7 +148,7 @@ class Rehearsal:
         return self._done(["do", key, name, fingerprint, attempt, True, value, seconds])
 
     def _retried(self, command: Command) -> Entry:
-        _, key, name, _fingerprint, attempt, error, delay = command
+        _, key, name, _fingerprint, attempt, error, delay, _seconds = command
         self._open[key] = ("backoff", name, {}, self._now + delay)
         return [*self._append("retry", key, attempt, {"error": error, "due": self._now + delay})[:5], None]
 

@@ -137,7 +137,7 @@ def done(live: Live, command: list[Any]) -> tuple[str, int, dict[str, Any]]:
     """Check the result of an inline step; give key, attempt and the entry's data."""
     _, raw_key, name, fingerprint, attempt, ok, value, seconds = command
     key = _own(live, raw_key)
-    data: dict[str, Any] = {"ok": ok is True, "seconds": number(seconds), "inline": inline(name, fingerprint)}
+    data: dict[str, Any] = {"ok": ok is True, "seconds": max(0.0, number(seconds)), "inline": inline(name, fingerprint)}
     if ok is True:
         data["value"] = value
     else:
@@ -147,8 +147,8 @@ def done(live: Live, command: list[Any]) -> tuple[str, int, dict[str, Any]]:
 
 def retry(live: Live, command: list[Any]) -> tuple[str, int, dict[str, Any], float]:
     """Check a failed attempt of an inline step; give key, attempt, data without `due`, and the delay."""
-    _, raw_key, name, fingerprint, attempt, error, delay = command
-    data = {"error": failure(error), "inline": inline(name, fingerprint)}
+    _, raw_key, name, fingerprint, attempt, error, delay, seconds = command
+    data = {"error": failure(error), "seconds": max(0.0, number(seconds)), "inline": inline(name, fingerprint)}
     return _own(live, raw_key), whole(attempt), data, max(0.0, number(delay))
 
 

@@ -1,5 +1,7 @@
 """What a turn's ending means for its run."""
 
+from typing import Any
+
 from stepwell.engine.live import Live
 from stepwell.engine.parts import Parts
 from stepwell.engine.state import Inflight
@@ -49,8 +51,7 @@ def _postpone(live: Live, ending: Ending, parts: Parts) -> float | None:
 
 def _lose(live: Live, inflight: list[Inflight], reason: str, parts: Parts) -> float | None:
     for one in inflight:
-        data = {"reason": reason, "inline": {"kind": "do", "name": one.name, "fingerprint": one.fingerprint}}
-        parts.commits.append(live, "lost", one.key, data, one.attempt)
+        parts.commits.append(live, "lost", one.key, {"reason": reason, **_over(one, parts)}, one.attempt)
         step = live.state.steps[one.key]
         if step.losses >= parts.limits.losses:
             message = f"{one.name!r} was lost {step.losses} times in a row; the last time: {reason}"
@@ -65,13 +66,17 @@ def _lose(live: Live, inflight: list[Inflight], reason: str, parts: Parts) -> fl
 
 
 def _fail_attempt(live: Live, one: Inflight, reason: str, parts: Parts) -> None:
-    now = parts.clock.now()
-    inline = {"kind": "do", "name": one.name, "fingerprint": one.fingerprint}
-    data = {"error": _error("IsolateDied", reason), "inline": inline, "seconds": round(max(0.0, now - one.since), 6)}
+    data = {"error": _error("IsolateDied", reason), **_over(one, parts)}
     if one.delay is None:
         parts.commits.append(live, "done", one.key, {"ok": False, **data}, one.attempt)
     else:
-        parts.commits.append(live, "retry", one.key, {"due": now + one.delay, **data}, one.attempt)
+        parts.commits.append(live, "retry", one.key, {"due": parts.clock.now() + one.delay, **data}, one.attempt)
+
+
+def _over(one: Inflight, parts: Parts) -> dict[str, Any]:
+    """What every entry says that ends the attempt of an inline step."""
+    inline = {"kind": "do", "name": one.name, "fingerprint": one.fingerprint}
+    return {"seconds": round(max(0.0, parts.clock.now() - one.since), 6), "inline": inline}
 
 
 def _error(kind: str, message: str) -> dict[str, str]:

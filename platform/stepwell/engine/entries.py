@@ -24,8 +24,9 @@ asked      step  {kind, name, fingerprint, options, base: [layer id], due: float
 called     step  {run, number}              the run that a call has asked for is there
 released   step  {by}                       a held step (environment) may start
 started    step  {runner}                   an attempt of an executor's step begins; `attempt` column counts from 1
-retry      step  {error, due, inline}       the attempt failed, the next one starts at `due`; inline as in `done`
-lost       step  {reason, inline}           the attempt vanished with its host: tried again, not counted
+retry      step  {error, due, seconds, inline}  the attempt failed, the next one starts at `due`; seconds, of which old
+                                            ones say nothing, and inline as in `done`
+lost       step  {reason, seconds, inline}  the attempt vanished with its host: tried again, not counted; likewise
 fired      step  null                       a due time passed: sleep over, wait timed out, backoff over, loop timer
 decision   step  {by, at, approve, comment, fields}
 event      ""    {type, payload, id}        arrival is delivery: the isolate gives it to its first open wait or keeps it

@@ -45,8 +45,7 @@ def apply(state: RunState, entry: Entry) -> None:
         state.failed_turns = 0
         state.reason = None
         if state.started_at is None and not (state.held or state.adopting or kind in _BEFORE):
-            seconds = (entry.data or {}).get("seconds") or 0.0 if kind == "done" else 0.0
-            state.started_at = max(state.created_at, entry.at - seconds)
+            state.started_at = max(state.created_at, _began(state, entry))
     _APPLY[kind](state, entry)
     if state.paused is not None:
         state.reason = _why("paused", state.paused)
@@ -65,14 +64,27 @@ def _add(state: RunState, step: StepState) -> StepState:
     return step
 
 
+_TOLD_LATE = frozenset({"done", "retry", "lost"})
+"""Types that say of an attempt that it is over, and how many seconds it took."""
+
+
+def _began(state: RunState, entry: Entry) -> float:
+    """When what an entry tells of began; what is adopted is older than the run."""
+    seconds: float | None = (entry.data or {}).get("seconds") if entry.type in _TOLD_LATE else None
+    if not seconds:
+        return entry.at
+    first = 0.0 if state.ancestry is not None and state.adopting else state.created_at
+    return max(first, entry.at - seconds)
+
+
 def _step(state: RunState, entry: Entry) -> StepState:
     """The entry's step; an inline one that is first heard of now is added."""
     step = state.steps.get(entry.key)
     if step is None:
         inline = (entry.data or {}).get("inline") or {}
         name = inline.get("name") or entry.key.rpartition("#")[0]
-        new = StepState(entry.key, name, inline.get("kind", "do"), "running", entry.at, inline.get("fingerprint"))
-        step = _add(state, new)
+        kind, began = inline.get("kind", "do"), _began(state, entry)
+        step = _add(state, StepState(entry.key, name, kind, "running", began, inline.get("fingerprint")))
     return step
 
 
@@ -260,9 +272,10 @@ def _passed_at_once(state: RunState, entry: Entry) -> None:
     """Do at once for a `step.do` what the others do one after the other: a long journal is full of such entries."""
     key, at, data = entry.key, entry.at, entry.data
     inline, number = data["inline"], entry.attempt or 1
-    attempt = AttemptState(number, "passed", at, at)
+    began = max(state.created_at, at - (data.get("seconds") or 0.0)) if not state.ancestry else _began(state, entry)
+    attempt = AttemptState(number, "passed", began, at)
     name, kind = inline.get("name") or key.rpartition("#")[0], inline.get("kind", "do")
-    step = StepState(key, name, kind, "passed", at, inline.get("fingerprint"), number, [attempt], at, at)
+    step = StepState(key, name, kind, "passed", began, inline.get("fingerprint"), number, [attempt], began, at)
     step.value, step.blob, step.seconds = data.get("value"), data.get("blob"), data.get("seconds")
     state.steps[key] = step
     counts = state.counts
