@@ -289,7 +289,7 @@ async def test_a_continuation_of_the_wrong_shape_ends_the_turn(shop: Workshop, o
     body = f"""
 await step.do("a", give)
 import json
-step._turn._wire.put(json.dumps(["end", "continued", {outcome!r}]))
+step._turn.wire.put(json.dumps(["end", "continued", {outcome!r}]))
 await step.sleep("s", 60)
 """
     async with shop.running():

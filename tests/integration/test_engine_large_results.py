@@ -224,7 +224,7 @@ async def test_what_is_no_result_gets_nowhere(shop: Workshop, blobs: BlobFiles, 
     body = f"""
 import json
 asleep = step.sleep("s", 1000)
-step._turn._wire.put(json.dumps({command!r}))
+step._turn.wire.put(json.dumps({command!r}))
 await asleep
 """
     async with shop.running(blobs=blobs):

@@ -73,11 +73,11 @@ async def test_a_claim_to_be_undoing_does_not_outlive_a_plain_cancellation(shop:
     body = """
         import sys
         frame = sys._getframe()
-        while not hasattr(frame.f_locals.get("self"), "_wire"):
+        while not hasattr(frame.f_locals.get("self"), "wire"):
             frame = frame.f_back
         while True:
             try: await step.wait_for_event("w", type="go")
-            except asyncio.CancelledError: frame.f_locals["self"]._wire.put('["undoing"]')
+            except asyncio.CancelledError: frame.f_locals["self"].wire.put('["undoing"]')
 """
     async with shop.running(limits=QUICK) as engine:
         await shop.create_source(UNDO + body)

@@ -20,6 +20,7 @@ from typing import Any
 
 from stepwell.authoring import places
 from stepwell.authoring.code import Files
+from stepwell.authoring.ending import Ending
 from stepwell.authoring.env import Env
 from stepwell.authoring.event import Event
 from stepwell.authoring.failures import NotDurable, failure_of
@@ -28,10 +29,10 @@ from stepwell.authoring.loop import Leaving, Loop, LoopTimer, StepFuture
 from stepwell.authoring.past import Past
 from stepwell.authoring.pipeline import Pipeline
 from stepwell.authoring.prints import Prints
-from stepwell.authoring.results import RESULT_BYTES, Approval, Result, ResultRefused, encode_result
+from stepwell.authoring.results import RESULT_BYTES, Approval, Result
 from stepwell.authoring.step import Step
 from stepwell.authoring.undo import Undos
-from stepwell.authoring.verdict import failure, stuck, undone, verdict
+from stepwell.authoring.verdict import failure
 from stepwell.authoring.version import REPLAY
 from stepwell.authoring.wire import Wire, decode, encode
 
@@ -54,35 +55,27 @@ class Turn:
         self.ended = False
         self._head = head
         self.pipeline: type[Pipeline] = Pipeline
-        self._files = files
-        self._wire = wire
-        self._prints = prints
+        self.files = files
+        self.wire = wire
+        self.prints = prints
         self._leave = leave
-        self._main: asyncio.Task[Any] | None = None
+        self.main: asyncio.Task[Any] | None = None
         self._past = Past(played=int(head.get("played") or 0))
         self._replaying = False
         self._rest: collections.deque[Entry] = collections.deque()  # of the journal, not replayed yet
-        self._rules = int(head.get("replay") or REPLAY)
         self._offset = int(head.get("offset") or 0)  # of the numbers in keys: those before are an earlier round's
         self.uses: dict[str, int] = {}
-        self._steps: dict[str, StepFuture | None] = {}  # None: over and awaited, its result is not ours to keep
-        self._waiting: dict[str, StepFuture] = {}
+        self.steps: dict[str, StepFuture | None] = {}  # None: over and awaited, its result is not ours to keep
+        self.waiting: dict[str, StepFuture] = {}
         self._early: dict[str, Any] = {}
         self._starts: dict[str, StepFuture] = {}
         self._attempts: dict[str, int] = {}
         self._new_timers: dict[str, LoopTimer] = {}
         self._waits: dict[str, dict[str, StepFuture]] = {}
         self._kept_events: dict[str, collections.deque[tuple[int, Any]]] = {}
-        self._leavings: dict[Leaving, dict[str, Any]] = {}
-        self._next: dict[str, Any] | None = None  # what the run continues as
-        self._cancelled = False
-        self._undo_asked = False  # by who cancelled
         self._undos = Undos()
-        self._undoing: asyncio.Task[list[str]] | None = None
-        self._verdict: tuple[str, Any] | None = None  # the code is over; what is left is undoing
-        self._finishing = False
+        self._ending = Ending(self, self._undos, int(head.get("replay") or REPLAY))
         self._paused = False
-        self._left: list[StepFuture] = []  # handed to a task that nobody awaited to its end
 
     # What the host sends
 
@@ -103,14 +96,14 @@ class Turn:
         with self.loop.as_running():
             while rest:
                 entry = rest.popleft()
-                self._prints.quiet = entry[0] <= past.played
+                self.prints.quiet = entry[0] <= past.played
                 self.deliver(entry)
-        self._prints.quiet = False
+        self.prints.quiet = False
         self._replaying = False
-        left_over = past.left_over(self._steps, self.loop.timer_count)
+        left_over = past.left_over(self.steps, self.loop.timer_count)
         if left_over is not None:
             self._diverge(left_over, past.told(left_over), "run() has not asked it again")
-        if past.undoing and self._undoing is None:
+        if past.undoing and not self._ending.undoing:
             self._diverge("undo", "the journal says that the run was being undone", "run() has not ended again")
         for key in past.backing_off:
             self._starts.pop(key, None)
@@ -130,14 +123,8 @@ class Turn:
         self.loop.now = max(self.loop.now, at)
         deliver(self, key, data)
         self.loop.drain()
-        if self.ended or self._main is None:
-            return
-        if self._verdict is not None:
-            self._close()
-        elif self._main.done():
-            self._finish(self._main)
-        if self._verdict is None and not self._waiting and not self.loop.timers:
-            self._end_stuck(self._main)
+        if not self.ended and self.main is not None:
+            self._ending.look(self.main)
 
     def foresee(self, step: StepFuture) -> None:
         """Resolve what run() is about to await at once, if that is what the next entry of a replay does.
@@ -145,12 +132,12 @@ class Turn:
         Only where leaving the loop and coming back could do nothing else in between: this is the only thing ready. It
         spares a long replay a third of its time.
         """
-        rest, main, loop = self._rest, self._main, self.loop
-        if not rest or loop.ready or self._verdict is not None or asyncio.current_task(loop) is not main:
+        rest, main, loop = self._rest, self.main, self.loop
+        if not rest or loop.ready or self._ending.verdict is not None or asyncio.current_task(loop) is not main:
             return
         if step._callbacks or main._must_cancel:  # type: ignore[union-attr]  # somebody else hears first
             return
-        prints, played = self._prints, self._past.played
+        prints, played = self.prints, self._past.played
         while rest and not step.done():
             seq, at, type_, key, _attempt, data = rest[0]
             deliver = _DELIVERIES.get(type_)
@@ -175,8 +162,8 @@ class Turn:
         if self._paused:
             self.inline.tell_running(self.seq)
         elif not self.ended and not self.inline.running and not self.inline.unconfirmed:
-            self._wire.put(f'["idle",{self.seq}]')
-        self._wire.flush()
+            self.wire.put(f'["idle",{self.seq}]')
+        self.wire.flush()
 
     def _ask_timers(self) -> None:
         for timer in self._new_timers.values():
@@ -188,7 +175,7 @@ class Turn:
         event = Event({"number": self._head.get("number"), **(self._head.get("params") or {})})
         own = encode(self._head.get("params") or {})  # as text: the code may change the event that it was given
         step = Step(self, str(self._head.get("seed") or self._head["run"]), dict(self.pipeline.defaults), own)
-        self._main = self.loop.create_task(self._run(event, step), name="run")
+        self.main = self.loop.create_task(self._run(event, step), name="run")
 
     async def _run(self, event: Event, step: Step) -> Any:
         pipeline = self.pipeline()
@@ -197,15 +184,15 @@ class Turn:
         return await pipeline.run(event, step)
 
     def _done(self, key: str, data: Any) -> None:
-        step = self._waiting.pop(key, None)
-        asked = step or self._steps.get(key)
+        step = self.waiting.pop(key, None)
+        asked = step or self.steps.get(key)
         if data is None:
             ok, value = self.inline.unconfirmed.pop(key)
         else:
             ok = bool(data["ok"])
             value = data.get("value") if ok else data.get("error") or {}
             if "blob" in data and self._wants(key, step, asked):
-                value = decode(self._wire.fetch(data["blob"]["id"]))
+                value = decode(self.wire.fetch(data["blob"]["id"]))
         if asked is not None and asked.work is not None and asked.work.undo is not None:
             self._undos.note(self.seq, asked, ok, value)
         if step is not None:
@@ -214,26 +201,26 @@ class Turn:
             else:
                 self._resolve(step, ok, value)
             if step.used:
-                self._steps[key] = None
-        elif key not in self._steps:
+                self.steps[key] = None
+        elif key not in self.steps:
             self._early[key] = (self.seq, ok, value)
 
     def _wants(self, key: str, step: StepFuture | None, asked: StepFuture | None) -> bool:
         """Say whether anybody will look at a result; one that is kept beside the journal is fetched only then."""
         undone = asked is not None and asked.work is not None and asked.work.undo is not None
-        return undone or key not in self._steps or (step is not None and not step.done())
+        return undone or key not in self.steps or (step is not None and not step.done())
 
     def _fired(self, key: str, _data: Any) -> None:
         if self.loop.fire(key):
             return
-        step = self._waiting.get(key)
+        step = self.waiting.get(key)
         if step is None:
             return
         if step.kind == "do":
             if not self._replaying:
                 self._starts[key] = step
             return
-        del self._waiting[key]
+        del self.waiting[key]
         if step.kind == "sleep":
             step.set_result(None)
         else:
@@ -249,21 +236,12 @@ class Turn:
             self._kept_events.setdefault(data["type"], collections.deque()).append((self.seq, data.get("payload")))
 
     def _cancel(self, _key: str, data: Any) -> None:
-        if self._main is not None and not self._main.done() and self._verdict is None:
-            self._cancelled = True
-            self._undo_asked = bool(data.get("undo"))
-            self._main.cancel()
+        if self.main is not None:
+            self._ending.cancel(self.main, undo=bool(data.get("undo")))
 
     def _overdue(self, _key: str, _data: Any) -> None:
-        """The code did not end in time after it was cancelled: leave it where it stands, and undo."""
-        if self._verdict is not None or self._main is None:
-            return
-        for step in list(self._waiting.values()):
-            self.step_dropped(step)
-        for timer in list(self.loop.timers.values()):
-            timer.cancel()
-        message = f"The code did not end within {self._head['grace']:g} s of the cancellation and was left."
-        self._judge("cancelled", failure("Cancelled", message))
+        if self.main is not None:
+            self._ending.leave_behind(f"within {self._head['grace']:g} s of the cancellation")
 
     def _retried(self, key: str, _data: Any) -> None:
         if not self._replaying:
@@ -281,7 +259,7 @@ class Turn:
             self._require_inside(name)
         number = self.uses[name] = self.uses.get(name, self._offset) + 1
         key = f"{name}#{number}"
-        step = StepFuture(loop, key, name, kind, places.of_frame(sys._getframe(2), self._files.names))
+        step = StepFuture(loop, key, name, kind, places.of_frame(sys._getframe(2), self.files.names))
         step.fingerprint = fingerprint
         known = past.asked.get(key)
         if known is not None and known != (kind, fingerprint):
@@ -290,7 +268,7 @@ class Turn:
             step.work = work
         elif known is None:
             self._ask([key, kind, name, fingerprint], options, due, step.where)
-        self._steps[key] = step
+        self.steps[key] = step
         if key in self._early:
             seq, ok, value = self._early.pop(key)
             self._undos.note(seq, step, ok, value)
@@ -298,7 +276,7 @@ class Turn:
         elif kind == "do":
             if key not in past.done:
                 self._starts[key] = step
-            self._waiting[key] = step
+            self.waiting[key] = step
         else:
             self._wait(step, options)
         return step
@@ -308,7 +286,7 @@ class Turn:
         self._require_inside("continue_as")
         _require_fit("continue_as", options, encode(options))
         leaving = Leaving(self.loop, "", "continue_as", "continue_as", self._mark())
-        self._leavings[leaving] = options
+        self._ending.leavings[leaving] = options
         return leaving
 
     def _require_inside(self, name: str) -> None:
@@ -326,13 +304,13 @@ class Turn:
                 self._take(step, *kept.popleft())
                 return
             self._waits.setdefault(step.event_type, {})[step.key] = step
-        self._waiting[step.key] = step
+        self.waiting[step.key] = step
 
     def _take(self, step: StepFuture, seq: int, payload: Any) -> None:
-        self._waiting.pop(step.key, None)
+        self.waiting.pop(step.key, None)
         known = self._past.took.get(step.key)
         if known is None:
-            self._wire.put(encode(["took", step.key, seq]))
+            self.wire.put(encode(["took", step.key, seq]))
         elif known != seq:
             self._diverge(step.key, f"it took event {known}", f"it now takes event {seq}")
         step.set_result(payload)
@@ -344,7 +322,7 @@ class Turn:
         text = encode(options)
         _require_fit(name, options, text)
         head = encode(asked)[1:-1]
-        self._wire.put(f'["ask",{head},{text},{"null" if due is None else repr(due)},{encode(where)},{self.seq}]')
+        self.wire.put(f'["ask",{head},{text},{"null" if due is None else repr(due)},{encode(where)},{self.seq}]')
 
     def _resolve(self, step: StepFuture, ok: bool, value: Any) -> None:
         if step.done():
@@ -362,7 +340,7 @@ class Turn:
             step.set_result(value)
 
     def _mark(self) -> places.Mark:
-        return places.of_frame(sys._getframe(2), self._files.names)
+        return places.of_frame(sys._getframe(2), self.files.names)
 
     # What the loop tells
 
@@ -376,7 +354,7 @@ class Turn:
 
     def step_dropped(self, step: StepFuture) -> None:
         key = step.key
-        if self._waiting.pop(key, None) is None:
+        if self.waiting.pop(key, None) is None:
             return
         self._starts.pop(key, None)
         if step.kind == "event":
@@ -388,85 +366,21 @@ class Turn:
         self._drop(key)
 
     def leaves(self, leaving: Leaving) -> None:
-        if self._next is None and self._main is not None and not self._main.done():
-            self._next = self._leavings[leaving]
-            self._main.cancel()
+        if self.main is not None and not self.main.done():
+            self._ending.leave(self.main, leaving)
 
     def _drop(self, key: str) -> None:
         if key not in self._past.dropped:
-            self._wire.put(encode(["drop", key]))
+            self.wire.put(encode(["drop", key]))
+
+    def begins_to_undo(self) -> None:
+        """Say so, unless the journal has it."""
+        if not self._past.undoing:
+            self.wire.put('["undoing"]')
 
     def complain(self, text: str) -> None:
-        if not self._prints.quiet:
-            self._wire.put(encode(["log", "", text + "\n"]))
-
-    # How it ends
-
-    def _finish(self, main: asyncio.Task[Any]) -> None:
-        if not self._finishing:
-            self._finishing = True
-            self._left = [task.step for task in self.loop.alive if task.step is not None and not task.step.done()]
-            # A cancellation is raised once: branches that had it with run() have their grace to clean up.
-            cleaning = {task for task in self.loop.alive if self._cancelled and self._rules >= 2 and task.cancelling()}
-            for task in list(self.loop.alive):
-                if task not in cleaning:
-                    task.cancel()
-            if not cleaning:
-                self._cancel_used()
-            self.loop.drain()
-        if not self.loop.alive:
-            if self._rules >= 2:
-                self._cancel_used()
-            self._conclude(main)
-
-    def _cancel_used(self) -> None:
-        for step in list(self._waiting.values()):
-            if step.used:
-                step.cancel()
-
-    def _conclude(self, main: asyncio.Task[Any]) -> None:
-        unused = [step for step in self._steps.values() if step is not None and not step.used]
-        for step in unused:
-            step.cancel()
-            step.used = False
-        unused += [leaving for leaving in self._leavings if not leaving.used]
-        if self._next is not None and not self._cancelled and (main.cancelled() or main.exception() is None):
-            self._judge("continued", self._next)
-        else:
-            self._judge(*verdict(main, self._cancelled, self._left + unused))
-
-    def _judge(self, state: str, value: Any) -> None:
-        """The code is over: undo what has passed if that is wanted, then end the run."""
-        self._prints.close_step("")
-        if state == "passed":
-            try:
-                value = encode_result(value, "What run() returned")
-            except ResultRefused as error:
-                state, value = "failed", failure("ResultRefused", str(error))
-        self._verdict = state, value
-        if self._undos.wanted and (state == "failed" or (state == "cancelled" and self._undo_asked)):
-            if not self._past.undoing:
-                self._wire.put('["undoing"]')
-            self._undoing = self.loop.create_task(self._undos.run(self.ask), name="undo")
-            self.loop.drain()
-        self._close()
-
-    def _close(self) -> None:
-        assert self._verdict is not None
-        state, value = self._verdict
-        if self._undoing is not None:
-            if not self._undoing.done():
-                return
-            value = undone(value, self._undoing.result())
-        self.ended = True
-        self._wire.put(f'["end","{state}",{value if state == "passed" else encode(value)}]')
-
-    def _end_stuck(self, main: asyncio.Task[Any]) -> None:
-        """Fail a run that awaits something which no step, timer or event can bring: it would wait for ever."""
-        if main.done():
-            self._conclude(main)
-            return
-        self._judge("failed", stuck(main, self._files.names, self._files.root))
+        if not self.prints.quiet:
+            self.wire.put(encode(["log", "", text + "\n"]))
 
     def _diverge(self, key: str, *facts: str) -> None:
         """Report and leave at once, before the code sees anything of it."""
@@ -474,8 +388,8 @@ class Turn:
             f"Step {key!r} does not match the journal: {'; '.join(facts)}. Each time it is replayed, run() must ask "
             "the same steps with the same settings: take time, randomness and outside data from step calls."
         )
-        self._wire.put(encode(["diverged", message, key]))
-        self._wire.flush()
+        self.wire.put(encode(["diverged", message, key]))
+        self.wire.flush()
         self._leave(0)
 
 
