@@ -354,6 +354,16 @@ def test_replay_from_every_prefix_repeats_the_first_play(program: str) -> None:
     assert again == told
 
 
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_a_journal_that_comes_in_parts_is_replayed_in_the_same_order(program: str) -> None:
+    first = first_play(program)
+    for size in (1, 5):  # an isolate that is sent parts prints nothing: an earlier turn has
+        again = traced(first.replay(bare(first.journal), size))
+        assert again == [command for command in traced(first.commands) if command[0] != "log"], size
+        end = [command for command in first.replay(first.journal) if command[0] != "log"]
+        assert first.replay(first.journal, size) == end, size
+
+
 @pytest.mark.root
 @pytest.mark.parametrize("zygote", range(20 if os.environ.get("STEPWELL_SOAK") else 5))
 async def test_a_fresh_zygote_replays_every_program_in_the_same_order(zygote: int, tmp_path: Path) -> None:

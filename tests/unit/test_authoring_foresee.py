@@ -52,7 +52,7 @@ def replay() -> Iterator[Replay]:
         turn.flush = lambda: None  # type: ignore[method-assign]  # what it begins at the end is not of interest
         entries = [[1, 1.0, "created", "", 0, None]]
         entries += [[n, float(n), type_, key, 1, data] for n, (type_, key, data) in enumerate(journal, 2)]
-        turn.replay(json.loads(json.dumps(entries)))
+        turn.replay([json.loads(json.dumps(entries))])
         return turn, said
 
     yield replayed

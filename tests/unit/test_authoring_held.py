@@ -31,8 +31,7 @@ def test_nothing_leaves_a_held_replay_before_it_is_let_go() -> None:
         head: dict[str, Any] = {"run": "r", "params": {"kind": "manual"}}
         turn = Turn(head, Files(".stepwell", {}), wire, Prints(wire, outer), outer=outer)
         turn.pipeline = Ship
-        turn.remember([[1, 1.0, "created", "", 0, None]])
-        turn.replay(held=True)
+        turn.replay([[[1, 1.0, "created", "", 0, None]]], held=True)
         ours.setblocking(False)
         assert not turn.inline.running
         try:

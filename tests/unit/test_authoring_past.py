@@ -14,10 +14,10 @@ JOURNAL: list[list[Any]] = [
 
 def test_everything_asked_must_be_asked_again() -> None:
     past = Past(JOURNAL, 0)
-    assert past.left_over({"a#1": 1, "d#1": 1}, 2) is None
-    assert past.left_over({"d#1": 1}, 2) == "a#1"
-    assert past.left_over({"a#1": 1, "d#1": 1}, 1) == "~2"
-    assert past.left_over({"a#1": 1}, 2) == "d#1"
+    assert past.left_over({"a#1": 1, "d#1": 1}, 2, {}) is None
+    assert past.left_over({"d#1": 1}, 2, {}) == "a#1"
+    assert past.left_over({"a#1": 1, "d#1": 1}, 1, {}) == "~2"
+    assert past.left_over({"a#1": 1}, 2, {}) == "d#1"
     assert past.told("a#1") == "the journal has it as a run step asked at p.py:3"
 
 

@@ -7,7 +7,7 @@ nothing is unwound in the author's code.
 
 The journal follows the head line as one array of entries. A head that says `early` comes before the host has read all
 of it: it is sent in parts of six columns each, up to an empty one, and meanwhile the code is loaded, and what has come
-is parsed and indexed. Then nothing begins, and nothing is said, before one more array of entries, which may be empty.
+is replayed. Then nothing begins, and nothing is said, before one more array of entries, which may be empty.
 """
 
 import asyncio
@@ -19,6 +19,7 @@ import sys
 import traceback
 from array import array
 from binascii import a2b_base64
+from collections.abc import Iterable, Iterator
 from typing import Any, NoReturn
 
 from stepwell.authoring import ordered
@@ -87,10 +88,12 @@ def _turn(wire: Wire, head: dict[str, Any]) -> None:
         _idle(wire)
     finally:
         watchdog.loading = False
-    turn.remember(entries)
-    while early and (columns := wire.read_line()):
-        turn.remember(entries_of(*columns))
-    _play(turn, wire, outer, held=early)
+    _play(turn, wire, outer, _parts(wire) if early else [entries], held=early)
+
+
+def _parts(wire: Wire) -> Iterator[list[Any]]:
+    while columns := wire.next_line():
+        yield entries_of(*columns)
 
 
 def entries_of(seqs: list[int], times: str, *others: list[Any]) -> list[Any]:
@@ -98,7 +101,9 @@ def entries_of(seqs: list[int], times: str, *others: list[Any]) -> list[Any]:
     return list(zip(seqs, array("d", a2b_base64(times)), *others, strict=True))
 
 
-def _play(turn: Turn, wire: Wire, outer: asyncio.AbstractEventLoop, *, held: bool) -> None:
+def _play(
+    turn: Turn, wire: Wire, outer: asyncio.AbstractEventLoop, journal: Iterable[list[Any]], *, held: bool
+) -> None:
     def apply(lines: list[Any]) -> None:
         while lines:
             for line in lines:
@@ -108,7 +113,7 @@ def _play(turn: Turn, wire: Wire, outer: asyncio.AbstractEventLoop, *, held: boo
             lines = wire.read_kept()
 
     def begin() -> None:
-        turn.replay(held=held)
+        turn.replay(journal, held=held)
         apply(wire.read_kept() + wire.read_buffered())
         outer.add_reader(wire.sock.fileno(), lambda: apply(wire.read_ready()))
 

@@ -1,6 +1,6 @@
 """What a journal says that the code asked: the yardstick of a replay."""
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 from stepwell.authoring.results import canonical, decode
@@ -13,11 +13,14 @@ _FROM_CODE = frozenset({"asked", "took", "dropped", "retry", "undoing"})
 
 
 class Past:
-    """An index of a journal. `played` is the last entry whose drain an earlier turn has certainly run."""
+    """An index of a journal. `played` is the last entry whose drain an earlier turn has certainly run.
 
-    def __init__(self, entries: Iterable[Sequence[Any]] = (), played: int = 0) -> None:
+    Functions that ended at their first try are not in it: a long journal is full of them, and their results say
+    themselves what was asked.
+    """
+
+    def __init__(self, entries: Sequence[Sequence[Any]] = (), played: int = 0) -> None:
         self.asked: dict[str, tuple[str, str]] = {}
-        self.done: set[str] = set()
         self.took: dict[str, int] = {}
         self.dropped: set[str] = set()
         self.attempts: dict[str, int] = {}
@@ -26,28 +29,39 @@ class Past:
         self.played = played
         self._where: dict[str, str] = {}
         self._options: dict[str, Any] = {}
+        self._seqs: dict[str, int] = {}
         self._delivered = 0
         self.add(entries)
 
-    def add(self, entries: Iterable[Sequence[Any]]) -> None:
+    def add(self, entries: Sequence[Sequence[Any]]) -> None:
         """Take the next entries of the journal."""
-        delivered = self._delivered
         for seq, _at, type_, key, _attempt, data in entries:
-            if type_ in _FROM_CODE or (type_ == "done" and data.get("inline")):
-                self.played = max(self.played, delivered)
-            if type_ not in _FROM_CODE:
-                delivered = seq
-            self._read(type_, key, data)
-        self._delivered = delivered
+            if type_ != "done":
+                self._read(seq, type_, key, data)
+        self._look_how_far(entries)
 
-    def _read(self, type_: str, key: str, data: Any) -> None:
+    def _look_how_far(self, entries: Sequence[Sequence[Any]]) -> None:
+        """Whatever the code has caused, it had dealt with what was delivered before."""
+        last = caused = 0
+        for seq, _at, type_, _key, _attempt, data in reversed(entries):
+            from_code = type_ in _FROM_CODE
+            if not from_code:
+                last = last or seq
+                if caused:
+                    self.played = max(self.played, seq)
+                    break
+            caused = caused or from_code or (type_ == "done" and bool(data.get("inline")))
+        else:
+            if caused:
+                self.played = max(self.played, self._delivered)
+        self._delivered = last or self._delivered
+
+    def _read(self, seq: int, type_: str, key: str, data: Any) -> None:
         if type_ == "asked":
             self.asked[key] = (data["kind"], data["fingerprint"])
+            self._seqs[key] = seq
             self._where[key] = data.get("where") or ""
             self._options[key] = data.get("options")
-        elif type_ == "done":
-            self.done.add(key)
-            self._inline(key, data)
         elif type_ == "took":
             self.took[key] = data["event"]
         elif type_ == "dropped":
@@ -55,23 +69,24 @@ class Past:
         elif type_ == "retry":
             self.attempts[key] = self.attempts.get(key, 0) + 1
             self.backing_off.add(key)
-            self._inline(key, data)
+            if inline := data.get("inline"):
+                self.asked[key] = (inline["kind"], inline["fingerprint"])
+                self._seqs.setdefault(key, seq)
         elif type_ == "fired":
             self.backing_off.discard(key)
         elif type_ == "undoing":
             self.undoing = True
 
-    def _inline(self, key: str, data: Any) -> None:
-        inline = data.get("inline")
-        if inline:
-            self.asked[key] = (inline["kind"], inline["fingerprint"])
+    def left_over(self, asked: Container[str], timers: int, results: Mapping[str, int]) -> str | None:
+        """Give the first key that the journal knows and the code has not asked again.
 
-    def left_over(self, asked: Container[str], timers: int) -> str | None:
-        """Give a key that the journal knows and the code has not asked again."""
+        `results`: keys of results of functions that it has not asked, and their entries.
+        """
+        left = dict(results)
         for key, (kind, _) in self.asked.items():
             if int(key[1:]) > timers if kind == "timer" else key not in asked:
-                return key
-        return None
+                left[key] = self._seqs[key]
+        return min(left, key=left.__getitem__, default=None)
 
     def told(self, key: str) -> str:
         """Say in words what the journal knows of a key."""
@@ -79,10 +94,15 @@ class Past:
         where = f" asked at {self._where[key]}" if self._where.get(key) else ""
         return f"the journal has it as a {kind} step{where}"
 
-    def told_otherwise(self, key: str, kind: str, options: Mapping[str, Any] | None, where: str) -> str:
-        """Say in words how what the code asks now differs from what the journal knows of the key."""
+    def told_otherwise(
+        self, key: str, kind: str, options: Mapping[str, Any] | None, where: str, known: str = "do"
+    ) -> str:
+        """Say in words how what the code asks now differs from what the journal knows of the key.
+
+        `known`: the kind that the journal knows it by, where it has no ask of its own.
+        """
         place = f" at {where}" if where else ""
-        if self.asked[key][0] != kind:
+        if (self.asked[key][0] if key in self.asked else known) != kind:
             return f"it is now a {kind} step{place}"
         if kind == "do":
             return f"it is now another function, or has other arguments{place}"

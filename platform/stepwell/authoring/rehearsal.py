@@ -11,6 +11,8 @@ import select
 import socket
 import subprocess
 import sys
+from array import array
+from binascii import b2a_base64
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -94,9 +96,18 @@ class Rehearsal:
         """Give what plays the next turn."""
         return Isolate(self.head(), self.journal)
 
-    def replay(self, entries: Sequence[Entry]) -> list[Command]:
-        """Replay a journal in a fresh process and give what it says at the end of the replay."""
-        with Isolate(self.head(), entries) as isolate:
+    def replay(self, entries: Sequence[Entry], part: int = 0) -> list[Command]:
+        """Replay a journal in a fresh process and give what it says at the end of the replay.
+
+        `part`: it comes in parts of so many entries, as a long one does.
+        """
+        early = {"early": True, "played": entries[-1][0]} if part else {}
+        with Isolate({**self.head(), **early}, None if part else entries) as isolate:
+            for begin in range(0, len(entries) if part else 0, part or 1):
+                isolate.send(columns_of(entries[begin : begin + part]))
+            if part:
+                isolate.send([])
+                isolate.send([])
             return isolate.read(20.0) or []
 
     def head(self) -> dict[str, Any]:
@@ -255,6 +266,12 @@ class Isolate:
         """Close the socket, as the host does, and wait for the process."""
         self._sock.shutdown(socket.SHUT_RDWR)
         return self._process.wait(10)
+
+
+def columns_of(entries: Sequence[Entry]) -> list[Any]:
+    """Write a part of a journal in columns."""
+    seqs, ats, *others = zip(*entries, strict=True)
+    return [seqs, b2a_base64(array("d", ats).tobytes(), newline=False).decode(), *others]
 
 
 def traced(commands: Sequence[Command]) -> list[Any]:

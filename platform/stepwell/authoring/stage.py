@@ -71,7 +71,7 @@ class Stage:
         self._kept.callback(guard.remove)
         self._kept.enter_context(_reached(guard, self.files.names))
         with contextlib.suppress(_Left):
-            self.turn.replay(json.loads(json.dumps(self._journal)))
+            self.turn.replay([json.loads(json.dumps(self._journal))])
         return self
 
     def __exit__(self, *exc: object) -> None:

@@ -15,7 +15,7 @@ import collections
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from stepwell.authoring import places
@@ -29,6 +29,7 @@ from stepwell.authoring.loop import Leaving, Loop, LoopTimer, StepFuture
 from stepwell.authoring.past import Past
 from stepwell.authoring.pipeline import Pipeline
 from stepwell.authoring.prints import Prints
+from stepwell.authoring.replay import Entry, Replay
 from stepwell.authoring.results import RESULT_BYTES, Approval, Result
 from stepwell.authoring.step import Step
 from stepwell.authoring.undo import Undos
@@ -38,8 +39,6 @@ from stepwell.authoring.wire import Wire, decode, encode
 
 OPTION_BYTES = 262_144
 """Of a step's settings in ASCII, as the host takes them."""
-
-Entry = Sequence[Any]  # [seq, at, type, key, attempt, data]
 
 
 class Turn:
@@ -60,9 +59,8 @@ class Turn:
         self.prints = prints
         self._leave = leave
         self.main: asyncio.Task[Any] | None = None
-        self._past = Past(played=int(head.get("played") or 0))
+        self._replay = Replay(self.loop)
         self._replaying = False
-        self._rest: collections.deque[Entry] = collections.deque()  # of the journal, not replayed yet
         self._offset = int(head.get("offset") or 0)  # of the numbers in keys: those before are an earlier round's
         self.uses: dict[str, int] = {}
         self.steps: dict[str, StepFuture | None] = {}  # None: over and awaited, its result is not ours to keep
@@ -79,38 +77,52 @@ class Turn:
 
     # What the host sends
 
-    def remember(self, entries: Sequence[Entry]) -> None:
-        """Take the next part of the journal that will be replayed."""
-        self._past.add(entries)
-        self._rest.extend(entries)
-
-    def replay(self, entries: Sequence[Entry] = (), *, held: bool = False) -> None:
-        """Deliver the whole journal, of which these entries are the rest, compare, and go on from its end.
+    def replay(self, parts: Iterable[Sequence[Entry]], *, held: bool = False) -> None:
+        """Deliver the whole journal, part by part as it comes, compare, and go on from its end.
 
         Held: nothing begins and nothing is sent before the host says something new.
         """
-        self.remember(entries)
-        past, rest = self._past, self._rest
-        self._attempts = past.attempts
+        played = int(self._head.get("played") or 0)
+        self._replay = replay = Replay(self.loop, parts, played)
+        rest = replay.rest
         self._replaying = True
         with self.loop.as_running():
-            while rest:
-                entry = rest.popleft()
-                self.prints.quiet = entry[0] <= past.played
-                self.deliver(entry)
+            while replay.pull():
+                while rest:
+                    entry = rest.popleft()
+                    self.prints.quiet = entry[0] <= replay.past.played
+                    self.deliver(entry)
         self.prints.quiet = False
         self._replaying = False
-        left_over = past.left_over(self.steps, self.loop.timer_count)
-        if left_over is not None:
-            self._diverge(left_over, past.told(left_over), "run() has not asked it again")
-        if past.undoing and not self._ending.undoing:
-            self._diverge("undo", "the journal says that the run was being undone", "run() has not ended again")
-        for key in past.backing_off:
-            self._starts.pop(key, None)
+        self._compare_all(replay.past)
+        backing_off, self._attempts = replay.past.backing_off, replay.past.attempts
+        for key, step in self.waiting.items():
+            if step.kind == "do" and key not in backing_off:
+                self._starts[key] = step
         self._ask_timers()
-        self._past = Past()
+        self._replay = Replay(self.loop)
         if not held:
             self.flush()
+
+    def _compare_all(self, past: Past) -> None:
+        """At the end of a replay: nothing that the journal knows may be missing, or be another thing now."""
+        results = {key: seq for key, (seq, _, _, inline) in self._early.items() if inline is not None}
+        left_over = past.left_over(self.steps, self.loop.timer_count, results)
+        if left_over is not None:
+            self._diverge(left_over, past.told(left_over), "run() has not asked it again")
+        for key in past.asked:
+            if (step := self.steps.get(key)) is not None:
+                self._compare(step, None)
+        if past.undoing and not self._ending.undoing:
+            self._diverge("undo", "the journal says that the run was being undone", "run() has not ended again")
+
+    def _compare(self, step: StepFuture, inline: Mapping[str, str] | None) -> None:
+        """Compare a step with what its result says that it is, or with what the journal says elsewhere."""
+        past = self._replay.past
+        known = past.asked.get(step.key) if inline is None else (inline["kind"], inline["fingerprint"])
+        if known is not None and known != (step.kind, step.fingerprint):
+            now = past.told_otherwise(step.key, step.kind, None, step.where, known[0])
+            self._diverge(step.key, past.told(step.key), now)
 
     def deliver(self, entry: Entry) -> None:
         """Apply one entry and run everything that it makes ready."""
@@ -132,19 +144,19 @@ class Turn:
         Only where leaving the loop and coming back could do nothing else in between: this is the only thing ready. It
         spares a long replay a third of its time.
         """
-        rest, main, loop = self._rest, self.main, self.loop
+        replay, main, loop = self._replay, self.main, self.loop
+        rest, played = replay.rest, replay.past.played
         if not rest or loop.ready or self._ending.verdict is not None or asyncio.current_task(loop) is not main:
             return
         if step._callbacks or main._must_cancel:  # type: ignore[union-attr]  # somebody else hears first
             return
-        prints, played = self.prints, self._past.played
         while rest and not step.done():
             seq, at, type_, key, _attempt, data = rest[0]
             deliver = _DELIVERIES.get(type_)
             if deliver is not None and (key != step.key or type_ not in _RESOLVES or "blob" in (data or _NOTHING)):
                 return
             rest.popleft()
-            prints.quiet = seq <= played
+            self.prints.quiet = seq <= played
             self.seq = seq
             if deliver is not None:
                 loop.drains += 1
@@ -167,7 +179,7 @@ class Turn:
 
     def _ask_timers(self) -> None:
         for timer in self._new_timers.values():
-            if timer.key in self.loop.timers:
+            if timer.key in self.loop.timers and timer.key not in self._replay.past.asked:
                 self._ask([timer.key, "timer", "", ""], {}, timer.when(), places.shown(timer.mark))
         self._new_timers.clear()
 
@@ -186,6 +198,9 @@ class Turn:
     def _done(self, key: str, data: Any) -> None:
         step = self.waiting.pop(key, None)
         asked = step or self.steps.get(key)
+        inline = data.get("inline") if self._replaying else None
+        if asked is not None and self._replaying:
+            self._compare(asked, inline)
         if data is None:
             ok, value = self.inline.unconfirmed.pop(key)
         else:
@@ -203,7 +218,7 @@ class Turn:
             if step.used:
                 self.steps[key] = None
         elif key not in self.steps:
-            self._early[key] = (self.seq, ok, value)
+            self._early[key] = (self.seq, ok, value, inline)
 
     def _wants(self, key: str, step: StepFuture | None, asked: StepFuture | None) -> bool:
         """Say whether anybody will look at a result; one that is kept beside the journal is fetched only then."""
@@ -254,27 +269,33 @@ class Turn:
         due: float | None = None, work: Work | None = None,
     ) -> StepFuture:  # fmt: skip
         """Register a step and return its future."""
-        loop, past = self.loop, self._past
+        loop, replay = self.loop, self._replay
         if not loop.inside or asyncio._get_running_loop() is not loop:
             self._require_inside(name)
         number = self.uses[name] = self.uses.get(name, self._offset) + 1
         key = f"{name}#{number}"
         step = StepFuture(loop, key, name, kind, places.of_frame(sys._getframe(2), self.files.names))
         step.fingerprint = fingerprint
-        known = past.asked.get(key)
-        if known is not None and known != (kind, fingerprint):
-            self._diverge(key, past.told(key), past.told_otherwise(key, kind, options, step.where))
+        self.steps[key] = step
+        early = self._early.pop(key, None)
+        if early is not None and early[3] is not None:
+            self._compare(step, early[3])
         if kind == "do":
             step.work = work
-        elif known is None:
+            known = replay.past.asked.get(key)
+        else:
+            known = replay.asked(key)
+        if known is None and kind != "do":
             self._ask([key, kind, name, fingerprint], options, due, step.where)
-        self.steps[key] = step
-        if key in self._early:
-            seq, ok, value = self._early.pop(key)
+        elif known is not None and known != (kind, fingerprint):
+            otherwise = replay.past.told_otherwise(key, kind, options, step.where, known[0])
+            self._diverge(key, replay.past.told(key), otherwise)
+        if early is not None:
+            seq, ok, value, _ = early
             self._undos.note(seq, step, ok, value)
             self._resolve(step, ok, value)
         elif kind == "do":
-            if key not in past.done:
+            if not self._replaying:
                 self._starts[key] = step
             self.waiting[key] = step
         else:
@@ -308,7 +329,7 @@ class Turn:
 
     def _take(self, step: StepFuture, seq: int, payload: Any) -> None:
         self.waiting.pop(step.key, None)
-        known = self._past.took.get(step.key)
+        known = self._replay.took(step.key)
         if known is None:
             self.wire.put(encode(["took", step.key, seq]))
         elif known != seq:
@@ -316,9 +337,7 @@ class Turn:
         step.set_result(payload)
 
     def _ask(self, asked: list[str], options: Any, due: float | None, where: str) -> None:
-        key, _kind, name, _fingerprint = asked
-        if key in self._past.asked:
-            return
+        _key, _kind, name, _fingerprint = asked
         text = encode(options)
         _require_fit(name, options, text)
         head = encode(asked)[1:-1]
@@ -349,7 +368,7 @@ class Turn:
         self._new_timers[timer.key] = timer
 
     def timer_cancelled(self, timer: LoopTimer) -> None:
-        if self._new_timers.pop(timer.key, None) is None or timer.key in self._past.asked:
+        if self._new_timers.pop(timer.key, None) is None or self._replay.asked(timer.key):
             self._drop(timer.key)
 
     def step_dropped(self, step: StepFuture) -> None:
@@ -361,7 +380,7 @@ class Turn:
             self._waits.get(step.event_type, {}).pop(key, None)
         elif step.kind == "do":
             self.inline.drop(key)
-            if key in self.inline.unconfirmed or key in self._past.done:
+            if step.work.undo is not None and (key in self.inline.unconfirmed or self._replay.brings(key)):
                 self._undos.expect(step)
         self._drop(key)
 
@@ -370,12 +389,12 @@ class Turn:
             self._ending.leave(self.main, leaving)
 
     def _drop(self, key: str) -> None:
-        if key not in self._past.dropped:
+        if not self._replay.dropped(key):
             self.wire.put(encode(["drop", key]))
 
     def begins_to_undo(self) -> None:
         """Say so, unless the journal has it."""
-        if not self._past.undoing:
+        if not self._replay.undoing():
             self.wire.put('["undoing"]')
 
     def complain(self, text: str) -> None:

@@ -45,8 +45,7 @@ class Undos:
 
     def expect(self, step: StepFuture) -> None:
         """Await the result of a step that the code has cancelled too late."""
-        if step.work.undo is not None:
-            self._expected.add(step.key)
+        self._expected.add(step.key)
 
     def note(self, seq: int, step: StepFuture, ok: bool, value: Any) -> None:
         """Remember a step whose result is entry `seq`; its value as text, since the code may change what it got."""

@@ -41,6 +41,10 @@ class Wire:
         line, _, self._buffer = b"".join(parts).partition(b"\n")
         return decode(line.decode())
 
+    def next_line(self) -> Any:
+        """Give the next line, perhaps one that came while something was fetched."""
+        return self._kept.pop(0) if self._kept else self.read_line()
+
     def fetch(self, id: str) -> str:
         """Ask the host for what it keeps beside the journal, and block until all of it is there."""
         pieces, offset = [], 0

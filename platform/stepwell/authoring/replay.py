@@ -1,0 +1,76 @@
+"""The journal that a turn replays, as it comes: what is to be delivered next, and what the code has asked before.
+
+The host sends a long journal in parts, and the code is played as far as they go: who waited for the last part would
+add the time in which the host reads them to the time of the replay, and would hold all of the journal in memory. So
+what the code asks may stand in a part that is not here yet. Such questions wait for the parts, one after the other,
+until one has the answer or there is no more; they cannot be left open, since a divergence must end the code at once.
+The usual answers are near. That functions are what they were is asked of nobody: their results say it themselves, and
+are compared when they are about to be delivered.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from stepwell.authoring.loop import Loop
+from stepwell.authoring.past import Past
+
+Entry = Sequence[Any]  # [seq, at, type, key, attempt, data]
+
+
+class Replay:
+    """The rest of a journal. `played`: the last entry that an earlier turn is known to have dealt with."""
+
+    def __init__(self, loop: Loop, parts: Iterable[Sequence[Entry]] = (), played: int = 0) -> None:
+        self.past = Past(played=played)
+        self.rest: deque[Entry] = deque()
+        self._loop = loop
+        self._parts = iter(parts)
+
+    def pull(self) -> bool:
+        """Wait for the next part; false when there is no more."""
+        inside, self._loop.inside = self._loop.inside, False  # it is the host that lets the code wait
+        try:
+            part = next(self._parts, None)
+        finally:
+            self._loop.inside = inside
+        if part is None:
+            return False
+        self.past.add(part)
+        self.rest.extend(part)
+        return True
+
+    def _found(self, found: Callable[[], Any]) -> Any:
+        while not (answer := found()) and self.pull():
+            pass
+        return answer
+
+    def asked(self, key: str) -> tuple[str, str] | None:
+        """Give kind and fingerprint of what was asked."""
+        known: tuple[str, str] | None = self._found(lambda: self.past.asked.get(key))
+        return known or self._asked_inline(key)
+
+    def _asked_inline(self, key: str) -> tuple[str, str] | None:
+        """Look for it in what is left; only a divergence finds the key of a function where it seeks something else."""
+        for _, _, type_, other, _, data in self.rest:
+            if other == key and type_ == "done" and data.get("inline"):
+                return data["inline"]["kind"], data["inline"]["fingerprint"]
+        return None
+
+    def took(self, key: str) -> int | None:
+        """Give the event that a wait took."""
+        taken: int | None = self._found(lambda: self.past.took.get(key))
+        return taken
+
+    def dropped(self, key: str) -> bool:
+        """Say whether the code has given it up."""
+        return bool(self._found(lambda: key in self.past.dropped))
+
+    def undoing(self) -> bool:
+        """Say whether the run was being undone."""
+        return bool(self._found(lambda: self.past.undoing))
+
+    def brings(self, key: str) -> bool:
+        """Say whether the result of a step is still to come."""
+        self._found(lambda: False)
+        return any(entry[2] == "done" and entry[3] == key for entry in self.rest)
