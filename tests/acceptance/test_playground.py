@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
 from browsers import FLAGS
-from live import LiveServer
+from live import LiveServer, commit_all, git, wait_until, write_pipeline
 from playwright.sync_api import Page, expect, sync_playwright
 
 from stepwell_web.plan_examples import EXAMPLES, Example
@@ -23,7 +24,11 @@ async def ponder():
 
 class Think(Pipeline):
     async def run(self, event, step):
-        await step.do("ponder", ponder)
+        pondering = asyncio.ensure_future(step.do("ponder", ponder))
+        enough = asyncio.ensure_future(step.wait_for_event("enough", type="enough"))
+        await asyncio.wait({pondering, enough}, return_when=asyncio.FIRST_COMPLETED)
+        pondering.cancel()
+        return enough.result()
 """
 RESULTS = {"first": 50, "people": "approved by admin", "together": {"linux": 0, "macos": 0, "windows": 0},
            "retries": "booked", "events": {"tea": 2}}  # fmt: skip
@@ -74,8 +79,9 @@ def test_a_program_goes_on_after_its_process_was_killed(server: LiveServer, page
     page.get_by_role("button", name="Run", exact=True).click()
     page.wait_for_url("**/acme/-/runs/*")
     run = page.url
-    expect(page.locator(".steps a", has_text="ponder")).to_be_visible()  # then its code is in a process
-    page.locator("summary[aria-label=More]").click()
+    id = server.runs("-")[0]["id"]
+    wait_until(lambda: "ponder" in [step["name"] for step in server.run(id)["steps"]], 60, "function under way")
+    page.reload()
     with page.expect_navigation():
         page.get_by_role("button", name="Kill its process").click()
     lines = page.locator(".journal tbody tr")
@@ -83,12 +89,25 @@ def test_a_program_goes_on_after_its_process_was_killed(server: LiveServer, page
     expect(lines.filter(has_text="ponder").first).to_contain_text("lost", timeout=60_000)
     grown = lines.count()
     expect(page.locator("[data-word]")).to_have_text("Running")
-    page.locator("summary[aria-label=More]").click()
-    with page.expect_navigation():
-        page.get_by_role("button", name="Terminate").click()
+    page.goto(f"{run}?step=enough")
+    page.get_by_label("Payload of the event enough").fill('"thought through"')
+    page.get_by_role("button", name="Send event").click()
+    expect(page.locator("[data-word]")).to_have_text("Passed")
+    expect(page.get_by_role("button", name="Kill its process")).to_have_count(0)
     page.goto(f"{run}/journal")
-    expect(page.locator("[data-word]")).to_have_text("Cancelled")
     assert lines.count() > grown
+    assert server.run(id)["result"] == "thought through"
+
+
+@pytest.mark.chromium
+def test_a_run_that_waits_in_no_process_offers_none_to_kill(server: LiveServer, page: Page) -> None:
+    example = next(one for one in EXAMPLES if one.slug == "events")
+    run = send(server, example)
+    server.wait_for_state(run, {"waiting"})
+    page.goto(f"{server.url}{server.run(run)['url']}")
+    kill = page.get_by_role("button", name="Kill its process")
+    expect(kill).to_have_count(0)  # its code has left its process, and the page heard of that
+    expect(page.get_by_role("button", name="Cancel")).to_be_visible()
 
 
 @pytest.mark.chromium
@@ -113,9 +132,59 @@ def test_a_program_is_written_corrected_run_and_shared(server: LiveServer, page:
     page.get_by_role("button", name="Send event").click()
     page.wait_for_selector(".pill.is-passed")
     page.get_by_role("link", name="Source").click()
+    copy = page.get_by_role("button", name="Copy link")
+    expect(copy).to_be_visible()
     page.get_by_role("link", name="Open in the playground").click()
+    assert page.url == copy_of(page, server)
     assert page.get_by_label("pipeline.py").input_value() == right
     assert complaints == []
+
+
+def copy_of(page: Page, server: LiveServer) -> str:
+    """The address that the run's page gives to share."""
+    page.go_back()
+    link = page.get_by_role("button", name="Copy link").get_attribute("data-copy")
+    page.go_forward()
+    assert link is not None and link.startswith(f"{server.url}/playground?run=")
+    return link
+
+
+TWO = """
+from stepwell import Pipeline
+
+
+class Count(Pipeline):
+    async def run(self, event, step):
+        return await step.run("count", f"ls | wc -l; echo {event.payload['of']}")
+
+
+class Never(Pipeline):
+    async def run(self, event, step):
+        return None
+"""
+
+
+@pytest.mark.chromium
+def test_what_is_shared_has_event_repository_ref_and_class(server: LiveServer, page: Page, tmp_path: Path) -> None:
+    write_pipeline(tmp_path, PONDER)
+    commit_all(tmp_path, "Ponder")
+    git("push", server.create_repository("shared"), "HEAD:refs/heads/ideas", cwd=tmp_path)
+    page.goto(f"{server.url}/playground")
+    page.get_by_text("Files and class").click()
+    fields = {
+        "pipeline.py": TWO, "Event, as JSON": '{"of": "a \\u00fc"}', "Repository whose files": "acme/shared",
+        "Branch, tag or commit": "ideas", "Class": "Count",
+    }  # fmt: skip
+    for label, value in fields.items():
+        page.get_by_label(label, exact=label == "Class").fill(value)
+    page.get_by_role("button", name="Run", exact=True).click()
+    page.wait_for_url("**/acme/-/runs/*")
+    expect(page.locator("[data-word]")).to_have_text("Passed")
+    page.get_by_role("link", name="Source").click()
+    page.get_by_role("link", name="Open in the playground").click()
+    expect(page.get_by_label("Class", exact=True)).to_be_visible()
+    fields["Event, as JSON"] = '{"of": "a ü"}'
+    assert {label: page.get_by_label(label, exact=label == "Class").input_value() for label in fields} == fields
 
 
 def test_without_a_script_the_form_says_what_is_wrong(server: LiveServer) -> None:
@@ -131,5 +200,9 @@ def test_without_a_script_the_form_says_what_is_wrong(server: LiveServer) -> Non
         )
         form |= {"code": EXAMPLES[0].code, "event": "{"}
         assert "The event is no JSON" in browser.post("/playground", data=form, headers={"Origin": server.url}).text
+        form |= {"event": '"mine"', "repository": "acme/nope"}
+        missing = browser.post("/playground", data=form, headers={"Origin": server.url})
+        kept = ["There is no &#39;acme/nope&#39;", "&#34;mine&#34;</textarea>", 'value="acme/nope"', "look around"]
+        assert (missing.status_code, [words for words in kept if words not in missing.text]) == (404, [])
         form["do"] = "check"
         assert "look around" in browser.post("/playground", data=form, headers={"Origin": server.url}).text

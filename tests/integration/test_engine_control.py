@@ -418,10 +418,12 @@ return await step.do("slow", slow)
         await shop.until(lambda state: "slow#1" in state.inflight)
         while not mark.exists():
             await asyncio.sleep(0.01)
+        assert await engine.in_process("r")
         await engine.kill_isolate("r")
         state = await shop.finished()
         assert (state.state, state.result, done.read_text()) == ("passed", "again", "x")
         assert [attempt.state for attempt in state.steps["slow#1"].attempts] == ["lost", "passed"]
+        assert not await engine.in_process("r")
         with pytest.raises(Conflict, match="has ended"):
             await engine.kill_isolate("r")
 
@@ -430,5 +432,6 @@ async def test_a_run_that_waits_has_no_process_to_kill(shop: Workshop) -> None:
     async with shop.running() as engine:
         await shop.create('await step.wait_for_event("w", type="go")')
         await shop.hibernating()
+        assert not await engine.in_process("r")
         with pytest.raises(Conflict, match="in no process now"):
             await engine.kill_isolate("r")

@@ -663,6 +663,10 @@ class _Control:
 
     def kill_isolate(self, actor: Actor, run_id: str) -> None:
         self._did(actor, run_id, "kill")
+        raise Conflict("The run is in no process now: there is nothing to kill. It costs rows only.")
+
+    def in_process(self, actor: Actor, run_id: str) -> bool:
+        return True
 
     def pause(self, actor: Actor, run_id: str, reason: str = "") -> None:
         self._did(actor, run_id, "pause")

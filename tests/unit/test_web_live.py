@@ -2,10 +2,12 @@ import asyncio
 import json
 import threading
 
+import pytest
 from fixture_services import FixtureLog
 
 from stepwell.engine.entries import Entry
 from stepwell.engine.specs import Note
+from stepwell.engine.state import RunState
 from stepwell_web.live import RING, Feeds, Head, Hub, Tail, encode, event, run_topic
 
 
@@ -125,3 +127,16 @@ async def test_viewers_are_told_where_a_run_is_without_reading_it_anew() -> None
         assert hub.head(run_topic("r1"), known) == Head(4, True, False)
         assert not await subscription.wait(0.001), "there is nothing new"
     assert hub._heads == {}
+
+
+@pytest.mark.parametrize(("metadata", "told"), [({"plan": "d1"}, True), ({}, False)])
+async def test_only_viewers_of_a_plan_hear_when_its_code_leaves_its_process(
+    metadata: dict[str, str], told: bool
+) -> None:
+    hub = Hub()
+    hub.start()
+    state = RunState("r1", "acme", "acme/-", 1, "Plan", metadata=metadata)
+    with hub.subscribe(run_topic("r1")) as subscription:
+        Feeds(hub).news(Note("r1", 1.0, "turn", text="end"), state)
+        assert await subscription.wait(0) is told
+        assert subscription.noted is told

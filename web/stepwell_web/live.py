@@ -249,7 +249,8 @@ class Feeds:
     def news(self, news: Entry | Note, state: RunState | None) -> None:
         """Take an entry just committed, or a note of something passing."""
         if isinstance(news, Note):
-            if news.type == "running":
+            of_plan = state is not None and bool(state.metadata.get("plan"))  # its page offers to kill its process
+            if news.type == "running" or (news.type == "turn" and of_plan):
                 self.hub.post(run_topic(news.run), news)
             return
         over = news.type == "ended"

@@ -2,6 +2,7 @@
 
 import logging
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from urllib.parse import quote
@@ -99,11 +100,17 @@ async def _answer(request: Request, error: Exception) -> Response:
     return answer
 
 
+def told(error: StepwellError, page: Callable[[int], Response]) -> Response:
+    """Answer a failure with the page that it came from, made for the status, so that nothing typed there is lost."""
+    failure = failure_of(error)
+    answer = page(failure.status)
+    answer.headers.update(_headers(failure))
+    return answer
+
+
 def problem(failure: Failure, reference: str = "") -> Response:
     """Write a failure for programs."""
-    headers = {"WWW-Authenticate": "Bearer"} if failure.status == 401 else {}
-    if failure.retry_after is not None:
-        headers["Retry-After"] = str(round(failure.retry_after))
+    headers = _headers(failure) | ({"WWW-Authenticate": "Bearer"} if failure.status == 401 else {})
     body = {
         "type": f"urn:stepwell:{failure.kind}",
         "title": failure.title,
@@ -113,6 +120,10 @@ def problem(failure: Failure, reference: str = "") -> Response:
     if reference:
         body["instance"] = f"urn:stepwell:error:{reference}"
     return JSONResponse(body, failure.status, headers, media_type="application/problem+json")
+
+
+def _headers(failure: Failure) -> dict[str, str]:
+    return {} if failure.retry_after is None else {"Retry-After": str(round(failure.retry_after))}
 
 
 def _page(request: Request, failure: Failure, reference: str) -> Response:

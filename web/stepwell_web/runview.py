@@ -116,6 +116,9 @@ class Shown:
         return range(self.start, max(self.start, self.end or self.start) + 1) if self.start else NO_LINES
 
 
+NOTHING_SHOWN = Shown()
+
+
 def slugs(steps: Sequence[StepView]) -> dict[str, str]:
     """Short addresses of steps: the name without spaces; a later one of the same address gets `~2`, `~3`."""
     known = _SLUGS.get(id(steps))

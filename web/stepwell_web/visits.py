@@ -66,6 +66,7 @@ class Visit:
             "wall": self.web.wall,
             "base": self.web.base,
             "inbox": self.services.runs.inbox_count(self.actor) if known else 0,
+            "address": "",  # of the page that answers a form of it, when the form's own is none to come back to
             "places": self.services.catalog.list(self.actor, last_runs=False) if known else [],
         }
 

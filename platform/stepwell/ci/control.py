@@ -68,6 +68,11 @@ class Control:
         self._answer(self._engine.kill_isolate(run.id))
         self._note(actor, run, "kill_isolate")
 
+    def in_process(self, actor: Actor, run_id: str) -> bool:
+        """Say whether a run's code is in a process now, which could be killed."""
+        run = self._permitted(actor, run_id)
+        return not run.finished and self._answer(self._engine.in_process(run.id))
+
     def restart(
         self, actor: Actor, run_id: str, step: str, *, code: WhichCode = "same", key: str | None = None
     ) -> RunSummary:

@@ -240,6 +240,7 @@ class Runs:
             restarted_at=run.ancestry.step if run.ancestry else "",
             cancelling=run.cancel is not None and not run.finished,
             ways_on=ways_on(run, RunLink(run.id, run.number, summary.url), source),
+            workspace=str(run.metadata.get("workspace") or ""),
         )
 
     def _steps(self, run: RunState, origins: Mapping[str, RunLink]) -> tuple[StepView, ...]:

@@ -205,6 +205,7 @@ class RunView:
     restarted_at: str = ""  # key of the step before which that beginning ends
     cancelling: bool = False  # it has been cancelled and is cleaning up
     ways_on: tuple[WayOn, ...] = ()  # when it has diverged
+    workspace: str = ""  # full name of the repository whose files the steps of a plan see
 
 
 @dataclass(frozen=True)

@@ -252,10 +252,15 @@ class Engine:
 
         Functions that were running there count as lost, and begin again. Raises Conflict when the run is in no process.
         """
-        turn = self._memory.find_open(run_id).turn
-        if turn is None or not turn.attached or turn.ending:
-            raise Conflict(f"Run {run_id!r} is in no process now: it costs rows only.")
-        turn.finish(Ending("lost", "lost: its process was killed on demand"))
+        live = self._memory.find_open(run_id)
+        if live.turn is None or not live.in_process:
+            raise Conflict("The run is in no process now: there is nothing to kill. It costs rows only.")
+        live.turn.finish(Ending("lost", "lost: its process was killed on demand"))
+
+    async def in_process(self, run_id: str) -> bool:
+        """Say whether a run's code is in a process now."""
+        live = self._memory.known(run_id)
+        return live is not None and live.in_process
 
     async def recheck(self, run_id: str) -> None:
         """Ask the gate again about steps that it holds, after rules have changed."""

@@ -79,6 +79,11 @@ class Live:
         return not (self.turn or self.attempts or self.draft or self.waiters or self.touched or self.clearing)
 
     @property
+    def in_process(self) -> bool:
+        """Its code is in an isolate that goes on."""
+        return self.turn is not None and self.turn.attached and not self.turn.ending
+
+    @property
     def wants_turn(self) -> bool:
         state = self.state
         if self.turn is not None or state.finished or state.paused or state.held or self.gone or self.clearing:

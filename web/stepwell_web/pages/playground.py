@@ -9,9 +9,10 @@ from starlette.responses import Response
 
 from stepwell.ci.code import ENTRY
 from stepwell.ci.plans import NO_REPOSITORY, Checked, Plan
-from stepwell.errors import Invalid, NotFound, StepwellError
+from stepwell.errors import Bug, Invalid, NotFound, StepwellError
 from stepwell_web import packed
 from stepwell_web.plan_examples import EXAMPLES
+from stepwell_web.problems import told
 from stepwell_web.visits import Form, Visit, Visiting, text, to
 
 router = APIRouter(include_in_schema=False)
@@ -30,11 +31,10 @@ class Draft:
 
 
 @router.get("/playground")
-def show(visit: Visiting, *, example: str = "", tenant: str = "", plan: str = "") -> Response:
-    """Show the editor with an example, or with a program that has been sent before."""
-    if plan:
-        code = visit.services.plans.files(visit.actor, tenant, plan).get(ENTRY, "")
-        return _page(visit, Draft(tenant, code, "null"))
+def show(visit: Visiting, *, example: str = "", tenant: str = "", run: str = "") -> Response:
+    """Show the editor with an example, or with what a run was sent."""
+    if run:
+        return _page(visit, _sent(visit, run))
     chosen = next((one for one in EXAMPLES if one.slug == example), None)
     if example and chosen is None:
         raise NotFound(f"There is no example {example!r}.")
@@ -54,8 +54,11 @@ def send(visit: Visiting, form: Form) -> Response:
             return _page(visit, draft, checked=checked, status=422)
         plan = Plan({ENTRY: draft.code}, _event(draft.event), draft.pipeline, _repository(draft), draft.ref)
         run, _ = visit.services.plans.start(visit.actor, draft.tenant, plan)
-    except Invalid as error:
-        return _page(visit, draft, wrong=error, status=422)
+    except Bug:
+        raise  # ours: it goes into the server's log
+    except StepwellError as error:
+        wrong = error
+        return told(wrong, lambda status: _page(visit, draft, wrong=wrong, status=status))
     return to(visit.services.runs.summary(visit.actor, run.id).url)
 
 
@@ -65,6 +68,19 @@ def check(visit: Visiting, form: Form) -> Response:
     draft = _draft(form)
     checked = _check(visit, draft)
     return packed.page(visit.request, visit.web.templates.render("_outline.html", {"checked": checked, "wrong": None}))
+
+
+def _sent(visit: Visit, run: str) -> Draft:
+    """Everything that a plan's run was started with."""
+    view = visit.services.runs.get(visit.actor, run)
+    sent = view.summary
+    if not sent.plan:
+        raise NotFound(f"Run #{sent.number} of {sent.scope} has no plan: its program is in the repository.")
+    code = visit.services.plans.files(visit.actor, sent.tenant, sent.plan).get(ENTRY, "")
+    event = json.dumps(view.event.get("payload"), ensure_ascii=False)
+    named = (view.event.get(name) for name in ("branch", "tag", "sha"))
+    ref = str(next(filter(None, named), "")) if view.workspace else ""
+    return Draft(sent.tenant, code, event, sent.pipeline, view.workspace, ref)
 
 
 def _check(visit: Visit, draft: Draft) -> Checked:

@@ -17,10 +17,11 @@ from starlette.responses import Response
 from stepwell.ci import artifacts, reports
 from stepwell.ci.control import WhichCode
 from stepwell.ci.views import RunSummary, RunView, StepView
-from stepwell.errors import Invalid
+from stepwell.errors import Conflict, Invalid
 from stepwell_web import journalview, runview, sourceview, times
 from stepwell_web.live import Head, Tail, event, log_topic, run_topic
-from stepwell_web.runview import RUN_LOG, Panel, Shown, key_of
+from stepwell_web.problems import told
+from stepwell_web.runview import NOTHING_SHOWN, RUN_LOG, Panel, Shown, key_of
 from stepwell_web.streams import KEEP_ALIVE, KEEP_ALIVE_SECONDS, EventStream
 from stepwell_web.visits import Form, Visit, Visiting, own_path, text, to
 
@@ -44,8 +45,9 @@ def crumbs_of(run: RunSummary) -> list[tuple[str, str]]:
 
 
 def run_page(visit: Visit, view: RunView, **values: Any) -> Response:
-    """Render the run page with one of its tabs."""
+    """Render the run page with one of its tabs; `notice` are words on what somebody has just tried."""
     run = view.summary
+    of_plan = run.plan and view.may_write and not run.finished  # whose author may see it go on after a crash
     error = view.error or {}
     where = f"{error['file']}:{error['line']}" if error.get("file") and error.get("line") else ""
     return visit.page(
@@ -58,7 +60,8 @@ def run_page(visit: Visit, view: RunView, **values: Any) -> Response:
         source_href=sourceview.href,
         artifact_count=artifacts.count(view),
         tests=reports.counts(view),
-        **{"expected": None, **values},
+        may_kill=bool(of_plan) and visit.services.control.in_process(visit.actor, run.id),
+        **{"expected": None, "notice": "", **values},
     )
 
 
@@ -75,14 +78,21 @@ def show(
     find: str = "", have: str = "",
 ) -> Response:  # fmt: skip
     """Show a run with one of its steps open."""
-    view, now, shown = view_of(visit, tenant, name, number), visit.web.templates.now(), Shown(start, to, find[:200])
+    return _steps(visit, view_of(visit, tenant, name, number), step, attempt, Shown(start, to, find[:200]), have=have)
+
+
+def _steps(
+    visit: Visit, view: RunView, step: str | None = None, attempt: int | None = None, shown: Shown = NOTHING_SHOWN,
+    *, have: str = "", **values: Any,
+) -> Response:  # fmt: skip
+    now = visit.web.templates.now()
     chosen = runview.choose(view, step)
     panel = _panel(visit, view, chosen, attempt, shown) if chosen else _run_panel(visit, view, step, shown)
     expected = visit.services.expectations.of(visit.actor, view, now)
     return run_page(
         visit, view, tab="steps", panel=panel, drawn=visit.web.step_parts.of(view, chosen, now, expected),
         expected=expected, to_come=runview.to_come(expected), left=times.duration(expected.seconds) if expected else "",
-        identity=_identity(panel), same=bool(have) and have == _identity(panel),
+        identity=_identity(panel), same=bool(have) and have == _identity(panel), **values,
     )  # fmt: skip
 
 
@@ -145,9 +155,13 @@ def terminate(visit: Visiting, *, tenant: str, name: str, number: int) -> Respon
 @router.post(BASE + "/kill")
 def kill(visit: Visiting, *, tenant: str, name: str, number: int) -> Response:
     """End the process of the run's code, to see it go on in another one."""
-    run = view_of(visit, tenant, name, number).summary
-    visit.services.control.kill_isolate(visit.actor, run.id)
-    return to(run.url)
+    view = view_of(visit, tenant, name, number)
+    try:
+        visit.services.control.kill_isolate(visit.actor, view.summary.id)
+    except Conflict as error:  # it went to rest, or ended, since the page was loaded
+        notice, url = str(error), view.summary.url
+        return told(error, lambda status: _steps(visit, view, status=status, notice=notice, address=url))
+    return to(view.summary.url)
 
 
 @router.post(BASE + "/pause")

@@ -166,6 +166,7 @@ document.addEventListener('submit', (event) => {
 });
 addEventListener('pageshow', () => all('form[data-sent]').forEach((form) => { delete form.dataset.sent; }));
 
+if (document.body.dataset.address) history.replaceState(null, '', document.body.dataset.address);
 reveal();
 remember();
 find('.tabs [aria-current]')?.scrollIntoView({ block: 'nearest', inline: 'nearest', behavior: 'instant' });
