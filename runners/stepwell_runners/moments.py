@@ -16,7 +16,7 @@ from stepwell.errors import Unavailable
 from stepwell.repos.captured import RefChange
 from stepwell.store.pieces import Pieces
 from stepwell_runners.collected import shown
-from stepwell_runners.layers import File, Folder, Link, Node, join
+from stepwell_runners.layers import File, Folder, Layer, Link, Node, below, join, parents
 from stepwell_runners.reduce import OnDisk, Stack
 from stepwell_runners.trees import Trees
 from stepwell_runners.workspaces import Workspaces
@@ -48,18 +48,14 @@ class Moments:
         before, after = self._stack(moment, "before"), self._stack(moment, "after")
         try:
             layer = self._workspaces.load(moment.layer)
-            paths = sorted({*layer.written, *layer.deleted})[:MOST_LISTED]
-            found = [(path, before.node(path), after.node(path)) for path in paths]
-            told = [(path, old, new) for path, old, new in found if not _is_only_a_folder(old, new)]
+            told = _told(layer, before, after)
             git = self._workspaces.captured_of(moment.layer)
             moved = [_moved(ref, change) for ref, change in git.refs.items()] if git else []
-            return Changes(
-                moved
-                + [
-                    _change(path, (old, before), (new, after), wanted=number < MOST_DIFFED)
-                    for number, (path, old, new) in enumerate(told)
-                ]
-            )
+            listed = [
+                _change(path, (before.node(path), before), (after.node(path), after), wanted=number < MOST_DIFFED)
+                for number, path in enumerate(told[: max(0, MOST_LISTED - len(moved))])
+            ]
+            return Changes(moved + listed, len(moved) + len(told))
         except FileNotFoundError as error:
             raise Unavailable(_GONE) from error
 
@@ -82,19 +78,32 @@ def _moved(ref: str, change: RefChange) -> FileChange:
     return FileChange(f".git/{ref}", kind, None, None, "\n".join(["@@ -1 +1 @@", *lines]))
 
 
+def _told(layer: Layer, before: Stack, after: Stack) -> list[str]:
+    """Return the paths that changed, sorted: a directory that came or went only where nothing in it is told."""
+    paths = {*layer.written, *layer.deleted}
+    for path, node in layer.written.items():
+        if not isinstance(node, Folder) and isinstance(before.node(path), Folder):
+            paths.update(below(before, path))  # it took the place of a whole directory
+    full = {above for path in paths for above in parents(path)}
+    return sorted(
+        path for path in paths if path not in full or not _is_only_a_folder(before.node(path), after.node(path))
+    )
+
+
 def _is_only_a_folder(old: Node | None, new: Node | None) -> bool:
-    """Say whether a directory came or went: what is in it is told."""
+    """Say whether a directory came or went."""
     return (old is None and isinstance(new, Folder)) or (new is None and isinstance(old, Folder))
 
 
 def _change(path: str, old: tuple[Node | None, Stack], new: tuple[Node | None, Stack], *, wanted: bool) -> FileChange:
     was, is_now = old[0], new[0]
     sizes = (_size(was), _size(is_now))
+    name = shown(path) + "/" * all(side is None or isinstance(side, Folder) for side in (was, is_now))
     if was is not None and is_now is not None and _same(was, is_now):
-        return FileChange(shown(path), "mode", *sizes)
+        return FileChange(name, "mode", *sizes)
     diff, why = _diff(path, old, new) if wanted else ("", "Only the first changes are shown in full.")
     kind: Kind = "added" if was is None else "removed" if is_now is None else "changed"
-    return FileChange(shown(path), kind, *sizes, diff, why)
+    return FileChange(name, kind, *sizes, diff, why)
 
 
 def _same(one: Node, other: Node) -> bool:

@@ -8,7 +8,11 @@ from engines import Workshop
 from git_steps import Origin
 from places import Place
 
+from stepwell_runners.executor import LocalExecutor
+from stepwell_runners.isolates import ZygoteIsolates
 from stepwell_runners.lazy import Lazy
+from stepwell_runners.options import IsolateOptions
+from stepwell_runners.trees import Trees
 
 
 @pytest.fixture
@@ -33,6 +37,18 @@ def state(tmp_path: Path) -> Path:
     for folder in ("work", "layers", "trees", "tools"):
         (tmp_path / "state" / folder).mkdir(parents=True)
     return tmp_path / "state"
+
+
+@pytest.fixture(params=["full", "none"])
+async def executor(request: pytest.FixtureRequest, state: Path) -> AsyncIterator[LocalExecutor]:
+    """The executor over isolates, with a wall and without one."""
+    trees = Trees(state)
+    isolates = ZygoteIsolates(state, trees.resolve, IsolateOptions(wall=request.param))
+    await isolates.start()
+    if request.param == "full" and not isolates.walled:
+        pytest.skip("this host does not give the wall")
+    yield LocalExecutor.at(state, isolates, trees)
+    await isolates.stop()
 
 
 @pytest.fixture

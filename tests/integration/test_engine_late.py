@@ -1,7 +1,6 @@
 """Steps that take longer than their timeout, through the engine and the real executor together."""
 
 import dataclasses
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -15,25 +14,11 @@ from stepwell.engine.seams import Executed
 from stepwell.engine.specs import Limits
 from stepwell.engine.state import RunState
 from stepwell_runners.executor import LocalExecutor
-from stepwell_runners.isolates import ZygoteIsolates
-from stepwell_runners.options import IsolateOptions
-from stepwell_runners.trees import Trees
 
 REPORT = '<testsuite><testcase name="one"/></testsuite>'
 LATE = f"mkdir out; echo half > out/part; echo '{REPORT}' > junit.xml; exec sleep 600"
 KEEPS = 'timeout=3, artifacts=["out/**"], junit=["junit.xml"]'
 REMEDY = "It did not end within 3 seconds, and was killed. Give it longer with timeout=."
-
-
-@pytest.fixture(params=["full", "none"])
-async def executor(request: pytest.FixtureRequest, state: Path) -> AsyncIterator[LocalExecutor]:
-    trees = Trees(state)
-    isolates = ZygoteIsolates(state, trees.resolve, IsolateOptions(wall=request.param))
-    await isolates.start()
-    if request.param == "full" and not isolates.walled:
-        pytest.skip("this host does not give the wall")
-    yield LocalExecutor.at(state, isolates, trees)
-    await isolates.stop()
 
 
 @pytest.mark.parametrize(("kind", "killed_after"), [("run", 3700.0), ("image", 3700.0), ("read", 50.0)])

@@ -40,6 +40,12 @@ async def test_pages_are_read_without_an_error_and_name_each_place_once(
     assert wrong == []
 
 
+async def test_the_files_of_a_step_that_are_not_listed_are_counted(tmp_path: Path) -> None:
+    async with client(tmp_path) as web:
+        text = (await web.get(PAGES["files of a step"], headers=ADMIN)).text
+    assert "5,003 changed" in text and "5,000 more are not listed" in text
+
+
 async def test_the_page_of_200_steps_is_at_most_60_kb_on_the_way_with_all_that_it_loads(tmp_path: Path) -> None:
     given = services(tmp_path)
     view = given.views["run1842"]

@@ -929,7 +929,8 @@ class _Moments:
                 FileChange(
                     "docs/old.md", "removed", 310, None, "--- a/docs/old.md\n+++ /dev/null\n@@ -1 +0,0 @@\n-Old.\n"
                 ),
-            ]
+            ],
+            5003,
         )
 
     def archive(self, actor: Actor, run_id: str, key: str, when: str) -> list[bytes]:

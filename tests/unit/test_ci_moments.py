@@ -17,7 +17,7 @@ from stepwell.settings import Settings
 from stepwell.tenants import Actor
 from stepwell_web import filesview
 
-FOUND = Changes((FileChange("made", "added", None, 1),))
+FOUND = Changes((FileChange("made", "added", None, 1),), 3)
 
 
 class Files:
@@ -66,12 +66,13 @@ def test_what_a_step_leaves_is_refused_until_it_is_over(state: StepStatus) -> No
     ],
 )
 def test_a_step_of_which_nothing_was_kept_says_why(state: StepStatus, options: dict[str, Any], why: str) -> None:
-    assert moments(state, **options).changes(ADMIN, "r", "s#1") == Changes((), why)
+    assert moments(state, **options).changes(ADMIN, "r", "s#1") == Changes(why=why)
     assert list(moments(state, **options).archive(ADMIN, "r", "s#1", "after")) == [b"after"]
 
 
 def test_what_was_kept_is_read() -> None:
     assert moments("passed", "layer").changes(ADMIN, "r", "s#1") == FOUND
+    assert FOUND.more == 2
 
 
 def test_page_offers_the_files_after_a_step_only_where_some_were_kept(tmp_path: Path) -> None:

@@ -29,7 +29,10 @@ class Moment:
 
 @dataclass(frozen=True)
 class FileChange:
-    """What a step did to a path; sizes in bytes. `diff` is unified, `why` says why there is none."""
+    """What a step did to a path, that of a directory with "/" at its end; sizes in bytes.
+
+    `diff` is unified, `why` says why there is none.
+    """
 
     path: str
     kind: Kind
@@ -41,10 +44,16 @@ class FileChange:
 
 @dataclass(frozen=True)
 class Changes:
-    """What a step did to its workspace, by path; `why` says why nothing of it was kept."""
+    """What a step did to its workspace, by path: the first of `total`; `why` says why nothing of it was kept."""
 
     items: Sequence[FileChange] = ()
+    total: int = 0
     why: str = ""
+
+    @property
+    def more(self) -> int:
+        """How many are not listed."""
+        return self.total - len(self.items)
 
 
 class MomentFiles(Protocol):

@@ -48,6 +48,9 @@ def diff(
             tell(f"  {plain(line)}", _COLOURS.get(line[:1], ""))
     if not found["items"]:
         say(found["why"] or "It changed nothing.")
+    if found["more"]:
+        listed = f"These are {len(found['items']):,} of {found['total']:,} changes"
+        say(f"{listed}. `stepwell shell` has all files, --before and after.", "yellow")
 
 
 def shell(

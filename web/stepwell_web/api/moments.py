@@ -17,10 +17,12 @@ router = APIRouter(tags=["files"])
 def step_changes(caller: Caller, *, id: str, key: str) -> dict[str, Any]:
     """List what a step changed in its workspace, with diffs of what is text. For those who may write.
 
-    `why` says why nothing was kept of a step that failed or has keep=False. A step that is not over is refused (409).
+    They are `total`, of which the first are listed and `more` are not. `why` says why nothing was kept of a step that
+    failed or has keep=False. A step that is not over is refused (409).
     """
     found = caller.services.moments.changes(caller.actor, id, key)
-    return {"items": [answers.plain(one) for one in found.items], "why": found.why}
+    items = [answers.plain(one) for one in found.items]
+    return {"items": items, "total": found.total, "more": found.more, "why": found.why}
 
 
 @router.get("/runs/{id}/steps/{key:path}/workspace")

@@ -27,5 +27,5 @@ def show(visit: Visiting, *, tenant: str, name: str, number: int, step: str) -> 
     raw = filesview.archives(view, chosen)
     return run_page(
         visit, view, tab="files", changed=changes, archives=raw, of_step=chosen, back=runview.href(view, chosen),
-        panel=None, why=found.why or "The step left its workspace as it was.",
+        panel=None, total=found.total, more=found.more, why=found.why or "The step left its workspace as it was.",
     )  # fmt: skip
