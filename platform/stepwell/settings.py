@@ -51,6 +51,9 @@ class Settings(BaseSettings):
     network: Literal["any", "listed", "none"] = Field("any", description=(
         "what steps in isolates may reach: any public host, hosts that they list, or none"
     ))  # fmt: skip
+    containers_reach: str = Field("", description=(
+        "private networks and addresses that containers with a network may reach, like `10.1.0.0/16`; `any` for all"
+    ))  # fmt: skip
     tools_gb: int = Field(20, ge=1, le=100_000, description=(
         "GiB that installed tools and setups may take; then the longest unused go"
     ))  # fmt: skip

@@ -1,11 +1,14 @@
 """What every container of a command is like: the bounds, the network, and what is taken away."""
 
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from stepwell.errors import Invalid
 from stepwell_runners.command_plan import CommandPlan
+from stepwell_runners.firewall import name_servers
 from stepwell_runners.warm_containers import Kind
 
 DEFAULT_MEMORY = 4 << 30  # bytes
@@ -28,6 +31,7 @@ class ContainerSettings:
     labels: Mapping[str, str]
     network: str
     runtime: str | None
+    state: Path
 
     def of(self, kind: Kind, argv: tuple[str, ...] | None) -> dict[str, Any]:
         """Return those of a container of this kind that runs a command (None: the image's)."""
@@ -48,4 +52,19 @@ class ContainerSettings:
             settings["nano_cpus"] = int(kind.cpu * 1e9)
         if self.runtime:
             settings["runtime"] = self.runtime
+        return settings
+
+    def alone(self, kind: Kind, argv: tuple[str, ...]) -> dict[str, Any]:
+        """Return those of one without services. In a kernel of its own it does not reach the engine's resolver."""
+        settings = self.of(kind, argv)
+        if kind.network and self.runtime and (servers := name_servers()):
+            file, text = self.state / "resolv.conf", "".join(f"nameserver {one}\n" for one in servers)
+            if not file.exists() or file.read_text() != text:
+                fresh = file.with_suffix(f".{secrets.token_hex(4)}")
+                fresh.write_text(text)
+                fresh.chmod(0o644)
+                fresh.rename(file)
+            settings["mounts"] = [
+                {"Type": "bind", "Source": str(file.resolve()), "Target": "/etc/resolv.conf", "ReadOnly": True}
+            ]
         return settings

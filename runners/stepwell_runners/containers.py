@@ -40,6 +40,7 @@ from stepwell_runners.container_jobs import (
 )
 from stepwell_runners.container_process import Block, ContainerProcess, Job
 from stepwell_runners.container_settings import ContainerSettings, kind_of
+from stepwell_runners.firewall import Opening
 from stepwell_runners.image_builds import ImageBuilds
 from stepwell_runners.images import Images
 from stepwell_runners.networks import Network, Networks
@@ -73,13 +74,15 @@ class Containers:
         keep: Keep = DEFAULT_KEEP,
         disk: int | None = None,
         builds: bool = True,
+        reach: tuple[Opening, ...] | None = (),
     ) -> None:
+        """`reach` are places that are not public which containers with a network may reach, None for all."""
         self._host = host_of(host)
         self._disk = disk
         name = hashlib.sha256(str(state.resolve()).encode()).hexdigest()[:16]
         self._label = {LABEL: name}
-        self._networks = Networks(name, self._label)
-        self._settings = ContainerSettings(self._label, self._networks.shared.name, runtime)
+        self._networks = Networks(name, self._label, self._host.startswith("unix://"), reach)
+        self._settings = ContainerSettings(self._label, self._networks.shared.name, runtime, state)
         self._work = state / "work"
         self._survivors: dict[tuple[str, str], Record] = {}
         self._used = state / "containers"  # there since the first one was asked for; holds `_secret`
@@ -139,7 +142,7 @@ class Containers:
         )
         kind, is_new = kind_of(asked, attempt.tenant, image), False
         if asked.setup:
-            outside = partial(self._settings.of, replace(kind, network=True))
+            outside = partial(self._settings.alone, replace(kind, network=True))
             base = Base(engine, kind.image, outside, attempt.scope, partial(self._networks.shared.make, engine))
             snapshot = await self._snapshots.ready(base, asked, workspace.stack, output)
             kind, is_new = replace(kind, image=snapshot.image), snapshot.is_new
@@ -203,13 +206,15 @@ class Containers:
         self, engine: Any, kind: Kind, asked: CommandPlan, workspace: Workspace, network: Network | None = None
     ) -> Job:
         """Return the job of a container that is made for this attempt alone, on this network if any."""
-        settings = {**self._settings.of(kind, asked.argv), "working_dir": asked.cwd, "environment": dict(asked.env)}
+        own: dict[str, Any] = {"working_dir": asked.cwd, "environment": dict(asked.env)}
         if network is not None:
-            settings |= {"network_mode": None, "network": network.name}
-        elif kind.network:
-            shared = partial(self._networks.shared.make, engine)
-            return Cold(engine, settings, self._label, shared).job(asked, workspace)
-        return Cold(engine, settings, self._label).job(asked, workspace)
+            settings = {**self._settings.of(kind, asked.argv), "network_mode": None, "network": network.name}
+            return Cold(engine, settings | own, self._label).job(asked, workspace)
+        settings = self._settings.alone(kind, asked.argv)
+        if not kind.network:
+            return Cold(engine, settings | own, self._label).job(asked, workspace)
+        shared = partial(self._networks.shared.make, engine)
+        return Cold(engine, settings | own, self._label, shared).job(asked, workspace)
 
     async def _image_of(self, service: ServicePlan, kind: Kind, asked: CommandPlan, note: Callable[[str], None]) -> str:
         """Return the id of a service's image: its own, or the step's as `setup=` left it."""
@@ -244,7 +249,7 @@ class Containers:
 
         engine = self._connect()
         name = f"stepwell-{secrets.token_hex(6)}"
-        settings = {**self._settings.of(kind, ("sh",)), "name": name, "working_dir": "/", "stdin_open": True}
+        settings = {**self._settings.alone(kind, ("sh",)), "name": name, "working_dir": "/", "stdin_open": True}
         waiting = WaitingContainer()
         if kind.network:
             self._networks.shared.make(engine)

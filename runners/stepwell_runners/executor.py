@@ -28,6 +28,7 @@ from stepwell_runners.command_plan import OUTPUT_FILE, CommandPlan, NetworkPolic
 from stepwell_runners.connections import Connections
 from stepwell_runners.container_jobs import WaitingContainer
 from stepwell_runners.containers import DEFAULT_KEEP, WARM, Containers
+from stepwell_runners.firewall import networks_of
 from stepwell_runners.kits import Kit, Kits
 from stepwell_runners.moments import Moments
 from stepwell_runners.outgrown import DiskWatch
@@ -119,6 +120,7 @@ class LocalExecutor:
         artifacts: Bound = DEFAULT_ARTIFACTS,
         cache_bytes: int = DEFAULT_CACHE_BYTES,
         image_builds: bool = True,
+        containers_reach: str = "",
     ) -> "LocalExecutor":
         """Make one with everything below a state directory; `tools` are the bytes that installed tools may take."""
         trees = trees or Trees(state)
@@ -131,6 +133,7 @@ class LocalExecutor:
             keep=snapshots,
             disk=bounds.disk,
             builds=image_builds,
+            reach=networks_of(containers_reach),
         )
         rooms = (trees, workspaces, Shelf(state / "tools", tools), containers)
         blobs = BlobFiles(state / "blobs")

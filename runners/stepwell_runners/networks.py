@@ -16,6 +16,7 @@ from typing import Any
 from stepwell.errors import TryLater, Unavailable
 from stepwell_runners.command_plan import ServicePlan
 from stepwell_runners.container_jobs import removed, volume_of
+from stepwell_runners.firewall import Firewall, Opening
 from stepwell_runners.spec import WORKSPACE, Overlay
 from stepwell_runners.workspaces import Workspace
 
@@ -29,6 +30,7 @@ class SharedNetwork:
     name: str
     bridge: str
     labels: Mapping[str, str]
+    firewall: Firewall
     _making: threading.Lock = field(default_factory=threading.Lock)
 
     def make(self, engine: Any) -> None:
@@ -36,11 +38,14 @@ class SharedNetwork:
         with self._making:
             if not self._found(engine):
                 _create(engine, self.name, self.labels, {"enable_icc": "false", "name": self.bridge})
+        self.firewall.put_up(self.bridge)
 
     def remove(self, engine: Any) -> None:
-        """Remove it, when nobody is on it any more."""
+        """Remove it, when nobody is on it any more, and then the firewall."""
         for network in self._found(engine):
             removed(network.remove)
+        if not self._found(engine):
+            self.firewall.take_down()
 
     def _found(self, engine: Any) -> list[Any]:
         ours = [f"{name}={value}" for name, value in self.labels.items()]
@@ -56,6 +61,7 @@ class Network:
     name: str
     bridge: str
     labels: Mapping[str, str]
+    firewall: Firewall
     reaches_out: bool
     _made: Any = None
 
@@ -63,6 +69,7 @@ class Network:
         """Make it. Raises TryLater when the engine has no addresses left."""
         if self.reaches_out:
             self._made = _create(self.engine, self.name, self.labels, {"name": self.bridge})
+            self.firewall.put_up(self.bridge)
         else:  # nor the host: the bridge gets no address, by which its ports could be reached
             own = {"name": self.bridge, "inhibit_ipv4": "true"}
             self._made = _create(self.engine, self.name, self.labels, own, internal=True)
@@ -95,14 +102,18 @@ class Networks:
 
     name: str
     labels: Mapping[str, str]
+    local: bool  # whether the engine is on this host
+    reach: tuple[Opening, ...] | None = ()
 
     def __post_init__(self) -> None:
-        self.shared = SharedNetwork(f"stepwell-{self.name}", f"swo{self.name[:12]}", self.labels)
+        shared, self._own = f"swo{self.name[:12]}", f"sws{self.name[:6]}"
+        self.firewall = Firewall(self.name, [(shared, True), (self._own, False)], self.reach, local=self.local)
+        self.shared = SharedNetwork(f"stepwell-{self.name}", shared, self.labels, self.firewall)
 
     def of(self, engine: Any, workspace: Workspace, *, reaches_out: bool) -> Network:
         """Return the network of an attempt that has services."""
-        bridge = f"sws{self.name[:6]}{secrets.token_hex(3)}"  # a name of an interface has 15 characters at most
-        return Network(engine, f"stepwell-{workspace.id}", bridge, self.labels, reaches_out)
+        bridge = f"{self._own}{secrets.token_hex(3)}"  # a name of an interface has 15 characters at most
+        return Network(engine, f"stepwell-{workspace.id}", bridge, self.labels, self.firewall, reaches_out)
 
     def recover(self, engine: Any, *, keep_shared: bool) -> None:
         """Remove what a crash left; the shared one stays where a container that goes on is on it."""
@@ -110,6 +121,8 @@ class Networks:
         for network in engine.networks.list(filters={"label": ours}):
             if not (keep_shared and network.name == self.shared.name):
                 removed(network.remove)
+        if not keep_shared:
+            self.firewall.take_down()
 
 
 def _create(

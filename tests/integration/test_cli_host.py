@@ -3,10 +3,13 @@
 from pathlib import Path
 from typing import Any, cast
 
+import pytest
+
 from stepwell.ci.runners import FirstOutputs, Standing
 from stepwell.cli.doctor import diagnoses
 from stepwell.cli.host import LiveHost
 from stepwell.settings import Settings
+from stepwell_runners import nftables
 from stepwell_runners.isolates import ZygoteIsolates
 from stepwell_runners.snapshot_notes import SnapshotNotes
 from stepwell_runners.spec import Finding
@@ -49,6 +52,29 @@ def test_abilities_are_what_doctor_says_and_looked_at_once_a_minute(tmp_path: Pa
     told = {one.name: one for one in found}
     assert (told["wall"].remedy, told["Landlock"].remedy) == ("", "Use a newer kernel.")
     assert "there is no /dev/fuse" in told["trees"].detail
+
+
+def told(settings: Settings) -> tuple[bool, str]:
+    return next((one.ok, one.detail) for one in diagnoses(settings, [], None) if one.name == "containers")
+
+
+@pytest.mark.docker
+def test_doctor_says_what_containers_reach(tmp_path: Path, engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nftables, "replace", lambda *_: None)
+    monkeypatch.setattr(nftables, "remove", lambda *_: None)
+    assert told(Settings(state=tmp_path, containers_reach="10.1.0.0/16")) == (
+        True, "reach public addresses only and 10.1.0.0/16",
+    )  # fmt: skip
+    open_ = "reach this host and private addresses: "
+    assert told(Settings(state=tmp_path, containers_reach="any")) == (False, f"{open_}STEPWELL_CONTAINERS_REACH=any")
+
+    def refused(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(nftables, "replace", refused)
+    assert told(Settings(state=tmp_path)) == (
+        False, f"{open_}only root with CAP_NET_ADMIN may make rules of the packet filter",
+    )  # fmt: skip
 
 
 def test_what_stands_ready_is_counted_by_tenant(tmp_path: Path) -> None:

@@ -187,7 +187,7 @@ async def test_no_engine_and_no_leave_are_said(tmp_path: Path) -> None:
 def test_the_doctor_says_what_builds_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = Settings(state=tmp_path)
     found = builders.find_client("unix:///var/run/docker.sock", tmp_path)
-    assert ("BuildKit by" if found else "classic builder") in doctor._docker(settings).detail
+    assert ("BuildKit by" if found else "classic builder") in doctor._docker(settings)[0].detail
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert "classic builder" in doctor._docker(settings).detail
-    assert "STEPWELL_IMAGE_BUILDS" in doctor._docker(Settings(state=tmp_path, image_builds=False)).detail
+    assert "classic builder" in doctor._docker(settings)[0].detail
+    assert "STEPWELL_IMAGE_BUILDS" in doctor._docker(Settings(state=tmp_path, image_builds=False))[0].detail

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from heavy import IMAGE, attempt, opened, run
+from heavy import IMAGE, NoIsolates, attempt, nothing_left, opened, run
 from logged import Log
 
 from stepwell_runners.executor import LocalExecutor
@@ -63,6 +63,20 @@ async def test_a_network_that_somebody_has_removed_is_made_again(executor: Local
         assert (await run(executor, attempt("ls /sys/class/net | grep eth0", key=f"step{number}#1"))).ok
         await executor.close()  # what waits goes with it, so that the network can be removed
         assert engine.networks.list(names=[executor._containers._networks.shared.name]) == []
+
+
+async def test_a_runtime_of_its_own_kernel_gets_the_name_servers_of_the_host(
+    engine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stepwell_runners.container_settings.name_servers", lambda: ["198.20.7.9"])
+    executor = LocalExecutor.at(tmp_path / "state", NoIsolates(), warm_containers=0, runtime="runc")
+    alone, beside = Log(), Log()
+    assert (await run(executor, attempt("cat /etc/resolv.conf"), alone)).ok
+    assert alone.text == "nameserver 198.20.7.9\n"
+    services = {"db": {"image": IMAGE, "command": "sleep 60"}}
+    asked = attempt("nslookup -type=a db > /dev/null && echo found", key="beside#1", services=services)
+    assert (await run(executor, asked, beside)).ok and beside.text == "found\n"
+    await nothing_left(executor, engine)
 
 
 async def test_an_engine_that_cannot_keep_containers_apart_is_told(

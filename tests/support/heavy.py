@@ -16,6 +16,7 @@ import pytest
 from logged import Log
 
 from stepwell.engine.seams import Attempt, Outcome, Prepared
+from stepwell_runners import nftables
 from stepwell_runners.container_jobs import Cold
 from stepwell_runners.container_process import Job
 from stepwell_runners.containers import LABEL, Containers
@@ -137,5 +138,6 @@ async def nothing_left(executor: LocalExecutor, engine: Any) -> None:
     assert engine.containers.list(all=True, filters=ours) == []
     assert engine.volumes.list(filters=ours) == []
     assert engine.networks.list(filters=ours) == []
+    assert os.geteuid() != 0 or not nftables.holds(f"stepwell-{executor._containers._label[LABEL]}")
     assert list((state / "work").iterdir()) == []
     assert str(state) not in Path("/proc/self/mountinfo").read_text()

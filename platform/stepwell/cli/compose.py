@@ -173,6 +173,7 @@ class Rooms:
             tools=settings.tools_gb << 30, network=settings.network,
             artifacts=Bound(bytes=settings.artifacts_mb << 20, raised_by="STEPWELL_ARTIFACTS_MB"),
             cache_bytes=settings.caches_gb << 30, image_builds=settings.image_builds,
+            containers_reach=settings.containers_reach,
         )  # fmt: skip
         base = Foundation.open(settings)
         kept.callback(base.close)

@@ -80,7 +80,7 @@ def diagnoses(settings: "Settings", findings: "Sequence[Finding]", lazy_problem:
     needed = not settings.trust_all_code
     isolates = [Diagnosis(one.name, one.ok, one.detail, one.remedy, one.name == "wall" and needed) for one in findings]
     return [
-        _python(), _git(), _state(settings), *isolates, _trees(lazy_problem), _docker(settings), *_snapshots(settings),
+        _python(), _git(), _state(settings), *isolates, _trees(lazy_problem), *_docker(settings), *_snapshots(settings),
     ]  # fmt: skip
 
 
@@ -185,7 +185,7 @@ def _trees(problem: str | None) -> Diagnosis:
     )  # fmt: skip
 
 
-def _docker(settings: "Settings") -> Diagnosis:
+def _docker(settings: "Settings") -> list[Diagnosis]:
     import docker
 
     try:
@@ -195,16 +195,34 @@ def _docker(settings: "Settings") -> Diagnosis:
             else docker.from_env(timeout=ENGINE_SECONDS)
         )
         version = client.version()
+        networks = client.networks.list(names=["bridge"])
         client.close()
     except docker.errors.DockerException as error:
         reason = str(error).partition("\n")[0][:200]
-        return Diagnosis(
-            "docker",
-            False,
-            f"no engine answers: {reason}",
-            "Start dockerd, or set STEPWELL_DOCKER_HOST. Only steps with image= need it.",
-        )
-    return Diagnosis("docker", True, f"engine {version.get('Version', 'unknown')}, {_builder(settings)}")
+        remedy = "Start dockerd, or set STEPWELL_DOCKER_HOST. Only steps with image= need it."
+        return [Diagnosis("docker", False, f"no engine answers: {reason}", remedy)]
+    bridges = [(one.attrs.get("Options") or {}).get("com.docker.network.bridge.name") for one in networks]
+    engine = Diagnosis("docker", True, f"engine {version.get('Version', 'unknown')}, {_builder(settings)}")
+    return [engine, _containers(settings, next((str(one) for one in bridges if one), "docker0"))]
+
+
+def _containers(settings: "Settings", bridge: str) -> Diagnosis:
+    """Say what containers with a network reach, but for what is public."""
+    from stepwell_runners.containers import host_of
+    from stepwell_runners.firewall import networks_of, out_of_reach, trial
+
+    local = host_of(settings.docker_host).startswith("unix://")
+    if networks_of(settings.containers_reach) is None:
+        problem: str | None = "STEPWELL_CONTAINERS_REACH=any"
+    else:
+        problem = out_of_reach(bridge, local=local) or trial()
+    if problem is None:
+        more = f" and {settings.containers_reach}" if settings.containers_reach else ""
+        return Diagnosis("containers", True, f"reach public addresses only{more}")
+    return Diagnosis(
+        "containers", False, f"reach this host and private addresses: {problem}",
+        "Run Stepwell as root beside the engine, not in a container, or close them with a firewall of yours.",
+    )  # fmt: skip
 
 
 def _builder(settings: "Settings") -> str:
