@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import pytest
 from engines import FakeExecutor, Workshop, failed, passed
+from gates import Gatekeeper
 
 from stepwell.dynamic import bind
 from stepwell.engine.clock import TestClock
@@ -143,13 +144,6 @@ async def test_with_other_code_the_approval_is_asked_again(shop: Workshop) -> No
         assert Counter(attempt.key for attempt in executor.attempts)["build#1"] == 1
 
 
-class Strict:
-    """A gate that holds every step of an environment until people decided."""
-
-    def holds(self, run: RunState, step: StepState) -> bool:
-        return not step.decisions
-
-
 async def test_rules_that_came_later_hold_a_step_that_runs_again(shop: Workshop) -> None:
     executor = FakeExecutor()
     async with shop.running(executor=executor, limits=LIMITS) as engine:
@@ -157,7 +151,7 @@ async def test_rules_that_came_later_hold_a_step_that_runs_again(shop: Workshop)
         await shop.until(lambda state: state.counts.get("passed"))
         await engine.terminate("r", "ann")
         await shop.finished()
-    async with shop.running(executor=executor, limits=LIMITS, gate=Strict()) as engine:
+    async with shop.running(executor=executor, limits=LIMITS, gate=Gatekeeper()) as engine:
         executor.attempts.clear()
         await bind(engine, {}, tenant="t").restart("r", "x#1", id="again")
         state = await shop.until(lambda state: "x#1" in state.steps and state.steps["x#1"].state == "passed", "again")

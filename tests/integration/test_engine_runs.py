@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import pytest
 from engines import FakeExecutor, Workshop, failed, lost, passed
+from gates import Gatekeeper
 from logged import Log
 
 from stepwell.engine.clock import TestClock
@@ -137,12 +138,8 @@ async def test_an_approval_ends_with_its_verdict_and_takes_no_second_one(shop: W
 
 
 async def test_a_held_step_starts_only_after_its_release(shop: Workshop) -> None:
-    class Held:
-        def holds(self, run: RunState, step: StepState) -> bool:
-            return True
-
     executor = FakeExecutor()
-    async with shop.running(executor=executor, gate=Held()) as engine:
+    async with shop.running(executor=executor, gate=Gatekeeper()) as engine:
         await shop.create('return (await step.run("deploy", "ok", environment="p")).exit_code')
         await shop.hibernating()
         assert executor.attempts == []
@@ -152,12 +149,8 @@ async def test_a_held_step_starts_only_after_its_release(shop: Workshop) -> None
 
 
 async def test_a_rejected_step_never_runs(shop: Workshop) -> None:
-    class Held:
-        def holds(self, run: RunState, step: StepState) -> bool:
-            return True
-
     executor = FakeExecutor()
-    async with shop.running(executor=executor, gate=Held()) as engine:
+    async with shop.running(executor=executor, gate=Gatekeeper()) as engine:
         await shop.create('await step.run("deploy", "ok", environment="p")')
         await shop.hibernating()
         await engine.decide("r", "deploy#1", {**DECISION, "approve": False}, yes)

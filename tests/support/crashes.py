@@ -13,6 +13,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from gates import Gatekeeper
+
 from stepwell.engine.clock import TestClock
 from stepwell.engine.engine import Engine
 from stepwell.engine.entries import Entry
@@ -133,13 +135,6 @@ class WordExecutor:
         code = int(rest[0]) if word == "exit" else 0
         value = {"exit_code": code, "seconds": 0.0, "outputs": {}}
         return Outcome(True, value, exit_code=code, layer=f"layer of {label}")
-
-
-class Gatekeeper:
-    """Holds steps of every environment until somebody decided."""
-
-    def holds(self, run: RunState, step: StepState) -> bool:
-        return not step.decisions
 
 
 class Notebook:

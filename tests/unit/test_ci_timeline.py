@@ -33,6 +33,17 @@ def test_a_command_is_queued_and_then_at_work() -> None:
     assert spans(told) == {"a#1": [("queued", 1, 3, ""), ("work", 3, 9, "failed")]}
 
 
+def test_a_step_waits_for_its_environments_time_and_for_people() -> None:
+    told = journal(
+        (1, "asked", "a#1", ask("a", due=5.0, held=True)), (3, "released", "a#1", {"by": "ann"}),
+        (5, "fired", "a#1", None), (6, "started", "a#1", {}), (9, "done", "a#1", {"ok": True}),
+    )  # fmt: skip
+    begun = [("queued", 5, 6, ""), ("work", 6, 9, "passed")]
+    assert spans(told) == {"a#1": [("person", 1, 3, ""), ("wait", 3, 5, ""), *begun]}
+    told[2:4] = [told[3]._replace(seq=3), told[2]._replace(seq=4, at=5.5)]
+    assert spans(told) == {"a#1": [("person", 1, 5.5, ""), ("queued", 5.5, 6, ""), begun[1]]}
+
+
 def test_an_inline_step_worked_before_the_entry_that_tells_of_it() -> None:
     inline = {"name": "version", "kind": "do"}
     told = journal((5, "done", "version#1", {"ok": True, "seconds": 2.0, "inline": inline}))

@@ -37,6 +37,8 @@ def _created(_: Entry, data: Mapping[str, Any]) -> str:
 
 def _asked(_: Entry, data: Mapping[str, Any]) -> str:
     held = ", held for its environment" if data.get("held") else ""
+    if data.get("kind") == "run" and data.get("due") is not None:
+        held += ", to begin later as its environment wants"
     return f"Code asked for {_KINDS.get(str(data.get('kind')), 'a step')}{held}"
 
 

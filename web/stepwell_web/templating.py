@@ -49,7 +49,7 @@ class Templates:
         self._env.globals.update(icon=icon, state_icon=state_icon, static=static, moment=self.moment)
         self._env.filters.update(
             initials=initials, word=word, tone=tone, deed=lambda kind: _DEEDS.get(kind, kind), title=title,
-            took=self.took, size=times.size, why=why, favicon=favicon,
+            took=self.took, duration=times.duration, size=times.size, why=why, favicon=favicon,
         )  # fmt: skip
 
     def render(self, template: str, values: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from stepwell.ci import inputs
 from stepwell.ci.environments import Environments
 from stepwell.ci.lent import Lent
-from stepwell.ci.rules import Asked, Rules, question, said, satisfied, verdict
+from stepwell.ci.rules import Asked, Rules, not_before, question, said, satisfied, verdict
 from stepwell.ci.views import ApprovalView, DecisionView, RunSummary
 from stepwell.engine.seams import Judge
 from stepwell.engine.state import RunState, StepState
@@ -30,6 +30,10 @@ class EnvironmentGate:
         if rules.count == 0 or rules.refuses(run.metadata):
             return False
         return not satisfied(run, rules.environment)
+
+    def not_before(self, run: RunState, step: StepState) -> float | None:
+        """Say from when on the step may begin, whatever people decide."""
+        return not_before(rules_of(self._environments, run.metadata, step), run, step)
 
 
 def rules_of(environments: Environments, metadata: Mapping[str, Any], step: StepState) -> Rules:

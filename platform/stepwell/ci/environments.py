@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from sqlmodel import Session, col, delete, select
 
+from stepwell.authoring.durations import Duration, seconds_of, spoken
 from stepwell.ci.rules import Rules
 from stepwell.ci.views import EnvironmentView
 from stepwell.errors import Invalid, NotFound
@@ -17,6 +18,8 @@ from stepwell.tenants.tenants import Tenants
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 MOST_REVIEWERS = 100
+LONGEST_WAIT = 30 * 86400.0
+"""Seconds."""
 
 
 class Environments:
@@ -29,8 +32,8 @@ class Environments:
         with store.read() as session:
             rows = session.exec(select(Environment)).all()
         self._rules = {(row.repository, row.name): _rules(row) for row in rows}
-        self.changed: Callable[[str], None] = lambda _repository: None
-        """Called with a repository's id after its rules have changed."""
+        self.changed: Callable[[str, str], None] = lambda _tenant, _repository: None
+        """Called with a repository's tenant and name after its rules have changed."""
 
     def rules(self, repository: str, name: str) -> Rules:
         """Return the rules of an environment, from memory; none when it is not set up."""
@@ -61,19 +64,20 @@ class Environments:
         count: int = 1,
         branches: Sequence[str] = (),
         forbid_author: bool = False,
+        wait: Duration = 0,
     ) -> EnvironmentView:
         """Create an environment or replace its rules."""
         row = self._tenants.scope.repository(actor, tenant, repository, "manage")
-        rules = Rules(name, tuple(reviewers), count, tuple(branches), forbid_author)
+        rules = Rules(name, tuple(reviewers), count, tuple(branches), forbid_author, _seconds(wait))
         self._check(actor, tenant, rules)
         with self._store.write() as session:
             found = self._written(session, row, rules)
             detail = {"reviewers": list(reviewers), "count": count, "branches": list(branches)}
-            where = {"repository": repository, "forbid_author": forbid_author}
+            where = {"repository": repository, "forbid_author": forbid_author, "wait": rules.wait}
             self._tenants.audit.add(session, actor, tenant, "environment.put", name, **detail, **where)
             view = _view(found, _secrets(session, found))
         self._rules[row.id, name] = rules
-        self.changed(row.id)
+        self.changed(tenant, repository)
         return view
 
     def remove(self, actor: Actor, tenant: str, repository: str, name: str) -> None:
@@ -87,7 +91,7 @@ class Environments:
             session.exec(delete(Secret).where(col(Secret.repository) == row.id, col(Secret.environment) == name))
             self._tenants.audit.add(session, actor, tenant, "environment.remove", name, repository=repository)
         self._rules.pop((row.id, name), None)
-        self.changed(row.id)
+        self.changed(tenant, repository)
 
     def _check(self, actor: Actor, tenant: str, rules: Rules) -> None:
         if not _NAME.fullmatch(rules.environment):
@@ -114,11 +118,12 @@ class Environments:
                 tenant=row.tenant,
                 repository=row.id,
                 name=rules.environment,
+                wait=rules.wait,
                 created_at=now,
                 updated_at=now,
             )
         found.reviewers, found.count = list(rules.reviewers), rules.count
-        found.branches, found.forbid_author = list(rules.branches), rules.forbid_author
+        found.branches, found.forbid_author, found.wait = list(rules.branches), rules.forbid_author, rules.wait
         found.updated_at = self._now()
         session.add(found)
         return found
@@ -135,7 +140,17 @@ def _secrets(session: Session, row: Environment) -> tuple[str, ...]:
 
 
 def _rules(row: Environment) -> Rules:
-    return Rules(row.name, tuple(row.reviewers), row.count, tuple(row.branches), row.forbid_author)
+    return Rules(row.name, tuple(row.reviewers), row.count, tuple(row.branches), row.forbid_author, row.wait)
+
+
+def _seconds(wait: Duration) -> float:
+    try:
+        seconds = seconds_of(wait, "wait")
+    except (TypeError, ValueError) as error:
+        raise Invalid(str(error)) from error
+    if seconds > LONGEST_WAIT:
+        raise Invalid(f"An environment makes steps wait for {spoken(LONGEST_WAIT)} at most; wait has value {wait!r}.")
+    return seconds
 
 
 def _view(row: Environment, secrets: tuple[str, ...]) -> EnvironmentView:
@@ -145,6 +160,7 @@ def _view(row: Environment, secrets: tuple[str, ...]) -> EnvironmentView:
         count=row.count,
         branches=tuple(row.branches),
         forbid_author=row.forbid_author,
+        wait=row.wait,
         secrets=secrets,
         updated_at=row.updated_at,
     )

@@ -57,6 +57,11 @@ MOST_COUNTED = 1_000
 """Runs that are counted; a million may wait, and the number stands on every page."""
 
 
+_UNDER_RULES = (
+    "SELECT id FROM runs WHERE approvals > 0 AND scope IN (?, ?) UNION "
+    "SELECT id FROM runs WHERE state = 'waiting' AND scope IN (?, ?) "
+    "AND EXISTS (SELECT 1 FROM timers WHERE run = runs.id AND key NOT LIKE '~%')"
+)
 _RUNS = f"SELECT {', '.join(column.name for column in RUNS.columns)} FROM runs WHERE"  # noqa: S608 - our own names
 _ENTRIES = (
     "SELECT run, seq, at, type, key, attempt, turn, data, version FROM journal WHERE run = ? AND seq > ? "
@@ -163,11 +168,10 @@ class History:
             found += [summary_of(row) for row in rows]
         return {summary.scope: summary for summary in found}
 
-    def waiting_for(self, repository: str) -> list[str]:
-        """Return the ids of runs of a repository, by id, that wait for people. For the server's own use."""
-        of_repository = func.json_extract(RUNS.c.metadata, "$.repository") == repository
-        with self._store.read() as session:
-            return list(session.execute(select(RUNS.c.id).where(RUNS.c.approvals > 0, of_repository)).scalars())
+    def waiting_under_rules(self, tenant: str, repository: str) -> list[str]:
+        """Return ids of runs that may wait under rules of a repository, plans among them. For the server's own use."""
+        scopes = (f"{tenant}/{repository}", f"{tenant}/-")
+        return [run for (run,) in self._store.rows(_UNDER_RULES, scopes + scopes)]
 
     def resting(self, run: str) -> int | None:
         """Return the number of a run's last entry if it hibernates: then its journal says all that there is to say."""

@@ -1,4 +1,4 @@
-"""Rules of environments: who may approve, how many must, from which branches. Pure.
+"""Rules of environments: who may approve, how many must, from which branches, and how long steps wait. Pure.
 
 A step or approval that names an environment stands under its rules; an approval's own `reviewers` and `count` can only
 add to them. Two things meet the rules: a passed approval for the environment in the same run, or a step of the run that
@@ -19,6 +19,8 @@ TAGS = "tags/"
 class Rules:
     """An environment's rules. `count` 0: nobody is asked. Empty `reviewers`: everybody with the right to approve.
 
+    `wait` are the seconds between the first question for the environment in a run and the first step in it.
+
     `branches` are globs; one that begins with `tags/` is for tags. Empty: every branch and tag.
     """
 
@@ -27,6 +29,7 @@ class Rules:
     count: int = 0
     branches: tuple[str, ...] = ()
     forbid_author: bool = False
+    wait: float = 0.0
 
     def refuses(self, metadata: Mapping[str, Any]) -> str:
         """Say why a run must not use the environment; "" when it may."""
@@ -102,6 +105,14 @@ def satisfied(run: RunState, environment: str) -> bool:
         if step.released_by and step.released_by != RULES:
             return True
     return False
+
+
+def not_before(rules: Rules, run: RunState, step: StepState) -> float | None:
+    """Return the time from which the step may begin, None when its environment has no waiting time."""
+    if not rules.wait or rules.refuses(run.metadata):
+        return None
+    asked = (one.asked_at for one in run.steps.values() if one.options.get("environment") == rules.environment)
+    return min(asked, default=step.asked_at) + rules.wait
 
 
 RULES = "rules"

@@ -269,8 +269,8 @@ class Services:
     def _connect(self, history: History) -> None:
         """Have changes of rules looked at by the runs that wait under them, and pushes by the schedules."""
 
-        def recheck(repository: str) -> None:
-            for run in history.waiting_for(repository):
+        def recheck(tenant: str, repository: str) -> None:
+            for run in history.waiting_under_rules(tenant, repository):
                 self.thread.submit(self.engine.recheck(run))
 
         def sync(repository: Repository, commit: str) -> None:

@@ -143,6 +143,8 @@ def _reason(step: StepState, rules_of: RulesOf) -> str:
         given = sum(said(step).values())
         place = f" for {asked.rules.environment}" if asked.rules.environment else ""
         return f"{given} of {asked.count} approved{place}"
+    if step.state == "waiting" and step.kind == "run":
+        return f"waits as {step.options.get('environment')} wants"
     if step.state == "waiting" and step.kind == "event":
         return f"waits for the event {step.options.get('type')!r}"
     if step.state == "waiting" and step.child is not None:

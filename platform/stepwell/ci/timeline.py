@@ -85,6 +85,7 @@ class _Reading:
     spans: dict[str, list[Span]] = field(default_factory=dict)
     open: dict[str, _Open] = field(default_factory=dict)
     inline: set[str] = field(default_factory=set)  # steps without an ask of their own
+    waits: set[str] = field(default_factory=set)  # steps that may not begin before a time
 
     def read(self, entry: Entry) -> None:
         """Go one entry further; types that say nothing of time are passed over."""
@@ -149,12 +150,15 @@ def _asked(reading: _Reading, entry: Entry, data: _Data) -> None:
     kind = _ASKED.get(str(data.get("kind")))
     if kind is not None:
         reading.step(entry, data)
+        if kind == "queued" and data.get("due") is not None:
+            kind = "wait"
+            reading.waits.add(entry.key)
         reading.begin_span(entry.key, "person" if data.get("held") else kind, entry.at)
 
 
 def _released(reading: _Reading, entry: Entry, data: _Data) -> None:
     reading.step(entry, data)
-    reading.begin_span(entry.key, "queued", entry.at)
+    reading.begin_span(entry.key, "wait" if entry.key in reading.waits else "queued", entry.at)
 
 
 def _started(reading: _Reading, entry: Entry, data: _Data) -> None:
@@ -164,7 +168,11 @@ def _started(reading: _Reading, entry: Entry, data: _Data) -> None:
 
 def _fired(reading: _Reading, entry: Entry, data: _Data) -> None:
     span = reading.open.get(entry.key)
-    if span is not None and span.kind == "retry":
+    waited = entry.key in reading.waits
+    reading.waits.discard(entry.key)
+    if waited and span is not None and span.kind == "person":
+        return  # who has not agreed yet
+    if span is not None and (waited or span.kind == "retry"):
         reading.begin_span(entry.key, "queued", entry.at)
     else:
         reading.close(entry.key, entry.at)

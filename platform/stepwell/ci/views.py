@@ -298,6 +298,7 @@ class EnvironmentView:
     count: int = 1
     branches: tuple[str, ...] = ()
     forbid_author: bool = False
+    wait: float = 0.0
     secrets: tuple[str, ...] = field(default=())
     updated_at: float = 0.0
 

@@ -20,14 +20,15 @@ continued  ""    what the `created` before it said, with other params, and {roun
                  events; rounds: what is kept of earlier ones, see rounds.py.
                  Events that nobody had taken follow it, as `event`
 asked      step  {kind, name, fingerprint, options, base: [layer id], due: float|null, where: "file:line", held}
-                 held: its environment wants people first
+                 held: its environment wants people first; due of a `run`: it may not begin before
 called     step  {run, number}              the run that a call has asked for is there
-released   step  {by}                       a held step (environment) may start
+released   step  {by}                       a held step (environment) may start, when it is due
 started    step  {runner}                   an attempt of an executor's step begins; `attempt` column counts from 1
 retry      step  {error, due, seconds, inline}  the attempt failed, the next one starts at `due`; seconds, of which old
                                             ones say nothing, and inline as in `done`
 lost       step  {reason, seconds, inline}  the attempt vanished with its host: tried again, not counted; likewise
-fired      step  null                       a due time passed: sleep over, wait timed out, backoff over, loop timer
+fired      step  null                       a due time passed: sleep over, wait timed out, backoff over, loop timer,
+                                            a `run` may begin unless it is held
 decision   step  {by, at, approve, comment, fields}
 event      ""    {type, payload, id}        arrival is delivery: the isolate gives it to its first open wait or keeps it
 took       step  {event: seq}               what the wait consumed

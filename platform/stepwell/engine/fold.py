@@ -152,7 +152,7 @@ def _asked(state: RunState, entry: Entry) -> None:
     if kind == "timer":
         return
     held = bool(data.get("held"))
-    status: StepStatus = "waiting" if held else _FIRST.get(kind, "waiting")
+    status: StepStatus = "waiting" if held or due is not None else _FIRST.get(kind, "waiting")
     step = StepState(entry.key, data["name"], kind, status, entry.at, data.get("fingerprint"), due=due, held=held)
     step.options, step.base, step.where = data["options"], tuple(data["base"]), data["where"]
     _add(state, step)
@@ -175,7 +175,8 @@ def _released(state: RunState, entry: Entry) -> None:
     step = state.steps[entry.key]
     step.held, step.released_by = False, entry.data.get("by")
     state.approvals.pop(step.key, None)
-    _move(state, step, "queued")
+    if step.due is None:
+        _move(state, step, "queued")
 
 
 def _started(state: RunState, entry: Entry) -> None:
@@ -215,6 +216,9 @@ def _fired(state: RunState, entry: Entry) -> None:
     step.due = None
     if step.state == "retrying":
         _move(state, step, "running" if step.kind == "do" else "queued")
+    elif step.kind == "run":
+        if not step.held:
+            _move(state, step, "queued")
     elif step.kind == "sleep":
         _close(state, step, "passed", entry.at)
     else:

@@ -58,7 +58,7 @@ class Hearing:
         if data["kind"] == "run" and data["options"].get("environment"):
             step = StepState(key, data["name"], "run", "queued", self._parts.clock.now(), options=data["options"])
             step.base, step.where = tuple(data["base"]), data["where"]
-            data["held"] = holds(self.live, step, self._parts)
+            data["held"], data["due"] = gated(self.live, step, self._parts)
         self._parts.commits.append(self.live, "asked", key, data)
 
     def _retry(self, command: list[Any]) -> None:
@@ -113,6 +113,18 @@ class Hearing:
         output = self._logs.pop(key, None)
         if output is not None:
             output.close()
+
+
+def gated(live: Live, step: StepState, parts: Parts) -> tuple[bool, float | None]:
+    """Ask the gate whether people must agree, and when the step may begin; one that fails holds the step."""
+    if parts.gate is None:
+        return False, None
+    try:
+        due = parts.gate.not_before(live.state, step)
+        return parts.gate.holds(live.state, step), due if due is not None and due > parts.clock.now() else None
+    except Exception:
+        _log.exception("Step %s of run %s: the gate failed", step.key, live.id)
+        return True, None
 
 
 def holds(live: Live, step: StepState, parts: Parts) -> bool:

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator
 
-from stepwell.engine.hearing import holds
+from stepwell.engine.hearing import gated, holds
 from stepwell.engine.live import Live, collection_paused, load
 from stepwell.engine.parts import Parts
 from stepwell.errors import Conflict, NotFound, Unavailable
@@ -77,11 +77,16 @@ class Memory:
         return live
 
     def regate(self, live: Live) -> None:
-        """Release the steps that the gate holds no longer."""
+        """Release the steps that the gate holds no longer, and those that need not wait as long any more."""
         for key in list(live.state.approvals):
             step = live.state.steps[key]
             if step.held and not holds(live, step, self._parts):
                 self._parts.commits.append(live, "released", key, {"by": "rules"})
+        timed = [live.state.steps[key] for key in live.state.timers if key in live.state.steps]
+        for step in timed:
+            waits = step.kind == "run" and step.state == "waiting"
+            if waits and gated(live, step, self._parts) == (False, None):
+                self._parts.commits.append(live, "fired", step.key, None)
 
     async def settled(self, live: Live) -> None:
         """Wait until what was drafted for a run is on disk, and forget the run if it rests. Raises TryLater."""

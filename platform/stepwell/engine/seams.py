@@ -255,9 +255,14 @@ class Preparer(Protocol):
 
 
 class Gate(Protocol):
-    """Says whether a step with `environment=` must wait for people; asked when the step is asked and after restarts."""
+    """Says whether a step with `environment=` must wait for people, and until when it waits anyway.
+
+    Asked when the step is asked, after restarts and after rules have changed.
+    """
 
     def holds(self, run: "RunState", step: "StepState") -> bool: ...
+
+    def not_before(self, run: "RunState", step: "StepState") -> float | None: ...
 
 
 @dataclass(frozen=True)

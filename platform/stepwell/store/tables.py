@@ -155,6 +155,7 @@ class Environment(SQLModel, table=True):
     count: int = 1
     branches: list[str] = Field(default_factory=list, sa_column=_json())
     forbid_author: bool = False
+    wait: float = Field(0.0, sa_column_kwargs={"server_default": "0"})
     created_at: float
     updated_at: float
 

@@ -40,6 +40,7 @@ class Rules(BaseModel):
     count: int = Field(1, ge=0, le=20)
     branches: list[str] = []
     forbid_author: bool = False
+    wait: str | float = Field(0, description="how long steps wait, in seconds or as '30 minutes'")
 
 
 @router.get("/repos")
@@ -78,7 +79,7 @@ def put_environment(caller: Caller, tenant: str, name: str, environment: str, bo
     environments = caller.services.environments
     environments.put(
         caller.actor, tenant, name, environment, reviewers=tuple(body.reviewers), count=body.count,
-        branches=tuple(body.branches), forbid_author=body.forbid_author,
+        branches=tuple(body.branches), forbid_author=body.forbid_author, wait=body.wait,
     )  # fmt: skip
     return answers.plain(environments.get(caller.actor, tenant, name, environment))
 

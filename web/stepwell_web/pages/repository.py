@@ -130,7 +130,7 @@ def put_environment(visit: Visiting, *, tenant: str, name: str, form: Form) -> R
     visit.services.environments.put(
         visit.actor, tenant, name, text(form, "name").strip(), reviewers=words(text(form, "reviewers", "")),
         count=int(count) if count.isdigit() else 1, branches=words(text(form, "branches", "")),
-        forbid_author=bool(form.get("forbid_author")),
+        forbid_author=bool(form.get("forbid_author")), wait=text(form, "wait", "").strip() or 0,
     )  # fmt: skip
     return to(f"/{tenant}/{name}/settings#environments")
 
