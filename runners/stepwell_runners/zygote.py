@@ -2,7 +2,8 @@
 
 Exec'ed fresh and single-threaded, so that no lock, connection, key or tenant's data is ever in its memory; already in
 the isolates' read-only root and, where the host allows, in a user namespace in which real root does not exist. What
-makes a boot fast is what is already done here: the imports, the root, the seccomp program, a frozen heap.
+makes a boot fast is what is already done here: the imports, the root, the seccomp program, a frozen heap, and, as soon
+as there is no order, code that has been run (stepwell.authoring.warming).
 
 Control socket (SEQPACKET, JSON): first the configuration, answered by {"up": true} or {"failed": …}; then {"id"} with
 the isolate's socket, answered by {"id", "pid"} and a pidfd or {"id", "failed"}; and {"id", "status"} whenever an
@@ -26,7 +27,7 @@ import signal
 import socket
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from stepwell_runners import house, init, root, wall
@@ -46,19 +47,24 @@ def main() -> int:
     """Become a zygote and serve until the control socket closes."""
     control = socket.socket(fileno=int(sys.argv[1]))
     try:
-        plan, entry = prepare(json.loads(control.recv(1 << 20)))
+        plan, entry, warming = prepare(json.loads(control.recv(1 << 20)))
     except Exception as error:
         control.send(json.dumps({"failed": describe(error)}).encode())
         return 1
-    gc.collect()
-    gc.freeze()
+    freeze()
     gc.disable()
     control.send(b'{"up": true}')
-    Zygote(control, plan, entry).serve()
+    Zygote(control, plan, entry, warming).serve()
     return 0
 
 
-def prepare(config: dict[str, Any]) -> tuple[wall.Plan, Callable[[socket.socket], object]]:
+def freeze() -> None:
+    """Let no collection look at what is there now: it would write to pages that isolates share."""
+    gc.collect()
+    gc.freeze()
+
+
+def prepare(config: dict[str, Any]) -> tuple[wall.Plan, Callable[[socket.socket], object], Iterator[object]]:
     """Enter root and house, import what isolates need, give up what is not needed."""
     mode: wall.Mode = config["mode"]
     environment: dict[str, str] = config["environment"]
@@ -76,24 +82,26 @@ def prepare(config: dict[str, Any]) -> tuple[wall.Plan, Callable[[socket.socket]
         house.enter_as_root()
     elif mode == "root":
         sys_.set_capabilities((_SYS_ADMIN, _SETUID, _SETGID, _SETPCAP, _NET_ADMIN))
-    entry = _import_entry(config)
+    entry, warming = _import_entry(config)
     early, late = (sys_.Filter(base64.b64decode(text)) for text in config["seccomp"])
     plan = wall.Plan(mode, early, late, config["landlock"])
-    return plan, entry
+    return plan, entry, iter(warming())
 
 
-def _import_entry(config: dict[str, Any]) -> Callable[[socket.socket], object]:
-    """Import for the isolates, from where they will find it, and forget where this process came from."""
+def _import_entry(config: dict[str, Any]) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Import for the isolates, from where they will find it, and forget where this process came from.
+
+    Return the entry, and the `warm_up` that its module may have.
+    """
     standard = [path for path in sys.path if path not in config["origins"]]
     libraries = [f"{root.STEPWELL}/lib"] if config["mode"] != "none" else config["library_roots"]
     sys.path[:] = [*standard, *libraries]
     for name in _PRELOADED:
         importlib.import_module(name)
     sys.executable = config["interpreter"]
-    module, _, name = config["entry"].partition(":")
-    entry = getattr(importlib.import_module(module), name)
-    assert callable(entry)
-    return entry  # type: ignore[no-any-return]
+    name, _, function = config["entry"].partition(":")
+    module = importlib.import_module(name)
+    return getattr(module, function), getattr(module, "warm_up", tuple)
 
 
 def describe(error: BaseException) -> dict[str, Any]:
@@ -110,14 +118,21 @@ def describe(error: BaseException) -> dict[str, Any]:
 class Zygote:
     """Forks isolates on order and tells when they are gone."""
 
-    def __init__(self, control: socket.socket, plan: wall.Plan, entry: Callable[[socket.socket], object]) -> None:
+    def __init__(
+        self,
+        control: socket.socket,
+        plan: wall.Plan,
+        entry: Callable[[socket.socket], object],
+        warming: Iterator[object],
+    ) -> None:
         self.control = control
         self.plan = plan
         self.entry = entry
+        self.warming: Iterator[object] | None = warming
         self.isolates: dict[int, int] = {}  # pid → id
 
     def serve(self) -> None:
-        """Wait for orders and for deaths."""
+        """Wait for orders and for deaths; warm up meanwhile."""
         woken, waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(waker)
         signal.signal(signal.SIGCHLD, lambda *_: None)
@@ -126,12 +141,25 @@ class Zygote:
         poll.register(self.control, select.POLLIN)
         poll.register(woken, select.POLLIN)
         while True:
-            ready = {descriptor for descriptor, _ in poll.poll()}
+            ready = {descriptor for descriptor, _ in poll.poll(0 if self.warming else None)}
+            if not ready:
+                self.warm()
             if woken in ready:
                 os.read(woken, 4096)
                 self.reap()
             if self.control.fileno() in ready and not self.take_order():
                 return
+
+    def warm(self) -> None:
+        """Do the next small part of what makes isolates quick."""
+        try:
+            over = self.warming is None or next(self.warming, None) is None
+        except Exception:  # isolates are slower then, and right
+            traceback.print_exc()
+            over = True
+        if over:
+            self.warming = None
+            freeze()
 
     def reap(self) -> None:
         """Report every isolate whose process 1 has ended; the kernel has killed all others in it by then."""

@@ -22,7 +22,7 @@ from binascii import a2b_base64
 from collections.abc import Iterable, Iterator
 from typing import Any, NoReturn
 
-from stepwell.authoring import ordered
+from stepwell.authoring import ordered, warming
 from stepwell.authoring.code import Files, LoadFailed, load_all, load_entry, refused
 from stepwell.authoring.guard import Guard
 from stepwell.authoring.outline import outline
@@ -31,6 +31,11 @@ from stepwell.authoring.prints import Prints
 from stepwell.authoring.turn import Turn
 from stepwell.authoring.watchdog import Watchdog
 from stepwell.authoring.wire import Wire, encode
+
+
+def warm_up() -> Iterator[list[Any]]:
+    """Do, part by part, in the process that isolates are forked from what they would else do each for itself."""
+    return warming.warm_up(play)
 
 
 def serve(sock: socket.socket) -> NoReturn:
@@ -88,7 +93,7 @@ def _turn(wire: Wire, head: dict[str, Any]) -> None:
         _idle(wire)
     finally:
         watchdog.loading = False
-    _play(turn, wire, outer, _parts(wire) if early else [entries], held=early)
+    play(turn, wire, outer, _parts(wire) if early else [entries], held=early)
 
 
 def _parts(wire: Wire) -> Iterator[list[Any]]:
@@ -101,9 +106,16 @@ def entries_of(seqs: list[int], times: str, *others: list[Any]) -> list[Any]:
     return list(zip(seqs, array("d", a2b_base64(times)), *others, strict=True))
 
 
-def _play(
-    turn: Turn, wire: Wire, outer: asyncio.AbstractEventLoop, journal: Iterable[list[Any]], *, held: bool
+def play(
+    turn: Turn,
+    wire: Wire,
+    outer: asyncio.AbstractEventLoop,
+    journal: Iterable[list[Any]],
+    *,
+    held: bool = False,
 ) -> None:
+    """Replay the journal, then do what comes over the wire until the outer loop is stopped."""
+
     def apply(lines: list[Any]) -> None:
         while lines:
             for line in lines:
