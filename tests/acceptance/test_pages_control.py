@@ -49,6 +49,37 @@ def press(page: Page, name: str) -> None:
     page.get_by_role("button", name=name).click()
 
 
+FAILING = """
+from stepwell import Pipeline, push
+
+class Ship(Pipeline):
+    on = [push()]
+
+    async def run(self, event, step):
+        await step.run("build", "echo built")
+        await step.wait_for_event("tested", type="go")
+        await step.run("deploy", "exit 4")
+"""
+
+
+def test_a_failed_run_says_why_and_is_rerun_from_what_failed(server: LiveServer, page: Page, tmp_path: Path) -> None:
+    page.goto(server.signin_link())
+    press(page, "Sign in")
+    page.wait_for_url(f"{server.url}/")
+    push(server, tmp_path / "tree", server.create_repository("shop"), FAILING, "Ship it")
+    page.goto(f"{server.url}/acme/shop/runs/1")
+    reason = page.locator("#head .reason")
+    expect(reason).to_have_text("waits for the event 'go'")
+    server.api("POST", f"/runs/{server.runs('shop')[0]['id']}/events", json={"type": "go"})
+    expect(reason).to_have_text("deploy: exit code 4")
+    expect(page.locator("#head .button.primary")).to_have_text("Re-run failed")
+    expect(page.get_by_role("button", name="Re-run", exact=True)).to_be_visible()
+    press(page, "Re-run failed")
+    page.wait_for_url(f"{server.url}/acme/shop/runs/2")
+    expect(reason).to_have_text("deploy: exit code 4")
+    expect(page.locator(".steps a", has_text="build")).to_contain_text("from #1")
+
+
 def test_a_run_is_paused_ended_and_restarted_from_a_step_in_the_browser(
     server: LiveServer, page: Page, tmp_path: Path
 ) -> None:

@@ -238,6 +238,21 @@ def failed_run() -> RunView:
     return RunView(run, {}, "pipeline.py:Ship", "c0de", None, error, (), (), True, 0)
 
 
+def broken_run() -> RunView:
+    """A run that ended with the failure of its last step."""
+    run = summary(1835, state="failed", created_at=NOW - 9600, started_at=NOW - 9600, ended_at=NOW - 9500,
+                  counts={"passed": 1, "failed": 1}, title="Deploy the new ledger", branch="main",
+                  reason="Step 'deploy' failed: ./deploy.sh ended with exit code 4.")  # fmt: skip
+    said = {"type": "CommandFailed", "message": "./deploy.sh ended with exit code 4.", "traceback": ""}
+    error = {
+        "type": "StepFailed",
+        "message": "Step 'deploy' failed: ./deploy.sh ended with exit code 4.",
+        "traceback": "",
+    }
+    steps = (step("build", "passed", -9060, 5), step("deploy", "failed", -9055, 4, "build", exit_code=4, error=said))
+    return RunView(run, {"kind": "push"}, "pipeline.py:Ship", "c0de", None, error, steps, (), True, 0)
+
+
 def diverged_run() -> RunView:
     """A run that was restarted with newer code, which asked for another step than the old one had."""
     message = "Step 'build#1' differs: its command was 'make build', is 'make all'. Its journal says what was done."
@@ -327,7 +342,8 @@ class FixtureServices:
     logged: dict[tuple[str, str, int], FixtureLog] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.views = {v.summary.id: v for v in (busy_run(), failed_run(), passed_run(), waited_run(), diverged_run())}
+        shown = (busy_run(), failed_run(), passed_run(), waited_run(), diverged_run(), broken_run())
+        self.views = {v.summary.id: v for v in shown}
         self.decided: list[tuple[str, str, bool, str, Any]] = []
         self.entry_callbacks: list[Callable[[Entry, Any], None]] = []
         self.log_callbacks: list[Callable[[Any], None]] = []

@@ -23,4 +23,4 @@ from stepwell_web.templating import why
     ],
 )
 def test_other_runs_in_a_reason_are_links_and_the_rest_is_text(reason: str, written: str) -> None:
-    assert why(summary(reason=reason)) == written
+    assert why(summary(), reason) == written

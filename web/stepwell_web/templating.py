@@ -46,7 +46,7 @@ class Templates:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._env.globals.update(icon=icon, state_icon=state_icon, static=static, moment=self.moment)
+        self._env.globals.update(icon=icon, state_icon=state_icon, static=static, moment=self.moment, until=self.until)
         self._env.filters.update(
             initials=initials, word=word, tone=tone, deed=lambda kind: _DEEDS.get(kind, kind), title=title,
             took=self.took, duration=times.duration, size=times.size, why=why, favicon=favicon,
@@ -60,6 +60,10 @@ class Templates:
         """Write a moment: relative words, the exact time in the tooltip and for machines."""
         text = times.clock(at) if precise else times.relative(at, self.now())
         return Markup(f"<time {_exactly(at)}>{escape(text)}</time>")  # noqa: S704
+
+    def until(self, at: float) -> Markup:
+        """Write the moment at which something goes on."""
+        return Markup(f"<time {_exactly(at)}>{escape(times.until(at, self.now()))}</time>")  # noqa: S704
 
     def took(self, run: RunSummary) -> str:
         """How long a run has taken, up to now if it goes on."""
@@ -102,14 +106,14 @@ def title(run: RunSummary) -> str:
     return run.title or run.message or run.pipeline
 
 
-def why(run: RunSummary) -> Markup:
-    """Write a run's reason; other runs of its repository that it names are links."""
+def why(run: RunSummary, words: str) -> Markup:
+    """Write words on a run; other runs of its repository that they name are links."""
     link = Markup('run <a href="/{}/{}/runs/{}">#{}</a>')
-    parts = re.split(r"\brun #(\d+)\b", run.reason)
-    words = (
+    parts = re.split(r"\brun #(\d+)\b", words)
+    written = (
         link.format(run.tenant, run.repository, part, part) if n % 2 else escape(part) for n, part in enumerate(parts)
     )
-    return Markup("").join(words)
+    return Markup("").join(written)
 
 
 def initials(name: str) -> str:

@@ -37,6 +37,12 @@ def relative(at: float, now: float) -> str:
     return f"{text} ago" if gap > 0 else f"in {text}"
 
 
+def until(at: float, now: float) -> str:
+    """Write when something goes on: the time of day, with the day if that is not the next such time."""
+    form = "%H:%M:%S" if at - now < 86400 else "%-d %b %Y, %H:%M"
+    return f"{datetime.fromtimestamp(at, UTC).strftime(form)} UTC"
+
+
 def iso(at: float) -> str:
     """Write a moment for machines: ISO 8601 in UTC."""
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

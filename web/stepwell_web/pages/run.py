@@ -18,7 +18,7 @@ from stepwell.ci import artifacts, reports
 from stepwell.ci.control import WhichCode
 from stepwell.ci.views import RunSummary, RunView, StepView
 from stepwell.errors import Conflict, Invalid
-from stepwell_web import journalview, runview, sourceview, times
+from stepwell_web import journalview, reasons, runview, sourceview, times
 from stepwell_web.live import Head, Tail, event, log_topic, run_topic
 from stepwell_web.problems import told
 from stepwell_web.runview import NOTHING_SHOWN, RUN_LOG, Panel, Shown, key_of
@@ -55,7 +55,9 @@ def run_page(visit: Visit, view: RunView, **values: Any) -> Response:
         crumbs=crumbs_of(run),
         view=view,
         run=run,
-        error_in_step=_told_by_a_step(view),
+        error_in_step=any(reasons.tells(view, step) for step in view.steps),  # then it is shown there
+        reason=reasons.reason(view),
+        failed_step=reasons.first_failed(view),
         error_where=where,
         source_href=sourceview.href,
         artifact_count=artifacts.count(view),
@@ -63,12 +65,6 @@ def run_page(visit: Visit, view: RunView, **values: Any) -> Response:
         may_kill=bool(of_plan) and visit.services.control.in_process(visit.actor, run.id),
         **{"expected": None, "notice": "", **values},
     )
-
-
-def _told_by_a_step(view: RunView) -> bool:
-    """Say whether the run ended with the failure of a step, which is shown there."""
-    message = str((view.error or {}).get("message", ""))
-    return any(s.error and s.name in message and s.error["message"] in message for s in view.steps)
 
 
 @router.get(BASE)

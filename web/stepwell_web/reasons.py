@@ -1,0 +1,65 @@
+"""Why a run stands where it stands: the few words beside its state."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from stepwell.ci.views import RunView, StepView
+
+LONGEST = 120
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Words, and the moment that they lead to, if there is one."""
+
+    words: str
+    until: float | None = None
+
+
+def reason(view: RunView) -> Reason | None:
+    """Say what holds a run, what failed in it, or what it waits for; None when its state says enough."""
+    run = view.summary
+    if run.reason and not (run.finished and view.error):
+        return Reason(run.reason)
+    if run.state == "waiting":
+        return _wait(view)
+    if run.state == "failed" or (run.state == "running" and run.counts.get("failed")):
+        failed = [step for step in view.steps if step.state == "failed"]
+        blamed = [step for step in failed if tells(view, step)] or ([] if run.finished else failed)
+        return Reason(_failure(blamed[0]) + _others(blamed)) if blamed else None
+    return None
+
+
+def tells(view: RunView, step: StepView) -> bool:
+    """Say whether the run ended with the failure of this step."""
+    message = str((view.error or {}).get("message", ""))
+    return bool(step.error and step.name in message and step.error["message"] in message)
+
+
+def first_failed(view: RunView) -> str:
+    """Return the key of the step from which what failed in an ended run can be done once more, "" when nothing did."""
+    failed = (step.key for step in view.steps if step.state == "failed")
+    return next(failed, "") if view.summary.state == "failed" else ""
+
+
+def _wait(view: RunView) -> Reason | None:
+    asked = {one.key for one in view.approvals}
+    waits = sorted((step for step in view.steps if step.state == "waiting"), key=lambda step: step.key not in asked)
+    if not waits:
+        return None
+    first, others = waits[0], _others(waits)
+    if first.reason or first.due is None:
+        return Reason((first.reason or f"waits at {first.name}") + others)
+    return Reason("sleeps until" if not others else f"{first.name} and {len(waits) - 1} more, until", first.due)
+
+
+def _failure(step: StepView) -> str:
+    if step.exit_code is not None and step.exit_code > 0:
+        return f"{step.name}: exit code {step.exit_code}"
+    said = str((step.error or {}).get("message") or "failed").partition("\n")[0]
+    words = said if repr(step.name) in said else f"{step.name}: {said}"
+    return words if len(words) <= LONGEST else f"{words[:LONGEST]}…"
+
+
+def _others(steps: Sequence[StepView]) -> str:
+    return f", and {len(steps) - 1} more" if len(steps) > 1 else ""
