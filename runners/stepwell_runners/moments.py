@@ -17,7 +17,7 @@ from stepwell.repos.captured import RefChange
 from stepwell.store.pieces import Pieces
 from stepwell_runners.collected import shown
 from stepwell_runners.layers import File, Folder, Layer, Link, Node, below, join, parents
-from stepwell_runners.reduce import OnDisk, Stack
+from stepwell_runners.reduce import OnDisk, Stack, data_of
 from stepwell_runners.trees import Trees
 from stepwell_runners.workspaces import Workspaces
 
@@ -183,15 +183,40 @@ def _add(archive: tarfile.TarFile, stack: Stack, path: str) -> Iterator[None]:
         about.type, about.mode = tarfile.DIRTYPE, stat.S_IMODE(node.mode)
         archive.addfile(about)
     else:
+        about.mode = stat.S_IMODE(node.mode)
         with _opened(stack, path) as file:
-            about.mode, about.size = stat.S_IMODE(node.mode), os.fstat(file.fileno()).st_size
-            archive.addfile(about)  # the header alone
-            out = archive.fileobj
-            assert out is not None
-            while piece := file.read(_PIECE):
-                out.write(piece)
-                yield
-            padding = -about.size % tarfile.BLOCKSIZE
-            out.write(bytes(padding))
-            archive.offset += about.size + padding
+            yield from _add_file(archive, about, file)
     yield
+
+
+def _add_file(archive: tarfile.TarFile, about: tarfile.TarInfo, file: io.BufferedReader) -> Iterator[None]:
+    """Add a regular file: of one with holes what it holds, in the form 1.0 of GNU tar that every tar reads."""
+    status = os.fstat(file.fileno())
+    held, head = data_of(file.fileno(), status), b""
+    if held is not None:
+        numbers = [len(held), *(number for pair in held for number in pair)]
+        head = "".join(f"{number}\n" for number in numbers).encode()
+        head += bytes(-len(head) % tarfile.BLOCKSIZE)
+        folder, _, name = about.name.rpartition("/")
+        own, about.name = about.name, join(folder, f"GNUSparseFile.0/{name}")
+        about.pax_headers = {
+            "path": about.name,  # before the other: readers take the last name
+            "GNU.sparse.major": "1", "GNU.sparse.minor": "0",
+            "GNU.sparse.name": own, "GNU.sparse.realsize": str(status.st_size),
+        }  # fmt: skip
+    pairs = [(0, status.st_size)] if held is None else held
+    about.size = len(head) + sum(size for _, size in pairs)
+    archive.addfile(about)  # the header alone
+    out = archive.fileobj
+    assert out is not None
+    out.write(head)
+    for start, size in pairs:
+        file.seek(start)
+        left = size
+        while left and (piece := file.read(min(left, _PIECE))):
+            out.write(piece)
+            left -= len(piece)
+            yield
+    padding = -about.size % tarfile.BLOCKSIZE
+    out.write(bytes(padding))
+    archive.offset += about.size + padding

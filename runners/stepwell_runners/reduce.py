@@ -22,6 +22,7 @@ from stepwell_runners.layers import File, Folder, Link, Node, Upper, join, paren
 
 MOST_ENTRIES = 1_000_000
 MOST_DEPTH = 200
+MOST_PARTS = 10_000
 KEPT_BITS = 0o1777  # no setuid, no setgid
 _FICLONE = 0x40049409
 _BLOCK = 1 << 20
@@ -69,6 +70,19 @@ def _equal(mine: int, theirs: int, size: int) -> bool:
             return True
         offset += len(block)
     return True
+
+
+def data_of(file: int, status: os.stat_result) -> list[tuple[int, int]] | None:
+    """Return (start, size) of all that a file with holes holds, and its end; None of one without, or with very many."""
+    size, found, end = status.st_size, list[tuple[int, int]](), 0
+    if size <= _BLOCK or status.st_blocks * 512 >= size:
+        return None
+    while (start := _next_data(file, end, size)) < size:
+        end = os.lseek(file, start, os.SEEK_HOLE)
+        found.append((start, end - start))
+        if len(found) > MOST_PARTS:
+            return None
+    return None if found == [(0, size)] else [*found, (size, 0)]
 
 
 def _copy_data(source: int, target: int, size: int) -> None:

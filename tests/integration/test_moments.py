@@ -1,11 +1,15 @@
 """The files of moments: what steps in isolates changed, and their workspaces before and after."""
 
+import os
+import subprocess
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from logged import Log, attempt
 
 from stepwell.ci.moments import Changes, Moment
+from stepwell.cli.unpacking import unpack
 from stepwell.engine.seams import Prepared
 from stepwell_runners.executor import LocalExecutor
 
@@ -54,3 +58,33 @@ async def test_directories_with_nothing_else_to_tell_are_told(executor: LocalExe
     assert told(executor.moments.changes(first)) == [("added", "a/b/"), ("added", "c/file")]
     second = await step(executor, "chmod 700 c; rm -r a", after(first))
     assert told(executor.moments.changes(second)) == [("removed", "a/b/"), ("mode", "c/")]
+
+
+async def test_holes_are_kept_in_archives_and_copies(executor: LocalExecutor, tmp_path: Path) -> None:
+    made = "truncate -s 3G sparse; printf mid | dd of=sparse bs=1M seek=1024 conv=notrunc; printf end >> sparse"
+    odd = "mkdir d; truncate -s 2G \"$(printf 'd/\\303\\244 \\377')\"; echo plain > d/zplain"
+    moment = await step(executor, f"({made}; {odd}) 2>/dev/null")
+    archive = b"".join(executor.moments.archive(moment, "after"))
+    assert len(archive) < 1 << 20
+    assert unpack(iter([archive]), tmp_path / "copy") == []
+    (tmp_path / "by-tar").mkdir()
+    subprocess.run(["tar", "-x"], cwd=tmp_path / "by-tar", input=archive, check=True)
+    for folder in (tmp_path / "copy", tmp_path / "by-tar"):
+        found = {os.fsencode(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
+        assert sorted(found) == [b"d/zplain", "d/ä ".encode() + b"\xff", b"sparse"]
+        assert sum(path.stat().st_blocks * 512 for path in found.values()) < 1 << 20
+        sparse = found[b"sparse"]
+        assert sparse.stat().st_size == (3 << 30) + 3
+        with sparse.open("rb") as file:
+            assert (file.seek(1 << 30), file.read(4)) == (1 << 30, b"mid\0")
+            assert (file.seek(3 << 30), file.read()) == (3 << 30, b"end")
+        assert (folder / "d" / "zplain").read_text() == "plain\n"
+
+
+async def test_a_virtual_environment_works_in_a_copy(executor: LocalExecutor, tmp_path: Path) -> None:
+    links = "ln -s /bin/sh bin/sh; ln -s sh bin/shell; ln -s lib/data data; ln -s /etc/passwd out"
+    moment = await step(executor, f"mkdir bin lib; echo 1 > lib/data; {links}; ln -s ../../up up")
+    archive = b"".join(executor.moments.archive(moment, "after"))
+    copy = tmp_path / "copy"
+    assert sorted(unpack(iter([archive]), copy)) == ["out", "up"]
+    assert subprocess.check_output([copy / "bin" / "shell", "-c", "cat data"], cwd=copy) == b"1\n"

@@ -2,11 +2,10 @@
 
 import os
 import subprocess
-import tarfile
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated, Any, cast
+from typing import Annotated, Any
 from urllib.parse import quote
 
 import typer
@@ -14,11 +13,9 @@ import typer
 from stepwell.cli.artifacts import plain
 from stepwell.cli.runs import Repository, require_step
 from stepwell.cli.screen import JsonFlag, say, show_json, tell
+from stepwell.cli.unpacking import unpack
 from stepwell.cli.where import connected, find_run
-from stepwell.errors import Conflict, Invalid
-
-if TYPE_CHECKING:
-    from stepwell.cli.client import Client
+from stepwell.errors import Invalid
 
 Run = Annotated[str, typer.Argument(help="12, acme/api#12, the page's address or the id.")]
 Step = Annotated[str, typer.Argument(help="Name or key of the step.")]
@@ -72,13 +69,14 @@ def shell(
             when = "before"
             say(f"{why} These are the files that it stood on.", "yellow")
         if to is not None:
-            unpack(client, path, when, to)
-            say(f"The files {when} {step!r} of #{view['number']} are in {to}.", "green")
+            _unpack(client.stream(path, when=when), to)
+            say(f"The files {when} {step!r} of #{view['number']} are in {to}, without .git.", "green")
             return
         with tempfile.TemporaryDirectory(prefix="stepwell-shell-") as home:
             folder = Path(home) / "workspace"
-            unpack(client, path, when, folder)
-            say(f"A copy of the files {when} {step!r} of #{view['number']}; it goes when you leave.", "green")
+            _unpack(client.stream(path, when=when), folder)
+            copy = f"A copy of the files {when} {step!r} of #{view['number']}, without .git"
+            say(f"{copy}; it goes when you leave.", "green")
             ended = subprocess.run(_argv(command), cwd=folder, check=False)
     raise typer.Exit(ended.returncode if ended.returncode >= 0 else 128 - ended.returncode)
 
@@ -95,45 +93,16 @@ def _key(view: dict[str, Any], step: str) -> str:
     return str(step if step in keys else keys[0])
 
 
+def _unpack(pieces: Iterator[bytes], target: Path) -> None:
+    left = [plain(name) for name in unpack(pieces, target)]
+    if left:
+        more = f" and {len(left) - 5} more" if len(left) > 5 else ""
+        say(f"Left out, for they lead elsewhere: {', '.join(left[:5])}{more}.", "yellow")
+
+
 def _why_dropped(view: dict[str, Any], key: str) -> str:
     """Say why nothing of a step was kept; of one that is not over the server speaks."""
     from stepwell.ci.moments import ENDED, why_dropped
 
     step = next(one for one in view["steps"] if one["key"] == key)
     return why_dropped(step["state"], step["options"]) if step["state"] in ENDED else ""
-
-
-def unpack(client: "Client", path: str, when: str, target: Path) -> None:
-    """Unpack a workspace into a directory that is new. What could lead out of it is left out, and named."""
-    try:
-        target.mkdir(parents=True)
-    except FileExistsError as error:
-        raise Conflict(f"{target} exists already. Name a directory that does not.") from error
-    left: list[str] = []
-    with tarfile.open(fileobj=cast("IO[bytes]", _Stream(client.stream(path, when=when))), mode="r|") as archive:
-        for member in archive:
-            try:
-                archive.extract(member, target, filter="data")
-            except tarfile.FilterError:
-                left.append(plain(member.name))
-    if left:
-        more = f" and {len(left) - 5} more" if len(left) > 5 else ""
-        say(f"Left out, for they lead elsewhere: {', '.join(left[:5])}{more}.", "yellow")
-
-
-class _Stream:
-    """A file to be read once, of pieces."""
-
-    def __init__(self, pieces: Iterator[bytes]) -> None:
-        self._pieces = pieces
-        self._rest = b""
-
-    def read(self, size: int = -1) -> bytes:
-        while size < 0 or len(self._rest) < size:
-            piece = next(self._pieces, b"")
-            if not piece:
-                break
-            self._rest += piece
-        cut = len(self._rest) if size < 0 else size
-        data, self._rest = self._rest[:cut], self._rest[cut:]
-        return data
