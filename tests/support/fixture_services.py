@@ -287,6 +287,22 @@ def passed_run() -> RunView:
     )
 
 
+def wide_run() -> RunView:
+    """A run of 200 steps side by side, one of which failed, behind one step and before another."""
+    run = summary(1834, state="failed", ended_at=NOW - 400, counts={"passed": 199, "failed": 1, "skipped": 1},
+                  title="Check every package", branch="main")  # fmt: skip
+    letters = "abcdefghijklmnopqrst"
+    names = [f"package-{a}{b}" for a in letters for b in letters[:10]]
+    error = {"type": "CommandFailed", "message": "make ended with exit code 2.", "traceback": ""}
+    steps = (
+        step("checkout", "passed", 0, 3),
+        *(step(name, "failed" if n == 150 else "passed", 4, 1 + n / 100, "checkout", exit_code=2 if n == 150 else 0,
+               error=error if n == 150 else None) for n, name in enumerate(names)),
+        step("publish", "skipped", 9, None, "checkout", *names),
+    )  # fmt: skip
+    return RunView(run, {"kind": "push"}, "pipeline.py:Ship", "c0de", None, None, steps, (), True, 0)
+
+
 def waited_run() -> RunView:
     """A run of two minutes' work that waited three days for a person, with a second try."""
     begun = NOW - 300_000
@@ -342,7 +358,9 @@ class FixtureServices:
     logged: dict[tuple[str, str, int], FixtureLog] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        shown = (busy_run(), failed_run(), passed_run(), waited_run(), diverged_run(), broken_run())
+        shown = (
+            busy_run(), failed_run(), passed_run(), waited_run(), diverged_run(), broken_run(), wide_run(),
+        )  # fmt: skip
         self.views = {v.summary.id: v for v in shown}
         self.decided: list[tuple[str, str, bool, str, Any]] = []
         self.entry_callbacks: list[Callable[[Entry, Any], None]] = []

@@ -69,18 +69,67 @@ def test_two_hundred_steps_are_drawn() -> None:
     assert graph.draw(nodes, "big").count("<rect") == 200
 
 
-def test_a_long_name_ends_before_its_time_begins() -> None:
-    for sign in ("i", "x", "W", "測", "_"):
-        svg = graph.draw([replace(node(sign * 60), detail="1h 05m")], "g")
-        shown = re.search(r'width="([\d.]+)" height="34"><text y="21.5">(\S+)</text>', svg)
-        assert shown is not None
-        assert shown[2].endswith("…")
-        assert graph.text_width(shown[2][:-1], graph.LABEL) < float(shown[1])
-        assert float(shown[1]) + 34 + 10 + graph.text_width("1h 05m", graph.DETAIL) < graph.WIDTH
+def crowd(count: int, state: str = "passed", *needs: str) -> list[Node]:
+    """Steps of which no two have a stem in common."""
+    return [
+        replace(node(f"{state}-{'x' * (n + 1)}", *needs, state=state), detail=f"{n}s", seconds=float(n))
+        for n in range(count)
+    ]
 
 
-def test_a_short_name_is_written_whole() -> None:
-    assert graph.fit("build image", 100, graph.LABEL) == "build image"
+def test_a_box_of_siblings_says_how_long_the_longest_took() -> None:
+    tests = [replace(node(f"test 3.{n}"), detail=f"{n}s", seconds=float(n)) for n in (11, 14, 13, 12)]
+    tests[0] = replace(tests[0], state="failed")
+    (box,) = graph.collapse(tests)
+    assert (box.label, box.state, box.detail, box.href) == ("test × 4", "failed", "14s", "?step=test 3.11")
+
+
+def test_of_a_crowd_those_that_passed_are_one_box() -> None:
+    boxes = graph.collapse([node("checkout"), *crowd(60, "passed", "checkout"), node("ship", "passed-xxx")])
+    assert [(b.label, b.detail, b.steps) for b in boxes] == [
+        ("checkout", "", 1),
+        ("60 passed", "59s", 60),
+        ("ship", "", 1),
+    ]
+    assert boxes[1].href == f"?step=passed-{'x' * 60}"
+    assert boxes[2].needs == (boxes[1].id,)
+
+
+def test_six_steps_side_by_side_are_no_crowd() -> None:
+    assert len(graph.collapse(crowd(6))) == 6
+
+
+def test_what_people_look_for_in_a_crowd_stays_apart() -> None:
+    states = ("failed", "running", "retrying", "waiting")
+    nodes = [*crowd(9), *(node(state, state=state) for state in states), *crowd(5, "queued"), *crowd(1, "skipped")]
+    nodes[3] = replace(nodes[3], selected=True)
+    boxes = graph.collapse(nodes)
+    assert [b.label for b in boxes] == ["8 passed", "passed-xxxx", *states, "5 queued", "skipped-x"]
+
+
+def test_a_crowd_behind_a_crowd_is_one_too() -> None:
+    first = crowd(9)
+    second = [node(f"after-{one.id}", one.id) for one in first]
+    boxes = graph.collapse([*first, *second])
+    assert [(b.label, b.needs) for b in boxes] == [("9 passed", ()), ("9 passed", (boxes[0].id,))]
+
+
+def test_a_matrix_in_a_crowd_counts_with_all_its_steps() -> None:
+    boxes = graph.collapse([*crowd(6), *(node(f"test {n}") for n in range(4))])
+    assert [(b.label, b.steps) for b in boxes] == [("10 passed", 10)]
+
+
+@given(st.integers(1, 60).flatmap(lambda n: st.lists(st.integers(0, 3), min_size=n, max_size=n)))
+def test_every_box_stands_behind_all_that_it_needs(rows: list[int]) -> None:
+    nodes: list[Node] = []
+    for n, row in enumerate(rows):
+        above = [one.id for one in nodes if one.seconds < row][-9:]
+        nodes.append(replace(node(f"s{'x' * n}", *above), seconds=float(row)))
+    boxes, seen = graph.collapse(nodes), set[str]()
+    for box in boxes:
+        assert set(box.needs) <= seen
+        seen.add(box.id)
+    assert sum(box.steps for box in boxes) == len(nodes)
 
 
 def test_the_stem_of_a_name_is_found_in_one_go() -> None:

@@ -5,10 +5,9 @@ so the drawing is true for any Python the author wrote. Only classes and present
 """
 
 import re
-import unicodedata
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from html import escape
 from itertools import pairwise
@@ -19,13 +18,11 @@ from stepwell_web.graph_layout import Layout, Spot, layout
 from stepwell_web.icons import STATES
 
 WIDTH, HEIGHT, GUTTER, CORNER, PAD = 168, 34, 36, 8, 14
-LABEL, DETAIL = 12.5, 11.5  # pixels, as run.css has them
-_EM = {
-    **dict.fromkeys("iIjl|'!.,:; ", 0.34), **dict.fromkeys("tfr()[]-/", 0.42), **dict.fromkeys("sczv", 0.59),
-    **dict.fromkeys("mwMW@%", 1.0),
-}  # fmt: skip
 SIBLINGS = 4
 """From so many steps of one stem and the same needs on, they are drawn as one box."""
+CROWD = 7
+"""From so many boxes of the same needs on, those of them that ask for no look are drawn as one for each state."""
+_PLAIN = frozenset({"passed", "queued", "skipped", "cancelled", "expected"})
 _NUMBER = re.compile(r"[\w.+]")  # a character of the last word, which tells siblings apart if it has a digit
 _BEFORE = " \t\n:/([-"
 
@@ -34,7 +31,7 @@ _BEFORE = " \t\n:/([-"
 class Node:
     """A box of the graph. `needs` are ids of nodes listed before it; `state` one of the step's states, or "expected".
 
-    One without `href` leads nowhere: there is no such step yet.
+    One without `href` leads nowhere: there is no such step yet. `detail` says in words what `seconds` says.
     """
 
     id: str
@@ -44,6 +41,9 @@ class Node:
     needs: tuple[str, ...] = ()
     detail: str = ""
     selected: bool = False
+    seconds: float = 0.0
+    steps: int = 1  # how many it stands for
+    hint: str = ""  # shown when it is pointed at, in place of the label
 
 
 def stem(name: str) -> str:
@@ -56,31 +56,67 @@ def stem(name: str) -> str:
 
 
 def collapse(nodes: Sequence[Node]) -> list[Node]:
-    """Draw many siblings of one stem as one box, in the most telling of their states."""
+    """Draw many siblings of one stem as one box, in the most telling of their states, and crowds as few boxes."""
     groups: dict[tuple[str, tuple[str, ...]], list[Node]] = defaultdict(list)
     for node in nodes:
         groups[stem(node.label), node.needs].append(node)
     renamed: dict[str, str] = {}
     boxes: dict[str, Node] = {}
     for (label, _), members in groups.items():
-        if len(members) < SIBLINGS:
-            continue
-        first = _foremost(members)
-        for member in members:
-            renamed[member.id] = members[0].id
-        detail = next((m.detail for m in (first,) if m.detail), "")
-        selected = any(m.selected for m in members)
-        boxes[members[0].id] = Node(
-            members[0].id, f"{label} × {len(members)}", first.state, first.href, (), detail, selected
-        )
-    result: dict[str, Node] = {}
+        if len(members) >= SIBLINGS:
+            first = min(members, key=lambda member: telling(member.state))
+            _join(members, replace(first, label=f"{label} × {len(members)}"), renamed, boxes)
+    return _thinned(_put(nodes, renamed, boxes))
+
+
+def _join(members: Sequence[Node], like: Node, renamed: dict[str, str], boxes: dict[str, Node]) -> None:
+    """Put a box like one of its members in the place of the first; it took as long as the longest of them."""
+    longest, id = max(members, key=lambda member: member.seconds), members[0].id
+    renamed.update((member.id, id) for member in members)
+    boxes[id] = replace(
+        like, id=id, detail=longest.detail, seconds=longest.seconds, selected=any(m.selected for m in members),
+        steps=sum(member.steps for member in members),
+    )  # fmt: skip
+
+
+def _put(nodes: Iterable[Node], renamed: Mapping[str, str], boxes: Mapping[str, Node]) -> list[Node]:
+    """List nodes with boxes in the places of those that were joined."""
+    return [
+        replace(boxes.get(node.id, node), needs=_renamed(node.needs, renamed))
+        for node in nodes
+        if renamed.get(node.id, node.id) == node.id
+    ]
+
+
+def _renamed(needs: Iterable[str], renamed: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(renamed.get(need, need) for need in needs))
+
+
+def _thinned(nodes: Sequence[Node]) -> list[Node]:
+    """Join those of a crowd that are in one state, unless people look for one of them.
+
+    From left to right: which boxes follow the same ones is known only when those have been joined.
+    """
+    depth: dict[str, int] = {}
+    columns: dict[int, list[Node]] = defaultdict(list)
     for node in nodes:
-        if renamed.get(node.id, node.id) != node.id:
-            continue
-        box = boxes.get(node.id, node)
-        needs = tuple(dict.fromkeys(renamed.get(n, n) for n in node.needs))
-        result[node.id] = Node(box.id, box.label, box.state, box.href, needs, box.detail, box.selected)
-    return list(result.values())
+        depth[node.id] = max((depth[need] + 1 for need in node.needs), default=0)
+        columns[depth[node.id]].append(node)
+    renamed: dict[str, str] = {}
+    boxes: dict[str, Node] = {}
+    for _, column in sorted(columns.items()):
+        crowds: dict[frozenset[str], list[Node]] = defaultdict(list)
+        for node in column:
+            crowds[frozenset(_renamed(node.needs, renamed))].append(node)
+        for crowd in crowds.values():
+            for state in _PLAIN if len(crowd) >= CROWD else ():
+                members = [node for node in crowd if node.state == state and not node.selected]
+                if len(members) > 1:
+                    longest = max(members, key=lambda member: member.seconds)
+                    label = f"{sum(member.steps for member in members)} {state}"
+                    hint = f"{label}, the longest {longest.label}" if longest.detail else label
+                    _join(members, replace(longest, label=label, hint=hint), renamed, boxes)
+    return _put(nodes, renamed, boxes)
 
 
 _TELLING = ("failed", "waiting", "retrying", "running", "queued", "cancelled", "skipped", "passed", "expected")
@@ -89,10 +125,6 @@ _TELLING = ("failed", "waiting", "retrying", "running", "queued", "cancelled", "
 def telling(state: str) -> int:
     """Rank a state: of several steps the one with the lowest rank speaks for all."""
     return _TELLING.index(state) if state in _TELLING else len(_TELLING)
-
-
-def _foremost(members: Sequence[Node]) -> Node:
-    return min(members, key=lambda member: telling(member.state))
 
 
 def draw(nodes: Sequence[Node], title: str) -> Markup:
@@ -118,48 +150,22 @@ def _drawn(given: tuple[Node, ...], title: str) -> Markup:
 
 
 def _box(node: Node, x: float, y: float) -> str:
-    room = WIDTH - 34 - 10 - (text_width(node.detail, DETAIL) + 6 if node.detail else 0)
-    label = fit(node.label, room, LABEL)
-    spoken = f"{node.label}: {node.state}" + (f", {node.detail}" if node.detail else "")
+    spoken = (node.hint or f"{node.label}: {node.state}") + (f", {node.detail}" if node.detail else "")
     selected = ' aria-current="true"' if node.selected else ""
     opening = f'class="node is-{node.state}" aria-label="{escape(spoken)}"'
     tag = f'a href="{escape(node.href)}" data-step' if node.href else 'g role="img"'
+    detail = f"<small>{escape(node.detail)}</small>" if node.detail else ""
     return (
         f"<{tag} {opening}{selected}>"
-        f"<title>{escape(node.label)}</title>"
+        f"<title>{escape(node.hint or node.label)}</title>"
         f'<rect x="{x:.1f}" y="{y:.1f}" width="{WIDTH}" height="{HEIGHT}" rx="{CORNER}"/>'
         f'<svg class="state is-{node.state}" x="{x + 10:.1f}" y="{y + 9:.1f}" width="16" height="16" '
         'viewBox="0 0 16 16">'
         f"{STATES.get(node.state, STATES['queued'])}</svg>"
-        # A picture of its own, which cuts off what a wider font than reckoned with would write over the time.
-        f'<svg x="{x + 34:.1f}" y="{y:.1f}" width="{room:.1f}" height="{HEIGHT}">'
-        f'<text y="21.5">{escape(label)}</text></svg>'
-        f'<text class="detail" x="{x + WIDTH - 10:.1f}" y="{y + 21.5:.1f}" text-anchor="end">'
-        f"{escape(node.detail)}</text></{tag[0]}>"
+        # HTML, which knows how wide its font is and shortens the name to the room that there is.
+        f'<foreignObject x="{x + 34:.1f}" y="{y:.1f}" width="{WIDTH - 44}" height="{HEIGHT}">'
+        f'<div class="node-text"><span>{escape(node.label)}</span>{detail}</div></foreignObject></{tag[0]}>'
     )
-
-
-def text_width(text: str, size: float) -> float:
-    """Reckon how wide a text of `size` pixels is in a wide font of systems without Inter."""
-    return sum(_em(sign) for sign in text) * size
-
-
-def fit(text: str, room: float, size: float) -> str:
-    """Shorten a text that is wider than `room`."""
-    if text_width(text, size) <= room:
-        return text
-    left = room - size  # the ellipsis
-    for n, sign in enumerate(text):
-        left -= _em(sign) * size
-        if left < 0:
-            return text[: max(n, 1)].rstrip() + "…"
-    return text
-
-
-def _em(sign: str) -> float:
-    if unicodedata.east_asian_width(sign) in {"W", "F"}:
-        return 1.0
-    return _EM.get(sign, 0.7 if sign.isupper() else 0.635)
 
 
 def _edges(place: Layout, x: Mapping[Spot, float], states: Mapping[str, str]) -> list[str]:

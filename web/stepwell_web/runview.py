@@ -191,6 +191,11 @@ def seconds_of(step: StepView, now: float) -> float | None:
     return now - (step.started_at or step.asked_at) if step.state in _BUSY else step.seconds
 
 
+def _length(step: StepView, now: float) -> float | None:
+    """What list and graph say that a step has taken; of one that has not begun, nothing."""
+    return None if step.state in ("skipped", "queued") else seconds_of(step, now)
+
+
 def rows(view: RunView, selected: StepView | None, now: float) -> list[Row]:
     """Every step on the time axis, and first the run's own output when there is any."""
     begin, end = _axis(view, now)
@@ -207,10 +212,10 @@ def rows(view: RunView, selected: StepView | None, now: float) -> list[Row]:
         since = (step.started_at or step.asked_at) if busy else None
         result.append(Row(
             step.name, f"{view.summary.url}?step={quote(names[step.key])}", step.state, state_word(step.state),
-            "" if step.state in ("skipped", "queued") else times.duration(seconds_of(step, now)),
+            times.duration(_length(step, now)),
             since if step.state != "queued" else None, start, width, step.attempt, chosen,
             step.state == "passed" and passed >= FOLD_FROM and not chosen, step.origin.number if step.origin else None,
-            None if step.state in ("skipped", "queued") else seconds_of(step, now),
+            _length(step, now),
             step.reused.number if step.reused else None,
         ))  # fmt: skip
     return result
@@ -242,18 +247,16 @@ def nodes(view: RunView, selected: StepView | None, now: float, expected: Expect
     """The graph's nodes, each after all it needs; those that are expected come last."""
     names, seen, result = slugs(view.steps), set[str](), []
     for step in view.steps:
-        quiet = step.state in ("queued", "skipped", "cancelled")
+        seconds = _length(step, now)
         result.append(Node(
             step.key, step.name, step.state, f"{view.summary.url}?step={quote(names[step.key])}",
-            tuple(n for n in step.needs if n in seen), "" if quiet else times.duration(seconds_of(step, now)),
-            selected is not None and selected.key == step.key,
+            tuple(n for n in step.needs if n in seen), times.duration(seconds),
+            selected is not None and selected.key == step.key, seconds or 0.0,
         ))  # fmt: skip
         seen.add(step.key)
     for one in expected.steps if expected else ():
         needs = tuple(need for need in one.needs if need in seen)
-        result.append(
-            Node(one.key, one.name, "expected", "", needs, times.duration(one.seconds) if one.seconds else "")
-        )
+        result.append(Node(one.key, one.name, "expected", "", needs, _expected_time(one.seconds), seconds=one.seconds))
         seen.add(one.key)
     return result
 

@@ -20,7 +20,7 @@ export function merge(page) {
     if (shown.get(fresh.id) === html) continue;
     if (old.contains(document.activeElement) && document.activeElement.matches('input, textarea, select')) continue;
     const focused = old.contains(document.activeElement) ? selectorOf(document.activeElement) : null;
-    const scrolled = [...old.querySelectorAll('.graph-scroll')].map((box) => box.scrollLeft);
+    const scrolled = [...old.querySelectorAll('.graph-scroll')].map((box) => [box.scrollLeft, box.scrollTop]);
     const menus = [...old.querySelectorAll('details.menu')].map((menu) => menu.open);
     const top = old.scrollTop;
     const unfolded = old.classList.contains('folded') === false && fresh.classList.contains('folded');
@@ -30,7 +30,7 @@ export function merge(page) {
     old.replaceWith(part);
     if (unfolded) part.classList.remove('folded');
     part.scrollTop = top;
-    part.querySelectorAll('.graph-scroll').forEach((box, n) => { box.scrollLeft = scrolled[n] ?? 0; });
+    part.querySelectorAll('.graph-scroll').forEach((box, n) => { if (scrolled[n]) box.scrollTo(...scrolled[n]); });
     part.querySelectorAll('details.menu').forEach((menu, n) => { menu.open = menus[n] ?? false; });
     if (focused) part.querySelector(focused)?.focus({ preventScroll: true });
     shown.set(part.id, html);

@@ -49,6 +49,20 @@ function take(page, force = false) {
   }
 }
 
+// Brings the chosen step into view in graph and list, each of which scrolls by itself, without moving the page.
+function showChosen() {
+  all('.graph [aria-current] > rect, .steps [aria-current]').forEach((part) => {
+    const box = part.closest('.graph-scroll, .steps');
+    const [frame, there] = [box.getBoundingClientRect(), part.getBoundingClientRect()];
+    if (there.top < frame.top || there.bottom > frame.bottom) {
+      box.scrollTop += (there.top + there.bottom - frame.top - frame.bottom) / 2;
+    }
+    if (there.left < frame.left || there.right > frame.right) {
+      box.scrollLeft += (there.left + there.right - frame.left - frame.right) / 2;
+    }
+  });
+}
+
 // The first step has come: the page has another shape now.
 function begin(page) {
   find('#main').replaceChildren(...find('#main', page).childNodes);
@@ -70,7 +84,7 @@ async function openStep(link, push) {
   const page = parsePage(await fetchText(url));
   chosen = url.searchParams.has('step');
   if (push) history.pushState(null, '', url);
-  const go = () => take(page, true);
+  const go = () => { take(page, true); showChosen(); };
   if (document.startViewTransition && !matchMedia('(prefers-reduced-motion: reduce)').matches) {
     await document.startViewTransition(go).updateCallbackDone;
   } else go();
@@ -103,11 +117,7 @@ addEventListener('hashchange', toLine);
 toLine();
 logKeys(() => log);
 
-// Keep the selected step in view in its list, without moving the page.
-all('.steps [aria-current]').forEach((row) => {
-  const list = row.closest('.steps');
-  if (row.offsetTop > list.clientHeight) list.scrollTop = row.offsetTop - list.clientHeight / 2;
-});
+showChosen();
 
 if (document.body.dataset.stream) {
   stream = new Stream(address, {
