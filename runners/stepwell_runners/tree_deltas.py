@@ -14,6 +14,7 @@ import re
 import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 from stepwell_runners.git_index import Entry
@@ -24,6 +25,7 @@ _MOST_FOLDERS = 400  # that are read
 _MOST_BYTES = 32 << 20
 _MOST_FILE = 8 << 20
 _MOST_LINK = 4095
+_KEPT, _SMALL = 64, 16 << 10  # directories that are kept for the push that follows, of at most so many bytes
 _FOLDER, _LINK, _SUBMODULE = b"40000", b"120000", b"160000"
 _FILES = (b"100644", b"100755")
 _ATTRIBUTES = b".gitattributes"
@@ -79,14 +81,21 @@ def difference(old: str, new: str, tree: ReadTree, blob: ReadBlob) -> Difference
 
 
 def _names(tree: ReadTree, id_: str) -> Names:
-    """Read a tree object. Which of its names are sound is looked at where they differ: git has written the others."""
     raw = tree(id_)
-    entries = re.findall(rb"(?s)([0-7]+) ([^\0]+)\0(.{%d})" % (len(id_) // 2), raw)
+    return (_kept if len(raw) <= _SMALL else _parsed)(raw, len(id_) // 2)
+
+
+def _parsed(raw: bytes, id_bytes: int) -> Names:
+    """Read a tree object. Which of its names are sound is looked at where they differ: git has written the others."""
+    entries = re.findall(rb"(?s)([0-7]+) ([^\0]+)\0(.{%d})" % id_bytes, raw)
     found = {name: (mode, id_) for mode, name, id_ in entries}
-    length = sum(len(mode) + len(name) + 2 for mode, name, _ in entries) + len(entries) * (len(id_) // 2)
+    length = sum(len(mode) + len(name) + 2 for mode, name, _ in entries) + len(entries) * id_bytes
     if not found or len(found) != len(entries) or length != len(raw):
         raise Unlike("a directory that git has to decide about")
     return found
+
+
+_kept = lru_cache(maxsize=_KEPT)(_parsed)
 
 
 def _check_attributes(before: Names, after: Names, prefix: bytes, blob: ReadBlob) -> None:

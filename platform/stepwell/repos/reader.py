@@ -23,10 +23,12 @@ from stepwell.repos.odb import Odb, is_sha, require_sha
 from stepwell.repos.process import bounded_git, run_git
 from stepwell.repos.trees import TooManyFolders, differences, files, find, read_texts
 
-COMMITS, LISTS = 256, 16
-"""Commits, and pages of their lists, that are kept for the next look."""
+COMMITS, LISTS, FOLDERS = 256, 16, 128
+"""Commits, pages of their lists, and folders as git keeps them, that are kept for the next look."""
 SMALL = 4096
 """Characters of a commit that is kept: a stranger's may be large."""
+SMALL_FOLDER = 16 * 1024
+"""Bytes of a folder that is kept."""
 K = TypeVar("K")
 V = TypeVar("V")
 
@@ -45,6 +47,7 @@ class Reader:
         self._repo: Repo | None = None
         self._commits: dict[str, CommitInfo] = {}  # what an id names never changes
         self._lists: dict[tuple[str, int, int], tuple[str, ...]] = {}
+        self._folders: dict[str, bytes] = {}
 
     def __enter__(self) -> "Reader":
         return self
@@ -60,6 +63,7 @@ class Reader:
                 self._repo = None
             self._commits.clear()
             self._lists.clear()
+            self._folders.clear()
 
     # Refs
 
@@ -231,8 +235,13 @@ class Reader:
 
     def raw_tree(self, tree: str, *, limit: int) -> bytes:
         """Return a tree object as git keeps it. Raises NotFound, or Invalid over `limit` bytes."""
-        with self._open() as repo:
-            return Odb(repo).raw(tree, Tree, limit)
+        found = self._folders.get(tree)
+        if found is None or len(found) > limit:
+            with self._open() as repo:
+                found = Odb(repo).raw(tree, Tree, limit)
+            if len(found) <= SMALL_FOLDER:
+                _keep(self._folders, tree, found, FOLDERS)
+        return found
 
     def raw_blob(self, blob: str, *, limit: int) -> bytes:
         """Return the content of a blob. Raises NotFound, or Invalid over `limit` bytes."""

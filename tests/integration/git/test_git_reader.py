@@ -182,6 +182,18 @@ def test_name_that_is_no_utf8_can_be_shown_and_read(repositories: Repositories, 
     assert reader.blob(sha, "caf\\xe9.txt") == b"latin"
 
 
+def test_folder_that_was_read_is_read_again_within_its_bound(repositories: Repositories, work: Any) -> None:
+    commit = work.commit("one", {"a": "x"})
+    work.run("push", "-q", str(repositories.path("repo1")), "main")
+    reader = repositories.reader("repo1")
+    tree = reader.tree_of(commit)
+    assert tree is not None
+    raw = reader.raw_tree(tree, limit=1000)
+    assert raw.startswith(b"100644 a\0") and reader.raw_tree(tree, limit=len(raw)) == raw
+    with pytest.raises(Invalid):
+        reader.raw_tree(tree, limit=len(raw) - 1)
+
+
 def test_changed_paths_say_what_git_says(repositories: Repositories, work: Any) -> None:
     first = work.commit(files={"a": "1", "b/c": "1", "b/d/e": "1", "f": "1", "kept/x": "1"})
     (work.folder / "f").unlink()
