@@ -13,6 +13,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -54,7 +55,7 @@ class Delta:
     @property
     def index(self) -> Path:
         """Where its index is, or will be."""
-        return self.files.with_name(f"{self.files.name}.index")
+        return index_of(self.files)
 
     @property
     def depth(self) -> int:
@@ -97,6 +98,11 @@ def files_of(place: Path) -> Path:
     return place.with_name(f"{place.name}.delta")
 
 
+def index_of(files: Path) -> Path:
+    """Return where the index of the tree with this delta is, or will be."""
+    return files.with_name(f"{files.name}.index")
+
+
 Laid = tuple[Delta, threading.Thread | None]
 
 
@@ -105,16 +111,21 @@ def lay(place: Path, base: Base, checkout: GitCheckout, lazy: Lazy | None, closi
     files, seconds = files_of(place), int(time.time()) - EDITS
     fresh = place.with_name(f".new-{secrets.token_hex(6)}")
     objects = _Objects(checkout.reader(place.parent.name))
+    coming: Future[Served] | None = None
     try:
         found = difference(base.place.name, place.name, objects.tree, objects.blob)
         count = base.count()
         if count + len(found.written) > MOST_ENTRIES or tree_room.size_of(base.lowers[-1]) > MOST_BYTES:
             raise Unlike("nearly as large as a tree may be")
+        if count * _INDEX_ENTRY > LARGE_INDEX and lazy is not None and lazy.problem is None:
+            coming = lazy.serve_index(index_of(files))
         entries, size = write(found, fresh, objects.blob, seconds)
         fresh.rename(files)
     except (Unlike, StepwellError, OSError) as error:
         log.debug("%s is checked out, for it is no delta of %s: %s", place, base.place.name, error)
         remove(fresh)
+        if lazy is not None and (served := _served(coming)):
+            lazy.drop(served)
         return None
     delta = Delta(place, (files, *base.lowers), count)
 
@@ -127,7 +138,7 @@ def lay(place: Path, base: Base, checkout: GitCheckout, lazy: Lazy | None, closi
     size += count * _INDEX_ENTRY + BLOCK * (len(entries) + len(found.gone))
     try:
         tree_room.note_size(files, size)
-        delta.served = _serve_index(delta, lazy) if count * _INDEX_ENTRY > LARGE_INDEX else None
+        delta.served = _served(coming)
         if delta.served is None:
             make()
             delta.made.set()
@@ -136,13 +147,16 @@ def lay(place: Path, base: Base, checkout: GitCheckout, lazy: Lazy | None, closi
         log.exception("%s could not be laid over %s", place, base.place.name)
         remove(fresh)
         tree_room.forget(files)
+        if lazy is not None and (served := _served(coming)):
+            lazy.drop(served)
         return None
     return delta, threading.Thread(target=_make_behind, args=(delta, make, lazy, closing), name="tree-index")
 
 
-def _serve_index(delta: Delta, lazy: Lazy | None) -> Served | None:
+def _served(coming: "Future[Served] | None") -> Served | None:
+    """Wait until an index is served, if it was asked for."""
     try:
-        return lazy.serve_index(delta.index) if lazy is not None and lazy.problem is None else None
+        return coming.result() if coming is not None else None
     except OSError:
         log.exception("an index could not be served, its step waits for it")
         return None

@@ -11,6 +11,7 @@ import os
 import socket
 import subprocess
 import threading
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,7 @@ class Lazy:
         self.folder = self._state / "lazy"
         self.problem: str | None = "it has not been started"
         self._lock = threading.Lock()
+        self._asking = ThreadPoolExecutor(1, "lazy-ask")
         self._starting: threading.Thread | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
@@ -122,9 +124,11 @@ class Lazy:
         name = self._request({"serve": what})["name"]
         return Served(name, self.folder / name)
 
-    def serve_index(self, index: Path) -> Served:
-        """Mount a directory with the `.git/index` that will be here later. Raises OSError."""
-        return self.serve(Path(), "", 0, Path(), index)
+    def serve_index(self, index: Path) -> "Future[Served]":
+        """Begin to mount a directory with the `.git/index` that will be here later; the result raises OSError."""
+        coming = self._asking.submit(self.serve, Path(), "", 0, Path(), index)
+        self._asking.submit(_look_at, coming)
+        return coming
 
     def filled(self, served: Served, ok: bool) -> None:
         """Say how the checkout ended. Raises OSError."""
@@ -184,6 +188,12 @@ class Lazy:
         if "failed" in answer:
             raise OSError(answer["failed"])
         return answer
+
+
+def _look_at(coming: "Future[Served]") -> None:
+    """Ask for what an overlay will ask for when it is mounted: the kernel keeps the answers."""
+    with contextlib.suppress(OSError):  # there is no such attribute, which is one of the answers
+        os.getxattr(coming.result().git, "trusted.overlay.opaque")
 
 
 def _unfit() -> str | None:

@@ -18,7 +18,7 @@ from logged import Log, attempt
 from stepwell.engine.seams import Code, IsolateSpec, Prepared
 from stepwell.errors import Invalid
 from stepwell.repos.process import environment
-from stepwell_runners import deltas, git_index
+from stepwell_runners import deltas, git_index, tree_deltas
 from stepwell_runners import trees as trees_module
 from stepwell_runners.executor import LocalExecutor
 from stepwell_runners.isolates import ZygoteIsolates
@@ -276,6 +276,20 @@ def test_a_large_index_is_made_behind_and_waited_for(
             join_threads()
             last, _ = trees.index(next_one)
             assert last is not None and listed(origin, last, next_one)[0] == listed(origin, last, next_one)[1]
+    trees.close()
+
+
+@pytest.mark.root
+def test_an_index_that_was_served_for_what_became_no_delta_goes(
+    origin: Origin, tmp_path: Path, lazy: Lazy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deltas, "LARGE_INDEX", 0)
+    trees = Trees(tmp_path, sync=settle, lazy=lazy)
+    trees.resolve(origin.commit(BEFORE))
+    monkeypatch.setattr(tree_deltas, "_MOST_FILE", 0)  # found out when the first file is written
+    with trees.held(origin.commit(AFTER)) as place:
+        assert trees.shown(place) == (place,) and told((place,)) == AFTER
+        assert list(lazy.folder.iterdir()) == []
     trees.close()
 
 
