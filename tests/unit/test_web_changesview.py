@@ -2,11 +2,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from fixture_services import ADMIN, NOW, FixtureServices, busy_run, services, summary
+from fixture_services import ADMIN, NOW, FixtureServices, busy_run, services, step, summary
 
 from stepwell.ci.changes import ChangesSince, Commits
 from stepwell.ci.comparison import compare, first_difference
-from stepwell.ci.views import RunView
+from stepwell.ci.views import RunView, StepView
 from stepwell.repos.objects import Changes, CommitInfo, Person
 from stepwell_web import changesview
 
@@ -17,9 +17,9 @@ def since(view: RunView, commits: Commits, seconds: float = 100.0) -> ChangesSin
     return ChangesSince(green, view.steps, commits, ("3.11", "3.11"), steps, first_difference(steps))
 
 
-def said(commits: Commits, **run: Any) -> str:
-    view = replace(busy_run(), summary=summary(**run))
-    return changesview.sentence(view.summary, since(view, commits))
+def said(commits: Commits, *steps: StepView, **run: Any) -> str:
+    view = replace(busy_run(), summary=summary(**run), steps=steps)
+    return changesview.sentence(view, since(view, commits))
 
 
 def commits(count: int, *paths: str, complete: bool = True) -> Commits:
@@ -38,6 +38,18 @@ def test_the_pace_is_told_of_a_run_that_passed() -> None:
     run = {"state": "passed", "started_at": NOW - 500, "sha": "b" * 40}
     assert said(Commits(), **run, ended_at=NOW - 350) == "The same commit; 50s slower: 2m 30s instead of 1m 40s."
     assert said(Commits(), **run, ended_at=NOW - 390) == "The same commit; as fast as then: 1m 50s."
+
+
+def test_the_time_of_a_person_is_no_pace() -> None:
+    run = {"state": "passed", "started_at": NOW - 500, "sha": "b" * 40}
+    asked = step("Ship it?", "passed", 60, 80, kind="approval", key="ship#1")
+    assert said(Commits(), asked, **run, ended_at=NOW - 390) == (
+        "The same commit; 1m 10s faster: 30s instead of 1m 40s without waits."
+    )
+    view = replace(busy_run(), steps=(asked, step("nap", "passed", 0, 9, kind="event"), step("build", "passed", 0, 9)))
+    later = tuple(replace(one, ended_at=(one.ended_at or 0.0) + 600) for one in view.steps)
+    found = replace(since(view, Commits()), steps=compare(view.steps, later))
+    assert [(row.name, row.pace) for row in changesview.page(view, found).rows] == [("build", "10m 00s slower")]
 
 
 def test_steps_that_are_as_before_stand_apart() -> None:

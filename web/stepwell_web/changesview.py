@@ -10,7 +10,7 @@ from markupsafe import Markup
 from stepwell.ci.changes import ChangesSince
 from stepwell.ci.comparison import Difference, StepChange
 from stepwell.ci.views import RunSummary, RunView, StepView
-from stepwell_web import runview, times
+from stepwell_web import runview, stepbars, times
 from stepwell_web.icons import state_icon
 from stepwell_web.templating import state_word
 
@@ -83,16 +83,19 @@ def page(view: RunView, found: ChangesSince) -> ChangesPage:
     failed = next((row for row in rows if row.after and row.after.state == "failed"), None)
     told = [("The first step that differs is", first), ("The first step that failed is", failed)]
     return ChangesPage(
-        sentence=sentence(view.summary, found),
+        sentence=sentence(view, found),
         told=[(why, row) for n, (why, row) in enumerate(told) if row and not (n and row is first)],
         rows=[row for row in rows if row.changed], same=[row for row in rows if not row.changed],
         python=(then, now) if then and now and then != now else None,
     )  # fmt: skip
 
 
-def sentence(run: RunSummary, found: ChangesSince) -> str:
-    """Say in one sentence what happened since: "3 commits in 5 files; 12s slower: 1m 16s instead of 1m 04s."."""
-    commits, green = found.commits, found.green
+def sentence(view: RunView, found: ChangesSince) -> str:
+    """Say in one sentence what happened since: "3 commits in 5 files; 12s slower: 1m 16s instead of 1m 04s.".
+
+    Times are without waits for people and events, which say nothing of what changed.
+    """
+    run, commits, green = view.summary, found.commits, found.green
     if commits.gone:
         said = "The green run's commit is not in the repository any more"
     elif green.sha == run.sha:
@@ -103,15 +106,18 @@ def sentence(run: RunSummary, found: ChangesSince) -> str:
         said = f"{_many(commits.count, 'commit')}, {more}{_many(files, 'file')} changed"
     if not run.ended_at or not green.ended_at or run.state != "passed":
         return f"{said}."
-    then, now = _length(green), _length(run)
+    (then, all_then), (now, all_now) = _lengths(green, found.green_steps), _lengths(run, view.steps)
     pace = _pace(now - then, then)
+    without = " without waits" if (then, now) != (all_then, all_now) else ""
     if not pace:
-        return f"{said}; as fast as then: {times.duration(now)}."
-    return f"{said}; {pace}: {times.duration(now)} instead of {times.duration(then)}."
+        return f"{said}; as fast as then: {times.duration(now)}{without}."
+    return f"{said}; {pace}: {times.duration(now)} instead of {times.duration(then)}{without}."
 
 
-def _length(run: RunSummary) -> float:
-    return (run.ended_at or 0.0) - (run.started_at or run.created_at)
+def _lengths(run: RunSummary, steps: Sequence[StepView]) -> tuple[float, float]:
+    """How long a run took without waits and with them."""
+    begin, end = run.started_at or run.created_at, run.ended_at or 0.0
+    return end - begin - stepbars.waited(steps, begin, end), end - begin
 
 
 def _many(n: int, word: str) -> str:

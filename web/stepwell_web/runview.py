@@ -12,7 +12,7 @@ from markupsafe import Markup
 from stepwell.ci.expected import Expected, ExpectedStep
 from stepwell.ci.views import AttemptView, RunLink, RunView, StepView
 from stepwell.errors import NotFound
-from stepwell_web import logsearch, logview, times
+from stepwell_web import logsearch, logview, stepbars, times
 from stepwell_web.graph import SIBLINGS, Node, stem
 from stepwell_web.logview import NO_LINES, Chunk, StepLog
 from stepwell_web.templating import as_json, state_word
@@ -198,7 +198,7 @@ def _length(step: StepView, now: float) -> float | None:
 
 def rows(view: RunView, selected: StepView | None, now: float) -> list[Row]:
     """Every step on the time axis, and first the run's own output when there is any."""
-    begin, end = _axis(view, now)
+    axis = stepbars.axis_of(view, now)
     passed = sum(s.state == "passed" for s in view.steps)
     names = slugs(view.steps)
     result = []
@@ -207,7 +207,7 @@ def rows(view: RunView, selected: StepView | None, now: float) -> list[Row]:
         result.append(Row("Output of the run", url, view.summary.state, "", "", None, 0, 0, 0, selected is None, False))
     for step in view.steps:
         chosen = selected is not None and step.key == selected.key
-        start, width = _bar(step, begin, end, now)
+        start, width = stepbars.bar(step, axis, now)
         busy = step.state in _BUSY
         since = (step.started_at or step.asked_at) if busy else None
         result.append(Row(
@@ -219,22 +219,6 @@ def rows(view: RunView, selected: StepView | None, now: float) -> list[Row]:
             step.reused.number if step.reused else None,
         ))  # fmt: skip
     return result
-
-
-def _axis(view: RunView, now: float) -> tuple[float, float]:
-    begin = min((s.asked_at for s in view.steps), default=view.summary.created_at)
-    begin = min([begin, *(s.started_at for s in view.steps if s.started_at)])
-    return begin, max(view.summary.ended_at or now, begin + 0.001)
-
-
-def _bar(step: StepView, begin: float, end: float, now: float) -> tuple[int, int]:
-    if step.state in ("skipped", "queued"):
-        return 0, 0
-    scale = 1000 / (end - begin)
-    start = ((step.started_at or step.asked_at) - begin) * scale
-    width = ((step.ended_at or now) * scale - begin * scale) - start
-    wide = max(8, round(width))
-    return max(0, min(round(start), 1000 - wide)), min(wide, 1000)
 
 
 def legend(view: RunView) -> list[tuple[str, int]]:

@@ -37,8 +37,10 @@ class StepChange:
 
     @property
     def slower_by(self) -> float | None:
-        """Seconds that it took longer, if both passed; below zero: less."""
+        """Seconds that it took longer, if both passed; below zero: less. What a person or an event took is no pace."""
         if not self.before or not self.after or {self.before.state, self.after.state} != {"passed"}:
+            return None
+        if self.after.kind in ("approval", "event"):
             return None
         return (self.after.seconds or 0.0) - (self.before.seconds or 0.0)
 

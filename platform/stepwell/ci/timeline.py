@@ -55,11 +55,11 @@ def timeline(entries: Iterable[Entry], now: float) -> Timeline:
         reading.read(entry)
     end = reading.over(now)
     lanes = tuple(Lane(key, name, tuple(reading.spans[key])) for key, name in reading.names.items())
-    stretches = _stretches(reading.begin, end, [span for spans in reading.spans.values() for span in spans])
+    own = stretches(reading.begin, end, [span for spans in reading.spans.values() for span in spans])
     seconds: dict[Kind, float] = {}
-    for one in stretches:
+    for one in own:
         seconds[one.kind] = seconds.get(one.kind, 0.0) + one.end - one.start
-    return Timeline(reading.begin, end, lanes, stretches, seconds)
+    return Timeline(reading.begin, end, lanes, own, seconds)
 
 
 @dataclass
@@ -215,8 +215,8 @@ _TAKE: Mapping[str, Callable[[_Reading, Entry, _Data], None]] = {
 }
 
 
-def _stretches(begin: float, end: float, spans: Iterable[Span]) -> tuple[Span, ...]:
-    """Divide the run's time by the most telling kind that is open at each moment."""
+def stretches(begin: float, end: float, spans: Iterable[Span]) -> tuple[Span, ...]:
+    """Divide a run's time by the most telling kind that is open at each moment."""
     edges: list[tuple[float, int, Kind]] = []
     for span in spans:
         edges += [(span.start, 1, span.kind), (span.end, -1, span.kind)]
