@@ -16,7 +16,11 @@ class StepwellError(Exception):
 
 
 class Invalid(StepwellError):
-    """What the user gave is wrong."""
+    """What the user gave is wrong; `field` is the part of it that is, where one alone is."""
+
+    def __init__(self, message: str, field: str = "") -> None:
+        super().__init__(message)
+        self.field = field
 
 
 class NotFound(StepwellError):

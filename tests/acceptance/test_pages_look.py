@@ -191,6 +191,13 @@ def test_the_keyboard_finds_the_way(browser: Browser, full: Served) -> None:
     page.context.close()
 
 
+def test_the_main_button_of_an_error_page_is_no_link_in_a_text(browser: Browser, full: Served) -> None:
+    page = visit(browser, full)
+    page.goto(full.url + "/acme/nope")
+    expect(page.locator("p a.button.primary")).to_have_css("text-decoration-line", "none")
+    page.context.close()
+
+
 def test_a_key_typed_right_after_a_dialog_closed_is_heard(browser: Browser, full: Served) -> None:
     page = visit(browser, full)
     page.goto(full.url)

@@ -1,5 +1,6 @@
 """A request with the person behind it: what every handler is given."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -41,6 +42,16 @@ class Web:
 
 
 @dataclass(frozen=True)
+class Tried:
+    """A form that was refused: which of the page's, what was typed, why, and at which field ("": at none alone)."""
+
+    form: str
+    typed: Mapping[str, str]
+    words: str
+    field: str = ""
+
+
+@dataclass(frozen=True)
 class Visit:
     """One request of one actor."""
 
@@ -66,6 +77,7 @@ class Visit:
             "wall": self.web.wall,
             "base": self.web.base,
             "inbox": self.services.runs.inbox_count(self.actor) if known else 0,
+            "tried": None,  # a form of the page that was refused: Tried
             "address": "",  # of the page that answers a form of it, when the form's own is none to come back to
             "places": self.services.catalog.list(self.actor, last_runs=False) if known else [],
         }
@@ -116,6 +128,11 @@ def text(form: FormData, name: str, default: str | None = None) -> str:
     if not isinstance(value, str):
         raise Invalid(f"The form has no field {name!r}. Load the page again.")
     return value
+
+
+def fields(form: FormData, prefix: str) -> dict[str, str]:
+    """Return the fields of a form whose names begin with a prefix, by the rest of the name."""
+    return {k.removeprefix(prefix): v for k, v in form.items() if k.startswith(prefix) and isinstance(v, str)}
 
 
 def words(value: str) -> tuple[str, ...]:

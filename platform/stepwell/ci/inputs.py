@@ -25,7 +25,7 @@ def _value(name: str, kind: Any, value: Any, what: str) -> Any:
     if isinstance(kind, list):
         value = kind[0] if value is None else value
         if value not in kind:
-            raise Invalid(f"{what} {name!r} has value {value!r}. Choose one of: {', '.join(kind)}.")
+            raise Invalid(f"{what} {name!r} has value {value!r}. Choose one of: {', '.join(kind)}.", field=name)
         return value
     if value is None:
         return kind
@@ -34,7 +34,7 @@ def _value(name: str, kind: Any, value: Any, what: str) -> Any:
     if isinstance(kind, (int, float)):
         return _number(name, kind, value, what)
     if not isinstance(value, str) or len(value) > LONGEST:
-        raise Invalid(f"{what} {name!r} is no text of up to {LONGEST:,} characters.")
+        raise Invalid(f"{what} {name!r} is no text of up to {LONGEST:,} characters.", field=name)
     return value
 
 
@@ -43,7 +43,7 @@ def _flag(name: str, value: Any, what: str) -> bool:
         return value
     if isinstance(value, str) and value.lower() in {"true", "on", "yes", "false", "off", "no", ""}:
         return value.lower() in {"true", "on", "yes"}
-    raise Invalid(f"{what} {name!r} has value {value!r}. Use true or false.")
+    raise Invalid(f"{what} {name!r} has value {value!r}. Use true or false.", field=name)
 
 
 def _number(name: str, kind: float, value: Any, what: str) -> float:
@@ -52,4 +52,4 @@ def _number(name: str, kind: float, value: Any, what: str) -> float:
             raise ValueError("a truth value is no number")
         return type(kind)(value)
     except (TypeError, ValueError) as error:
-        raise Invalid(f"{what} {name!r} has value {value!r}. Use a number like {kind!r}.") from error
+        raise Invalid(f"{what} {name!r} has value {value!r}. Use a number like {kind!r}.", field=name) from error

@@ -3,13 +3,14 @@
 from typing import Any
 
 from fastapi import APIRouter
-from starlette.datastructures import FormData
 from starlette.responses import Response
 
 from stepwell.ci.views import RepositoryView
+from stepwell.errors import Invalid, NotFound
 from stepwell_web.pages.home import SAMPLE
 from stepwell_web.pages.trends import trend_rows
-from stepwell_web.visits import Form, Visit, Visiting, text, to, words
+from stepwell_web.problems import told
+from stepwell_web.visits import Form, Tried, Visit, Visiting, fields, text, to, words
 
 router = APIRouter(include_in_schema=False)
 LAST_RUNS = 12
@@ -45,25 +46,31 @@ def overview(visit: Visiting, *, tenant: str, name: str) -> Response:
 @router.post("/{tenant}/{name}/runs")
 def start(visit: Visiting, *, tenant: str, name: str, form: Form) -> Response:
     """Start a pipeline by hand."""
-    inputs = _fields(form, "input.")
-    run = visit.services.runs.start(
-        visit.actor, tenant, name, text(form, "pipeline"), ref=text(form, "ref", "").strip() or None, inputs=inputs
-    )
+    inputs, ref, pipeline = fields(form, "input."), text(form, "ref", "").strip(), text(form, "pipeline")
+    try:
+        run = visit.services.runs.start(visit.actor, tenant, name, pipeline, ref=ref or None, inputs=inputs)
+    except (Invalid, NotFound) as error:  # where the repository itself is not found, its page says so as well
+        at = f"input.{error.field}" if isinstance(error, Invalid) and error.field else ""
+        typed = {f"input.{one}": value for one, value in inputs.items()}
+        tried = Tried(pipeline, {**typed, "ref": ref}, str(error), "ref" if isinstance(error, NotFound) else at)
+        more = {"tried": tried, "address": f"/{tenant}/{name}/pipelines"}
+        return told(error, lambda status: _pipelines_page(visit, tenant, name, status=status, **more))
     return to(run.url)
-
-
-def _fields(form: FormData, prefix: str) -> dict[str, str]:
-    return {k.removeprefix(prefix): v for k, v in form.items() if k.startswith(prefix) and isinstance(v, str)}
 
 
 @router.get("/{tenant}/{name}/pipelines")
 def pipelines(visit: Visiting, *, tenant: str, name: str) -> Response:
     """Show the pipelines at the default branch, or why they cannot be read."""
+    return _pipelines_page(visit, tenant, name)
+
+
+def _pipelines_page(visit: Visit, tenant: str, name: str, **more: Any) -> Response:
     values = common(visit, tenant, name, "pipelines")
     way = crumbs(values["repository"], ("Pipelines", ""))
     schedules = visit.services.catalog.schedules(visit.actor, tenant, name)
     return visit.page(
-        "pipelines.html", crumbs=way, schedules=schedules, **values, **_pipelines(visit, tenant, name)
+        "pipelines.html", crumbs=way, schedules=schedules, **values,
+        **_pipelines(visit, tenant, name), **more,
     )  # fmt: skip
 
 

@@ -23,7 +23,7 @@ from stepwell_web.live import Head, Tail, event, log_topic, run_topic
 from stepwell_web.problems import told
 from stepwell_web.runview import NOTHING_SHOWN, RUN_LOG, Panel, Shown, key_of
 from stepwell_web.streams import KEEP_ALIVE, KEEP_ALIVE_SECONDS, EventStream
-from stepwell_web.visits import Form, Visit, Visiting, own_path, text, to
+from stepwell_web.visits import Form, Tried, Visit, Visiting, text, to
 
 router = APIRouter(include_in_schema=False)
 BASE = "/{tenant}/{name}/runs/{number}"
@@ -120,18 +120,6 @@ def journal(visit: Visiting, *, tenant: str, name: str, number: int, after: int 
     return run_page(visit, view, tab="journal", journal=lines, journal_next=following, panel=None)
 
 
-@router.post(BASE + "/decisions")
-def decide(visit: Visiting, *, tenant: str, name: str, number: int, form: Form) -> Response:
-    """Approve or reject."""
-    run = view_of(visit, tenant, name, number).summary
-    fields = {k.removeprefix("field."): v for k, v in form.items() if k.startswith("field.") and isinstance(v, str)}
-    visit.services.runs.decide(
-        visit.actor, run.id, text(form, "key"), approve=text(form, "decision") == "approve",
-        comment=text(form, "comment", "").strip(), fields=fields or None,
-    )  # fmt: skip
-    return to(own_path(text(form, "next", run.url)))
-
-
 @router.post(BASE + "/cancel")
 def cancel(visit: Visiting, *, tenant: str, name: str, number: int) -> Response:
     """Cancel the run."""
@@ -179,13 +167,25 @@ def resume(visit: Visiting, *, tenant: str, name: str, number: int) -> Response:
 @router.post(BASE + "/events")
 def send_event(visit: Visiting, *, tenant: str, name: str, number: int, form: Form) -> Response:
     """Send the run an event, its payload written as JSON."""
-    run = view_of(visit, tenant, name, number).summary
+    view, type, written = view_of(visit, tenant, name, number), text(form, "type"), text(form, "payload", "")
     try:
-        payload = json.loads(text(form, "payload", "").strip() or "null")
+        visit.services.runs.send_event(visit.actor, view.summary.id, type, _payload(written))
+    except Invalid as error:
+        waits = (one for one in view.steps if one.state == "waiting" and one.options.get("type") == type)
+        step = next(waits, None)
+        if step is None:
+            raise
+        tried = Tried(type, {"payload": written}, str(error), "payload")
+        key, url = step.key, runview.href(view, step)
+        return told(error, lambda status: _steps(visit, view, key, status=status, tried=tried, address=url))
+    return to(view.summary.url)
+
+
+def _payload(written: str) -> Any:
+    try:
+        return json.loads(written.strip() or "null")
     except ValueError as error:
         raise Invalid(f"The payload is no JSON: {error}. Quote a text, write lists and objects.") from error
-    visit.services.runs.send_event(visit.actor, run.id, text(form, "type"), payload)
-    return to(run.url)
 
 
 @router.post(BASE + "/restart")
