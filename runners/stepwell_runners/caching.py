@@ -138,16 +138,30 @@ class Caching:
                 "nothing is restored or saved. Cache a directory that only this step makes."
             )
             return
-        key = key_of(asked.key, base)
+        empty: list[str] = []
+        key = key_of(asked.key, base, empty)
         result = Restored(asked, key)
-        prefixes = [key_of(one, base) for one in asked.fallback]
+        prefixes = [key_of(one, base, empty) for one in asked.fallback]
+        if empty:
+            held.notes.append(
+                f"Cache {asked.key}: no file matches {', '.join(dict.fromkeys(empty))}, so that part of the key never "
+                "changes. A pattern begins at the top of the workspace: **/NAME finds a file anywhere."
+            )
         result.found = self._files.find(held.repository, held.rights.reads, [key], prefixes, asked.paths)
         if result.found is not None:
             result.files = held.stack.enter_context(self._files.held(held.repository, result.found))
         if result.files is None:
             result.found = None
         held.restored.append(result)
-        held.notes.append(_told(result))
+        held.notes.append(_told(result, self._other_paths(result, held)))
+
+    def _other_paths(self, one: Restored, held: Held) -> list[str]:
+        """Return the paths of caches that have this one's key and are others for their paths; of one not there only."""
+        if one.exact:
+            return []
+        known = self._files.keys(held.repository)
+        same = [kept for kept in known if kept.key == one.key and kept.branch in held.rights.reads]
+        return sorted({", ".join(kept.paths) for kept in same if kept.paths != one.asked.paths})
 
     def prepare(self, held: Held, left: Left) -> tuple[list[Ready], list[str]]:
         """Move out what is worth saving, before the workspace's changes become a layer; with notes for the log."""
@@ -211,27 +225,35 @@ class Caching:
             remove(one.fresh)
 
 
-def _told(one: Restored) -> str:
+def _told(one: Restored, others: Sequence[str]) -> str:
+    apart = f" That of the same key with {' and with '.join(others)} is another one: paths count." if others else ""
     if one.found is None:
-        return f"Cache {one.key} is not there yet."
+        return f"Cache {one.key} is not there yet.{apart}"
     from_branch = f" of {one.found.branch}" if one.found.branch else ""
     if one.exact:
         return f"Cache {one.key}{from_branch} is restored: {_files(one.found.files)}."
-    return f"Cache {one.key} is not there yet; {one.found.key}{from_branch} is restored: {_files(one.found.files)}."
+    return (
+        f"Cache {one.key} is not there yet; {one.found.key}{from_branch} is restored: {_files(one.found.files)}.{apart}"
+    )
 
 
 def _files(count: int) -> str:
     return f"{count:,} file{'' if count == 1 else 's'}"
 
 
-def key_of(template: str, base: Stack) -> str:
-    """Fill a key: `{pattern}` becomes a hash of the names and contents of the files that match before the step."""
-    return _HASHED.sub(lambda match: hash_of([match[1]], base), template)
+def key_of(template: str, base: Stack, empty: list[str]) -> str:
+    """Fill a key: `{pattern}` becomes a hash of the names and contents of the files that match before the step.
 
+    Patterns that match nothing are added to `empty`.
+    """
 
-def hash_of(patterns: Sequence[str], base: Stack) -> str:
-    """Hash the names, modes and contents of the files that match."""
-    return hash_files(find_files(patterns, base))
+    def hashed(match: re.Match[str]) -> str:
+        files = list(find_files([match[1]], base))
+        if not files:
+            empty.append(match[1])
+        return hash_files(files)
+
+    return _HASHED.sub(hashed, template)
 
 
 def hash_files(files: Iterable[tuple[str, Path]]) -> str:

@@ -53,10 +53,14 @@ class View(Protocol):
 
 @dataclass(frozen=True)
 class Upper:
-    """An overlay's upper directory: None is a whiteout; an opaque directory hides everything below it."""
+    """An overlay's upper directory: None is a whiteout; an opaque directory hides everything below it.
+
+    `lost` are (path, what) that was there and has no place in a layer, for the log.
+    """
 
     entries: Mapping[str, Node | None]
     opaque: frozenset[str] = frozenset()
+    lost: tuple[tuple[str, str], ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True)

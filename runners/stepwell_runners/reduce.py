@@ -24,6 +24,7 @@ MOST_ENTRIES = 1_000_000
 MOST_DEPTH = 200
 MOST_PARTS = 10_000
 KEPT_BITS = 0o1777  # no setuid, no setgid
+_ODD = {stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
 _FICLONE = 0x40049409
 _BLOCK = 1 << 20
 _OPAQUE = ("trusted.overlay.opaque", "user.overlay.opaque")
@@ -193,13 +194,24 @@ def entries(root: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
 def scan(root: Path, opaque: Iterable[str] = ()) -> Upper:
     """Read an upper directory. `opaque` adds to the marks on disk: {""} reads `root` as a complete tree."""
     found: dict[str, Node | None] = {}
-    hiding = set(opaque)
+    hiding, lost = set(opaque), list[tuple[str, str]]()
     for path, entry in entries(root):
-        node = node_at(Path(entry.path), entry.stat(follow_symlinks=False))
-        found[path] = node
+        status = entry.stat(follow_symlinks=False)
+        node = found[path] = node_at(Path(entry.path), status)
+        if what := _lost(status):
+            lost.append((path, what))
         if isinstance(node, Folder) and is_opaque(entry.path):
             hiding.add(path)
-    return Upper(found, frozenset(hiding))
+    return Upper(found, frozenset(hiding), tuple(lost))
+
+
+def _lost(status: os.stat_result) -> str:
+    """Say what of a file has no place in a layer."""
+    kind = stat.S_IFMT(status.st_mode)
+    if kind in (stat.S_IFREG, stat.S_IFDIR):
+        bits = ((stat.S_ISUID, "setuid"), (stat.S_ISGID, "setgid"))
+        return " and ".join(word for bit, word in bits if status.st_mode & bit)
+    return _ODD.get(kind, "") if not is_whiteout(status) else ""
 
 
 def is_opaque(path: str) -> bool:

@@ -6,6 +6,7 @@ A cache is saved after the layer is committed: what conflicts with a parallel st
 """
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from stepwell.engine.seams import Attempt, Outcome
 from stepwell_runners import collected, outcomes
 from stepwell_runners.caching import Caching, Ready, strip
 from stepwell_runners.caching import Left as LeftCaches
-from stepwell_runners.collected import Collected, Collector, TooMuchCollected, Unreadable, View
+from stepwell_runners.collected import Collected, Collector, TooMuchCollected, Unreadable, View, shown
 from stepwell_runners.command_plan import CommandPlan, read_outputs
 from stepwell_runners.git_capture import Left, capture
 from stepwell_runners.layers import Layer, reduce
@@ -97,6 +98,8 @@ class Settler:
             )
             ending.notes.extend(notes)
         if change is not None and ending.asked.keep:
+            if change.upper.lost:
+                ending.notes.append(_told_lost(change.upper.lost))
             layer = strip(change.layer, held.roots if held else (), workspace.stack)
             layer = collected.without(layer, found.files, workspace.stack)
         try:
@@ -127,6 +130,11 @@ class Settler:
 def _is_full(place: Path) -> bool:
     status = os.statvfs(place)
     return status.f_bavail * status.f_frsize < _FULL or (status.f_files > 0 and status.f_favail == 0)
+
+
+def _told_lost(lost: Sequence[tuple[str, str]]) -> str:
+    named = _some([f"{shown(path)} ({what})" for path, what in lost])
+    return f"Not kept: {named}. A workspace has files, directories and links, without setuid and setgid."
 
 
 def _some(paths: list[str]) -> str:

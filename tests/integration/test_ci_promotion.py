@@ -81,11 +81,11 @@ def test_branches_only_go_forward_and_tags_stay(place: Place) -> None:
     aside = clone.commit_files({"b": "1"})
     clone.push("refs/heads/aside")
     own = {"repository": clone.id}
-    for _ in range(2):  # again, as after a crash
+    for before in ("", first):  # again, as after a crash
         assert promote(place, "refs/heads/stable", {**own, "commit": first}) == {
-            "ref": "refs/heads/stable", "sha": first,
+            "ref": "refs/heads/stable", "sha": first, "before": before,
         }  # fmt: skip
-    promote(place, "refs/heads/stable", {**own, "commit": second})
+    assert promote(place, "refs/heads/stable", {**own, "commit": second})["before"] == first
     assert at(clone, "refs/heads/stable") == second
     for older in (first, aside):
         with pytest.raises(Conflict, match="only goes forward"):
@@ -170,8 +170,10 @@ def test_what_steps_have_made_is_promoted_with_its_objects_and_stands_in_the_aud
     other = clone.commit_files({"other": "1"})
     base = committed(clone, commit, {"refs/heads/main": made, "refs/tags/v2": tag, "refs/heads/other": other})
     own = {"repository": clone.id, "commit": commit, "actor": "ada"}
-    for _ in range(2):  # again, as after a crash
-        assert promote(place, "refs/heads/main", own, base=base) == {"ref": "refs/heads/main", "sha": made}
+    for before in (commit, made):  # again, as after a crash
+        assert promote(place, "refs/heads/main", own, base=base) == {
+            "ref": "refs/heads/main", "sha": made, "before": before,
+        }  # fmt: skip
         assert promote(place, "refs/tags/v2", own, base=base)["sha"] == tag
     assert promote(place, "refs/heads/stable", own, base=base)["sha"] == commit, "no step has made that branch"
     assert (at(clone, "refs/heads/main"), at(clone, "refs/tags/v2"), at(clone, "refs/heads/stable")) == (

@@ -85,6 +85,22 @@ async def test_branches_have_their_own_and_runs_without_one_save_nothing(executo
     assert "only runs of branches save caches" in log.notes[-1]
 
 
+async def test_a_key_that_no_file_makes_and_one_of_other_paths_are_noted(executor: LocalExecutor) -> None:
+    made, log = await run(executor, cached("mkdir -p lib/deps; echo 1 > lib/deps/a"))
+    assert made.ok and log.notes[0] == (
+        "Cache deps-{lock}: no file matches lock, so that part of the key never changes. A pattern begins at the top "
+        "of the workspace: **/NAME finds a file anywhere."
+    )
+    locked = await lock(executor, "1")
+    _, log = await run(executor, cached("mkdir -p lib/deps; echo 1 > lib/deps/a", locked))
+    assert not any("no file matches" in note for note in log.notes)
+    elsewhere = [{"key": "deps-{lock}", "paths": ["lib/other"]}]
+    _, log = await run(executor, cached("test ! -e lib/other", locked, cache=elsewhere))
+    assert log.notes[0].endswith(" is not there yet. That of the same key with lib/deps is another one: paths count.")
+    _, log = await run(executor, cached("cat lib/deps/a", locked))
+    assert log.text == "1\n" and not any("paths count" in note for note in log.notes)
+
+
 async def test_only_what_passed_is_saved_and_every_refusal_is_noted(
     executor: LocalExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:

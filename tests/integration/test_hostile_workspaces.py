@@ -75,6 +75,8 @@ async def test_links_devices_and_rights_of_a_step_reach_nothing_outside(executor
     outcome = await executor.execute(asked, Prepared(), log)
     assert outcome.ok and outcome.layer and outcome.collected and outcome.collected["artifacts"] == 1
     assert "Links are not collected, only files: abs, dangling." in log.notes
+    lost = next(note for note in log.notes if note.startswith("Not kept: "))
+    assert "p (a FIFO)" in lost and "s (setuid and setgid)" in lost
     again, told = await run(executor, "ls -A; readlink abs dangling up; test ! -e dangling", outcome.layer)
     assert again.ok and told.split() == [
         ".GIT",

@@ -1,6 +1,8 @@
 """Which step follows which, read off the times."""
 
-from stepwell.ci.steps import needs_of
+import pytest
+
+from stepwell.ci.steps import needs_of, promoted
 from stepwell.engine.state import AttemptState, StepState
 
 
@@ -38,3 +40,17 @@ def test_inline_steps_begin_when_they_began_not_when_they_were_journaled() -> No
 
 def test_steps_without_duration_are_kept_in_line() -> None:
     assert needs_of([step("a", 0, 1), step("s", 2, 2), step("c", 3, None)]) == {"a": (), "s": ("a",), "c": ("s",)}
+
+
+@pytest.mark.parametrize(
+    ("before", "words"),
+    [
+        ("abc1234567", "moved refs/heads/stable from abc1234 to def5678"),
+        ("", "made refs/heads/stable at def5678"),
+        ("def5678901", "left refs/heads/stable at def5678, where it was"),
+        (None, "promoted refs/heads/stable to def5678"),
+    ],
+)
+def test_a_promotion_is_told_in_words(before: str | None, words: str) -> None:
+    value = {"ref": "refs/heads/stable", "sha": "def5678901"} | ({} if before is None else {"before": before})
+    assert promoted(value) == words

@@ -55,6 +55,15 @@ def test_each_line_is_printed_once_and_a_half_line_when_it_is_whole() -> None:
     assert lines(text) == ["$ make", "one", "two", "three", "✓ passed in 2.5 s"]
 
 
+def test_a_promotion_says_what_it_moved() -> None:
+    done = step(
+        "stable", "passed", kind="binding", ended_at=1.5, reason="moved refs/heads/stable from abc1234 to def5678"
+    )
+    watching, text = follower(Told(run("passed", done)))
+    watching.look()
+    assert lines(text) == ["✓ passed in 500 ms: moved refs/heads/stable from abc1234 to def5678"]
+
+
 def test_attempts_follow_each_other() -> None:
     source = Told(run("running", step(state="retrying", reason="next try soon")))
     source.logs = {("test#1", 1): b"first"}

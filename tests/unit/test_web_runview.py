@@ -44,6 +44,14 @@ def test_a_call_links_to_the_run_that_it_made() -> None:
     assert panel.empty == "Its log is in the run that it called."
 
 
+def test_a_promotion_says_what_it_moved() -> None:
+    words = "moved refs/heads/stable from abc1234 to def5678"
+    moved = step("stable", "passed", 0, 1, kind="binding", command="", reason=words)
+    view = replace(busy_run(), steps=(moved,))
+    panel = runview.panel(view, moved, StepLog(Log(Path("none")), 0, False), 0, runview.Shown())
+    assert panel.empty == f"It {words}."
+
+
 def test_services_beside_a_step_have_logs_of_their_own() -> None:
     one = step("test", "running", 0, None, options={"services": {"db": {"image": "postgres:16"}}})
     view = replace(busy_run(), steps=(one, step("odd", "passed", 0, 1, options={"services": 3})))

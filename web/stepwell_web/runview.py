@@ -402,6 +402,8 @@ def _empty(step: StepView) -> str:
         return "An approval has no log."
     if step.kind == "call":
         return "Its log is in the run that it called." if step.child else "It called no run."
+    if step.kind == "binding" and step.state == "passed" and step.reason:
+        return f"It {step.reason}."
     if step.kind in ("sleep", "event", "read", "binding"):
         return f"A step of kind {step.kind} has no log."
     return "Its log begins when it starts." if step.state in _BUSY else "It wrote nothing."

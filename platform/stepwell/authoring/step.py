@@ -84,7 +84,8 @@ class Step:
         """Move a branch forward, or make a tag: "refs/heads/stable", "refs/tags/v1.0".
 
         To what the steps of this run have made of that branch or tag with git; else to the run's commit.
-        Gives {"ref", "sha"}. Nothing is forced and no runs start; StepFailed says what stands in the way.
+        Gives {"ref", "sha", "before"}, the last "" for a ref that is new.
+        Nothing is forced and no runs start; StepFailed says what stands in the way.
         """
         if not isinstance(ref, str) or not ref.startswith(("refs/heads/", "refs/tags/")):
             raise ValueError(f'step.promote has ref {ref!r}. Write it in full, like "refs/heads/stable".')

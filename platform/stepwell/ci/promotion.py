@@ -104,21 +104,22 @@ class Promotions:
             raise Unavailable("The files of earlier steps are not kept any more, so what they made is not known.")
         asked = _Asked(ref, commit, parts_of(self._layers, base, commit), run, str(metadata.get("actor") or ""))
         target = asked.target
-        if self._move(row, asked, target):
+        before = self._move(row, asked, target)
+        if before != target:
             self._note(row, asked, target)
         if ref == BRANCHES + row.default_branch:
             self._tell(row, target)
-        return {"ref": ref, "sha": target}
+        return {"ref": ref, "sha": target, "before": before}
 
-    def _move(self, row: Repository, asked: _Asked, target: str) -> bool:
-        """Move the ref unless it is there; again when somebody else was first. Say whether it moved."""
+    def _move(self, row: Repository, asked: _Asked, target: str) -> str:
+        """Move the ref unless it is there; again when somebody else was first. Return where it was, "" for nowhere."""
         ref, path = asked.ref, self._repositories.require(row.id)
         if target != asked.commit:
             self._bring(row, asked, target)
         for remaining in reversed(range(ATTEMPTS)):
             before, reader = _at(path, ref), self._repositories.reader(row.id)
             if target in (before, reader.resolve(ref)):
-                return False
+                return target
             if before is not None and ref.startswith(TAGS):
                 raise Conflict(f"Tag {ref.removeprefix(TAGS)!r} is at {before[:10]} already. Choose another name.")
             if before is not None and not reader.is_ancestor(before, target):
@@ -129,12 +130,12 @@ class Promotions:
             try:
                 update = ("-c", "core.fsync=all", "update-ref", "-m", "stepwell: promoted", ref, target)
                 run_git(path, [*update, before or NO_COMMIT])
-                return True
+                return before or ""
             except Invalid as error:
                 if not remaining:
                     words = str(error).partition(": ")[2]
                     raise Conflict(f"Ref {ref!r} could not be moved: {words}") from error
-        return False
+        return target
 
     def _bring(self, row: Repository, asked: _Asked, target: str) -> None:
         """Give the repository what a step made, unless a secret is in it. Raises Denied, Invalid."""

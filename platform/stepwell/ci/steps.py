@@ -88,7 +88,7 @@ def _view(run: RunState, step: StepState, needs: tuple[str, ...], log_size: LogS
         name=step.name,
         kind=step.kind,
         state=step.state,
-        reason=_reason(step, rules_of),
+        reason=promoted(step.value) if _is_promoted(step) else _reason(step, rules_of),
         attempt=inflight.attempt if inflight else step.attempt,
         attempts=tuple(attempts),
         asked_at=_began(step),
@@ -150,3 +150,19 @@ def _reason(step: StepState, rules_of: RulesOf) -> str:
     if step.state == "waiting" and step.child is not None:
         return f"waits for run #{step.child['number']}"
     return str(step.error["message"]) if step.state == "failed" and isinstance(step.error, Mapping) else ""
+
+
+def _is_promoted(step: StepState) -> bool:
+    return step.state == "passed" and step.kind == "binding" and step.options.get("binding") == "repository"
+
+
+def promoted(value: Any) -> str:
+    """Say what a promotion did to its ref."""
+    if not isinstance(value, Mapping):
+        return ""
+    ref, now, before = value.get("ref"), str(value.get("sha"))[:7], value.get("before")
+    if before is None:  # of a journal that does not say
+        return f"promoted {ref} to {now}"
+    if before == value.get("sha"):
+        return f"left {ref} at {now}, where it was"
+    return f"moved {ref} from {str(before)[:7]} to {now}" if before else f"made {ref} at {now}"

@@ -120,7 +120,7 @@ class StepView:
     name: str
     kind: StepKind
     state: StepStatus
-    reason: str  # "waits for 1 of 2 approvals for production", "next try at …", ""
+    reason: str  # "waits for 1 of 2 approvals for production", "next try at …", "moved refs/heads/stable from …", ""
     attempt: int
     attempts: tuple[AttemptView, ...]
     asked_at: float

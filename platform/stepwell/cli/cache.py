@@ -42,7 +42,8 @@ def remove(
     if json:
         show_json(answer)
     else:
-        say(f"Removed {answer['removed']} caches.", "green")
+        count = answer["removed"]
+        say(f"Removed {count:,} cache{'' if count == 1 else 's'}.", "green")
 
 
 def _when(at: float) -> str:

@@ -128,7 +128,7 @@ class Follower:
             words += f", reused from #{reused['number']}"
         if origin := step.get("origin"):
             words += f", from run #{origin['number']}"
-        if step["state"] in ("waiting", "retrying") and step.get("reason"):
+        if step["state"] in ("waiting", "retrying", "passed") and step.get("reason"):
             words += f": {step['reason']}"
         if step["state"] == "failed" and step.get("error"):
             words += f": {step['error']['message']}"
