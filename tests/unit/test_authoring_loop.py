@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from stepwell import NotDurable
-from stepwell.authoring.loop import Leaving, Loop, LoopTimer, StepFuture
+from stepwell.authoring.loop import Loop, LoopTimer
+from stepwell.authoring.step_future import Leaving, StepFuture
 
 
 class Notes:

@@ -7,8 +7,8 @@ that is wanted; the last word goes to the host.
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from stepwell.authoring.loop import Leaving, StepFuture
 from stepwell.authoring.results import ResultRefused, encode_result
+from stepwell.authoring.step_future import Leaving, StepFuture
 from stepwell.authoring.undo import Undos
 from stepwell.authoring.verdict import failure, stuck, undone, verdict
 from stepwell.authoring.wire import encode

@@ -18,10 +18,10 @@ from types import FunctionType
 from typing import Any
 
 from stepwell.authoring.failures import MESSAGE_LENGTH, describe_error
-from stepwell.authoring.loop import StepFuture
 from stepwell.authoring.prints import CURRENT_STEP, Prints
 from stepwell.authoring.results import RESULT_BYTES, ResultRefused, decode, encode_result, size_of
 from stepwell.authoring.retries import Retries
+from stepwell.authoring.step_future import StepFuture
 from stepwell.authoring.wire import Wire, encode
 
 PIECE_CHARACTERS = 262_144

@@ -17,14 +17,16 @@ one), and a second loop in a thread of its own (one and a half times slower: two
 import asyncio
 import contextvars
 import sys
+import threading
 from asyncio import events
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
 from stepwell.authoring import places
 from stepwell.authoring.failures import NotDurable
+from stepwell.authoring.step_future import Leaving, StepFuture
 
 
 class Owner(Protocol):
@@ -34,11 +36,11 @@ class Owner(Protocol):
 
     def timer_cancelled(self, timer: "LoopTimer") -> None: ...
 
-    def step_dropped(self, step: "StepFuture") -> None: ...
+    def step_dropped(self, step: StepFuture) -> None: ...
 
-    def leaves(self, leaving: "Leaving") -> None: ...
+    def leaves(self, leaving: Leaving) -> None: ...
 
-    def foresee(self, step: "StepFuture") -> None: ...
+    def foresee(self, step: StepFuture) -> None: ...
 
     def complain(self, text: str) -> None: ...
 
@@ -109,78 +111,6 @@ class LoopFuture(asyncio.Future[Any]):
         return self._number
 
 
-_init = asyncio.Future.__init__
-_await = asyncio.Future.__await__
-_iterate = asyncio.Future.__iter__
-_add_done_callback = asyncio.Future.add_done_callback
-
-
-class StepFuture(asyncio.Future[Any]):
-    """What a step call returns: registered at the call, awaited when the author likes.
-
-    `used` is a claim about the author's code: it awaited, handed on or cancelled the step.
-    """
-
-    __slots__ = ("_mark", "_number", "event_type", "fingerprint", "key", "kind", "name", "owner", "used", "work")
-
-    def __init__(self, loop: "Loop", key: str, name: str, kind: str, mark: places.Mark) -> None:
-        loop.numbers = self._number = loop.numbers + 1
-        self.owner = loop.owner
-        self.key = key
-        self.name = name
-        self.kind = kind
-        self._mark = mark
-        self.used = False
-        self.work: Any = None
-        self.fingerprint = self.event_type = ""
-        _init(self, loop=loop)
-
-    def __hash__(self) -> int:
-        return self._number
-
-    @property
-    def where(self) -> str:
-        """The author's line that asked it, as "file:line"."""
-        return places.shown(self._mark)
-
-    def __await__(self) -> Generator[Any, None, Any]:
-        self.used = True
-        if not self.done():
-            self.owner.foresee(self)
-        return _await(self)
-
-    def __iter__(self) -> Generator[Any, None, Any]:
-        self.used = True
-        return _iterate(self)
-
-    def add_done_callback(self, fn: Callable[[Any], object], /, *, context: Any = None) -> None:
-        self.used = True
-        _add_done_callback(self, fn, context=context)
-
-    def cancel(self, msg: Any | None = None) -> bool:
-        cancelled = super().cancel(msg)
-        if cancelled:
-            self.used = True
-            self.owner.step_dropped(self)
-        return cancelled
-
-
-class Leaving(StepFuture):
-    """What step.continue_as returns: never done; whoever awaits it leaves the code."""
-
-    def __await__(self) -> Generator[Any, None, Any]:
-        self.owner.leaves(self)
-        return _await(self)
-
-    def __iter__(self) -> Generator[Any, None, Any]:
-        self.owner.leaves(self)
-        return super().__iter__()
-
-    def add_done_callback(self, fn: Callable[[Any], object], /, *, context: Any = None) -> None:
-        self.owner.leaves(self)
-        super().add_done_callback(fn, context=context)
-
-
 class Loop(asyncio.AbstractEventLoop):
     """A ready queue whose only inputs are the entries that its turn delivers."""
 
@@ -188,6 +118,7 @@ class Loop(asyncio.AbstractEventLoop):
         self.owner = owner
         self.now = 0.0
         self.inside = False
+        self.thread = threading.get_ident()  # to ask asyncio for its running loop costs a call of the system
         self.running = False
         self.drains = 0
         self.alive: dict[LoopTask, None] = {}

@@ -4,6 +4,7 @@ Every option is checked when the step is called, so a mistake names the author's
 not execute is refused: a pipeline that asks for a database service and silently gets none is worse than none at all.
 """
 
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,8 @@ from stepwell.authoring.failures import NotExecuted
 from stepwell.authoring.globs import glob_pattern
 from stepwell.authoring.retries import retry_of
 
+OPTION_BYTES = 262_144
+"""Of a step's settings in ASCII, as the host takes them."""
 MOST_PATTERNS = 100
 
 
@@ -311,3 +314,10 @@ _IMAGE: dict[str, Callable[[str, Any], Any]] = {
 _APPROVAL: dict[str, Callable[[str, Any], Any]] = {
     "environment": _text, "reviewers": _texts, "count": _count, "fields": _fields, "timeout": _timeout,
 }  # fmt: skip
+
+
+def require_fit(name: str, options: dict[str, Any], text: str) -> None:
+    """Refuse settings that the host would not take; `text` is their JSON. Raises ValueError."""
+    size = len(text) if text.isascii() else len(json.dumps(options, separators=(",", ":")))
+    if size > OPTION_BYTES:
+        raise ValueError(f"The settings of step {name!r} are {size:,} bytes; at most 256 KiB. Use a file.")

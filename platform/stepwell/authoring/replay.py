@@ -9,20 +9,27 @@ are compared when they are about to be delivered.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from stepwell.authoring.loop import Loop
 from stepwell.authoring.past import Past
+from stepwell.authoring.step_future import StepFuture
 
 Entry = Sequence[Any]  # [seq, at, type, key, attempt, data]
 
 
 class Replay:
-    """The rest of a journal. `played`: the last entry that an earlier turn is known to have dealt with."""
+    """The rest of a journal. `played`: the last entry that an earlier turn is known to have dealt with.
 
-    def __init__(self, loop: Loop, parts: Iterable[Sequence[Entry]] = (), played: int = 0) -> None:
+    `diverge` gets a key and the facts, and does not come back.
+    """
+
+    def __init__(
+        self, loop: Loop, diverge: Callable[..., object], parts: Iterable[Sequence[Entry]] = (), played: int = 0
+    ) -> None:
         self.past = Past(played=played)
+        self._diverge = diverge
         self.rest: deque[Entry] = deque()
         self._loop = loop
         self._parts = iter(parts)
@@ -74,3 +81,37 @@ class Replay:
         """Say whether the result of a step is still to come."""
         self._found(lambda: False)
         return any(entry[2] == "done" and entry[3] == key for entry in self.rest)
+
+    # What the code asks, compared with what it has asked
+
+    def check(self, step: StepFuture, known: tuple[str, str], options: Mapping[str, Any] | None = None) -> None:
+        """Compare a step with the kind and fingerprint that the journal knows of its key."""
+        if known != (step.kind, step.fingerprint):
+            otherwise = self.past.told_otherwise(step.key, step.kind, options, step.where, known[0])
+            self._diverge(step.key, self.past.told(step.key), otherwise)
+
+    def compare(self, step: StepFuture, inline: Mapping[str, str] | None) -> None:
+        """Compare a step with what its result says that it is, or with what the journal says elsewhere."""
+        known = self.past.asked.get(step.key) if inline is None else (inline["kind"], inline["fingerprint"])
+        if known is not None:
+            self.check(step, known)
+
+    def compare_all(self, steps: Mapping[str, StepFuture | None], timers: int, results: Mapping[str, int]) -> None:
+        """At the end: nothing that the journal knows may be missing, or be another thing now.
+
+        `timers`: how many there have been; `results`: keys and entries of results whose steps have not been asked.
+        """
+        left_over = self.past.left_over(steps, timers, results)
+        if left_over is not None:
+            self._diverge(left_over, self.past.told(left_over), "run() has not asked it again")
+        for key in self.past.asked:
+            if (step := steps.get(key)) is not None:
+                self.compare(step, None)
+
+
+def passes(step: StepFuture, data: Any) -> bool:
+    """Say whether a result is that of the very function that was asked, and nothing but handed to the code."""
+    inline = data.get("inline")
+    if not inline or not data["ok"] or step.work.undo is not None:
+        return False
+    return bool(inline["fingerprint"] == step.fingerprint and inline["kind"] == "do")

@@ -33,6 +33,15 @@ class Approval:
     fields: Mapping[str, Any] = field(default_factory=dict)
 
 
+def given_of(kind: str, value: Any) -> Any:
+    """Make of a journaled value what a step of its kind gives to the code."""
+    if kind == "run":
+        return Result(value.get("exit_code", 0), value.get("seconds", 0.0), value.get("outputs") or {})
+    if kind == "approval":
+        return Approval(**{name: value[name] for name in ("by", "at", "comment", "fields") if name in value})
+    return value
+
+
 def _plain(value: object) -> Any:
     if isinstance(value, (Result, Approval)):
         return value.__dict__

@@ -20,9 +20,9 @@ from stepwell.authoring import ordered, places
 from stepwell.authoring.code import Files
 from stepwell.authoring.guard import Guard
 from stepwell.authoring.inline import Work
-from stepwell.authoring.loop import StepFuture
 from stepwell.authoring.pipeline import Pipeline
 from stepwell.authoring.prints import Prints
+from stepwell.authoring.step_future import StepFuture
 from stepwell.authoring.turn import Turn
 from stepwell.authoring.wire import Wire
 

@@ -11,11 +11,11 @@ after its JSON round trip, failures as StepFailed.
 """
 
 import asyncio
-import collections
-import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from asyncio import current_task
+from collections.abc import Callable, Iterable, Sequence
+from threading import get_ident
 from typing import Any
 
 from stepwell.authoring import places
@@ -25,20 +25,19 @@ from stepwell.authoring.env import Env
 from stepwell.authoring.event import Event
 from stepwell.authoring.failures import NotDurable, failure_of
 from stepwell.authoring.inline import Inline, Work
-from stepwell.authoring.loop import Leaving, Loop, LoopTimer, StepFuture
-from stepwell.authoring.past import Past
+from stepwell.authoring.loop import Loop, LoopTimer
+from stepwell.authoring.options import require_fit
 from stepwell.authoring.pipeline import Pipeline
 from stepwell.authoring.prints import Prints
-from stepwell.authoring.replay import Entry, Replay
-from stepwell.authoring.results import RESULT_BYTES, Approval, Result
+from stepwell.authoring.replay import Entry, Replay, passes
+from stepwell.authoring.results import RESULT_BYTES, given_of
 from stepwell.authoring.step import Step
+from stepwell.authoring.step_future import Leaving, StepFuture
 from stepwell.authoring.undo import Undos
 from stepwell.authoring.verdict import failure
 from stepwell.authoring.version import REPLAY
+from stepwell.authoring.waits import Waits
 from stepwell.authoring.wire import Wire, decode, encode
-
-OPTION_BYTES = 262_144
-"""Of a step's settings in ASCII, as the host takes them."""
 
 
 class Turn:
@@ -59,7 +58,7 @@ class Turn:
         self.prints = prints
         self._leave = leave
         self.main: asyncio.Task[Any] | None = None
-        self._replay = Replay(self.loop)
+        self._replay = Replay(self.loop, self._diverge)
         self._replaying = False
         self._offset = int(head.get("offset") or 0)  # of the numbers in keys: those before are an earlier round's
         self.uses: dict[str, int] = {}
@@ -69,8 +68,7 @@ class Turn:
         self._starts: dict[str, StepFuture] = {}
         self._attempts: dict[str, int] = {}
         self._new_timers: dict[str, LoopTimer] = {}
-        self._waits: dict[str, dict[str, StepFuture]] = {}
-        self._kept_events: dict[str, collections.deque[tuple[int, Any]]] = {}
+        self._waits = Waits()
         self._undos = Undos()
         self._ending = Ending(self, self._undos, int(head.get("replay") or REPLAY))
         self._paused = False
@@ -83,7 +81,7 @@ class Turn:
         Held: nothing begins and nothing is sent before the host says something new.
         """
         played = int(self._head.get("played") or 0)
-        self._replay = replay = Replay(self.loop, parts, played)
+        self._replay = replay = Replay(self.loop, self._diverge, parts, played)
         rest = replay.rest
         self._replaying = True
         with self.loop.as_running():
@@ -94,35 +92,18 @@ class Turn:
                     self.deliver(entry)
         self.prints.quiet = False
         self._replaying = False
-        self._compare_all(replay.past)
+        results = {key: seq for key, (seq, _, _, inline) in self._early.items() if inline is not None}
+        replay.compare_all(self.steps, self.loop.timer_count, results)
+        if replay.past.undoing and not self._ending.undoing:
+            self._diverge("undo", "the journal says that the run was being undone", "run() has not ended again")
         backing_off, self._attempts = replay.past.backing_off, replay.past.attempts
         for key, step in self.waiting.items():
             if step.kind == "do" and key not in backing_off:
                 self._starts[key] = step
         self._ask_timers()
-        self._replay = Replay(self.loop)
+        self._replay = Replay(self.loop, self._diverge)
         if not held:
             self.flush()
-
-    def _compare_all(self, past: Past) -> None:
-        """At the end of a replay: nothing that the journal knows may be missing, or be another thing now."""
-        results = {key: seq for key, (seq, _, _, inline) in self._early.items() if inline is not None}
-        left_over = past.left_over(self.steps, self.loop.timer_count, results)
-        if left_over is not None:
-            self._diverge(left_over, past.told(left_over), "run() has not asked it again")
-        for key in past.asked:
-            if (step := self.steps.get(key)) is not None:
-                self._compare(step, None)
-        if past.undoing and not self._ending.undoing:
-            self._diverge("undo", "the journal says that the run was being undone", "run() has not ended again")
-
-    def _compare(self, step: StepFuture, inline: Mapping[str, str] | None) -> None:
-        """Compare a step with what its result says that it is, or with what the journal says elsewhere."""
-        past = self._replay.past
-        known = past.asked.get(step.key) if inline is None else (inline["kind"], inline["fingerprint"])
-        if known is not None and known != (step.kind, step.fingerprint):
-            now = past.told_otherwise(step.key, step.kind, None, step.where, known[0])
-            self._diverge(step.key, past.told(step.key), now)
 
     def deliver(self, entry: Entry) -> None:
         """Apply one entry and run everything that it makes ready."""
@@ -144,23 +125,30 @@ class Turn:
         Only where leaving the loop and coming back could do nothing else in between: this is the only thing ready. It
         spares a long replay a third of its time.
         """
-        replay, main, loop = self._replay, self.main, self.loop
-        rest, played = replay.rest, replay.past.played
-        if not rest or loop.ready or self._ending.verdict is not None or asyncio.current_task(loop) is not main:
+        replay, loop = self._replay, self.loop
+        rest = replay.rest
+        if not rest or loop.ready or step._callbacks or self._ending.verdict is not None:
             return
-        if step._callbacks or main._must_cancel:  # type: ignore[union-attr]  # somebody else hears first
-            return
+        main = self.main
+        if current_task(loop) is not main or main._must_cancel:  # type: ignore[union-attr]
+            return  # somebody else hears first
         while rest and not step.done():
             seq, at, type_, key, _attempt, data = rest[0]
             deliver = _DELIVERIES.get(type_)
             if deliver is not None and (key != step.key or type_ not in _RESOLVES or "blob" in (data or _NOTHING)):
                 return
             rest.popleft()
-            self.prints.quiet = seq <= played
+            self.prints.quiet = seq <= replay.past.played
             self.seq = seq
-            if deliver is not None:
-                loop.drains += 1
-                loop.now = max(loop.now, at)
+            if deliver is None:
+                continue
+            loop.drains += 1
+            loop.now = max(loop.now, at)
+            if type_ == "done" and step.kind == "do" and passes(step, data):
+                del self.waiting[key]
+                self.steps[key] = None
+                step.set_result(data.get("value"))
+            else:
                 deliver(self, key, data)
 
     def flush(self) -> None:
@@ -200,7 +188,7 @@ class Turn:
         asked = step or self.steps.get(key)
         inline = data.get("inline") if self._replaying else None
         if asked is not None and self._replaying:
-            self._compare(asked, inline)
+            self._replay.compare(asked, inline)
         if data is None:
             ok, value = self.inline.unconfirmed.pop(key)
         else:
@@ -239,16 +227,13 @@ class Turn:
         if step.kind == "sleep":
             step.set_result(None)
         else:
-            self._waits.get(step.event_type, {}).pop(key, None)
+            self._waits.close(step)
             step.set_exception(failure_of(step.kind, step.name, _TIMEOUTS[step.kind]))
 
     def _event(self, _key: str, data: Any) -> None:
-        waits = self._waits.get(data["type"])
-        if waits:
-            key = next(iter(waits))
-            self._take(waits.pop(key), self.seq, data.get("payload"))
-        else:
-            self._kept_events.setdefault(data["type"], collections.deque()).append((self.seq, data.get("payload")))
+        step = self._waits.arrived(data["type"], self.seq, data.get("payload"))
+        if step is not None:
+            self._take(step, self.seq, data.get("payload"))
 
     def _cancel(self, _key: str, data: Any) -> None:
         if self.main is not None:
@@ -270,26 +255,21 @@ class Turn:
     ) -> StepFuture:  # fmt: skip
         """Register a step and return its future."""
         loop, replay = self.loop, self._replay
-        if not loop.inside or asyncio._get_running_loop() is not loop:
+        if not loop.inside or get_ident() != loop.thread:
             self._require_inside(name)
         number = self.uses[name] = self.uses.get(name, self._offset) + 1
         key = f"{name}#{number}"
-        step = StepFuture(loop, key, name, kind, places.of_frame(sys._getframe(2), self.files.names))
-        step.fingerprint = fingerprint
+        mark = places.of_frame(sys._getframe(2), self.files.names)
+        step = StepFuture(loop, key, name, kind, mark, fingerprint=fingerprint, work=work)
         self.steps[key] = step
-        early = self._early.pop(key, None)
+        early = self._early.pop(key, None) if self._early else None
         if early is not None and early[3] is not None:
-            self._compare(step, early[3])
-        if kind == "do":
-            step.work = work
-            known = replay.past.asked.get(key)
-        else:
-            known = replay.asked(key)
-        if known is None and kind != "do":
+            replay.compare(step, early[3])
+        known = replay.past.asked.get(key) if kind == "do" else replay.asked(key)
+        if known is not None:
+            replay.check(step, known, options)
+        elif kind != "do":
             self._ask([key, kind, name, fingerprint], options, due, step.where)
-        elif known is not None and known != (kind, fingerprint):
-            otherwise = replay.past.told_otherwise(key, kind, options, step.where, known[0])
-            self._diverge(key, replay.past.told(key), otherwise)
         if early is not None:
             seq, ok, value, _ = early
             self._undos.note(seq, step, ok, value)
@@ -305,13 +285,13 @@ class Turn:
     def continue_as(self, options: dict[str, Any]) -> StepFuture:
         """Give what the code awaits in order to leave; the first one that it awaits counts."""
         self._require_inside("continue_as")
-        _require_fit("continue_as", options, encode(options))
+        require_fit("continue_as", options, encode(options))
         leaving = Leaving(self.loop, "", "continue_as", "continue_as", self._mark())
         self._ending.leavings[leaving] = options
         return leaving
 
     def _require_inside(self, name: str) -> None:
-        if not self.loop.inside or asyncio._get_running_loop() is not self.loop:
+        if not self.loop.inside or get_ident() != self.loop.thread:
             raise NotDurable(
                 f"step {name!r} was called outside of run(), for example inside a step.do function. "
                 "Call steps from run() or from what it awaits."
@@ -320,11 +300,10 @@ class Turn:
     def _wait(self, step: StepFuture, options: dict[str, Any] | None) -> None:
         if step.kind == "event" and options is not None:
             step.event_type = options["type"]
-            kept = self._kept_events.get(step.event_type)
-            if kept:
-                self._take(step, *kept.popleft())
+            kept = self._waits.open(step)
+            if kept is not None:
+                self._take(step, *kept)
                 return
-            self._waits.setdefault(step.event_type, {})[step.key] = step
         self.waiting[step.key] = step
 
     def _take(self, step: StepFuture, seq: int, payload: Any) -> None:
@@ -339,7 +318,7 @@ class Turn:
     def _ask(self, asked: list[str], options: Any, due: float | None, where: str) -> None:
         _key, _kind, name, _fingerprint = asked
         text = encode(options)
-        _require_fit(name, options, text)
+        require_fit(name, options, text)
         head = encode(asked)[1:-1]
         self.wire.put(f'["ask",{head},{text},{"null" if due is None else repr(due)},{encode(where)},{self.seq}]')
 
@@ -348,15 +327,8 @@ class Turn:
             return
         if not ok:
             step.set_exception(failure_of(step.kind, step.name, value))
-        elif step.kind == "do":
-            step.set_result(value)
-        elif step.kind == "run":
-            step.set_result(Result(value.get("exit_code", 0), value.get("seconds", 0.0), value.get("outputs") or {}))
-        elif step.kind == "approval":
-            fields = {name: value[name] for name in ("by", "at", "comment", "fields") if name in value}
-            step.set_result(Approval(**fields))
         else:
-            step.set_result(value)
+            step.set_result(value if step.kind == "do" else given_of(step.kind, value))
 
     def _mark(self) -> places.Mark:
         return places.of_frame(sys._getframe(2), self.files.names)
@@ -377,7 +349,7 @@ class Turn:
             return
         self._starts.pop(key, None)
         if step.kind == "event":
-            self._waits.get(step.event_type, {}).pop(key, None)
+            self._waits.close(step)
         elif step.kind == "do":
             self.inline.drop(key)
             if step.work.undo is not None and (key in self.inline.unconfirmed or self._replay.brings(key)):
@@ -410,12 +382,6 @@ class Turn:
         self.wire.put(encode(["diverged", message, key]))
         self.wire.flush()
         self._leave(0)
-
-
-def _require_fit(name: str, options: dict[str, Any], text: str) -> None:
-    size = len(text) if text.isascii() else len(json.dumps(options, separators=(",", ":")))
-    if size > OPTION_BYTES:
-        raise ValueError(f"The settings of step {name!r} are {size:,} bytes; at most 256 KiB. Use a file.")
 
 
 _TIMEOUTS = {

@@ -12,9 +12,9 @@ from typing import Any
 from stepwell.authoring.durations import Duration
 from stepwell.authoring.failures import StepFailed
 from stepwell.authoring.inline import Work
-from stepwell.authoring.loop import StepFuture
 from stepwell.authoring.results import decode, encode
 from stepwell.authoring.retries import Decide, Retry
+from stepwell.authoring.step_future import StepFuture
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from stepwell.authoring import places
 from stepwell.authoring.failures import MESSAGE_LENGTH, describe_error
-from stepwell.authoring.loop import StepFuture
+from stepwell.authoring.step_future import StepFuture
 
 State = Literal["passed", "failed", "cancelled"]
 _CALLS = {"event": "wait_for_event"}

@@ -1,0 +1,92 @@
+"""What a step call returns: a future that tells the turn when the author awaits it, hands it on or gives it up."""
+
+import asyncio
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING, Any
+
+from stepwell.authoring import places
+
+if TYPE_CHECKING:
+    from stepwell.authoring.loop import Loop
+
+_init = asyncio.Future.__init__
+_await = asyncio.Future.__await__
+_iterate = asyncio.Future.__iter__
+_add_done_callback = asyncio.Future.add_done_callback
+
+
+class StepFuture(asyncio.Future[Any]):
+    """What a step call returns: registered at the call, awaited when the author likes.
+
+    `used` is a claim about the author's code: it awaited, handed on or cancelled the step.
+    """
+
+    __slots__ = ("_mark", "_number", "event_type", "fingerprint", "key", "kind", "name", "owner", "used", "work")
+
+    def __init__(
+        self,
+        loop: "Loop",
+        key: str,
+        name: str,
+        kind: str,
+        mark: places.Mark,
+        *,
+        fingerprint: str = "",
+        work: Any = None,
+    ) -> None:
+        loop.numbers = self._number = loop.numbers + 1
+        self.owner = loop.owner
+        self.key = key
+        self.name = name
+        self.kind = kind
+        self._mark = mark
+        self.used = False
+        self.work = work
+        self.fingerprint = fingerprint
+        self.event_type = ""
+        _init(self, loop=loop)
+
+    def __hash__(self) -> int:
+        return self._number
+
+    @property
+    def where(self) -> str:
+        """The author's line that asked it, as "file:line"."""
+        return places.shown(self._mark)
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        self.used = True
+        if not self.done():
+            self.owner.foresee(self)
+        return _await(self)
+
+    def __iter__(self) -> Generator[Any, None, Any]:
+        self.used = True
+        return _iterate(self)
+
+    def add_done_callback(self, fn: Callable[[Any], object], /, *, context: Any = None) -> None:
+        self.used = True
+        _add_done_callback(self, fn, context=context)
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        cancelled = super().cancel(msg)
+        if cancelled:
+            self.used = True
+            self.owner.step_dropped(self)
+        return cancelled
+
+
+class Leaving(StepFuture):
+    """What step.continue_as returns: never done; whoever awaits it leaves the code."""
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        self.owner.leaves(self)
+        return _await(self)
+
+    def __iter__(self) -> Generator[Any, None, Any]:
+        self.owner.leaves(self)
+        return super().__iter__()
+
+    def add_done_callback(self, fn: Callable[[Any], object], /, *, context: Any = None) -> None:
+        self.owner.leaves(self)
+        super().add_done_callback(fn, context=context)
