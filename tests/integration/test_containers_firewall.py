@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from heavy import IMAGE, NoIsolates, attempt, nothing_left, run
 from logged import Log
+from neighbours import ASK as ASK_NEIGHBOUR
+from neighbours import listening
 
 from stepwell_runners import firewall, nftables
 from stepwell_runners.executor import LocalExecutor
@@ -140,6 +142,25 @@ async def test_name_servers_are_open_for_names_only(
     log, names = Log(), ASK.format(PRIVATE).replace("8080", "53")
     assert (await run(executor, attempt(f"{names}; {ASK.format(PRIVATE)}"), log)).ok
     assert log.text == "there\nrefused\n"
+
+
+@pytest.mark.skipif(shutil.which("iptables") is None, reason="the engine's rules are changed with iptables")
+@pytest.mark.parametrize(
+    ("executor", "seen"), [("any", "theirs\n"), ("", "refused\n")], indirect=["executor"], ids=["open", "closed"]
+)
+async def test_neighbours_stay_apart_where_the_engines_rules_let_them_through(
+    executor: LocalExecutor, seen: str
+) -> None:
+    bridge = executor._containers._networks.shared.bridge
+    through = ["FORWARD", "-i", bridge, "-o", bridge, "-j", "ACCEPT"]
+    async with listening(executor) as address:
+        subprocess.run(["iptables", "-w", "-I", *through], check=True)
+        try:
+            log = Log()
+            assert (await run(executor, attempt(ASK_NEIGHBOUR.format(address), key="mine#1"), log)).ok
+            assert log.text == seen
+        finally:
+            subprocess.run(["iptables", "-w", "-D", *through], check=True)
 
 
 async def test_rules_that_somebody_cleared_are_there_for_the_next_container(executor: LocalExecutor) -> None:

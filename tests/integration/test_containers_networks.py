@@ -1,23 +1,17 @@
 """What containers of different tenants can reach of each other, against a real Docker engine."""
 
-import asyncio
-import dataclasses
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from heavy import IMAGE, NoIsolates, attempt, nothing_left, opened, run
 from logged import Log
+from neighbours import ASK, LISTEN, listening
 
 from stepwell_runners.executor import LocalExecutor
 
 pytestmark = pytest.mark.docker
-LISTEN = (
-    "ip -4 addr show eth0 | sed -n 's/.*inet \\([0-9.]*\\).*/\\1/p'; while true; do echo theirs | nc -l -p 8080; done"
-)
-ASK = "nc -w 2 {0} 8080 < /dev/null 2> /dev/null || echo refused"
 
 
 @pytest.fixture(params=[0, 4], ids=["cold", "warm"])
@@ -28,19 +22,6 @@ async def executor(
     request.param = "copy"
     async with opened(request, engine, tmp_path, monkeypatch, warm=warm) as executor:
         yield executor
-
-
-@asynccontextmanager
-async def listening(executor: LocalExecutor, **options: Any) -> AsyncIterator[str]:
-    """Have a step of a neighbour listen; give its address."""
-    log = Log()
-    theirs = dataclasses.replace(attempt(LISTEN, key="theirs#1", **options), tenant="other", scope="other/api")
-    running = asyncio.create_task(run(executor, theirs, log))
-    await asyncio.wait_for(log.arrived.wait(), 60)
-    yield log.text.split("\n")[0]
-    running.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await running
 
 
 async def test_what_a_neighbour_listens_on_cannot_be_reached(executor: LocalExecutor, engine: Any) -> None:
