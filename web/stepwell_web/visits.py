@@ -71,6 +71,7 @@ class Visit:
 
     def _chrome(self, crumbs: list[tuple[str, str]]) -> dict[str, Any]:
         known = self.actor.signed_in
+        places = self.services.catalog.list(self.actor, last_runs=False) if known else []
         return {
             "me": self.actor,
             "crumbs": crumbs,
@@ -79,8 +80,17 @@ class Visit:
             "inbox": self.services.runs.inbox_count(self.actor) if known else 0,
             "tried": None,  # a form of the page that was refused: Tried
             "address": "",  # of the page that answers a form of it, when the form's own is none to come back to
-            "places": self.services.catalog.list(self.actor, last_runs=False) if known else [],
+            "places": places,
+            "runs_url": self._runs_url({place.full_name for place in places}),
         }
+
+    def _runs_url(self, places: set[str]) -> str:
+        """Where the runs are that are nearest to this page: its repository's, else its tenant's, else the first's."""
+        tenant, name = (*self.request.url.path.split("/")[1:3], "", "")[:2]
+        if f"{tenant}/{name}" in places:
+            return f"/{tenant}/{name}/runs"
+        tenants = self.actor.tenants
+        return f"/{tenant if tenant in tenants else next(iter(tenants))}/-/runs" if tenants else "/"
 
 
 def web_of(request: Request) -> Web:

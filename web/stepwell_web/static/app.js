@@ -121,7 +121,7 @@ const keys = {
   j: () => move(1),
   k: () => move(-1),
 };
-const places = { h: '/', r: '/', i: '/approvals', p: '/playground' };
+const places = { h: '/', r: document.body.dataset.runs, i: '/approvals', p: '/playground' };
 let going = 0;
 
 function move(by) {

@@ -1,12 +1,14 @@
-// Search or jump: what the server finds, the tabs of this page, and what can be done here.
+// Search or jump: what the server finds, the steps and tabs of this page, and what can be done here.
 
 import { fetchText, parsePage } from './html.js';
 
 const dialog = document.querySelector('#jump');
 const field = dialog?.querySelector('input');
 const list = dialog?.querySelector('ul');
+const nothing = dialog?.querySelector('.jump-nothing');
+const MOST_STEPS = 20;
 const all = (selector, from = document) => [...from.querySelectorAll(selector)];
-let fixed = [[], []];
+let fixed = { own: [], acts: [], steps: [] };
 let asked = 0;
 let timer = 0;
 
@@ -33,32 +35,49 @@ function here() {
   ));
   const theme = document.querySelector('[data-theme-button]');
   const light = theme ? [entry('Switch between light and dark', theme.querySelector('svg'), () => theme.click())] : [];
-  return [tabs, [...light, ...acts]];
+  return { tabs, acts: [...light, ...acts], steps: all('#steps a.step').map(step) };
+}
+
+function step(row) {
+  const made = entry(row.querySelector('.step-name').textContent.trim(), row.querySelector('svg'), row.getAttribute('href'));
+  const link = made.firstChild;
+  link.dataset.step = '';
+  link.addEventListener('click', () => dialog.close()); // the page stays: only another step opens
+  return made;
 }
 
 function show(found) {
   const text = field.value.trim().toLowerCase();
-  const [own, acts] = fixed.map((items) => items.filter((item) => item.textContent.toLowerCase().includes(text)));
+  const fits = (items) => items.filter((item) => item.textContent.toLowerCase().includes(text));
+  const [own, acts] = [fits(fixed.own), fits(fixed.acts)];
+  const steps = text ? fits(fixed.steps).slice(0, MOST_STEPS) : [];
   const known = new Set(own.map((item) => item.querySelector('a')?.getAttribute('href')).filter(Boolean));
   const more = found.filter((item) => !known.has(item.querySelector('a').getAttribute('href')));
-  list.replaceChildren(...own, ...more, ...acts);
+  list.replaceChildren(...steps, ...own, ...more, ...acts);
+  nothing.textContent = '';
 }
 
 async function search() {
   const text = field.value.trim();
   const mine = ++asked;
   show([]);
-  if (text.length < 2) return;
-  const page = parsePage(await fetchText(`/search?q=${encodeURIComponent(text)}`).catch(() => ''));
-  if (mine === asked && dialog.open) show(all('#results > li', page));
+  if (text.length < 2) { sayWhenEmpty('Nothing found'); return; }
+  const answer = await fetchText(`/search?q=${encodeURIComponent(text)}`).catch(() => null);
+  if (mine !== asked || !dialog.open) return;
+  show(answer === null ? [] : all('#results > li', parsePage(answer)));
+  sayWhenEmpty(answer === null ? 'The search gives no answer now' : 'Nothing found');
+}
+
+function sayWhenEmpty(words) {
+  if (!list.children.length) nothing.textContent = words;
 }
 
 if (dialog) {
   const places = all('li', list);
   field.addEventListener('input', () => { clearTimeout(timer); show([]); timer = setTimeout(search, 120); });
   dialog.addEventListener('jump', () => {
-    const [tabs, acts] = here();
-    fixed = [[...places, ...tabs], acts];
+    const { tabs, acts, steps } = here();
+    fixed = { own: [...places, ...tabs], acts, steps };
     field.value = '';
     show([]);
   });

@@ -1,0 +1,85 @@
+"""What opens on a page: the palette, dialogs and menus, by keyboard and by mouse."""
+
+import pytest
+from addresses import RUN
+from looked import AXE, COLOURS, RULES, keep, violations, visit
+from playwright.sync_api import Browser, expect
+from served import Served
+
+pytestmark = pytest.mark.chromium
+
+
+@pytest.mark.parametrize(
+    ("path", "runs"),
+    [("/", "/acme/-/runs"), ("/acme/-/usage", "/acme/-/runs"), (f"{RUN}/journal", "/acme/payments-api/runs")],
+)
+def test_g_r_goes_to_the_nearest_runs(browser: Browser, full: Served, path: str, runs: str) -> None:
+    page = visit(browser, full)
+    page.goto(full.url + path)
+    page.evaluate("Date.now = () => 1")
+    page.keyboard.press("g")
+    page.keyboard.press("r")
+    page.wait_for_url(full.url + runs)
+    page.context.close()
+
+
+def test_the_palette_finds_steps_of_the_page_and_says_when_there_is_nothing(browser: Browser, full: Served) -> None:
+    page = visit(browser, full)
+    page.goto(full.url + RUN)
+    page.evaluate("window.same = true")
+    found, nothing = page.locator("#jump li"), page.locator("#jump [role=status]")
+    page.keyboard.press("/")
+    expect(found.filter(has_text="typecheck")).to_have_count(0)  # all of them would hide everything else
+    page.keyboard.type("typeche")
+    expect(found).to_have_text(["typecheck"])
+    expect(nothing).to_be_hidden()
+    page.keyboard.press("Enter")
+    expect(page.locator("#log-title")).to_have_text("typecheck")
+    expect(page.locator("#jump")).to_be_hidden()
+    assert page.evaluate("window.same")
+    page.keyboard.press("/")
+    page.keyboard.type("qqq")
+    page.route("**/search?*", lambda route: route.fulfill(body="<html></html>"))
+    expect(nothing).to_have_text("Nothing found")
+    page.unroute("**/search?*")
+    page.route("**/search?*", lambda route: route.abort())
+    page.keyboard.type("q")
+    expect(nothing).to_have_text("The search gives no answer now")
+    page.keyboard.press("Backspace")
+    page.keyboard.press("Backspace")
+    page.keyboard.press("Backspace")
+    page.keyboard.press("Backspace")
+    expect(nothing).to_be_hidden()
+    page.context.close()
+
+
+OPEN = "dialog[open], .menu[open]"
+OPENED = {
+    "palette": lambda page: page.keyboard.press("/"),
+    "keyboard": lambda page: page.keyboard.press("?"),
+    "approval": lambda page: page.get_by_role("link", name="What goes out").click(),
+    "account menu": lambda page: page.locator(".menu summary[aria-label^=Account]").click(),
+    "more menu": lambda page: page.locator(".menu summary[aria-label=More]").click(),
+}
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+@pytest.mark.parametrize("what", OPENED)
+def test_what_opens_on_a_page_is_free_of_errors(browser: Browser, full: Served, what: str, width: int) -> None:
+    page = visit(browser, full, width=width)
+    page.goto(full.url + RUN)
+    OPENED[what](page)
+    expect(page.locator(OPEN)).to_have_count(1)
+    if what == "palette":
+        page.keyboard.type("unit")
+        expect(page.locator("#jump li").first).to_contain_text("unit")
+    page.evaluate(AXE)
+    wrong: list[str] = list(page.complaints)  # type: ignore[attr-defined]
+    for scheme, rules in (("light", RULES), ("dark", COLOURS)):
+        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        wrong += [f"{scheme}: {found}" for found in violations(page, rules, OPEN)]
+        keep(page, f"{what} {scheme}")
+    if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
+        wrong.append("wider than the window")
+    assert wrong == []
+    page.context.close()

@@ -1,0 +1,50 @@
+"""A browser of a size and a colour scheme, what it complains about, and what axe finds on its page."""
+
+import os
+from pathlib import Path
+
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page
+from served import Served
+
+AXE = Axe().axe_script
+RULES: dict[str, object] = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
+COLOURS: dict[str, object] = {"runOnly": {"type": "rule", "values": ["color-contrast", "link-in-text-block"]}}
+"""What a colour scheme can break."""
+LOOKED_AT = {"exclude": [["#log li:nth-child(n + 30)"]]}
+"""One line of a log is like another."""
+
+
+def visit(browser: Browser, served: Served, signed_in: bool = True, width: int = 1440, scheme: str = "light") -> Page:
+    """Open a browser of its own at a size, in a colour scheme; what it complains about is kept in `page.complaints`."""
+    context = browser.new_context(
+        viewport={"width": width, "height": 900},
+        color_scheme=scheme,  # type: ignore[arg-type]
+        reduced_motion="reduce",
+    )
+    if signed_in:
+        context.add_cookies([{"name": "stepwell", "value": "admin-session", "url": served.url}])
+    page = context.new_page()
+    complaints: list[str] = []
+    page.on("console", lambda m: complaints.append(f"{m.type}: {m.text}"))
+    page.on("pageerror", lambda e: complaints.append(f"error: {e}"))
+    page.complaints = complaints  # type: ignore[attr-defined]
+    return page
+
+
+def violations(page: Page, rules: dict[str, object], where: object = LOOKED_AT) -> list[str]:
+    """What axe finds. Only that comes back from the browser: all else it tells of a page is many times larger."""
+    found: list[str] = page.evaluate(
+        """async ([where, options]) => (await axe.run(where, { ...options, resultTypes: ['violations'] })).violations
+            .map((one) => `${one.id}: ${one.nodes[0].html.slice(0, 200)}`)""",
+        [where, rules],
+    )
+    return found
+
+
+def keep(page: Page, name: str) -> None:
+    """Keep a picture where STEPWELL_SCREENSHOTS says; of a page of thousands of lines, its beginning."""
+    if folder := os.environ.get("STEPWELL_SCREENSHOTS"):
+        whole = page.evaluate("document.documentElement.scrollHeight < 8000")
+        width = page.evaluate("innerWidth")
+        page.screenshot(path=Path(folder) / f"{name.replace(' ', '-')}-{width}.png", full_page=whole)
