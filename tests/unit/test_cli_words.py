@@ -7,6 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from stepwell.cli.bench import Sample
+from stepwell.cli.cache import removed
 from stepwell.cli.compose import settings_with
 from stepwell.cli.decide import parse_fields, pick
 from stepwell.cli.init import PIPELINE, fit_name
@@ -45,6 +46,12 @@ def test_log_of_a_step_that_is_not_there_is_refused_with_those_that_are() -> Non
 def test_approving_a_run_that_waits_for_something_else_says_so() -> None:
     with pytest.raises(Conflict, match="waiting, but for no approval"):
         pick({"number": 4, "state": "waiting", "approvals": []}, None)
+
+
+def test_removed_caches_are_counted_as_people_do() -> None:
+    assert [removed(count) for count in (0, 1, 1000)] == [
+        "Removed 0 caches.", "Removed 1 cache.", "Removed 1,000 caches.",
+    ]  # fmt: skip
 
 
 def test_no_tests_are_explained_by_what_the_steps_named() -> None:

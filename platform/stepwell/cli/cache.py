@@ -42,8 +42,12 @@ def remove(
     if json:
         show_json(answer)
     else:
-        count = answer["removed"]
-        say(f"Removed {count:,} cache{'' if count == 1 else 's'}.", "green")
+        say(removed(answer["removed"]), "green")
+
+
+def removed(count: int) -> str:
+    """Say how many caches are gone."""
+    return f"Removed {count:,} cache{'' if count == 1 else 's'}."
 
 
 def _when(at: float) -> str:
