@@ -9,6 +9,7 @@ import pytest
 from engines import FakeExecutor, Workshop
 
 from stepwell.engine import head_start
+from stepwell.engine.clock import TestClock
 from stepwell.engine.entries import Entry
 from stepwell.engine.local import ProcessChannel, ProcessIsolates
 from stepwell.engine.seams import IsolateSpec
@@ -21,6 +22,12 @@ first = await step.wait_for_event("first", type="go")
 await step.run("command", "gate")
 second = await step.wait_for_event("second", type="go")
 return [sum(numbers), first, second, await step.do("last", give, 7)]
+"""
+
+TWO_SLEEPS = """
+numbers = [await step.do("n", give, n) for n in range(9)]
+await gather(step.sleep("night", "1 hour"), step.sleep("the same night", "1 hour"))
+return [sum(numbers), await step.do("last", give, 7)]
 """
 
 
@@ -63,9 +70,9 @@ async def at_rest(shop: Workshop) -> None:
             await asyncio.sleep(0.001)
 
 
-async def waiting(shop: Workshop) -> list[str]:
-    """Have a run wait at its first event; gives what happens from then on."""
-    await shop.create(TWO_WAITS)
+async def waiting(shop: Workshop, body: str = TWO_WAITS) -> list[str]:
+    """Have a run wait at its first event or sleep; gives what happens from then on."""
+    await shop.create(body)
     await shop.hibernating()
     news = watched(shop).news
     news.clear()
@@ -132,4 +139,51 @@ async def test_a_journal_that_cannot_be_read_leaves_no_isolate_behind(shop: Work
         with pytest.raises(Unavailable, match="Entry 8"):
             await engine.send_event("r", "go", "a")
         assert not engine.holds("r")
+        await at_rest(shop)
+
+
+async def test_the_isolate_boots_before_a_timer_is_fired_and_timers_due_together_share_it(shop: Workshop) -> None:
+    clock = TestClock()
+    async with shop.running(clock=clock, limits=Limits(nap=0)):
+        news = await waiting(shop, TWO_SLEEPS)
+        clock.advance(3600)
+        assert (await shop.finished()).result == [36, 7]
+        assert (news[:3], news.count("open"), news.count("fired")) == (["open", "fired", "fired"], 1, 2)
+        await at_rest(shop)
+
+
+async def test_a_timer_fires_though_its_run_was_loaded_by_an_event_meanwhile(shop: Workshop) -> None:
+    clock = TestClock()
+    async with shop.running(clock=clock, limits=Limits(nap=0)) as engine:
+        news = await waiting(shop, TWO_SLEEPS)
+        clock.advance(3600)
+        await engine.send_event("r", "go", None)
+        assert (await shop.finished()).result == [36, 7]
+        assert news.count("fired") == 2
+        await at_rest(shop)
+
+
+async def test_timers_of_others_fire_while_one_is_set_aside(shop: Workshop) -> None:
+    clock = TestClock()
+    async with shop.running(clock=clock, limits=Limits(nap=0)):
+        await waiting(shop, TWO_SLEEPS)
+        await shop.create('await step.sleep("short", "61 minutes")\nreturn 1', "other")
+        await shop.hibernating("other")
+        clock.advance(3660)
+        assert (await shop.finished("other")).result == 1
+        assert (await shop.finished()).result == [36, 7]
+        await at_rest(shop)
+
+
+async def test_what_is_due_in_a_journal_that_cannot_be_read_is_set_aside(shop: Workshop) -> None:
+    clock = TestClock()
+    async with shop.running(clock=clock, limits=Limits(nap=0)) as engine:
+        await waiting(shop, TWO_SLEEPS)
+        damaged: Any = engine._journal
+        damaged.db.execute("UPDATE journal SET data='{' WHERE seq=8")
+        clock.advance(3600)
+        async with asyncio.timeout(20):
+            while damaged.next_due() is not None or engine.holds("r"):
+                await asyncio.sleep(0.001)
+        assert "Entry 8" in damaged.glance("r").reason
         await at_rest(shop)

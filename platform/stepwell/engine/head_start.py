@@ -119,6 +119,10 @@ class HeadStarts:
                 self._drop(live, start)
             self._give_back(run_id)
 
+    def offers(self, run_id: str) -> bool:
+        """Say whether `of` would give the run one."""
+        return run_id not in self._memory and self._candidate(run_id) is not None
+
     def _drop(self, live: Live, start: HeadStart) -> None:
         live.head_start = live.history = None  # the turn, if there is one, tells all of the journal
         self._spawn(start.close())

@@ -23,6 +23,7 @@ from stepwell.engine.children import Acts, Children, Heritage
 from stepwell.engine.control import draft_cancel
 from stepwell.engine.endings import conclude
 from stepwell.engine.entries import Entry
+from stepwell.engine.firing import Firing
 from stepwell.engine.head_start import HeadStarts
 from stepwell.engine.kept_layers import KeptLayers
 from stepwell.engine.live import EXECUTED, Live, encode
@@ -32,11 +33,9 @@ from stepwell.engine.room import Wish, rank_of
 from stepwell.engine.rounds import logs_of
 from stepwell.engine.specs import Note, RunRef, RunSpec
 from stepwell.engine.state import RunState
-from stepwell.engine.timers import BUSY_SECONDS, Timers
 from stepwell.engine.turn import Ending, Turn
 from stepwell.errors import StepwellError
-from stepwell.store.journal import Awake, Created, Due
-from stepwell.store.queues import REMINDER
+from stepwell.store.journal import Awake, Created
 
 _log = logging.getLogger(__name__)
 
@@ -57,7 +56,8 @@ class Scheduler:
         self._calls = Calls(parts)
         acts = Acts(self.memory.take_up, self.memory.forget_idle, make)
         self.children = Children(parts, heritage, acts)
-        self._timers = Timers(parts.journal, parts.clock, self._fire)
+        firing = Firing(parts, self.memory, self._head_starts, self._remind, self.spawn)
+        self._timers = firing.timers
         self.kept_layers = KeptLayers(parts)
         entry = admission.Acts(self.memory.take_up, self._supersede, self._timers.arm)
         self.admission = Admission(parts.journal, parts.clock, parts.commits, entry)
@@ -266,23 +266,11 @@ class Scheduler:
         if live is not None:
             self.admission.remind(live, 0.0)
 
+    def _remind(self, live: Live, due: float) -> None:
+        self.admission.remind(live, due)
+
     def _supersede(self, live: Live, by: str, reason: str) -> None:
         draft_cancel(live, self._parts, by, reason, undo=False)
-
-    def _fire(self, due: list[Due]) -> int:
-        """Deal with due times, at least one of them and as many as can be in a moment; give their number."""
-        begun, dealt_with = self._parts.clock.elapsed(), 0
-        for timer in due:
-            dealt_with += 1
-            live = self.memory.take_up(timer.run)
-            if live is not None and timer.key == REMINDER:
-                self.admission.remind(live, timer.due)
-            elif live is not None and timer.key in live.state.timers and not live.state.finished:
-                self._parts.commits.append(live, "fired", timer.key, None)
-            if self._parts.clock.elapsed() - begun >= BUSY_SECONDS:
-                break
-        self._parts.commits.flush()
-        return dealt_with
 
     # -- turns --------------------------------------------------------------------------------------------------------
 

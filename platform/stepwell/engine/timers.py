@@ -18,7 +18,10 @@ AGAIN_SECONDS = 1.0
 
 
 class Timers:
-    """Calls `fire` with what is due; `fire` commits before it returns, and says how many of them it has dealt with."""
+    """Calls `fire` with what is due; `fire` commits before it returns, and says how many of them it has dealt with.
+
+    One that takes its time is set aside, and told nobody again, until it is `dealt_with`.
+    """
 
     def __init__(self, journal: Journal, clock: Clock, fire: Callable[[list[Due]], int]) -> None:
         self._journal = journal
@@ -26,12 +29,16 @@ class Timers:
         self._fire = fire
         self._at: float | None = None
         self._alarm: Handle | None = None
+        self._aside: set[Due] = set()
+        self._running = False
 
     def start(self) -> None:
         """Read the earliest due time."""
+        self._running = True
         self._look(self._clock.now())
 
     def stop(self) -> None:
+        self._running = False
         if self._alarm is not None:
             self._alarm.cancel()
         self._alarm = self._at = None
@@ -48,12 +55,29 @@ class Timers:
     def _ring(self) -> None:
         self._alarm = self._at = None
         now = self._clock.now()
-        due = self._journal.due(now, BATCH)
+        due = self._due(now, BATCH)
         dealt_with = due[: self._fire(due)] if due else []
-        first = self._journal.due(now, 1)
+        first = self._due(now, 1)
         self._look(now + AGAIN_SECONDS if first and first[0] in dealt_with else now)
+
+    def _due(self, now: float, limit: int) -> list[Due]:
+        found = self._journal.due(now, limit + len(self._aside))
+        return [one for one in found if one not in self._aside][:limit]
 
     def _look(self, not_before: float) -> None:
         earliest = self._journal.next_due()
+        if self._aside:
+            earliest = next((one.due for one in self._due(float("inf"), 1)), None)
         if earliest is not None:
             self.arm(max(earliest, not_before))
+
+    def set_aside(self, one: Due) -> None:
+        """Leave a due timer to whoever calls this."""
+        self._aside.add(one)
+
+    def dealt_with(self, one: Due) -> None:
+        """Look at a timer again that was set aside: it is gone, or could not be dealt with."""
+        self._aside.discard(one)
+        if self._running:
+            now = self._clock.now()
+            self._look(now + AGAIN_SECONDS if one in self._journal.due(now, BATCH) else now)
