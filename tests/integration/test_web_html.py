@@ -46,6 +46,25 @@ async def test_the_files_of_a_step_that_are_not_listed_are_counted(tmp_path: Pat
     assert "5,003 changed" in text and "5,000 more are not listed" in text
 
 
+async def test_a_step_that_is_not_there_is_told_in_words(tmp_path: Path) -> None:
+    given = services(tmp_path)
+    given.views["run1842"] = replace(given.views["run1842"], log_size=10)
+    app = create_app(given)  # type: ignore[arg-type]
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://testserver") as web:
+        text = (await web.get(f"{RUN}?step=<b>unknown", headers=ADMIN)).text
+        assert "No step “&lt;b&gt;unknown”</h2><p>The code of this run has not asked for" in text
+        assert 'id="log-panel"' not in text and 'class="step"' in text
+        assert "No step" not in (await web.get(f"{RUN}?step=run", headers=ADMIN)).text
+        assert 'data-slug="unit-3.13"' in (await web.get(f"{RUN}?step=", headers=ADMIN)).text
+
+
+async def test_a_run_without_a_number_is_not_found(tmp_path: Path) -> None:
+    async with client(tmp_path) as web:
+        page = await web.get("/acme/payments-api/runs/abc", headers=ADMIN)
+    assert page.status_code == 404
+    assert "Not found" in page.text and "its number cannot be &#39;abc&#39;" in page.text
+
+
 async def test_the_page_of_200_steps_is_at_most_60_kb_on_the_way_with_all_that_it_loads(tmp_path: Path) -> None:
     given = services(tmp_path)
     view = given.views["run1842"]

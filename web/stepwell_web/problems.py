@@ -56,6 +56,12 @@ def failure_of(error: Exception) -> Failure:
         after = error.retry_after if isinstance(error, TryLater) else None
         return Failure(status, str(error), type(error).__name__.lower(), after)
     if isinstance(error, RequestValidationError):
+        for wrong in error.errors():
+            if wrong["loc"][:1] == ("path",):
+                given = str(wrong.get("input", ""))[:80]
+                return Failure(
+                    404, f"There is nothing at this address: its {wrong['loc'][1]} cannot be {given!r}.", "notfound"
+                )
         return Failure(422, "; ".join(_words(e["loc"][1:], e["msg"]) for e in error.errors()), "invalid")
     if isinstance(error, HTTPException):
         said = error.detail if error.detail != HTTPStatus(error.status_code).phrase else ""

@@ -82,13 +82,15 @@ def _steps(
     *, have: str = "", **values: Any,
 ) -> Response:  # fmt: skip
     now = visit.web.templates.now()
+    step = step or None
     chosen = runview.choose(view, step)
     panel = _panel(visit, view, chosen, attempt, shown) if chosen else _run_panel(visit, view, step, shown)
     expected = visit.services.expectations.of(visit.actor, view, now)
     return run_page(
         visit, view, tab="steps", panel=panel, drawn=visit.web.step_parts.of(view, chosen, now, expected),
         expected=expected, to_come=runview.to_come(expected), left=times.duration(expected.seconds) if expected else "",
-        identity=_identity(panel), same=bool(have) and have == _identity(panel), **values,
+        missing=step if panel is None else "", identity=_identity(panel),
+        same=bool(have) and have == _identity(panel), **values,
     )  # fmt: skip
 
 
@@ -105,7 +107,7 @@ def _panel(visit: Visit, view: RunView, chosen: StepView, attempt: int | None, s
 
 
 def _run_panel(visit: Visit, view: RunView, wanted: str | None, shown: Shown) -> Panel | None:
-    if wanted != RUN_LOG and not view.log_size:
+    if wanted not in (RUN_LOG, None) or (wanted is None and not view.log_size):
         return None
     return runview.run_panel(view, visit.services.runs.log(visit.actor, view.summary.id, ""), shown)
 
