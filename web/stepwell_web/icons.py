@@ -1,7 +1,7 @@
 """Icons as inline SVG: lucide's outlines for the interface, shapes of our own for states.
 
 A state is told by shape before colour: disc and tick, octagon and cross, ring with a turning arc, diamond with bars,
-dashed ring, ring with a dash, square with a slash. Filled means finished or waiting for a person.
+dashed ring, three dots, ring with a dash, square with a slash. Filled means finished or waiting for a person.
 """
 
 from functools import cache, lru_cache
@@ -23,7 +23,8 @@ STATES: dict[str, str] = {
     "waiting": '<path class="fill" d="M8 .8L15.2 8 8 15.2.8 8z"/><path class="cut" d="M6.6 5.6v4.8M9.4 5.6v4.8"/>',
     "paused": '<circle class="out" cx="8" cy="8" r="6"/><path class="out" d="M6.5 6v4M9.5 6v4"/>',
     "queued": '<circle class="out dash" cx="8" cy="8" r="6"/>',
-    "expected": '<circle class="out dash" cx="8" cy="8" r="6"/>',
+    "expected": '<circle class="fill" cx="2.8" cy="8" r="1.6"/><circle class="fill" cx="8" cy="8" r="1.6"/>'
+    '<circle class="fill" cx="13.2" cy="8" r="1.6"/>',
     "skipped": '<circle class="out" cx="8" cy="8" r="6"/><path class="out" d="M5 8h6"/>',
     "cancelled": '<rect class="out" x="2" y="2" width="12" height="12" rx="3"/><path class="out" d="M5.5 10.5l5-5"/>',
 }
