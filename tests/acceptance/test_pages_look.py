@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 from addresses import EMPTY_PAGES, OPEN_PAGES, PAGES, RUN
+from fixture_services import step
 from looked import AXE, COLOURS, RULES, keep, violations, visit
 from playwright.sync_api import Browser, Page, expect
 from served import Served
@@ -90,6 +91,9 @@ def test_groups_of_lines_fold_and_show_what_is_found_in_them(browser: Browser, f
     group, line = page.get_by_role("button", name="Resolve 41 packages"), page.locator("#log li[data-n='3']")
     expect(group).to_have_attribute("aria-expanded", "false")
     expect(line).to_be_hidden()
+    assert page.evaluate("[...document.querySelectorAll('#log .group')].map((one) => one.dataset.took)") == [
+        "3.0s", "2.0s",
+    ]  # fmt: skip
     group.press("Enter")
     expect(line).to_be_visible()
     group.press("Enter")
@@ -258,6 +262,24 @@ def test_the_chosen_step_is_in_view_in_a_high_graph(browser: Browser, full: Serv
     expect(page.locator("#log-title")).to_have_text(bad[5].name)
     page.wait_for_function(in_view)
     assert page.evaluate("scrollY") == 60
+    page.context.close()
+
+
+def test_the_name_of_a_step_with_many_siblings_is_read_in_the_head_of_its_log(browser: Browser, full: Served) -> None:
+    view = full.services.views["run1834"]
+    many = tuple(step(f"unit tests on python 3.{n}", "passed", 0, 60) for n in range(12))
+    told = replace(view.summary, id="run2", number=2)
+    full.services.views["run2"] = replace(view, summary=told, steps=many)
+    page = visit(browser, full)
+    page.goto(f"{full.url}/acme/payments-api/runs/2?step=unit-tests-on-python-3.11")
+    page.wait_for_function("""() => {
+        const box = document.querySelector('.shards').getBoundingClientRect();
+        const chosen = document.querySelector('.shards [aria-current]').getBoundingClientRect();
+        return chosen.left >= box.left - 1 && chosen.right <= box.right + 1;
+    }""")
+    title = page.locator("#log-title span")
+    assert title.evaluate("title => title.scrollWidth <= title.clientWidth")
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     page.context.close()
 
 

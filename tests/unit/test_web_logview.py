@@ -87,6 +87,9 @@ def test_lines_that_belong_together_are_marked_where_they_begin_and_end() -> Non
     kinds = [re.findall(r'class="([^"]+)"', line)[:1] for line in html.split("<li ")[1:]]
     assert kinds == [[], ["group hit"], [], [], ["endgroup"], ["group"], [], ["endgroup"], []]
     assert "::group" not in html and "##[" not in html
+    at = [float(found) for found in re.findall(r'class="(?:end)?group[^"]*" data-at="([^"]+)"', html)]
+    assert [moment - at[0] for moment in at] == [0, 3, 4, 6]
+    assert html.count("data-at") == 4
 
 
 def test_a_groups_title_is_escaped_and_words_about_groups_begin_none() -> None:

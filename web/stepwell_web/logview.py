@@ -114,15 +114,18 @@ def render(
         text = line.text.decode(errors="replace")
         if line.at != at:  # lines come in batches
             at, clock = line.at, times.clock(line.at)
+        fold = _FOLD.match(text) if text[:1] in _FOLDS and not line.note else None
         if line.note:
             html, kind = escape(ansi.plain(text), quote=False), "note"
-        elif text[:1] in _FOLDS and (fold := _FOLD.match(text)):
+        elif fold:
             (html, style), kind = ansi.render(fold["title"] or "", style), "group" if fold["begins"] else "endgroup"
         else:
             (html, style), kind = ansi.render(text, style), ""
         n = line.number + 1
         kind = f"{kind} hit".strip() if n in hits else kind
         kind = f' class="{kind}"' if kind else ""
+        if fold:
+            kind += f' data-at="{line.at:.3f}"'
         if n == hits.start and len(hits) > 1:  # where a link to all of them leads
             html = f'<i id="{anchor}:{n}-{hits[-1]}"></i>{html}'
         parts.append(f'<li id="{anchor}:{n}" data-n="{n}"{kind}><time>{clock}</time>{html}</li>')

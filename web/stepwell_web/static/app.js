@@ -102,6 +102,10 @@ function words(seconds) {
   if (seconds < 86400) return `${Math.floor(seconds / 3600)}h ${two((seconds % 3600) / 60)}m`;
   return `${Math.floor(seconds / 86400)}d ${Math.floor((seconds % 86400) / 3600)}h`;
 }
+function duration(seconds) {
+  if (seconds < 0.9995) return `${Math.round(Math.max(seconds, 0) * 1000)}ms`;
+  return seconds < 9.95 ? `${seconds.toFixed(1)}s` : words(Math.round(seconds));
+}
 setInterval(() => {
   for (const part of all('[data-since]')) {
     const since = Number(part.dataset.since);
@@ -175,4 +179,4 @@ if (document.body.dataset.stream && !find('#log-panel') && !document.body.matche
   new Stream(() => document.body.dataset.stream, { changed: update });
 }
 
-export { all, find, reveal, save, saved, say };
+export { all, duration, find, reveal, save, saved, say };

@@ -1,7 +1,7 @@
 // The log viewer: pages that load when scrolled to, permalinks, find, follow, times and wrapping.
 
 import { fetchText, parseLines, parsePage } from './html.js';
-import { all, find, onKey, save, saved, say } from './app.js';
+import { all, duration, find, onKey, save, saved, say } from './app.js';
 
 const PAGE = 500;
 const FLUSH = 120;
@@ -45,6 +45,17 @@ export class Log {
       if (!button.textContent.trim()) button.append('Group');
       group.append(button);
     }
+    this.timeGroups();
+  }
+
+  // A group ends where the next one begins at the latest; how long it took is known once that line is there.
+  timeGroups() {
+    const marks = all('.group, .endgroup, .later', this.box);
+    marks.forEach((mark, n) => {
+      const next = marks[n + 1];
+      if (!mark.matches('.group') || !next?.dataset.at) return;
+      mark.dataset.took = duration(next.dataset.at - mark.dataset.at);
+    });
   }
 
   inside(group) {

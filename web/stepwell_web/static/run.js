@@ -49,10 +49,10 @@ function take(page, force = false) {
   }
 }
 
-// Brings the chosen step into view in graph and list, each of which scrolls by itself, without moving the page.
+// Brings the chosen step into view in graph, list and log head, each of which scrolls by itself, without moving the page.
 function showChosen() {
-  all('.graph [aria-current] > rect, .steps [aria-current]').forEach((part) => {
-    const box = part.closest('.graph-scroll, .steps');
+  all('.graph [aria-current] > rect, .steps [aria-current], .shards [aria-current]').forEach((part) => {
+    const box = part.closest('.graph-scroll, .steps, .shards');
     const [frame, there] = [box.getBoundingClientRect(), part.getBoundingClientRect()];
     if (there.top < frame.top || there.bottom > frame.bottom) {
       box.scrollTop += (there.top + there.bottom - frame.top - frame.bottom) / 2;
