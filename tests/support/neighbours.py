@@ -24,8 +24,10 @@ async def listening(executor: LocalExecutor, **options: Any) -> AsyncIterator[st
     log = Log()
     theirs = dataclasses.replace(attempt(LISTEN, key="theirs#1", **options), tenant="other", scope="other/api")
     running = asyncio.create_task(run(executor, theirs, log))
-    await asyncio.wait_for(log.arrived.wait(), 60)
-    yield log.text.split("\n")[0]
-    running.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await running
+    try:
+        await asyncio.wait_for(log.arrived.wait(), 60)
+        yield log.text.split("\n")[0]
+    finally:
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
