@@ -87,3 +87,42 @@ def test_inbox_leads_to_what_needs_you(server: LiveServer, page: Page, complaint
     expect(page.locator("[data-word]").first).to_have_text("Failed", timeout=15_000)
     assert server.wait_for_state(run, {"failed"}) == "failed"
     assert not complaints
+
+
+COUNT = SLOW.replace("sleep 0.5", "true")
+
+
+def test_the_whole_story_goes_without_javascript(server: LiveServer, browser: Browser, tmp_path: Path) -> None:
+    write_pipeline(tmp_path, COUNT)
+    commit_all(tmp_path, "Count without scripts")
+    shown = git("push", server.create_repository("plain"), "HEAD:main", cwd=tmp_path).stderr
+    address = f"{server.url}/acme/plain/runs/1"
+    assert address in shown
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    sign_in(server, page)
+    page.goto(f"{server.url}/")
+    page.get_by_role("link", name="Count without scripts").first.click()
+    page.wait_for_url(address)
+    run = str(server.runs("plain")[0]["id"])
+    server.wait_for_state(run, {"waiting"})
+
+    page.goto(f"{address}?step=count")
+    expect(page.locator("#log li")).to_have_count(8)
+    expect(page.locator("#head .reason")).to_have_text("0 of 1 approved for production")
+    page.get_by_label("Find in this log").fill("LINE 7")
+    page.get_by_label("Find in this log").press("Enter")
+    expect(page.get_by_role("heading", name="1 line with “LINE 7”")).to_be_visible()
+    page.locator(".log-found a", has_text="line 7").click()
+    expect(page.locator("#log li.hit")).to_contain_text("line 7")
+
+    page.get_by_role("link", name="What goes out").click()
+    page.get_by_label("Comment (optional)").fill("no script")
+    page.get_by_role("button", name="Approve").click()
+    server.wait_for_state(run, {"passed"})
+    page.goto(f"{address}?step=deploy")
+    expect(page.locator("[data-word]")).to_have_text("Passed")
+    expect(page.locator("#log li")).to_contain_text("deployed to production")
+    page.get_by_role("link", name="Journal").click()
+    expect(page.locator(".journal")).to_contain_text("no script")
+    context.close()
