@@ -266,7 +266,10 @@ async def test_artifacts_are_files_of_the_workspace_whatever_they_are_called(
     assert kept(executor, outcome, "artifacts") == {
         "out/deep/a": b"1\n", "out/hard": b"1\n", "out/bad\\udcff": b"x", "out/..x": b"y",
     }  # fmt: skip
-    assert log.notes == ["Links are not collected, only files: out/d, out/etc, out/folder, out/up."]
+    assert log.notes == [
+        "Links are not collected, only files: out/d, out/etc, out/folder, out/up.",
+        "Not kept: out/pipe (a FIFO). A workspace has files, directories and links, without setuid and setgid.",
+    ]
     monkeypatch.setattr(
         executor._settler._collector, "_artifacts", Bound(bytes=1 << 20, raised_by="STEPWELL_ARTIFACTS_MB")
     )
