@@ -5,7 +5,7 @@ PAGES = {
     "home": "/", "approvals": "/approvals", "tenant": "/acme", "repository": "/acme/payments-api", "run": RUN,
     "run of a wrong program": "/acme/payments-api/runs/1841", "diverged run": "/acme/payments-api/runs/1836",
     "run of a failed step": "/acme/payments-api/runs/1835",
-    "wide run": "/acme/payments-api/runs/1834",
+    "wide run": "/acme/payments-api/runs/1834", "step that is not there": f"{RUN}?step=nonsense",
     "long log": "/acme/payments-api/runs/1840?step=hello",
     "function": f"{RUN}?step=version",
     "playground": "/playground?example=people",

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from stepwell.ci.timeline import Kind, Span, stretches
 from stepwell.ci.views import RunView, StepView
-from stepwell_web.timeaxis import FOLDABLE, Axis
+from stepwell_web.timeaxis import Axis
 
 FULL = 1000
 SLIVER = 8
@@ -40,12 +40,17 @@ def waited(steps: Sequence[StepView], begin: float, end: float) -> float:
 
 
 def _stretches(view: RunView, begin: float, end: float, now: float) -> tuple[Span, ...]:
-    spans = [span for step in view.steps for span in _spans(step, now)]
-    if begin < view.summary.created_at:  # a restarted run has steps of an earlier one, of long ago
-        spans.append(Span("wait", begin, view.summary.created_at))
-    if all(span.kind not in FOLDABLE for span in spans):
+    early = begin < view.summary.created_at  # a restarted run has steps of an earlier one, of long ago
+    if not early and not any(map(_may_wait, view.steps)):
         return (Span("work", begin, end),)
+    spans = [span for step in view.steps for span in _spans(step, now)]
+    if early:
+        spans.append(Span("wait", begin, view.summary.created_at))
     return stretches(begin, end, spans)
+
+
+def _may_wait(step: StepView) -> bool:
+    return step.kind in _WAITS or bool(step.environment) or step.attempt > 1 or step.state == "retrying"
 
 
 def _spans(step: StepView, now: float) -> Iterator[Span]:
