@@ -69,6 +69,30 @@ def test_two_hundred_steps_are_drawn() -> None:
     assert graph.draw(nodes, "big").count("<rect") == 200
 
 
+def test_a_wide_graph_is_several_pictures_side_by_side() -> None:
+    names = [f"{chr(97 + i)}x" for i in range(20)]
+    chain = [node(name, *names[max(0, i - 1) : i]) for i, name in enumerate(names)]
+    drawn = graph.draw([*chain, node("end", "tx")], "g")
+    pictures = re.findall(r'<div class="graph-part">(.*?)</svg></div>', drawn)
+    boxes = [re.findall(r'aria-label="(\w+): passed"', one) for one in pictures]
+    assert boxes == [names[:8], names[8:16], [*names[16:], "end"]]
+    assert re.findall(r'aria-label="g, part (\d) of 3"', drawn) == ["1", "2", "3"]
+    sizes = [tuple(map(int, found)) for found in re.findall(r'class="graph" viewBox="(\d+) 0 (\d+) ', drawn)]
+    assert all(left + width == following for (left, width), (following, _) in pairwise(sizes))
+    assert sizes[1][1] == graph.PART * (graph.WIDTH + graph.GUTTER)  # as run.css has it
+
+
+def test_an_edge_is_drawn_in_each_picture_that_it_passes_through() -> None:
+    names = [f"{chr(97 + i)}x" for i in range(25)]
+    chain = [node(name, *names[max(0, i - 1) : i]) for i, name in enumerate(names)]
+    lint = node("lint", "ax", state="failed")
+    drawn = graph.draw([*chain, lint, node("end", "yx", "lint", state="skipped")], "g")
+    pictures = drawn.split("</svg></div>")[:-1]
+    assert len(pictures) == 4 and all('class="edge dead"' in one for one in pictures)
+    ways = [re.findall(r'class="edge done" d="(.*?)"', one)[0].count("M") for one in pictures]
+    assert ways == [7 + 1 + 1, 1 + 7 + 1, 1 + 7 + 1, 1]  # between its boxes, over its bounds, to lint
+
+
 def crowd(count: int, state: str = "passed", *needs: str) -> list[Node]:
     """Steps of which no two have a stem in common."""
     return [

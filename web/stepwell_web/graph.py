@@ -18,6 +18,8 @@ from stepwell_web.graph_layout import Layout, Spot, layout
 from stepwell_web.icons import STATES
 
 WIDTH, HEIGHT, GUTTER, CORNER, PAD = 168, 34, 36, 8, 14
+PART = 8
+"""Columns of a picture, when a graph has more than two times as many: browsers then draw only those in sight."""
 SIBLINGS = 4
 """From so many steps of one stem and the same needs on, they are drawn as one box."""
 CROWD = 7
@@ -44,6 +46,16 @@ class Node:
     seconds: float = 0.0
     steps: int = 1  # how many it stands for
     hint: str = ""  # shown when it is pointed at, in place of the label
+
+
+@dataclass(frozen=True)
+class _Edge:
+    """A way from `start` to `end`, both from the left, and which of the classes of edges it is."""
+
+    kind: str
+    start: float
+    end: float
+    way: str
 
 
 def stem(name: str) -> str:
@@ -138,15 +150,27 @@ def _drawn(given: tuple[Node, ...], title: str) -> Markup:
     nodes = collapse(given)
     place = layout({n.id: n.needs for n in nodes}, HEIGHT)
     x = {spot: PAD + n * (WIDTH + GUTTER) for n, column in enumerate(place.columns) for spot in column}
-    width = PAD * 2 + len(place.columns) * (WIDTH + GUTTER) - GUTTER
-    height = place.height + PAD * 2
-    parts = [
-        f'<svg class="graph" viewBox="0 0 {width} {height:.0f}" width="{width}" height="{height:.0f}" role="group" '
-        f'aria-label="{escape(title)}">'
-    ]
-    parts += _edges(place, x, {n.id: n.state for n in nodes})
-    parts += [_box(node, x[node.id], place.middle[node.id] + PAD - HEIGHT / 2) for node in nodes]
-    return Markup("".join(parts) + "</svg>")  # noqa: S704
+    edges = _edges(place, x, {n.id: n.state for n in nodes})
+    boxes = [(x[node.id], _box(node, x[node.id], place.middle[node.id] + PAD - HEIGHT / 2)) for node in nodes]
+    cuts, height = _cuts(len(place.columns)), place.height + PAD * 2
+    parts = []
+    for number, (left, right) in enumerate(pairwise(cuts), 1):
+        name = title if len(cuts) == 2 else f"{title}, part {number} of {len(cuts) - 1}"
+        parts.append(
+            f'<svg class="graph" viewBox="{left} 0 {right - left} {height:.0f}" width="{right - left}" '
+            f'height="{height:.0f}" role="group" aria-label="{escape(name)}">{_paths(edges, left, right)}'
+            f"{''.join(box for at, box in boxes if left <= at < right)}</svg>"
+        )
+    if len(parts) == 1:
+        return Markup(parts[0])  # noqa: S704
+    return Markup("".join(f'<div class="graph-part">{part}</div>' for part in parts))  # noqa: S704
+
+
+def _cuts(columns: int) -> list[int]:
+    """Where the pictures begin that a graph consists of, in the middle of gutters, and where the last one ends."""
+    step = WIDTH + GUTTER
+    inner = range(PART, columns, PART) if columns > 2 * PART else ()
+    return [0, *(PAD + n * step - GUTTER // 2 for n in inner), PAD * 2 + columns * step - GUTTER]
 
 
 def _box(node: Node, x: float, y: float) -> str:
@@ -168,14 +192,25 @@ def _box(node: Node, x: float, y: float) -> str:
     )
 
 
-def _edges(place: Layout, x: Mapping[Spot, float], states: Mapping[str, str]) -> list[str]:
-    """Draw edges in four classes, the most telling last so that it lies on top."""
+def _edges(place: Layout, x: Mapping[Spot, float], states: Mapping[str, str]) -> list[_Edge]:
     bends = _Bends(place)
+    return [
+        _Edge(
+            _edge_class(states[str(chain[0])], states[str(chain[-1])]), x[chain[0]] + WIDTH, x[chain[-1]],
+            _way(chain, place, x, bends),
+        )
+        for chain in place.chains
+    ]  # fmt: skip
+
+
+def _paths(edges: Sequence[_Edge], left: float, right: float) -> str:
+    """Draw the edges seen between `left` and `right` in four classes, the most telling last so that it lies on top."""
     drawn: dict[str, list[str]] = defaultdict(list)
-    for chain in place.chains:
-        source, target = states[str(chain[0])], states[str(chain[-1])]
-        drawn[_edge_class(source, target)].append(_way(chain, place, x, bends))
-    return [f'<path class="edge {c}" d="{"".join(drawn[c])}"/>' for c in ("todo", "dead", "done", "busy") if c in drawn]
+    for edge in edges:
+        if edge.start < right and edge.end > left:
+            drawn[edge.kind].append(edge.way)
+    kinds = (kind for kind in ("todo", "dead", "done", "busy") if kind in drawn)
+    return "".join(f'<path class="edge {kind}" d="{"".join(drawn[kind])}"/>' for kind in kinds)
 
 
 def _edge_class(source: str, target: str) -> str:
