@@ -45,9 +45,9 @@ class Cgroup:
         if self.cpu and processors != self.processors:
             quota = max(1000, int(processors * _PERIOD)) if processors else None
             if self.cpu == self.memory:
-                (self.cpu / "cpu.max").write_text(f"{quota or 'max'} {_PERIOD}")
+                _write(self.cpu / "cpu.max", f"{quota or 'max'} {_PERIOD}")
             else:
-                (self.cpu / "cpu.cfs_quota_us").write_text(str(quota or -1))
+                _write(self.cpu / "cpu.cfs_quota_us", str(quota or -1))
         limits = [self.memory / "memory.max"]
         if self.memory != self.pids:
             limits = [self.memory / "memory.limit_in_bytes"]
@@ -55,21 +55,21 @@ class Cgroup:
             if swap.exists():
                 limits.insert(0 if memory > self.bounds > 0 else 1, swap)  # never below the other one
         for limit in limits:
-            limit.write_text(str(memory))
-        (self.pids / "pids.max").write_text(str(processes))
+            _write(limit, str(memory))
+        _write(self.pids / "pids.max", str(processes))
         return replace(self, bounds=memory, processes=processes, processors=processors)
 
     def weigh(self, part: int) -> None:
         """Give it this part of the weight of a whole isolate, where processors are shared out at all."""
         if self.cpu and self.cpu == self.memory:
-            (self.cpu / "cpu.weight").write_text(str(max(1, _WEIGHT // part)))
+            _write(self.cpu / "cpu.weight", str(max(1, _WEIGHT // part)))
         elif self.cpu:
-            (self.cpu / "cpu.shares").write_text(str(max(2, _SHARES // part)))
+            _write(self.cpu / "cpu.shares", str(max(2, _SHARES // part)))
 
     def attach(self, pid: int) -> None:
         """Move a process in; its children follow."""
         for path in self.paths:
-            (path / "cgroup.procs").write_text(str(pid))
+            _write(path / "cgroup.procs", str(pid))
 
     def out_of_memory(self) -> bool:
         """Whether the kernel killed something in it for want of memory."""
@@ -142,10 +142,10 @@ class Cgroups:
             path.mkdir()
         group = Cgroup(paths["memory"], paths["pids"], cpu=paths.get("cpu"))
         if self.version == 2:
-            (group.memory / "memory.oom.group").write_text("1")
+            _write(group.memory / "memory.oom.group", "1")
             swap = group.memory / "memory.swap.max"
             if swap.exists():
-                swap.write_text("0")
+                _write(swap, "0")
         return group.bound(memory, processes)
 
     def sweep(self) -> None:
@@ -167,7 +167,16 @@ class Cgroups:
             ours = parent / self._name
             ours.mkdir(exist_ok=True)
             if self.version == 2:
-                (ours / "cgroup.subtree_control").write_text(" ".join(f"+{name}" for name in self.parents))
+                _write(ours / "cgroup.subtree_control", " ".join(f"+{name}" for name in self.parents))
+
+
+def _write(file: Path, text: str) -> None:
+    """Path.write_text takes more than twice as long, and a burst of 50 isolates writes hundreds of these."""
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+    try:
+        os.write(descriptor, text.encode())
+    finally:
+        os.close(descriptor)
 
 
 def _own(process: Path) -> Iterator[tuple[str, str]]:

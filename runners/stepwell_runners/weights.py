@@ -2,7 +2,8 @@
 
 Each isolate has a cgroup of its own already when nobody knows yet whose it will be, and moving a process costs
 milliseconds (docs/decisions/tenants-side-by-side.md). So there is none for the tenant: its isolates' weights are
-lowered as they become more, by halves, so that of n only log n times all of them have to be told.
+lowered as they become more, by halves, so that of n only log n times all of them have to be told. And nobody has to be
+told anything while only one tenant has isolates: there is nobody to share with.
 """
 
 from contextlib import suppress
@@ -30,16 +31,19 @@ class Weights:
         tenant = self._tenants.setdefault(index, _Tenant())
         tenant.isolates.add(isolate)
         isolate.on_end(lambda: self._drop(index, isolate))
-        if not _divide(tenant) and tenant.part > 1:
-            _weigh(isolate, tenant.part)
+        if len(self._tenants) == 2 and len(tenant.isolates) == 1:  # the other one was alone
+            for one in self._tenants.values():
+                _divide(one)
+        elif (len(self._tenants) == 1 or not _divide(tenant)) and tenant.part > 1:
+            _weigh(isolate, tenant.part)  # as much as its tenant's others
 
     def _drop(self, index: int, isolate: Isolate) -> None:
         tenant = self._tenants[index]
         tenant.isolates.discard(isolate)
-        if tenant.isolates:
-            _divide(tenant)
-        else:
+        if not tenant.isolates:
             del self._tenants[index]
+        elif len(self._tenants) > 1:
+            _divide(tenant)
 
 
 def _divide(tenant: _Tenant) -> bool:
