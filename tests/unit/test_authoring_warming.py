@@ -13,9 +13,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from stepwell.authoring.failures import NotDurable
 from stepwell.authoring.guard import Guard
-from stepwell.authoring.isolate import warm_up
-from stepwell.authoring.warming import ROUNDS
+from stepwell.authoring.isolate import play
+from stepwell.authoring.loop import Loop, Owner
+from stepwell.authoring.warming import ROUNDS, warm_up
 from stepwell_runners import zygote
 from stepwell_runners.wall import Plan
 
@@ -32,12 +34,12 @@ def surroundings() -> list[object]:
 
 def test_every_turn_is_played_to_its_end_and_leaves_nothing() -> None:
     before = surroundings()
-    assert list(warm_up()) == [["end", "passed", 1]] * ROUNDS
+    assert list(warm_up(play)) == [["end", "passed", 1]] * ROUNDS
     assert surroundings() == before
 
 
 def test_turns_are_played_one_by_one_and_may_be_left_after_any() -> None:
-    rounds = warm_up()
+    rounds = warm_up(play)
     before = surroundings()
     assert next(rounds) == ["end", "passed", 1]
     assert surroundings() == before
@@ -78,3 +80,41 @@ def test_a_zygote_that_cannot_warm_up_says_so_and_goes_on(capsys: pytest.Capture
         zyg.warm()
     assert zyg.warming is None
     assert "no turn could be played" in capsys.readouterr().err
+
+
+@pytest.fixture
+def standing() -> Iterator[Guard]:
+    """A guard that was put up before anybody's run was known."""
+    guard = Guard()
+    guard.install()
+    yield guard
+    guard.remove()
+
+
+def test_a_guard_put_up_ahead_lets_everything_through_until_it_watches_a_run(standing: Guard) -> None:
+    assert isinstance(time.time(), float)
+    loop = Loop(Nobody())  # type: ignore[abstract]
+    Guard.watch(loop, (__file__,))
+    assert Guard.standing is standing
+    assert time.time() > loop.now
+    loop.inside = True
+    try:
+        with pytest.raises(NotDurable, match=r"time\.time in run\(\) cannot be replayed"):
+            time.time()
+        with pytest.raises(NotDurable, match=r"random\.random in run\(\)"):
+            random.random()
+    finally:
+        loop.inside = False
+
+
+def test_watching_without_a_guard_put_up_ahead_puts_one_up() -> None:
+    before = time.time
+    Guard.watch(Loop(Nobody()), ())  # type: ignore[abstract]
+    assert Guard.standing is not None
+    assert time.time is not before
+    Guard.standing.remove()
+    assert time.time is before
+
+
+class Nobody(Owner):
+    """Is told nothing."""

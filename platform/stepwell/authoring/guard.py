@@ -49,17 +49,36 @@ _REMEDY_BY_EVENT = {event: remedy for remedy, events in _AUDITED.items() for eve
 _SPOKEN = {"socket": "a socket", "subprocess": "a subprocess", "open": "opening a file"}
 
 
+class _Nobody:
+    """Stands for the loop of a run that is not known yet."""
+
+    inside = False
+    now = 0.0
+
+
 class Guard:
-    """The state both nets look at. `replaced` are [module, name, original, replacement]."""
+    """The state both nets look at. `replaced` are [module, name, original, replacement].
+
+    Without a loop it stands ready: what it has patched lets everything through until `watch` says for whom it is.
+    """
 
     standing: ClassVar["Guard | None"] = None
     _hooked: ClassVar[bool] = False
 
-    def __init__(self, loop: Loop, names: Collection[str]) -> None:
+    def __init__(self, loop: Loop | None = None, names: Collection[str] = ()) -> None:
         self.replaced: list[tuple[Any, str, Any, Any]] = []
-        self._loop = loop
+        self._loop: Loop | _Nobody = loop or _Nobody()
         self._names = names
         self._ident = threading.get_ident()
+
+    @classmethod
+    def watch(cls, loop: Loop, names: Collection[str]) -> None:
+        """Guard a run for the rest of this process, by what was patched before it was forked or else now."""
+        guard = cls.standing
+        if guard is None:
+            cls(loop, names).install()
+        else:
+            guard._loop, guard._names, guard._ident = loop, names, threading.get_ident()
 
     def install(self) -> None:
         """Patch this process, an isolate for the rest of its life."""

@@ -35,7 +35,9 @@ from stepwell.authoring.wire import Wire, encode
 
 def warm_up() -> Iterator[list[Any]]:
     """Do, part by part, in the process that isolates are forked from what they would else do each for itself."""
-    return warming.warm_up(play)
+    yield from warming.warm_up(play)
+    Guard().install()
+    yield ["guarded"]
 
 
 def serve(sock: socket.socket) -> NoReturn:
@@ -83,7 +85,7 @@ def _turn(wire: Wire, head: dict[str, Any]) -> None:
     watchdog.start()
     sys.stdout = sys.stderr = prints
     ordered.install(turn.loop, files.names)
-    Guard(turn.loop, files.names).install()
+    Guard.watch(turn.loop, files.names)
     watchdog.loading = True
     try:
         turn.pipeline = load_entry(files, head["entry"])

@@ -6,6 +6,7 @@ is read. A function that holds the interpreter lock for long, like a catastrophi
 thread too: then faulthandler, which needs no lock, writes its dump into the socket and ends the process.
 """
 
+import _thread
 import faulthandler
 import sys
 import threading
@@ -20,6 +21,7 @@ _HELD_LOCK_FACTOR = 2
 """The interpreter lock may be held this many times as long as run() may go without yielding."""
 
 _sleep = time.sleep
+_start = _thread.start_new_thread
 _clock = time.monotonic
 
 
@@ -32,19 +34,24 @@ class Watchdog:
         self.announce: Callable[[], None] | None = None
         self._wire = wire
         self._stall = stall_seconds
+        self._period = min(stall_seconds / 5, 1.0)
         self._names = names
         self._ident = threading.get_ident()
 
     def start(self) -> None:
         """Begin to watch the thread that calls."""
-        threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
+        self._arm()  # here: whoever holds the lock from now on keeps that thread from beginning
+        _start(self._watch, ())  # threading.Thread would wait until it has begun
+
+    def _arm(self) -> None:
+        seconds = self._stall * _HELD_LOCK_FACTOR + self._period
+        faulthandler.dump_traceback_later(seconds, exit=True, file=self._wire.sock)
 
     def _watch(self) -> None:
-        period = min(self._stall / 5, 1.0)
         mark, since = self._mark(), _clock()
         while True:
-            faulthandler.dump_traceback_later(self._stall * _HELD_LOCK_FACTOR + period, exit=True, file=self._wire.sock)
-            _sleep(period)
+            _sleep(self._period)
+            self._arm()
             if self.announce is not None:
                 self.announce()
             seen = self._mark()
