@@ -543,12 +543,12 @@ async def test_a_run_page_names_its_round_its_parent_and_the_run_that_it_called(
 async def test_a_cache_is_deleted_by_its_whole_key_and_by_maintainers_only(
     web: httpx.AsyncClient, given: FixtureServices
 ) -> None:
-    where, form = "/acme/payments-api/caches/delete", {"key": NASTY, "branch": "round-refunds"}
+    where, form = "/acme/payments-api/caches/delete", {"key": NASTY, "branch": "round-refunds", "sure": "yes"}
     viewer = {"Cookie": "stepwell=viewer-session"}
     given.tenants.open_sessions["viewer-session"] = Actor("p3", "vi", {"acme": "viewer"}, via="session")
     answer = await web.post(where, data=form, headers=ADMIN | SAME)
     assert answer.headers["location"] == "/acme/payments-api/caches"
-    await web.post(where, data={"all": "yes"}, headers=ADMIN | SAME)
+    await web.post(where, data={"all": "yes", "sure": "yes"}, headers=ADMIN | SAME)
     assert given.stopped[-2:] == [f"cache {NASTY} of round-refunds", "caches"]
     assert (await web.post(where, data=form, headers=viewer | SAME)).status_code == 403
     seen = (await web.get("/acme/payments-api/caches", headers=viewer)).text

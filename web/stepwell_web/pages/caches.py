@@ -3,6 +3,7 @@
 from fastapi import APIRouter
 from starlette.responses import Response
 
+from stepwell_web.goings import Going, ask, confirmed
 from stepwell_web.pages.repository import common, crumbs
 from stepwell_web.visits import Form, Visiting, text, to
 
@@ -26,9 +27,16 @@ def show(visit: Visiting, *, tenant: str, name: str) -> Response:
 
 @router.post("/{tenant}/{name}/caches/delete")
 def delete(visit: Visiting, *, tenant: str, name: str, form: Form) -> Response:
-    """Delete one key of a branch, or all keys."""
-    if text(form, "all", ""):
-        visit.services.caches.remove(visit.actor, tenant, name)
+    """Delete one key of a branch, or all keys, once it has been asked."""
+    key, branch = ("", "") if text(form, "all", "") else (text(form, "key"), text(form, "branch", ""))
+    if not confirmed(form):
+        visit.actor.require("manage", tenant, name)
+        what = f"the cache {key} of {branch}" if key else f"every cache of {tenant}/{name}"
+        going = Going(f"Delete {what}?", "Later runs make anew what was in it.", "Delete", f"/{tenant}/{name}/caches")
+        way = crumbs(common(visit, tenant, name, "caches")["repository"], ("Caches", going.back), ("Delete", ""))
+        return ask(visit, form, going, way)
+    if key:
+        visit.services.caches.remove_key(visit.actor, tenant, name, key, branch)
     else:
-        visit.services.caches.remove_key(visit.actor, tenant, name, text(form, "key"), text(form, "branch", ""))
+        visit.services.caches.remove(visit.actor, tenant, name)
     return to(f"/{tenant}/{name}/caches")

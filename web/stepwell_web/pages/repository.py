@@ -3,10 +3,12 @@
 from typing import Any
 
 from fastapi import APIRouter
+from starlette.datastructures import FormData
 from starlette.responses import Response
 
-from stepwell.ci.views import RepositoryView
+from stepwell.ci.views import EnvironmentView, RepositoryView
 from stepwell.errors import Invalid, NotFound
+from stepwell_web.goings import Going, ask, confirmed
 from stepwell_web.pages.home import SAMPLE
 from stepwell_web.pages.trends import trend_rows
 from stepwell_web.problems import told
@@ -88,14 +90,17 @@ def environments(visit: Visiting, *, tenant: str, name: str) -> Response:
 
 
 @router.get("/{tenant}/{name}/settings")
-def settings(visit: Visiting, *, tenant: str, name: str) -> Response:
-    """Show secrets, environments and the repository's own settings."""
+def settings(visit: Visiting, *, tenant: str, name: str, environment: str = "") -> Response:
+    """Show secrets, environments and the repository's own settings; the rules of one environment to be changed."""
     visit.actor.require("manage", tenant, name)
     values = common(visit, tenant, name, "settings")
+    environments = visit.services.environments.list(visit.actor, tenant, name)
+    chosen = next((one for one in environments if one.name == environment), None)
     return visit.page(
         "settings.html",
         crumbs=crumbs(values["repository"], ("Settings", "")),
-        environments=visit.services.environments.list(visit.actor, tenant, name),
+        environments=environments,
+        changed=chosen or EnvironmentView(environment),
         secrets=visit.services.tenants.secrets.list(visit.actor, tenant, name),
         **values,
     )
@@ -123,11 +128,22 @@ def put_secret(visit: Visiting, *, tenant: str, name: str, form: Form) -> Respon
 
 @router.post("/{tenant}/{name}/settings/secrets/delete")
 def delete_secret(visit: Visiting, *, tenant: str, name: str, form: Form) -> Response:
-    """Delete a secret."""
-    visit.services.tenants.secrets.remove(
-        visit.actor, tenant, text(form, "name"), repository=name, environment=text(form, "environment", "")
-    )
+    """Delete a secret, once it has been asked."""
+    secret, environment = text(form, "name"), text(form, "environment", "")
+    if not confirmed(form):
+        what = f"the secret {secret}{f' of {environment}' if environment else ''}"
+        words = "Steps that ask for it fail until it is set again."
+        going = Going(f"Delete {what}?", words, "Delete", f"/{tenant}/{name}/settings#secrets")
+        return _ask(visit, (tenant, name), form, going)
+    visit.services.tenants.secrets.remove(visit.actor, tenant, secret, repository=name, environment=environment)
     return to(f"/{tenant}/{name}/settings#secrets")
+
+
+def _ask(visit: Visit, of: tuple[str, str], form: FormData, going: Going) -> Response:
+    """Ask before something goes that stands in the settings."""
+    visit.actor.require("manage", *of)
+    way = crumbs(visit.services.catalog.get(visit.actor, *of), ("Settings", going.back), ("Delete", ""))
+    return ask(visit, form, going, way)
 
 
 @router.post("/{tenant}/{name}/settings/environments")
@@ -144,6 +160,15 @@ def put_environment(visit: Visiting, *, tenant: str, name: str, form: Form) -> R
 
 @router.post("/{tenant}/{name}/settings/environments/delete")
 def delete_environment(visit: Visiting, *, tenant: str, name: str, form: Form) -> Response:
-    """Delete an environment."""
-    visit.services.environments.remove(visit.actor, tenant, name, text(form, "name"))
+    """Delete an environment, once it has been asked."""
+    environment = text(form, "name")
+    if not confirmed(form):
+        visit.actor.require("manage", tenant, name)
+        secrets = visit.services.environments.get(visit.actor, tenant, name, environment).secrets
+        held = f"Its rules and its secrets {', '.join(secrets)} go" if secrets else "Its rules go"
+        words = f"{held}: steps that deploy there ask nobody any more."
+        back = f"/{tenant}/{name}/settings#environments"
+        going = Going(f"Delete the environment {environment}?", words, "Delete", back)
+        return _ask(visit, (tenant, name), form, going)
+    visit.services.environments.remove(visit.actor, tenant, name, environment)
     return to(f"/{tenant}/{name}/settings#environments")

@@ -11,6 +11,7 @@ from stepwell.ci.views import RunSummary
 from stepwell.errors import Conflict, Invalid, StepwellError
 from stepwell.tenants.actors import ROLES
 from stepwell_web import usageview
+from stepwell_web.goings import Going, ask, confirmed
 from stepwell_web.pages.home import places
 from stepwell_web.visits import Form, Visit, Visiting, text, to
 
@@ -80,8 +81,16 @@ def put_member(visit: Visiting, tenant: str, form: Form) -> Response:
 
 @router.post("/{tenant}/-/people/remove")
 def remove_member(visit: Visiting, tenant: str, form: Form) -> Response:
-    """Take somebody's role away."""
-    visit.services.tenants.members.remove(visit.actor, tenant, text(form, "name"))
+    """Take somebody's role away, once it has been asked."""
+    name = text(form, "name")
+    if not confirmed(form):
+        visit.actor.require("own", tenant)
+        going = Going(
+            f"Remove {name} from {tenant}?", f"They lose their role, and see nothing of {tenant} any more.", "Remove",
+            f"/{tenant}/-/people",
+        )  # fmt: skip
+        return ask(visit, form, going, common(visit, tenant, "people", "People")["crumbs"])
+    visit.services.tenants.members.remove(visit.actor, tenant, name)
     return to(f"/{tenant}/-/people")
 
 
@@ -101,8 +110,14 @@ def put_secret(visit: Visiting, tenant: str, form: Form) -> Response:
 
 @router.post("/{tenant}/-/secrets/delete")
 def delete_secret(visit: Visiting, tenant: str, form: Form) -> Response:
-    """Delete a secret of the tenant."""
-    visit.services.tenants.secrets.remove(visit.actor, tenant, text(form, "name"))
+    """Delete a secret of the tenant, once it has been asked."""
+    name = text(form, "name")
+    if not confirmed(form):
+        visit.actor.require("manage", tenant)
+        words = "Steps of every repository that ask for it fail until it is set again."
+        going = Going(f"Delete the secret {name}?", words, "Delete", f"/{tenant}/-/secrets")
+        return ask(visit, form, going, common(visit, tenant, "secrets", "Secrets")["crumbs"])
+    visit.services.tenants.secrets.remove(visit.actor, tenant, name)
     return to(f"/{tenant}/-/secrets")
 
 

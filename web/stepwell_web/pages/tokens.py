@@ -5,6 +5,7 @@ from starlette.responses import Response
 
 from stepwell.errors import Invalid
 from stepwell.tenants.actors import ACTIONS
+from stepwell_web.goings import Going, ask, confirmed
 from stepwell_web.visits import Form, Visiting, text, to
 
 router = APIRouter(include_in_schema=False)
@@ -34,6 +35,12 @@ def issue(visit: Visiting, form: Form) -> Response:
 
 @router.post("/tokens/revoke")
 def revoke(visit: Visiting, form: Form) -> Response:
-    """Revoke a token."""
-    visit.services.tenants.tokens.revoke(visit.actor, text(form, "id"))
+    """Revoke a token, once it has been asked."""
+    tokens, id = visit.services.tenants.tokens, text(form, "id")
+    named = [one.name for one in tokens.list(visit.actor) if one.id == id]
+    if named and not confirmed(form):
+        words = "Programs that use it are refused from then on."
+        going = Going(f"Revoke the token {named[0]}?", words, "Revoke", "/tokens")
+        return ask(visit, form, going, [("Access tokens", "/tokens"), ("Revoke", "")])
+    tokens.revoke(visit.actor, id)
     return to("/tokens")

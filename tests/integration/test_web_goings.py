@@ -1,0 +1,104 @@
+"""What goes for good is named and asked about first, by a page that works without a script."""
+
+import re
+from pathlib import Path
+
+import httpx
+import pytest
+from fixture_services import FixtureServices, services
+
+from stepwell.ci.views import EnvironmentView
+from stepwell_web.app import create_app
+
+ADMIN = {"Cookie": "stepwell=admin-session", "Origin": "http://testserver"}
+PLACE = "/acme/payments-api"
+
+
+@pytest.fixture
+def given(tmp_path: Path) -> FixtureServices:
+    return services(tmp_path)
+
+
+def client(given: FixtureServices) -> httpx.AsyncClient:
+    app = create_app(given)  # type: ignore[arg-type]
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://testserver", headers=ADMIN)
+
+
+def fields(page: str) -> dict[str, str]:
+    """What the form of the page that asks sends."""
+    form = page[page.index('<form class="panel card wide"') :]
+    return dict(re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)">', form[: form.index("</form>")]))
+
+
+GOINGS = [
+    (f"{PLACE}/settings/secrets/delete", {"name": "KEY", "environment": "staging"}, "the secret KEY of staging"),
+    (f"{PLACE}/settings/environments/delete", {"name": "production"}, "the environment production"),
+    (f"{PLACE}/caches/delete", {"key": "npm-1", "branch": "main"}, "the cache npm-1 of main"),
+    (f"{PLACE}/caches/delete", {"all": "yes"}, "every cache of acme/payments-api"),
+    ("/acme/-/secrets/delete", {"name": "KEY"}, "the secret KEY"),
+    ("/acme/-/people/remove", {"name": "mara.okoye"}, "mara.okoye from acme"),
+]
+
+
+@pytest.mark.parametrize(("path", "form", "what"), GOINGS)
+async def test_what_goes_is_named_first(
+    given: FixtureServices, monkeypatch: pytest.MonkeyPatch, path: str, form: dict[str, str], what: str
+) -> None:
+    gone: list[object] = []
+    for place, name in (
+        (given.tenants.secrets, "remove"), (given.environments, "remove"), (given.caches, "remove"),
+        (given.caches, "remove_key"), (given.tenants.members, "remove"),
+    ):  # fmt: skip
+        monkeypatch.setattr(place, name, lambda *given, **named: gone.append((given, named)))
+    async with client(given) as web:
+        asked = await web.post(path, data=form)
+        assert (asked.status_code, gone) == (200, [])
+        assert f"{what}?</h1>" in asked.text
+        sent = fields(asked.text)
+        assert sent == {**form, "sure": "yes"}
+        done = await web.post(path, data=sent)
+    assert (done.status_code, len(gone)) == (303, 1)
+
+
+@pytest.mark.parametrize(("path", "form", "what"), GOINGS)
+async def test_a_stranger_is_not_asked(given: FixtureServices, path: str, form: dict[str, str], what: str) -> None:
+    async with client(given) as web:
+        answer = await web.post(path, data=form, headers={"Cookie": "stepwell=stranger-session"})
+    assert (answer.status_code, what in answer.text) == (404, False)
+
+
+async def test_a_token_is_named_before_it_is_revoked(given: FixtureServices, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokens, revoked = given.tenants.tokens, list[str]()
+    issued = tokens.issue("ida.berg", "laptop")
+    monkeypatch.setattr(tokens, "list", lambda actor: [issued.token])
+    monkeypatch.setattr(tokens, "revoke", lambda actor, id: revoked.append(id))
+    async with client(given) as web:
+        asked = await web.post("/tokens/revoke", data={"id": "t1"})
+        assert ("Revoke the token laptop?</h1>" in asked.text, revoked) == (True, [])
+        await web.post("/tokens/revoke", data=fields(asked.text))
+    assert revoked == ["t1"]
+
+
+async def test_an_environment_is_changed_in_a_form_that_has_its_rules(
+    given: FixtureServices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = EnvironmentView("production", ("ida.berg", "jun.sato"), 2, ("main",), True, 1800.0)
+    monkeypatch.setattr(given.environments, "list", lambda *_: [held])
+    async with client(given) as web:
+        shown = await web.get(f"{PLACE}/environments")
+        assert f'href="{PLACE}/settings?environment=production#environment"' in shown.text
+        change = (await web.get(f"{PLACE}/settings?environment=production")).text
+        fresh = (await web.get(f"{PLACE}/settings?environment=staging")).text
+        add = (await web.get(f"{PLACE}/settings")).text
+    rules = (
+        'value="production" readonly',
+        'value="2"',
+        'value="ida.berg, jun.sato"',
+        'value="main"',
+        "checked",
+        'value="30 minutes"',
+    )
+    form = change[change.index('id="environment"') :]
+    assert [words for words in rules if words not in form] == []
+    assert 'value="staging" readonly' in fresh
+    assert "Add an environment" in add
