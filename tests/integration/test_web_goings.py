@@ -5,6 +5,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from fixture_services import ADMIN as OWNER
 from fixture_services import FixtureServices, services
 
 from stepwell.ci.views import EnvironmentView
@@ -69,7 +70,7 @@ async def test_a_stranger_is_not_asked(given: FixtureServices, path: str, form: 
 
 async def test_a_token_is_named_before_it_is_revoked(given: FixtureServices, monkeypatch: pytest.MonkeyPatch) -> None:
     tokens, revoked = given.tenants.tokens, list[str]()
-    issued = tokens.issue("ida.berg", "laptop")
+    issued = tokens.issue(OWNER, "laptop")
     monkeypatch.setattr(tokens, "list", lambda actor: [issued.token])
     monkeypatch.setattr(tokens, "revoke", lambda actor, id: revoked.append(id))
     async with client(given) as web:
