@@ -27,7 +27,7 @@ def test_every_setting_is_in_the_table_with_its_words_and_default() -> None:
         default, words = rows[f"`STEPWELL_{name.upper()}`"]
         assert words == setting.description
         if setting.default_factory is None:
-            shown = "" if setting.default is None else f"`{str(setting.default).lower()}`"
+            shown = "" if setting.default in (None, "") else f"`{str(setting.default).lower()}`"
             assert default == shown, name
 
 
