@@ -9,6 +9,7 @@ run.
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -209,7 +210,8 @@ def _remove_tree(path: Path) -> None:
     try:
         for child in path.iterdir():
             if child.is_dir():
-                child.rmdir()
+                with suppress(FileNotFoundError):  # another server sweeps as well
+                    child.rmdir()
         path.rmdir()
     except OSError:
         return  # somebody is in it; the next start tries again

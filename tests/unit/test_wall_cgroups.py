@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from stepwell_runners.cgroups import Cgroup, Cgroups
 
 
@@ -108,3 +110,19 @@ def test_what_a_dead_server_left_is_swept_and_what_lives_is_not(tmp_path: Path) 
     assert alive.exists()
     assert first.make(1, 1, 1) is not None
     assert second.make(1, 1, 1) is not None
+
+
+def test_two_servers_may_sweep_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for controller in ("memory", "pids"):
+        (tmp_path / controller / "own" / "stepwell-999999999-a" / "i1").mkdir(parents=True)
+        (tmp_path / controller / "own" / "stepwell-999999999-a" / "i2").mkdir()
+    rmdir = Path.rmdir
+
+    def beaten(path: Path) -> None:
+        if path.name == "i1":
+            rmdir(path)  # by the other server
+        rmdir(path)
+
+    monkeypatch.setattr(Path, "rmdir", beaten)
+    Cgroups.find(tmp_path, _process(tmp_path, "8:pids:/own\n4:memory:/own\n"))
+    assert not list(tmp_path.glob("*/own/stepwell-999999999-a"))
