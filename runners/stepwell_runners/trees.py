@@ -228,7 +228,10 @@ class Trees:
     def _is_whole(self, place: Path) -> bool:
         marker = _marker(place)
         is_whole = place.exists() and index_of(place).exists()
-        return is_whole and (not marker.exists() or marker.read_text() == self._boot)
+        try:
+            return is_whole and marker.read_text() == self._boot
+        except FileNotFoundError:  # it is on the disk, maybe since just now
+            return True
 
     # Deltas
 

@@ -121,6 +121,23 @@ def test_a_tree_from_before_a_power_cut_is_made_again(repository: Path, tmp_path
     assert not marker.exists()
 
 
+def test_a_tree_that_reaches_the_disk_while_it_is_looked_at_is_whole(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reference = f"r1:{commit(repository, [('100644', 'a', b'text')])}"
+    trees = Trees(tmp_path, sync=lambda marker: None)
+    place = trees.resolve(reference)
+    read = Path.read_text
+
+    def settled_meanwhile(path: Path, *args: str) -> str:
+        if path.name.endswith(".unsynced"):
+            settle(path)
+        return read(path, *args)
+
+    monkeypatch.setattr(Path, "read_text", settled_meanwhile)
+    assert trees.index_made(place) == place.with_name(f"{place.name}.index")
+
+
 def test_recover_removes_checkouts_cut_short(trees: Trees) -> None:
     (trees.folder / "r1" / ".new-1").mkdir(parents=True)
     trees.recover()
