@@ -1,9 +1,10 @@
-"""What the tests in a browser share."""
+"""What the tests in a browser share, and those of commands."""
 
 from collections.abc import Iterator
 
 import pytest
 from browsers import FLAGS
+from command_line import Terminal
 from playwright.sync_api import Browser, sync_playwright
 from served import Served
 
@@ -22,6 +23,14 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """The pages of somebody who has just begun, on a host without a wall."""
     with Served(tmp_path_factory.mktemp("empty"), True, NO_WALL) as served:
         yield served
+
+
+@pytest.fixture(scope="module")
+def person(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Terminal]:
+    """Somebody at a terminal, with a server of their own."""
+    terminal = Terminal(tmp_path_factory.mktemp("person"))
+    with terminal.server():
+        yield terminal
 
 
 @pytest.fixture(scope="module")

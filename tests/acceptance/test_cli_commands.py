@@ -1,7 +1,6 @@
 """Every command of the command line against a real server, as a person and as a program use it."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -57,13 +56,6 @@ class Ask(Pipeline):
         await step.approval("Sure?")
         await step.run("use", "echo used ${#TOKEN}", secrets=["TOKEN"])
 """
-
-
-@pytest.fixture(scope="module")
-def person(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Terminal]:
-    terminal = Terminal(tmp_path_factory.mktemp("person"))
-    with terminal.server():
-        yield terminal
 
 
 @pytest.fixture(scope="module")

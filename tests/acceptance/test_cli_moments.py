@@ -28,13 +28,6 @@ class Moments(Pipeline):
 
 
 @pytest.fixture(scope="module")
-def person(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Terminal]:
-    terminal = Terminal(tmp_path_factory.mktemp("person"))
-    with terminal.server():
-        yield terminal
-
-
-@pytest.fixture(scope="module")
 def project(person: Terminal) -> Iterator[Path]:
     """A repository with a run whose last step runs."""
     folder = person.home / "shop"

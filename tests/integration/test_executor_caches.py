@@ -1,8 +1,6 @@
 """`cache=` in real isolates, with and without overlays: there before the command, kept after it passed, in no layer."""
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,23 +9,9 @@ from logged import Log, attempt
 from stepwell.engine.seams import Attempt, CacheRights, Outcome, Prepared
 from stepwell_runners import caching
 from stepwell_runners.executor import LocalExecutor
-from stepwell_runners.isolates import ZygoteIsolates
-from stepwell_runners.options import IsolateOptions
-from stepwell_runners.trees import Trees
 
 CACHE = {"key": "deps-{lock}", "paths": ["lib/deps"], "fallback": ["deps-"]}
 MAIN = CacheRights(("main",), "main")
-
-
-@pytest.fixture(params=["full", "none"])
-async def executor(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[LocalExecutor]:
-    trees = Trees(tmp_path)
-    isolates = ZygoteIsolates(tmp_path, trees.resolve, IsolateOptions(wall=request.param))
-    await isolates.start()
-    if request.param == "full" and not isolates.walled:
-        pytest.skip("this host does not give the wall")
-    yield LocalExecutor.at(tmp_path, isolates, trees)
-    await isolates.stop()
 
 
 async def run(executor: LocalExecutor, asked: Attempt, rights: CacheRights = MAIN) -> tuple[Outcome, Log]:

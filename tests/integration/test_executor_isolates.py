@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,28 +24,12 @@ from stepwell_runners.executor import LocalExecutor
 from stepwell_runners.isolate import Isolate
 from stepwell_runners.isolates import ZygoteIsolates
 from stepwell_runners.link import Gone
-from stepwell_runners.options import IsolateOptions
 from stepwell_runners.streaming import Bounds
-from stepwell_runners.trees import Trees
 from stepwell_runners.wall import Order
 
 OUTPUT_EXCEEDED = (
     "it printed more than 1 MiB. Print less, or into a file. The operator sets the limit: STEPWELL_STEP_OUTPUT_MB."
 )
-
-
-@pytest.fixture(params=["full", "none"])
-async def executor(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[LocalExecutor]:
-    state = tmp_path / "state"
-    for folder in ("work", "layers", "trees", "tools", "repos"):
-        (state / folder).mkdir(parents=True)
-    trees = Trees(state)
-    isolates = ZygoteIsolates(state, trees.resolve, IsolateOptions(wall=request.param))
-    await isolates.start()
-    if request.param == "full" and not isolates.walled:
-        pytest.skip("this host does not give the wall")
-    yield LocalExecutor.at(state, isolates, trees)
-    await isolates.stop()
 
 
 async def run(executor: LocalExecutor, asked: Attempt, log: Log | None = None, **prepared: Any) -> Outcome:

@@ -8,7 +8,6 @@ import re
 import shutil
 import subprocess
 import tarfile
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,6 @@ from stepwell.engine.seams import Code
 from stepwell.repos.forks import remove_fork
 from stepwell.repos.pins import pin, pinned
 from stepwell_runners.executor import LocalExecutor
-from stepwell_runners.isolates import ZygoteIsolates
-from stepwell_runners.options import IsolateOptions
 from stepwell_runners.run_forks import RunForks
 from stepwell_runners.spec import CommandSpec
 from stepwell_runners.streaming import Process
@@ -34,17 +31,6 @@ class NoIsolates:
 
     async def command(self, spec: CommandSpec) -> Process:
         raise AssertionError("a container step asked for an isolate")
-
-
-@pytest.fixture(params=["full", "none"])
-async def executor(request: pytest.FixtureRequest, state: Path) -> AsyncIterator[LocalExecutor]:
-    trees = Trees(state)
-    isolates = ZygoteIsolates(state, trees.resolve, IsolateOptions(wall=request.param))
-    await isolates.start()
-    if request.param == "full" and not isolates.walled:
-        pytest.skip("this host does not give the wall")
-    yield LocalExecutor.at(state, isolates, trees)
-    await isolates.stop()
 
 
 def pins_of(forks: RunForks, origin: Origin) -> set[str]:
