@@ -180,11 +180,13 @@ def wave(server: LiveServer, callers: Callers, killer: Killer, chance: random.Ra
         assert set(states) <= {"queued", "running", "waiting", "passed"}, states
         return states.get("passed") == first + RUNS
 
+    end = entries() + RUNS * ENTRIES
     with ThreadPoolExecutor(8) as pool:
         started = pool.map(callers.start, range(first, first + RUNS))
         kills = 0
         while kills < KILLS:
-            reached = entries() + chance.randint(0, RUNS * ENTRIES // KILLS)
+            now = entries()
+            reached = now + chance.randint(0, max(0, end - now) // (KILLS - kills))  # a share of what is to come
             wait_until(lambda reached=reached: entries() >= reached or ended(), 120, "progress")  # type: ignore[misc]
             assert not ended(), f"the storm was over after {kills} kills"
             kills += killer.kill()
