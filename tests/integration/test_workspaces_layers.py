@@ -6,37 +6,17 @@ import stat
 import subprocess
 import tempfile
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from views import FORMS, entered
 
 from stepwell.errors import Invalid
 from stepwell_runners import reduce as disk
-from stepwell_runners.spec import Overlay
-from stepwell_runners.workspaces import Form, Workspace, WorkspaceConflict, Workspaces
-
-FORMS: list[Form] = ["overlay", "copy"] if os.geteuid() == 0 else ["copy"]
-
-
-@contextmanager
-def entered(workspace: Workspace) -> Iterator[Path]:
-    """Mount a workspace where a step would see it."""
-    if not isinstance(workspace.mount, Overlay):
-        yield workspace.upper
-        return
-    view = workspace.place / "view"
-    view.mkdir()
-    lowers = ":".join(str(path) for path in workspace.mount.lowers)
-    options = f"volatile,lowerdir={lowers},upperdir={workspace.mount.upper},workdir={workspace.mount.work}"
-    subprocess.run(["mount", "-t", "overlay", "-o", options, "overlay", view], check=True)
-    try:
-        yield view
-    finally:
-        subprocess.run(["umount", view], check=True)
+from stepwell_runners.workspaces import Form, WorkspaceConflict, Workspaces
 
 
 def snapshot(root: Path) -> dict[str, tuple[str, int, bytes]]:

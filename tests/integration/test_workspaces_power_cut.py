@@ -1,180 +1,241 @@
-"""The power is cut at each point of a step's commit: afterwards there is the step with its files, or neither.
+"""The power is cut at each point of a step's end: afterwards there is the step with all that it left, or none of it.
 
-The state directory is an ext4 of its own on a loop device. What has reached the device at a moment is in the backing
-file; what only the kernel's memory holds is not, and a copy of that file is the disk as a power cut leaves it. Each
-point is cut twice, for a disk may also keep more than was asked for: the second time ext4 has just written its journal
-on somebody else's behalf, so that names and sizes are there and contents need not be.
-
-Needs root and loop devices.
+What it left: the files of its layer, what it did in git, artifacts, a report of its tests, a cache. See `power` for how
+a cut is made. A cache belongs to the repository, so one may be there whose step is not: but never a part of one.
 """
 
-import os
-import shutil
+import hashlib
+import json
 import sqlite3
-import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from logged import attempt
+from power import Cuts, mounted, new_disk
+from views import FORMS, entered
 
 from stepwell.engine.entries import Entry
-from stepwell.store import durable
+from stepwell.engine.seams import Attempt, Outcome, Prepared
+from stepwell.repos.captured import Captured, RefChange
+from stepwell.store import blobs, caches, durable
 from stepwell.store.journal import NewRun, Summary, Write
 from stepwell.store.journal_sqlite import SqliteJournal
 from stepwell_runners import reduce as disk
 from stepwell_runners import workspaces as room
-from stepwell_runners.workspaces import Workspaces
+from stepwell_runners.caching import Caching
+from stepwell_runners.collected import Bound, Collector
+from stepwell_runners.command_plan import plan
+from stepwell_runners.settling import Ending, Settler
+from stepwell_runners.spec import Exit
+from stepwell_runners.workspaces import Form, Workspaces
 
-SIZE = 24 << 20
-POINTS = ("change", "settle", "meta", "sync", "rename", "renamed", "cleaned", "returned", "journaled")
+POINTS = (
+    "change", "blob", "blobs sync", "blobs renamed", "settle", "meta", "sync", "rename", "renamed", "cleaned",
+    "cache sync", "cache key", "cache renamed", "returned", "journaled",
+)  # fmt: skip
 CONTENT = "content that no block of zeros is taken for\n" * 200
+REPORT = f"<testsuite><testcase name='one'/><testcase name='two'/><system-out>{CONTENT}</system-out></testsuite>"
+IN_GIT = Captured("c" * 40, {"refs/tags/v2": RefChange(None, "a" * 40)}, "ref: refs/heads/next")
+NAMED: dict[str, Any] = {"artifacts": ["dist/**"], "junit": ["junit.xml"]}
+WHOLE = attempt("make", cache=[{"key": "deps", "paths": ["deps"]}], **NAMED)
+COLLECTED = attempt("make", keep=False, **NAMED)  # no layer and no cache, whose syncs would cover for the blobs' own
 
 
-@contextmanager
-def mounted(image: Path, at: Path) -> Iterator[Path]:
-    """Mount a disk; its journal is played back as after a power cut."""
-    at.mkdir(exist_ok=True)
-    # Nothing is written back because time went by: commit=600, and the test is over before pages are 30 s old.
-    done = subprocess.run(["mount", "-o", "loop,commit=600", image, at], capture_output=True, text=True, check=False)
-    if done.returncode:
-        pytest.skip(f"loop devices cannot be mounted here: {done.stderr.strip()}")
-    try:
-        yield at
-    finally:
-        subprocess.run(["umount", at], check=True)
+@dataclass
+class Rooms:
+    """What keeps the files of steps, on one disk."""
+
+    root: Path
+    form: Form
+    step: Attempt = WHOLE
+
+    def __post_init__(self) -> None:
+        self.workspaces = Workspaces(self.root, self.form)
+        self.blobs = blobs.BlobFiles(self.root / "blobs")
+        self.caches = caches.CacheFiles(self.root / "caches", 1 << 30)
+        self.caching = Caching(self.caches)
+        (self.root / "tree").mkdir(exist_ok=True)
+
+    def work(self) -> Ending:
+        """Do what a step does, and end."""
+        asked, step = plan(self.step, Prepared()), self.step
+        held = self.caching.restore(asked.caches, asked.repository, asked.cache_rights, disk.Stack(()))
+        workspace = self.workspaces.open(step.run, step.key, (), self.root / "tree", held=held)
+        with entered(workspace) as view:
+            for number in range(10):
+                _write(view / "folder" / f"file {number}", CONTENT)
+            (view / "link").symlink_to("folder")
+            _write(view / "dist" / "app", CONTENT + "app")
+            _write(view / "junit.xml", REPORT)
+            _write(view / "deps" / "lib", CONTENT + "lib")
+        if asked.keep:
+            workspace.captured.mkdir()
+            IN_GIT.write(workspace.captured)
+        return Ending(step, asked, workspace, Exit(0, None, "exit code 0"), False, (), [])
+
+    def settle(self, ending: Ending) -> Outcome:
+        return Settler(self.workspaces, Collector(self.blobs, Bound()), self.caching).settle(ending)
 
 
-@pytest.fixture
-def image(tmp_path: Path) -> Path:
-    """An ext4 in a file."""
-    if os.geteuid() != 0:
-        pytest.skip("only root mounts disks")
-    mkfs = shutil.which("mkfs.ext4", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
-    if mkfs is None:
-        pytest.skip("mkfs.ext4 is not installed")
-    image = tmp_path / "disk"
-    with image.open("wb") as file:
-        file.truncate(SIZE)
-    subprocess.run([mkfs, "-q", "-F", image], check=True)
-    return image
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
 
 
-class Cuts:
-    """Copies of a disk, taken at points of what happens on it."""
-
-    def __init__(self, image: Path, root: Path) -> None:
-        self.image = image
-        self.root = root
-        self.taken: list[tuple[str, Path]] = []
-
-    def take(self, point: str) -> None:
-        for how in ("asked for", "and more"):
-            if how == "and more":
-                (self.root / "of somebody else").write_text(point)
-                durable.sync_folder(self.root)
-                with (self.root / "of somebody else").open() as file:
-                    os.fsync(file)
-            copy = self.image.with_name(f"cut-{len(self.taken)}")
-            subprocess.run(["cp", "--sparse=always", self.image, copy], check=True)
-            self.taken.append((f"{point}, {how}", copy))
-
-    def before(self, point: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Cut at each call, before it takes effect."""
-
-        def wrapped(*arguments: Any, **more: Any) -> Any:
-            self.take(point)
-            return function(*arguments, **more)
-
-        return wrapped
+def journaled(outcome: Outcome) -> Write:
+    """The entry of a step that is done."""
+    summary = Summary("running", None, 1.0, None, 2.0, 2, 0, True, 0, "{}")
+    data = {"collected": outcome.collected}
+    entry = Entry(WHOLE.run, 2, 2.0, "done", WHOLE.key, 0, 0, data)
+    layers = [outcome.layer] if outcome.layer else []
+    return Write(WHOLE.run, 0, 0, summary, [(entry, json.dumps(data))], layers=layers)
 
 
-def work(workspaces: Workspaces) -> tuple[Any, Any]:
-    """What a step has done: files, a directory, a link."""
-    workspace = workspaces.open("run", "step#1", (), None)
-    (workspace.upper / "folder").mkdir()
-    for number in range(20):
-        (workspace.upper / "folder" / f"file {number}").write_text(CONTENT)
-    (workspace.upper / "link").symlink_to("folder")
-    return workspace, workspaces.change(workspace).layer
+def cut_everywhere(cuts: Cuts, patch: pytest.MonkeyPatch) -> None:
+    """Take a cut before each write, sync and rename that counts."""
+    for module, name, point in (
+        (disk, "settle", "settle"), (disk, "remove", "cleaned"), (room, "_meta_of", "meta"),
+        (room, "sync_file_system", "sync"), (room, "sync_folder", "renamed"), (Path, "rename", "rename"),
+        (Path, "replace", "blob"), (blobs, "sync_file_system", "blobs sync"), (blobs, "sync_folder", "blobs renamed"),
+        (caches, "sync_file_system", "cache sync"), (caches, "sync_file", "cache key"),
+        (caches, "sync_folder", "cache renamed"),
+    ):  # fmt: skip
+        patch.setattr(module, name, cuts.before(point, getattr(module, name)))
 
 
-def write(seq: int, kind: Any, layers: list[str]) -> Write:
-    summary = Summary("running", None, 1.0, None, 2.0, seq, 0, True, 0, "{}")
-    return Write("run", 0, 0, summary, [(Entry("run", seq, 2.0, kind, "step#1", 0, 0, {}), "{}")], layers=layers)
-
-
-def commit(cuts: Cuts, patch: pytest.MonkeyPatch, *, synced: bool = True) -> None:
-    """Do a step and journal it, and take a cut at every point."""
+def end(cuts: Cuts, form: Form, patch: pytest.MonkeyPatch, step: Attempt = WHOLE) -> None:
+    """Do a step and journal it."""
     data = {"tenant": "t", "scope": "t/x", "title": "", "metadata": {}, "code": "d", "entry": "", "params": {}}
     journal = SqliteJournal(cuts.root / "stepwell.db", wal_bytes=1 << 16)
     journal.open()
     with closing(journal):
-        journal.commit([], [NewRun("run", 1.0, data)])
-        workspaces = Workspaces(cuts.root, "copy")
+        journal.commit([], [NewRun(WHOLE.run, 1.0, data)])
+        rooms = Rooms(cuts.root, form, step)
         durable.sync_file_system(cuts.root)  # the server has been up for long
-        workspace, layer = work(workspaces)
+        ending = rooms.work()
         cuts.take("change")
-        patch.setattr(disk, "settle", cuts.before("settle", disk.settle))
-        patch.setattr(room, "_meta_of", cuts.before("meta", room._meta_of))
-        sync = durable.sync_file_system if synced else lambda _: None
-        patch.setattr(room, "sync_file_system", cuts.before("sync", sync))
-        patch.setattr(room, "sync_folder", cuts.before("renamed", durable.sync_folder))
-        patch.setattr(disk, "remove", cuts.before("cleaned", disk.remove))
-        patch.setattr(Path, "rename", cuts.before("rename", Path.rename))
-        committed = workspaces.commit(workspace, layer).layer
+        cut_everywhere(cuts, patch)
+        outcome = rooms.settle(ending)
         patch.undo()
+        assert outcome.ok and bool(outcome.layer) == (step is WHOLE), outcome
+        assert len(ending.notes) == (step is WHOLE) and all("Cache deps is saved" in note for note in ending.notes)
         cuts.take("returned")
-        assert committed is not None
-        journal.commit([write(2, "done", [committed])])
+        journal.commit([journaled(outcome)])
         cuts.take("journaled")
 
 
-def found_after(root: Path) -> tuple[bool, bool]:
-    """Start again on a disk; is the step journaled, and are its files there? Raises AssertionError if only partly."""
+def check_after(root: Path, form: Form, step: Attempt = WHOLE) -> bool:
+    """Start again on a disk: is the step done? Raises AssertionError when something of a done step is missing."""
     journal = SqliteJournal(root / "stepwell.db", wal_bytes=1 << 16)
     journal.open()
+    rooms = Rooms(root, form)
     with closing(journal):
-        is_done = [entry.type for entry in journal.entries("run")] == ["created", "done"]
-        workspaces = Workspaces(root, "copy")
-        workspaces.recover(journal.layer_in_use)
-        layers = [f"{path.parent.name}-{path.name}" for path in workspaces.layers.glob("*/*")]
-        assert list(workspaces.work.iterdir()) == []
+        entries = journal.entries(WHOLE.run)
+        assert [entry.type for entry in entries] in (["created"], ["created", "done"])
+        rooms.workspaces.recover(journal.layer_in_use)
+    rooms.caching.recover()
+    rooms.blobs.recover()
     with closing(sqlite3.connect(root / "stepwell.db")) as db:
         assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-    if not layers:
-        return is_done, False
-    look = workspaces.open("run", "look#1", layers, None)
-    for number in range(20):
-        assert (look.upper / "folder" / f"file {number}").read_text() == CONTENT
-    assert (look.upper / "link").readlink() == Path("folder")
-    return is_done, True
+    layers = [f"{path.parent.name}-{path.name}" for path in rooms.workspaces.layers.glob("*/*")]
+    assert list(rooms.workspaces.work.iterdir()) == []
+    is_done = len(entries) == 2
+    assert bool(layers) == (is_done and step is WHOLE)
+    check_cache(rooms, is_done and step is WHOLE)
+    for layer in layers:
+        check_layer(rooms, layer)
+    if is_done:
+        check_collected(rooms, entries[1].data["collected"])
+    return is_done
 
 
-def test_a_power_cut_leaves_the_step_with_its_files_or_neither(
-    image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def check_layer(rooms: Rooms, layer: str) -> None:
+    assert rooms.workspaces.captured_of(layer) == IN_GIT
+    look = rooms.workspaces.open("run", "look#1", [layer], rooms.root / "tree")
+    with entered(look) as view:
+        assert sorted(path.name for path in view.iterdir()) == ["folder", "link"]
+        for number in range(10):
+            assert (view / "folder" / f"file {number}").read_text() == CONTENT
+        assert (view / "link").readlink() == Path("folder")
+    rooms.workspaces.discard(look)
+
+
+def check_collected(rooms: Rooms, facts: dict[str, Any]) -> None:
+    """Read artifacts and report as those do who show them."""
+    listed = json.loads(rooms.blobs.path(WHOLE.run, facts["id"]).read_bytes())
+    kept = {id: rooms.blobs.path(WHOLE.run, id).read_bytes() for id in [*listed["blobs"], facts["id"]]}
+    assert all(hashlib.sha256(content).hexdigest() == id for id, content in kept.items())
+    (artifact,), (report,) = listed["artifacts"], listed["reports"]
+    assert kept[listed["blobs"][artifact[2]]].decode() == CONTENT + "app"
+    assert kept[listed["blobs"][report[2]]].decode() == REPORT
+    assert len(json.loads(kept[facts["tests"]["id"]])) and facts["tests"]["passed"] == 2
+
+
+def check_cache(rooms: Rooms, is_done: bool) -> None:
+    """Restore it as the next step does."""
+    asked = plan(WHOLE, Prepared())
+    held = rooms.caching.restore(asked.caches, asked.repository, asked.cache_rights, disk.Stack(()))
+    with closing(held):
+        assert held.lowers or not is_done, "the cache of a step that is done is gone"
+        for files in held.lowers:
+            assert (files / "deps" / "lib").read_text() == CONTENT + "lib"
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_power_cut_leaves_the_step_with_all_that_it_left_or_none_of_it(
+    tmp_path: Path, form: Form, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    image = new_disk(tmp_path)
     with mounted(image, tmp_path / "before") as root:
         cuts = Cuts(image, root)
-        commit(cuts, monkeypatch)
+        end(cuts, form, monkeypatch)
     seen: dict[str, set[bool]] = {}
     for point, copy in cuts.taken:
         with mounted(copy, tmp_path / "after") as root:
-            is_done, has_files = found_after(root)
-        assert is_done == has_files, point
+            try:
+                is_done = check_after(root, form)
+            except (AssertionError, ValueError, OSError) as error:
+                pytest.fail(f"Cut at {point!r}: {error!r}")
         seen.setdefault(point.partition(",")[0], set()).add(is_done)
         copy.unlink()
     assert seen == {point: {point == "journaled"} for point in POINTS}
 
 
-def test_the_cuts_would_find_a_layer_that_is_renamed_before_it_is_written(
-    image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_power_cut_takes_no_artifact_of_a_step_that_has_no_layer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Proof that the test above sees what it looks for."""
+    image = new_disk(tmp_path)
     with mounted(image, tmp_path / "before") as root:
         cuts = Cuts(image, root)
-        commit(cuts, monkeypatch, synced=False)
+        end(cuts, FORMS[0], monkeypatch, COLLECTED)
+    for point, copy in cuts.taken[-4:]:
+        with mounted(copy, tmp_path / "after") as root:
+            assert check_after(root, FORMS[0], COLLECTED) == point.startswith("journaled")
+
+
+@pytest.mark.parametrize(
+    ("step", "modules", "name"),
+    [
+        (WHOLE, (room, blobs, caches), "sync_file_system"),
+        (COLLECTED, (blobs,), "sync_file_system"),
+        (WHOLE, (caches,), "sync_file"),
+    ],
+    ids=["layer", "blobs", "key of a cache"],
+)
+def test_the_cuts_would_find_what_is_named_before_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: Attempt, modules: Sequence[Any], name: str
+) -> None:
+    """Proof that the tests above see what they look for."""
+    image = new_disk(tmp_path)
+    with mounted(image, tmp_path / "before") as root, monkeypatch.context() as patch:
+        for module in modules:
+            patch.setattr(module, name, lambda _: None)
+        cuts = Cuts(image, root)
+        end(cuts, FORMS[0], monkeypatch, step)
     (_, copy) = cuts.taken[-1]
-    with mounted(copy, tmp_path / "after") as root, pytest.raises((AssertionError, ValueError)):
-        found_after(root)
+    with mounted(copy, tmp_path / "after") as root, pytest.raises((AssertionError, ValueError, OSError)):
+        check_after(root, FORMS[0], step)

@@ -1,12 +1,13 @@
 """Caches of repositories: directories named by what is in them, and keys that lead to them.
 
     caches/<repository>/content/<digest>/{files/, lock}     never changed once it is there
-    caches/<repository>/keys/<hash>.json                    a key of a branch: which content, when saved and last used
+    caches/<repository>/keys/<hash>.json                    a key of a branch: which content, and when saved; the
+                                                            file's time says when it was last used
 
 A step mounts the content as it is, so restoring takes no time whatever the size. Who uses it holds `lock` shared; what
 nobody holds is removed, the least recently used first, when a repository's caches are larger than the bound. The lock
-is the kernel's: it ends with the process. A key is written after its content is on disk; one that leads nowhere is a
-miss.
+is the kernel's: it ends with the process. A key is written after its content is on disk, and is on disk before its step
+is done; one that leads nowhere is a miss.
 
 Each repository has its own directory, so nothing of one can be found, guessed or worn out by another. Keys belong to a
 branch: what a branch saves is seen by its own runs, and by others only if it is the default branch.
@@ -25,7 +26,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from stepwell.store.durable import sync_file_system, sync_folder
+from stepwell.store.durable import sync_file, sync_file_system, sync_folder
 
 MOST_KEYS = 1_000
 """Of a repository; beyond it those that were used least recently go."""
@@ -93,7 +94,7 @@ class CacheFiles:
         try:
             fcntl.flock(lock, fcntl.LOCK_SH)
             with suppress(OSError):
-                self._write_key(repository, found, used_at=self._now())
+                self._use(self._key(repository, found.branch, found.key, found.paths))
             yield place / "files" if _is_at(lock, place / "lock") else None
         finally:
             os.close(lock)
@@ -105,14 +106,17 @@ class CacheFiles:
         return place
 
     def keep(self, repository: str, fresh: Path, key: CacheKey) -> None:
-        """Put what was filled in its place and have the key lead there. Raises OSError."""
+        """Put what was filled in its place and have the key lead there; both are on disk then. Raises OSError."""
         place = self._content(repository, key.digest)
         if not place.exists():
             (fresh / "lock").touch()
             sync_file_system(fresh)
             place.parent.mkdir(parents=True, exist_ok=True)
-            with suppress(FileExistsError, OSError):  # another step has saved the same meanwhile
+            try:
                 fresh.rename(place)
+            except OSError:
+                if not place.exists():  # else another step has saved the same meanwhile
+                    raise
             sync_folder(place.parent)
         self._write_key(repository, key)
         self.shrink(repository)
@@ -122,7 +126,7 @@ class CacheFiles:
         found = []
         for path in self._folder(repository).glob("keys/*.json"):
             with suppress(OSError, ValueError, TypeError, KeyError):  # being removed, or not ours
-                found.append(CacheKey.of_json(json.loads(path.read_text())))
+                found.append(CacheKey.of_json({**json.loads(path.read_text()), "used_at": path.stat().st_mtime}))
         return sorted(found, key=lambda one: -one.used_at)
 
     def remove(self, repository: str, wanted: Callable[[CacheKey], bool] = lambda _: True) -> list[CacheKey]:
@@ -149,6 +153,9 @@ class CacheFiles:
         """Remove what was being filled when a server ended. Nothing may be filled meanwhile."""
         for folder in self._root.glob("*"):
             shutil.rmtree(folder / "new", ignore_errors=True)
+            for path in folder.glob("keys/*"):
+                if path.suffix != ".json":
+                    path.unlink(missing_ok=True)
             self._sweep_folder(folder)
 
     def _sweep(self, repository: str) -> None:
@@ -164,14 +171,20 @@ class CacheFiles:
             if place.name not in named:
                 _discard(place, folder / "new")
 
-    def _write_key(self, repository: str, key: CacheKey, **changes: Any) -> None:
+    def _write_key(self, repository: str, key: CacheKey) -> None:
         path = self._key(repository, key.branch, key.key, key.paths)
-        if changes and not path.exists():
-            return  # removed meanwhile
         path.parent.mkdir(parents=True, exist_ok=True)
         fresh = path.with_suffix(f".{uuid4().hex}")
-        fresh.write_text(json.dumps({**asdict(key), **changes}))
+        fresh.write_text(json.dumps(asdict(key)))
+        os.utime(fresh, (key.used_at, key.used_at))
+        sync_file(fresh)
         fresh.replace(path)
+        for folder in (path.parent, path.parent.parent, self._root):
+            sync_folder(folder)
+
+    def _use(self, path: Path) -> None:
+        """Note that a key is used. Raises FileNotFoundError when it has been removed."""
+        os.utime(path, (self._now(), self._now()))
 
     def _folder(self, repository: str) -> Path:
         return self._root / _hash([repository])
