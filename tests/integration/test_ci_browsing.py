@@ -6,7 +6,7 @@ import pytest
 from places import Clone, Place
 
 from stepwell.ci.browsing import Browsing, File, Folder
-from stepwell.errors import NotFound
+from stepwell.errors import Invalid, NotFound
 from stepwell.tenants import NOBODY
 
 
@@ -77,3 +77,14 @@ def test_strangers_browse_nothing(clone: Clone) -> None:
     for look in (browsing(clone).refs, browsing(clone).tip, browsing(clone).names):
         with pytest.raises(NotFound):
             look(NOBODY, "acme", "shop")
+
+
+def test_the_content_of_a_listed_file_is_read_up_to_a_bound(clone: Clone) -> None:
+    actor, found = clone.place.admin(), browsing(clone)
+    folder = found.at(actor, "acme", "shop", found.tip(actor, "acme", "shop").sha, "src")
+    assert isinstance(folder, Folder)
+    assert found.content(actor, "acme", "shop", folder.entries[0], limit=8) == b"one = 2\n"
+    with pytest.raises(Invalid):
+        found.content(actor, "acme", "shop", folder.entries[0], limit=7)
+    with pytest.raises(NotFound):
+        found.content(NOBODY, "acme", "shop", folder.entries[0], limit=8)

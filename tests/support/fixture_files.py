@@ -16,6 +16,58 @@ PIXEL = bytes.fromhex(
     "89504e470d0a1a0a0000000d49484452000000010000000108060000001f15c4890000000d49444154789c6360000002000001e221bc33"
     "0000000049454e44ae426082"
 )
+README = b"""# Payments API
+
+<p align="center"><img src="logo.png" alt="Logo" width="64"></p>
+
+[![Checks](https://badges.example/checks.svg)](https://badges.example/checks) [![PyPI](https://badges.example/pypi.svg)](https://pypi.example/payments)
+
+Charges and refunds for *every* shop. It rounds **half to even**; see [the reasons](src/refunds.py#L3), [how to set it
+up](#set-it-up) and ~~the wiki~~ [the notes](notes.md).
+
+## Set it up
+
+1. Install it: `pip install payments`
+2. Make a ledger
+
+```python
+from payments import Ledger
+
+ledger = Ledger("acme")          # one for each shop
+charge = ledger.charge(1005, currency="EUR")
+print(charge.refund(0.5).minor_units)
+```
+
+```sh
+payments serve --port 8000 --with-a-long-option-that-does-not-fit=on-a-phone --and-another=one
+```
+
+| Currency | Minor units | Rounding |
+|:---------|------------:|:--------:|
+| EUR      |           2 | half to even |
+| JPY      |           0 | half to even |
+
+- [x] Refunds
+- [ ] Disputes
+  - with a reason
+  - without one
+
+> Money is an integer. Always.
+
+#### A heading that skips some
+
+![Architecture](https://pictures.example/architecture.png)
+
+<details><summary>Why not decimals?</summary>
+
+Because *someone* adds them as floats.
+
+</details>
+
+<script>alert(1)</script><img src=x onerror=alert(2)><a href="javascript:alert(3)" id="jump">hello</a>
+<form action="/signout" method="post"><button>Sign out</button></form><iframe src="https://evil.example"></iframe>
+![data](data:image/png;base64,AAAA) [data](data:text/html,x) <style>body { display: none }</style>
+"""
 
 
 def collect(blobs: BlobFiles, run: str, nasty: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from fixture_files import collect
+from fixture_files import PIXEL, README, collect
 
 from stepwell.ci.artifacts import Artifacts
 from stepwell.ci.browsing import File, Folder, Patch, Refs, Tip
@@ -882,13 +882,19 @@ class _Browsing:
             prefix = f"{path}/" if path else ""
             named: tuple[tuple[str, EntryKind, int | None], ...] = (
                 ("src", "folder", None), ("refunds.py", "file", 1234), (NASTY, "file", 5), ("lib", "submodule", None),
+                ("README.md", "file", len(README) if not path else 10_000_000), ("logo.png", "file", len(PIXEL)),
             )  # fmt: skip
             return Folder(path, tuple(TreeEntry(n, prefix + n, kind, sha, size) for n, kind, size in named))
-        if path == "logo.png":
-            return File(path, b"\x89PNG\0")
+        files = {"logo.png": PIXEL, "app.bin": b"\0\1", "README.md": README, "notes.md": b"# Notes\n"}
+        if path in files:
+            return File(path, files[path])
         if path != "src/refunds.py":
             raise NotFound(f"There is no file {path!r} in commit {sha[:12]}.")
         return File(path, SOURCE.encode())
+
+    def content(self, actor: Actor, tenant: str, name: str, entry: TreeEntry, *, limit: int) -> bytes:
+        actor.require("read", tenant)
+        return README
 
     def history(self, actor: Actor, tenant: str, name: str, sha: str, *, skip: int, limit: int) -> list[CommitInfo]:
         actor.require("read", tenant)

@@ -14,6 +14,7 @@ from stepwell.errors import Invalid
 from stepwell.tenants.actors import NOBODY, Actor
 from stepwell_web import packed
 from stepwell_web.live import Hub
+from stepwell_web.readme import Readmes
 from stepwell_web.stepparts import StepParts
 from stepwell_web.templating import Templates
 
@@ -34,6 +35,7 @@ class Web:
     hub: Hub
     wall: str = ""
     step_parts: StepParts = field(default_factory=StepParts)
+    readmes: Readmes = field(default_factory=Readmes)
 
     @property
     def base(self) -> str:

@@ -92,6 +92,10 @@ class Browsing:
             return Folder(path, tuple(reader.list_folder(sha, path)))
         return File(path, reader.blob(sha, path, limit=LARGEST_FILE))
 
+    def content(self, actor: Actor, tenant: str, name: str, entry: TreeEntry, *, limit: int) -> bytes:
+        """Return the content of a file that was listed. Raises Invalid when it has more than `limit` bytes."""
+        return self._open(actor, tenant, name)[1].raw_blob(entry.sha, limit=limit)
+
     def history(self, actor: Actor, tenant: str, name: str, sha: str, *, skip: int, limit: int) -> list[CommitInfo]:
         """Return a page of the history of a commit, newest first."""
         return self._open(actor, tenant, name)[1].log(sha, skip=skip, limit=limit)

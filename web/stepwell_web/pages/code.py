@@ -7,10 +7,11 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
-from stepwell.ci.browsing import File
+from stepwell.ci.browsing import File, Folder
 from stepwell.ci.views import RepositoryView, RunSummary
 from stepwell.errors import NotFound
-from stepwell_web import diffview, sourceview
+from stepwell_web import diffview, readme, sourceview, times
+from stepwell_web.files import HEAD_BYTES, file_answer, picture_type
 from stepwell_web.pages.repository import common, crumbs
 from stepwell_web.visits import Visit, Visiting
 
@@ -36,45 +37,72 @@ def _values(visit: Visit, tenant: str, name: str, tab: str, ref: str) -> dict[st
 
 
 @router.get("/{tenant}/{name}/files")
-def files(visit: Visiting, *, tenant: str, name: str, ref: str = "", path: str = "") -> Response:
-    """Show a folder or a file."""
+def files(visit: Visiting, *, tenant: str, name: str, ref: str = "", path: str = "", plain: bool = False) -> Response:
+    """Show a folder or a file; with `plain`, Markdown as it was written."""
     values = _values(visit, tenant, name, "files", ref)
     repository, tip = values["repository"], values["tip"]
-    way = crumbs(repository, ("Files", ""))
+    values |= {"crumbs": crumbs(repository, ("Files", "")), "folder": None, "file": None, "readme": None, "way": ()}
     if not tip.sha:
-        return visit.page("files.html", crumbs=way, folder=None, file=None, way=(), **values)
+        return visit.page("files.html", **values)
     found = visit.services.browsing.at(visit.actor, tenant, name, tip.sha, path)
     parts = [part for part in found.path.split("/") if part]
     paths = ["/".join(parts[: n + 1]) for n in range(len(parts))]
     upward = [(part, address(repository, "files", ref=ref, path=one)) for part, one in zip(parts, paths, strict=True)]
+    values["way"] = upward
     if isinstance(found, File):
-        return visit.page("files.html", crumbs=way, folder=None, file=_file(found), way=upward, **values)
-    return visit.page("files.html", crumbs=way, folder=found, file=None, way=upward, **values)
+        return visit.page("files.html", **values | {"file": _file(found, repository.url, tip.ref, plain)})
+    return visit.page("files.html", **values | {"folder": found, "readme": _readme(visit, repository, tip.ref, found)})
 
 
-def _file(found: File) -> dict[str, Any]:
+def _readme(visit: Visit, repository: RepositoryView, ref: str, folder: Folder) -> readme.Readme | None:
+    entry = readme.find(folder.entries)
+    if entry is None:
+        return None
+    if (entry.size or 0) > readme.LARGEST:
+        words = f"It has {times.size(entry.size or 0)}; up to {times.size(readme.LARGEST)} are shown here."
+        return readme.Readme(entry.name, entry.path, why_not=words)
+
+    def read() -> bytes:
+        browsing, (tenant, name) = visit.services.browsing, (repository.tenant, repository.name)
+        return browsing.content(visit.actor, tenant, name, entry, limit=readme.LARGEST)
+
+    return visit.web.readmes.of(entry.path, entry.sha, repository.url, ref, read)
+
+
+def _file(found: File, url: str, ref: str, plain: bool) -> dict[str, Any]:
     text = None
     if len(found.data) <= SHOWN_BYTES and b"\0" not in found.data:
         text = found.data.decode("utf-8", "replace")
-    lines: Sequence[Any] = sourceview.coloured(found.path, text)[: sourceview.LINES] if text else ()
+    readable = bool(text) and readme.is_markdown(found.path) and len(found.data) <= readme.LARGEST
+    read = readme.shown(found.path, found.data, url, ref).html if readable and not plain else None
+    lines: Sequence[Any] = sourceview.coloured(found.path, text)[: sourceview.LINES] if text and not read else ()
     left = text.count("\n") + 1 - len(lines) if text and len(lines) == sourceview.LINES else 0
-    return {"path": found.path, "size": len(found.data), "text": text, "lines": lines, "left": left}
+    picture = picture_type(found.data[:HEAD_BYTES]) is not None
+    return {
+        "path": found.path, "size": len(found.data), "text": text, "lines": lines, "left": left, "read": read,
+        "readable": readable, "picture": picture,
+    }  # fmt: skip
 
 
 @router.get("/{tenant}/{name}/raw")
-def raw(visit: Visiting, *, tenant: str, name: str, ref: str = "", path: str) -> Response:
-    """Give a file as it is: text to look at, anything else to keep; never as something a browser would run."""
+def raw(visit: Visiting, *, tenant: str, name: str, ref: str = "", path: str, picture: bool = False) -> Response:
+    """Give a file as it is: text to look at, anything else to keep; never as something a browser would run.
+
+    With `picture`, as an image if it is one.
+    """
     browsing = visit.services.browsing
     tip = browsing.tip(visit.actor, tenant, name, ref)
     found = browsing.at(visit.actor, tenant, name, tip.sha, path) if tip.sha else None
     if not isinstance(found, File):
         raise NotFound(f"There is no file {path[:200]!r}.")
+    if picture and (kind := picture_type(found.data[:HEAD_BYTES])):
+        return file_answer([found.data], found.path, len(found.data), kind)
     text = b"\0" not in found.data
     leaf = found.path.rpartition("/")[2]
     safe = "".join(c if c.isascii() and (c.isalnum() or c in "-._") else "-" for c in leaf)
     headers = {"Content-Disposition": f'{"inline" if text else "attachment"}; filename="{safe}"'}
-    kind = "text/plain; charset=utf-8" if text else "application/octet-stream"
-    return Response(found.data, headers=headers, media_type=kind)
+    told = "text/plain; charset=utf-8" if text else "application/octet-stream"
+    return Response(found.data, headers=headers, media_type=told)
 
 
 @router.get("/{tenant}/{name}/commits")

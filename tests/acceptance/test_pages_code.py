@@ -1,0 +1,42 @@
+"""A repository's files in a real browser: READMEs that strangers wrote."""
+
+from urllib.parse import urlsplit
+
+import pytest
+from looked import visit
+from playwright.sync_api import Browser, expect
+from served import Served
+
+pytestmark = pytest.mark.chromium
+FILES = "/acme/payments-api/files"
+
+
+def test_a_readme_stands_below_its_folder_and_its_links_lead_on(browser: Browser, full: Served) -> None:
+    page = visit(browser, full)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("dialog", lambda dialog: pytest.fail(f"a script ran: {dialog.message}"))
+    page.goto(full.url + FILES)
+    expect(page.get_by_role("heading", name="Payments API", level=3)).to_be_visible()
+    page.get_by_role("link", name="how to set it up").click()
+    expect(page.locator("#readme-set-it-up")).to_be_in_viewport()
+    assert page.evaluate("document.querySelector('.readme img').naturalWidth") == 1
+    page.get_by_role("link", name="the notes").click()
+    expect(page.get_by_role("heading", name="Notes", level=3)).to_be_visible()
+    page.get_by_role("link", name="Source", exact=True).click()
+    expect(page.locator("ol.code li")).to_have_text(["# Notes"])
+    assert {urlsplit(url).netloc for url in asked} == {urlsplit(full.url).netloc}
+    assert page.complaints == []  # type: ignore[attr-defined]
+    page.context.close()
+
+
+def test_a_readme_is_read_without_javascript(browser: Browser, full: Served) -> None:
+    context = browser.new_context(java_script_enabled=False, viewport={"width": 390, "height": 900})
+    context.add_cookies([{"name": "stepwell", "value": "admin-session", "url": full.url}])
+    page = context.new_page()
+    page.goto(full.url + FILES)
+    page.get_by_role("link", name="Link to “Set it up”").click()
+    assert page.url.endswith("#readme-set-it-up")
+    page.get_by_text("Why not decimals?").click()
+    expect(page.get_by_text("someone", exact=True)).to_be_visible()
+    context.close()
