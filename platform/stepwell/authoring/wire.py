@@ -14,6 +14,8 @@ from typing import Any
 
 LINE_BYTES = 8 * 1_048_576
 _RECEIVE_BYTES = 262_144
+_USUAL_BYTES = 16_384
+"""Above 128 KiB the C library maps each buffer anew, and gives it back: four calls of the system for a short line."""
 
 encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 decode = json.JSONDecoder().decode
@@ -26,6 +28,7 @@ class Wire:
         sock.setblocking(True)
         self.sock = sock
         self._buffer = b""
+        self._room = _USUAL_BYTES
         self._kept: list[Any] = []  # lines that came while something else was awaited
         self._start()
 
@@ -74,11 +77,12 @@ class Wire:
 
     def _receive(self) -> bytes:
         try:
-            data = self.sock.recv(_RECEIVE_BYTES)
+            data = self.sock.recv(self._room)
         except ConnectionError:
             data = b""
         if not data:
             os._exit(0)
+        self._room = _USUAL_BYTES if len(data) < _USUAL_BYTES else _RECEIVE_BYTES
         return data
 
     def put(self, command: str) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from stepwell.engine.specs import Limits
 
 _RECEIVE_BYTES = 262_144
+_USUAL_BYTES = 16_384
+"""Above 128 KiB the C library maps each buffer anew, and gives it back: four calls of the system for a short line."""
 
 
 class Lines:
@@ -22,6 +24,7 @@ class Lines:
         self._on_end: Callable[[str], None]
         self._parts: list[bytes] = []
         self._size = 0
+        self._room = _USUAL_BYTES
         self._out = bytearray()
         self._allowed = 0  # kept beyond the bound, since a journal may be long
         self._open = True
@@ -36,7 +39,7 @@ class Lines:
 
     def _readable(self) -> None:
         try:
-            data = self._sock.recv(_RECEIVE_BYTES)
+            data = self._sock.recv(self._room)
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
@@ -44,6 +47,7 @@ class Lines:
         if not data:
             self._end("")
             return
+        self._room = _USUAL_BYTES if len(data) < _USUAL_BYTES else _RECEIVE_BYTES
         self._size += len(data)
         self._parts.append(data)
         if b"\n" in data:
