@@ -148,6 +148,10 @@ def test_secrets_are_listed_by_name_and_deleted(person: Terminal, project: Path)
     listed = person.json("secret", "list", cwd=project)
     assert {(one["name"], one["environment"]) for one in listed} == {("DEPLOY_KEY", "production"), ("OTHER", "")}
     assert "value" not in json.dumps(listed)
+    assert {one["name"]: one["refs"] for one in listed} == {"DEPLOY_KEY": [], "OTHER": "protected"}
+    limited = person.json("secret", "limit", "OTHER", "--refs", "main, tags/v*", cwd=project)
+    assert limited["refs"] == ["main", "tags/v*"]
+    assert "main, tags/v*" in person.stepwell("secret", "list", cwd=project).stdout
     person.json("secret", "delete", "OTHER", cwd=project)
     assert {one["name"] for one in person.json("secret", "list", cwd=project)} == {"DEPLOY_KEY"}
     empty = person.stepwell("secret", "set", "OTHER", cwd=project, input="")

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from live import wait_until
+from opened import opened
 from places import SHIP, Clone, Place
 
 from stepwell.ci.history import Choices, History
@@ -72,11 +73,10 @@ def test_the_secret_of_an_environment_comes_before_the_repositorys_and_the_tenan
     secrets.put(admin, "acme", "KEY", "of the repository", repository="api")
     secrets.put(admin, "acme", "KEY", "of the environment", repository="api", environment="production")
     repository = place.services.tenants.scope.repository(admin, "acme", "api").id
-    reveal = secrets.reveal
-    assert reveal("acme", repository, "production", ["KEY"]) == {"KEY": "of the environment"}
-    assert reveal("acme", repository, "staging", ["KEY"]) == {"KEY": "of the repository"}
-    assert reveal("acme", "another", "production", ["KEY"]) == {"KEY": "correct horse"}
-    assert reveal("other", repository, "production", ["KEY"]) == {}
+    assert opened(secrets, "acme", repository, "production", ["KEY"]) == {"KEY": "of the environment"}
+    assert opened(secrets, "acme", repository, "staging", ["KEY"]) == {"KEY": "of the repository"}
+    assert opened(secrets, "acme", "another", "production", ["KEY"]) == {"KEY": "correct horse"}
+    assert opened(secrets, "other", repository, "production", ["KEY"]) == {}
 
 
 def test_an_unknown_secret_fails_the_step_and_says_how_to_add_it(clone: Clone) -> None:

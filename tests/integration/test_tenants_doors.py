@@ -7,6 +7,7 @@ from pathlib import Path
 from threading import Event, Semaphore
 
 import pytest
+from opened import opened
 
 from stepwell.errors import Conflict, Denied, Invalid, NotFound, TryLater, Unavailable
 from stepwell.store.store import Store
@@ -266,8 +267,8 @@ def test_a_secret_row_moved_to_another_place_does_not_open(house: House) -> None
         row = session.get_one(Secret, _only(house).id)
         row.repository = second.id
     with pytest.raises(Unavailable, match="sealed with another key or for another place"):
-        house.tenants.secrets.reveal("acme", second.id, "", ["KEY"])
-    assert house.tenants.secrets.reveal("acme", first.id, "", ["KEY"]) == {}
+        opened(house.tenants.secrets, "acme", second.id, "", ["KEY"])
+    assert opened(house.tenants.secrets, "acme", first.id, "", ["KEY"]) == {}
 
 
 @pytest.mark.parametrize("change", [{"name": "OTHER"}, {"environment": "production"}])
@@ -278,7 +279,7 @@ def test_a_renamed_secret_row_does_not_open(house: House, change: dict[str, str]
         for field, value in change.items():
             setattr(row, field, value)
     with pytest.raises(Unavailable):
-        house.tenants.secrets.reveal("acme", "r", change.get("environment", ""), [change.get("name", "KEY")])
+        opened(house.tenants.secrets, "acme", "r", change.get("environment", ""), [change.get("name", "KEY")])
 
 
 def _only(house: House) -> Secret:
@@ -292,11 +293,11 @@ def test_a_secret_is_sealed_on_disk_and_gone_when_removed(house: House) -> None:
     house.tenants.secrets.put(house.admin, "acme", "KEY", "a very secret value")
     assert b"a very secret value" not in _only(house).sealed
     house.tenants.secrets.put(house.admin, "acme", "KEY", "another value")
-    assert house.tenants.secrets.reveal("acme", "", "", ["KEY", "NONE"]) == {"KEY": "another value"}
+    assert opened(house.tenants.secrets, "acme", "", "", ["KEY", "NONE"]) == {"KEY": "another value"}
     house.tenants.secrets.remove(house.admin, "acme", "KEY")
     with pytest.raises(NotFound):
         house.tenants.secrets.remove(house.admin, "acme", "KEY")
-    assert house.tenants.secrets.reveal("acme", "", "", ["KEY"]) == {}
+    assert opened(house.tenants.secrets, "acme", "", "", ["KEY"]) == {}
 
 
 def test_only_maintainers_set_secrets_and_nobody_gets_values(house: House) -> None:

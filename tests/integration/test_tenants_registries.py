@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from opened import opened
 
 from stepwell.errors import Denied, Invalid, NotFound
 from stepwell.store.store import Store
@@ -30,7 +31,7 @@ def test_credentials_of_a_registry_are_sealed_and_no_step_can_name_them(tmp_path
     kept = b"".join(path.read_bytes() for path in tmp_path.glob("s.db*"))
     assert b"new password" not in kept
     assert secrets.list(admin, "acme") == []
-    assert secrets.reveal("acme", "", "", ["registry:docker.io", "docker.io"]) == {}
+    assert opened(secrets, "acme", "", "", ["registry:docker.io", "docker.io"]) == {}
     with pytest.raises(NotFound):
         secrets.remove(admin, "acme", "registry:docker.io")
     for name, username, password in (

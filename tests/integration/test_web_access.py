@@ -101,6 +101,7 @@ async def test_a_stranger_finds_nothing_on_any_route(app: FastAPI, web: httpx.As
         "tenant": "acme",
         "name": "new",
         "runs": 1,
+        "refs": [],
         "code": "same",  # for a restart; for a plan it is a program
     }
     for method, path in addresses(app):

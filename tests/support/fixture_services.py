@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from fixture_files import PIXEL, README, collect
+from fixture_secrets import FixtureSecrets
 
 from stepwell.ci.artifacts import Artifacts
 from stepwell.ci.browsing import File, Folder, Patch, Refs, Tip
@@ -420,10 +421,11 @@ class _Person:
 
 
 class _Tenants:
-    """Sign-in, sessions, tokens and secrets of the two people."""
+    """Sign-in, sessions and tokens of the two people."""
 
     def __init__(self, services: FixtureServices) -> None:
-        self.links = self.sessions = self.people = self.tokens = self.secrets = self.quotas = self.registries = self
+        self.links = self.sessions = self.people = self.tokens = self.quotas = self.registries = self
+        self.secrets = FixtureSecrets(NOW, services.empty)
         self.members, self.audit = _Members(services), _Audit(services)
         self.services = services
         self.codes = {"code-1"}

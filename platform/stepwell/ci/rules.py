@@ -5,7 +5,7 @@ add to them. Two things meet the rules: a passed approval for the environment in
 was held for it and released by people. An environment that nobody has set up has no rules and no secrets.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -33,15 +33,23 @@ class Rules:
 
     def refuses(self, metadata: Mapping[str, Any]) -> str:
         """Say why a run must not use the environment; "" when it may."""
-        if not self.branches:
+        if not self.branches or covers(self.branches, metadata):
             return ""
-        branch, tag = str(metadata.get("branch") or ""), str(metadata.get("tag") or "")
-        for_branches = [glob for glob in self.branches if not glob.startswith(TAGS)]  # a branch may be called tags/v1
-        if (branch and matches_any(for_branches, branch)) or (tag and matches_any(self.branches, TAGS + tag)):
-            return ""
-        what = f"tag {tag!r}" if tag else f"branch {branch!r}" if branch else "a commit without a branch"
         allowed = ", ".join(self.branches)
-        return f"Environment {self.environment!r} takes only {allowed}; this run is for {what}."
+        return f"Environment {self.environment!r} takes only {allowed}; this run is for {ref_of(metadata)}."
+
+
+def covers(globs: Sequence[str], metadata: Mapping[str, Any]) -> bool:
+    """Say whether a run is for one of these branches, or of the tags behind `tags/`."""
+    branch, tag = str(metadata.get("branch") or ""), str(metadata.get("tag") or "")
+    for_branches = [glob for glob in globs if not glob.startswith(TAGS)]  # a branch may be called tags/v1
+    return bool((branch and matches_any(for_branches, branch)) or (tag and matches_any(globs, TAGS + tag)))
+
+
+def ref_of(metadata: Mapping[str, Any]) -> str:
+    """Say in words what a run is for."""
+    branch, tag = str(metadata.get("branch") or ""), str(metadata.get("tag") or "")
+    return f"tag {tag!r}" if tag else f"branch {branch!r}" if branch else "a commit without a branch"
 
 
 @dataclass(frozen=True)

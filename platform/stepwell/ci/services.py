@@ -106,7 +106,7 @@ class Foundation:
             code=code,
             loader=route(code.load),
             gate=EnvironmentGate(environments),
-            preparer=CachePreparer(SecretsPreparer(tenants.secrets, environments, tenants.registries), store),
+            preparer=CachePreparer(SecretsPreparer(tenants.secrets, environments, tenants.registries, store), store),
             promotions=Promotions(store, repositories, tenants, settings.state),
         )
 

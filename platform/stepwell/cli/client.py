@@ -51,6 +51,10 @@ class Client:
         answer = self._call("PUT", path, body=body)
         return answer.json() if answer.content else None
 
+    def patch(self, path: str, **body: Any) -> None:
+        """Change a part of something."""
+        self._call("PATCH", path, body=body)
+
     def delete(self, path: str, **query: Any) -> Any:
         """Remove something."""
         answer = self._call("DELETE", path, query=query)

@@ -105,7 +105,7 @@ class _Local:
 
         repository = self._repository()
         for name, value in secrets.items():
-            self.services.tenants.secrets.put(self.actor, TENANT, name, value, repository=repository)
+            self.services.tenants.secrets.put(self.actor, TENANT, name, value, repository=repository, refs=())
         self.run = self._start(repository, pipeline, inputs)
         follower = Follower(self, console(stderr=quiet))
         while True:

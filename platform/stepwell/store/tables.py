@@ -125,7 +125,10 @@ class Quota(SQLModel, table=True):
 
 
 class Secret(SQLModel, table=True):
-    """A sealed value of a tenant, of one repository, or of one environment of a repository."""
+    """A sealed value of a tenant, of one repository, or of one environment of a repository.
+
+    `refs` are globs of branches, and of tags behind `tags/`; none: every ref; "protected": the protected branches.
+    """
 
     __tablename__ = "secrets"
     __table_args__ = (UniqueConstraint("tenant", "repository", "environment", "name"),)
@@ -135,6 +138,7 @@ class Secret(SQLModel, table=True):
     repository: str = ""
     environment: str = ""
     name: str
+    refs: Any = Field(default_factory=list, sa_column=Column(JSON, nullable=False, server_default="[]"))
     sealed: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
     created_by: str
     created_at: float

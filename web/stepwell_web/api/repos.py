@@ -1,6 +1,6 @@
 """Repositories, their secrets and environments."""
 
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
@@ -19,11 +19,23 @@ class NewRepository(BaseModel):
     description: str = ""
 
 
+Refs = Literal["protected"] | list[str]
+WHICH = "which refs' runs get it: 'protected', or globs of branches and of tags/; none: every ref"
+
+
 class NewSecret(BaseModel):
     """A secret to set; its value is readable by nobody afterwards."""
 
     value: str
     environment: str = Field("", description="only for steps of this environment")
+    refs: Refs | None = Field(None, description=f"{WHICH}; not given: as they are; of a new one: protected")
+
+
+class Limits(BaseModel):
+    """To which runs a secret is given."""
+
+    refs: Refs = Field(description=WHICH)
+    environment: str = Field("", description="the environment that the secret is of")
 
 
 class Credentials(BaseModel):
@@ -101,8 +113,20 @@ def list_secrets(caller: Caller, tenant: str, name: str) -> dict[str, Any]:
 def put_secret(caller: Caller, tenant: str, name: str, secret: str, body: NewSecret) -> None:
     """Set a secret of a repository."""
     caller.services.tenants.secrets.put(
-        caller.actor, tenant, secret, body.value, repository=name, environment=body.environment
+        caller.actor, tenant, secret, body.value, repository=name, environment=body.environment, refs=_refs(body.refs)
     )
+
+
+@router.patch("/repos/{tenant}/{name}/secrets/{secret}", status_code=204)
+def limit_secret(caller: Caller, tenant: str, name: str, secret: str, body: Limits) -> None:
+    """Change to which refs a secret of a repository is given; its value stays."""
+    caller.services.tenants.secrets.limit(
+        caller.actor, tenant, secret, _refs(body.refs) or (), repository=name, environment=body.environment
+    )
+
+
+def _refs(given: Refs | None) -> Literal["protected"] | tuple[str, ...] | None:
+    return given if given is None or given == "protected" else tuple(given)
 
 
 @router.delete("/repos/{tenant}/{name}/secrets/{secret}", status_code=204)
@@ -120,7 +144,13 @@ def list_tenant_secrets(caller: Caller, tenant: str) -> dict[str, Any]:
 @router.put("/tenants/{tenant}/secrets/{secret}", status_code=204)
 def put_tenant_secret(caller: Caller, tenant: str, secret: str, body: NewSecret) -> None:
     """Set a secret of a tenant, for all of its repositories."""
-    caller.services.tenants.secrets.put(caller.actor, tenant, secret, body.value)
+    caller.services.tenants.secrets.put(caller.actor, tenant, secret, body.value, refs=_refs(body.refs))
+
+
+@router.patch("/tenants/{tenant}/secrets/{secret}", status_code=204)
+def limit_tenant_secret(caller: Caller, tenant: str, secret: str, body: Limits) -> None:
+    """Change to which refs a secret of a tenant is given; its value stays."""
+    caller.services.tenants.secrets.limit(caller.actor, tenant, secret, _refs(body.refs) or ())
 
 
 @router.delete("/tenants/{tenant}/secrets/{secret}", status_code=204)

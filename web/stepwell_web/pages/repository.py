@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from stepwell.ci.views import EnvironmentView, RepositoryView
 from stepwell.errors import Invalid, NotFound
+from stepwell_web import secretform
 from stepwell_web.goings import Going, ask, confirmed
 from stepwell_web.pages.home import SAMPLE
 from stepwell_web.pages.trends import trend_rows
@@ -90,18 +91,22 @@ def environments(visit: Visiting, *, tenant: str, name: str) -> Response:
 
 
 @router.get("/{tenant}/{name}/settings")
-def settings(visit: Visiting, *, tenant: str, name: str, environment: str = "") -> Response:
-    """Show secrets, environments and the repository's own settings; the rules of one environment to be changed."""
+def settings(
+    visit: Visiting, *, tenant: str, name: str, environment: str = "", secret: str = "", of: str = ""
+) -> Response:
+    """Show secrets, environments and the repository's own settings; one environment or one secret to be changed."""
     visit.actor.require("manage", tenant, name)
     values = common(visit, tenant, name, "settings")
     environments = visit.services.environments.list(visit.actor, tenant, name)
     chosen = next((one for one in environments if one.name == environment), None)
+    secrets = visit.services.tenants.secrets.list(visit.actor, tenant, name)
     return visit.page(
         "settings.html",
         crumbs=crumbs(values["repository"], ("Settings", "")),
         environments=environments,
         changed=chosen or EnvironmentView(environment),
-        secrets=visit.services.tenants.secrets.list(visit.actor, tenant, name),
+        secrets=secrets,
+        known=secretform.chosen(secrets, secret, of),
         **values,
     )
 
@@ -118,11 +123,8 @@ def change_settings(visit: Visiting, *, tenant: str, name: str, form: Form) -> R
 
 @router.post("/{tenant}/{name}/settings/secrets")
 def put_secret(visit: Visiting, *, tenant: str, name: str, form: Form) -> Response:
-    """Set a secret of the repository or of one of its environments."""
-    visit.services.tenants.secrets.put(
-        visit.actor, tenant, text(form, "name").strip(), text(form, "value"), repository=name,
-        environment=text(form, "environment", ""),
-    )  # fmt: skip
+    """Set a secret of the repository or of one of its environments, or change to which runs it is given."""
+    secretform.save(visit, form, tenant, name)
     return to(f"/{tenant}/{name}/settings#secrets")
 
 

@@ -10,7 +10,7 @@ from stepwell.ci.usage import DAYS
 from stepwell.ci.views import RunSummary
 from stepwell.errors import Conflict, Invalid, StepwellError
 from stepwell.tenants.actors import ROLES
-from stepwell_web import usageview
+from stepwell_web import secretform, usageview
 from stepwell_web.goings import Going, ask, confirmed
 from stepwell_web.pages.home import places
 from stepwell_web.visits import Form, Visit, Visiting, text, to
@@ -95,16 +95,17 @@ def remove_member(visit: Visiting, tenant: str, form: Form) -> Response:
 
 
 @router.get("/{tenant}/-/secrets")
-def secrets(visit: Visiting, tenant: str) -> Response:
-    """Show the names of the secrets of all repositories."""
+def secrets(visit: Visiting, tenant: str, secret: str = "") -> Response:
+    """Show the names of the secrets of all repositories; one of them to be changed."""
     found = visit.services.tenants.secrets.list(visit.actor, tenant)
-    return visit.page("tenant_secrets.html", secrets=found, **common(visit, tenant, "secrets", "Secrets"))
+    known = secretform.chosen(found, secret, "")
+    return visit.page("tenant_secrets.html", secrets=found, known=known, **common(visit, tenant, "secrets", "Secrets"))
 
 
 @router.post("/{tenant}/-/secrets")
 def put_secret(visit: Visiting, tenant: str, form: Form) -> Response:
-    """Set a secret of the tenant."""
-    visit.services.tenants.secrets.put(visit.actor, tenant, text(form, "name").strip(), text(form, "value"))
+    """Set a secret of the tenant, or change to which runs it is given."""
+    secretform.save(visit, form, tenant)
     return to(f"/{tenant}/-/secrets")
 
 
