@@ -39,6 +39,7 @@ class Left:
     is_copy: bool
     git: GitView
     commit: str  # of the run
+    step: str = ""  # its name
 
 
 def capture(left: Left, target: Path) -> tuple[Captured | None, str]:
@@ -54,11 +55,11 @@ def capture(left: Left, target: Path) -> tuple[Captured | None, str]:
         if _is_replaced(place, left):
             return None, REPLACED
         before, after = _refs(given, given, is_copy=True), _refs(place, given, is_copy=left.is_copy)
-        found = Captured(left.commit, _changes(before, after), _head(place, given, after, left.is_copy))
+        found = Captured(left.commit, _changes(before, after), _head(place, given, after, left.is_copy), left.step)
         if not found:
             return None, ""
         target.mkdir()
-        _take_objects(place, found, [*before.values(), left.commit], left, target)
+        _take_objects(place, found, [*before.values(), left.commit, *_detached(given)], left, target)
     except PermissionError:  # where Stepwell is not root
         return None, CLOSED
     except OSError as error:
@@ -156,6 +157,12 @@ def _head(place: Path, given: Path, refs: Mapping[str, str], is_copy: bool) -> s
     if text.startswith(_SYMBOLIC):
         return text if text.removeprefix(_SYMBOLIC) in refs and text.startswith(_SYMBOLIC + BRANCHES) else ""
     return text if is_id(text) else ""
+
+
+def _detached(given: Path) -> list[str]:
+    """Return the commit at which HEAD was left by earlier steps: what leads there was made by them, not by this one."""
+    text = (given / "HEAD").read_text("utf-8").strip()
+    return [text] if is_id(text) else []
 
 
 def _take_objects(place: Path, found: Captured, known: list[str], left: Left, target: Path) -> None:

@@ -84,7 +84,7 @@ class Settler:
         if workspace.git is None or reference is None:
             return
         is_copy = isinstance(workspace.mount, Directory)
-        left = Left(workspace.upper, is_copy, workspace.git, parse_reference(reference)[1])
+        left = Left(workspace.upper, is_copy, workspace.git, parse_reference(reference)[1], ending.attempt.name)
         _, note = capture(left, workspace.captured)
         ending.notes.extend([note] if note else [])
 

@@ -40,10 +40,12 @@ def promote(
     metadata: Mapping[str, Any],
     promotions: Promotions | None = None,
     base: tuple[str, ...] = (),
+    made_by: Any = (),
 ) -> Any:
     """Make the call as the engine does."""
     run = cast(Any, SimpleNamespace(metadata=metadata, number=7))
-    call = BindingCall(run, "promote#1", 0.0, "promote", (ref,), {}, base)
+    named = {"made_by": made_by} if made_by else {}
+    call = BindingCall(run, "promote#1", 0.0, "promote", (ref,), named, base)
     return asyncio.run((promotions or place.base.promotions).call(call))
 
 
@@ -83,7 +85,7 @@ def test_branches_only_go_forward_and_tags_stay(place: Place) -> None:
     own = {"repository": clone.id}
     for before in ("", first):  # again, as after a crash
         assert promote(place, "refs/heads/stable", {**own, "commit": first}) == {
-            "ref": "refs/heads/stable", "sha": first, "before": before,
+            "ref": "refs/heads/stable", "sha": first, "before": before, "made_by": [],
         }  # fmt: skip
     assert promote(place, "refs/heads/stable", {**own, "commit": second})["before"] == first
     assert at(clone, "refs/heads/stable") == second
@@ -147,15 +149,23 @@ def test_code_cannot_name_a_repository_or_a_commit(place: Place) -> None:
             asyncio.run(place.base.promotions.call(BindingCall(run, "k", 0.0, "promote", args, kwargs)))
 
 
-def committed(clone: Clone, commit: str, refs: Mapping[str, str | None], layer: str = "a-1") -> tuple[str, ...]:
+def committed(
+    clone: Clone, commit: str, refs: Mapping[str, str | None], layer: str = "a-1", step: str = "bump"
+) -> tuple[str, ...]:
     """Keep refs of a working copy as those of a step of a run of `commit`; its layer."""
     part, repository = clone.place.settings.state / "layers" / layer.replace("-", "/") / "git", clone.id
     part.mkdir(parents=True)
     origin = clone.place.base.repositories.path(repository)
     set_ = [(ref, id_) for ref, id_ in refs.items() if id_]
     loose = [os.open(path, os.O_RDONLY) for path in sorted((clone.path / ".git/objects").glob("??/*"))]
-    take_in(loose, [], Wanted(set_, [commit], origin, [origin / "objects"]), clone.path / "scratch", part / "objects")
-    Captured(commit, {ref: RefChange(None, id_) for ref, id_ in refs.items()}).write(part)
+    take_in(
+        loose,
+        [],
+        Wanted(set_, [commit], origin, [origin / "objects"]),
+        clone.path / f"scratch-{layer}",
+        part / "objects",
+    )
+    Captured(commit, {ref: RefChange(None, id_) for ref, id_ in refs.items()}, step=step).write(part)
     return (layer,)
 
 
@@ -171,10 +181,10 @@ def test_what_steps_have_made_is_promoted_with_its_objects_and_stands_in_the_aud
     base = committed(clone, commit, {"refs/heads/main": made, "refs/tags/v2": tag, "refs/heads/other": other})
     own = {"repository": clone.id, "commit": commit, "actor": "ada"}
     for before in (commit, made):  # again, as after a crash
-        assert promote(place, "refs/heads/main", own, base=base) == {
-            "ref": "refs/heads/main", "sha": made, "before": before,
+        assert promote(place, "refs/heads/main", own, base=base, made_by=["bump"]) == {
+            "ref": "refs/heads/main", "sha": made, "before": before, "made_by": ["bump"],
         }  # fmt: skip
-        assert promote(place, "refs/tags/v2", own, base=base)["sha"] == tag
+        assert promote(place, "refs/tags/v2", own, base=base, made_by=["bump"])["sha"] == tag
     assert promote(place, "refs/heads/stable", own, base=base)["sha"] == commit, "no step has made that branch"
     assert (at(clone, "refs/heads/main"), at(clone, "refs/tags/v2"), at(clone, "refs/heads/stable")) == (
         made,
@@ -208,7 +218,7 @@ def test_what_steps_have_made_goes_no_further_than_a_promotion_may(place: Place)
         ("heads/gone", "has removed"),
     ):
         with pytest.raises(Conflict, match=words):
-            promote(place, f"refs/{ref}", own, base=base)
+            promote(place, f"refs/{ref}", own, base=base, made_by=["bump"])
     with pytest.raises(Denied, match="A plan"):
         promote(place, "refs/heads/x", {**own, "plan": "p"}, base=base)
     with pytest.raises(Unavailable, match="not kept any more"):
@@ -240,8 +250,56 @@ def test_a_commit_with_a_secret_in_it_is_refused(place: Place, written: str) -> 
     clean = clone.git("commit-tree", "-p", commit, "-m", "-----BEGIN KEY----- on main", f"{commit}^{{tree}}")
     base = committed(clone, commit, {"refs/heads/main": made, "refs/heads/clean": clean})
     own = {"repository": clone.id, "commit": commit}
-    with pytest.raises(Denied, match="contains the value of the secret 'DEPLOY_KEY'"):
-        promote(place, "refs/heads/main", own, base=base)
+    with pytest.raises(Denied, match="contains the value of a secret, in 'settings' of commit ") as refused:
+        promote(place, "refs/heads/main", own, base=base, made_by=["bump"])
+    assert made[:10] in str(refused.value) and "DEPLOY_KEY" not in str(refused.value)
+    (told,) = [one for one in place.services.tenants.audit.list(place.admin(), "acme") if "refused" in one.action]
+    assert (told.detail["secret"], told.detail["ref"]) == ("DEPLOY_KEY", "refs/heads/main")
     assert at(clone, "refs/heads/main") == commit
     assert run_git(place.base.repositories.path(clone.id), ["cat-file", "-e", made], accept=(1, 128)).returncode
-    assert promote(place, "refs/heads/clean", own, base=base)["sha"] == clean
+    assert promote(place, "refs/heads/clean", own, base=base, made_by=["bump"])["sha"] == clean
+
+
+def test_where_a_secret_stands_is_said_without_the_secret(place: Place) -> None:
+    clone = place.repository()
+    commit = clone.commit_files({"a": "1"})
+    clone.push()
+    value = "q83xTz0aPLmR7wKe"
+    place.services.tenants.secrets.put(place.admin(), "acme", "DEPLOY_KEY", value)
+    named = clone.commit_files({f"sub/{value}": value})
+    worded = clone.git("commit-tree", "-p", commit, "-m", f"key {value}", f"{commit}^{{tree}}")
+    base = committed(clone, commit, {"refs/heads/named": named, "refs/heads/worded": worded})
+    for ref, id_ in (("named", named), ("worded", worded)):
+        with pytest.raises(Denied, match=id_[:10]) as refused:
+            promote(place, f"refs/heads/{ref}", {"repository": clone.id, "commit": commit}, base=base, made_by=["bump"])
+        assert value not in str(refused.value)
+
+
+def test_what_no_named_step_has_made_is_not_published(place: Place) -> None:
+    """A dependency of the tests moves branches in the workspace's git; the promotion does not follow it."""
+    clone = place.repository()
+    commit = clone.commit_files({"a": "1"})
+    clone.push()
+    own = {"repository": clone.id, "commit": commit}
+    hostile = clone.commit_files({"a": "hostile"})
+    moved = committed(clone, commit, {"refs/heads/stable": hostile, "refs/heads/main": hostile}, step="test")
+    made = clone.commit_files({"version": "2"})
+    bumped = committed(clone, commit, {"refs/heads/main": made, "refs/tags/v2": made}, "a-2", "bump")
+    with pytest.raises(Conflict, match=r"moved by the step 'test', .* names no step.* write made_by='test'"):
+        promote(place, "refs/heads/stable", own, base=moved)
+    for base in ((*moved, *bumped), (*bumped, *moved)):
+        with pytest.raises(
+            Conflict, match=r"moved by the step 'test', .* what 'test' made.*made_by=\['bump', 'test'\]"
+        ):
+            promote(place, "refs/heads/main", own, base=base, made_by=["bump"])
+    with pytest.raises(Conflict, match="No step 'bump' of this run has moved branch next"):
+        promote(place, "refs/heads/next", own, base=bumped, made_by=["bump"])
+    assert (at(clone, "refs/heads/main"), at(clone, "refs/heads/stable")) == (commit, None)
+    both = promote(place, "refs/heads/main", own, base=(*moved, *bumped), made_by=["bump", "test"])
+    assert (both["sha"], both["made_by"]) == (made, ["test", "bump"])
+
+
+@pytest.mark.parametrize("made_by", ["bump", [""], [1], {"a": 1}])
+def test_steps_are_named_by_their_names(place: Place, made_by: Any) -> None:
+    with pytest.raises(Invalid, match="Write the name of a step, or a list of names"):
+        promote(place, "refs/heads/x", {}, made_by=made_by)

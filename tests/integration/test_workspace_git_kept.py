@@ -106,6 +106,26 @@ async def test_parallel_steps_unite_their_refs_and_the_later_swap_of_one_is_lost
     assert (await say(executor, origin.last, "git tag", base=tuple(layers))).split() == ["v1.0", "v2", "v3"]
 
 
+async def test_what_a_step_leaves_under_a_detached_head_is_no_part_of_what_the_next_one_makes(
+    executor: LocalExecutor, origin: Origin, tmp_path: Path
+) -> None:
+    """Or a commit of a dependency of the tests would be published as that of the step that makes the release."""
+    theirs = await keep(executor, origin, f"git checkout -q --detach && {COMMIT}", key="test#1")
+    mine = await keep(executor, origin, "git commit -q --allow-empty -m 4 && git tag v2", theirs, key="bump#1")
+    captured = executor._workspaces.captured_of(mine)
+    assert captured is not None
+    tag, parts = captured.refs["refs/tags/v2"].after or "", executor._workspaces.captured([theirs, mine], origin.last)
+    for number, (given, is_whole) in enumerate(((parts[1:], False), (parts, True))):
+        scratch = tmp_path / f"scratch-{number}"
+        scratch.mkdir()
+        if is_whole:
+            intake.bring(origin.path, tag, given, scratch, lambda contents, place: None)
+        else:
+            with pytest.raises(intake.Incomplete):
+                intake.bring(origin.path, tag, given, scratch, lambda contents, place: None)
+    assert origin.git("ls-remote", str(origin.path), "refs/tags/v2") == ""
+
+
 async def test_a_copied_workspace_keeps_commits_too(
     executor: LocalExecutor, origin: Origin, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -54,3 +54,8 @@ def test_steps_without_duration_are_kept_in_line() -> None:
 def test_a_promotion_is_told_in_words(before: str | None, words: str) -> None:
     value = {"ref": "refs/heads/stable", "sha": "def5678901"} | ({} if before is None else {"before": before})
     assert promoted(value) == words
+
+
+def test_a_promotion_says_which_steps_have_made_what_it_published() -> None:
+    value = {"ref": "refs/tags/v2", "sha": "def5678901", "before": "", "made_by": ["bump", "notes"]}
+    assert promoted(value) == "made refs/tags/v2 at def5678, as made by bump and notes"

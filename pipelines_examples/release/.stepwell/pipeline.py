@@ -12,5 +12,5 @@ class Release(Pipeline):
         bumped = await step.run("bump", "sh bump.sh")
         version = bumped.outputs["version"]
         await step.run("test", "sh test.sh")
-        await step.promote("main", "refs/heads/main")
-        await step.promote("release", f"refs/tags/v{version}")
+        await step.promote("main", "refs/heads/main", made_by="bump")
+        await step.promote("release", f"refs/tags/v{version}", made_by="bump")

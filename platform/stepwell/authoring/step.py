@@ -80,17 +80,22 @@ class Step:
         options = call_options(_name(name), pipeline, event, Event(decode(self._params)))
         return self._turn.ask("call", name, fingerprint_of("call", canonical(options)), options)
 
-    def promote(self, name: str, ref: str) -> Awaitable[dict[str, str]]:
+    def promote(self, name: str, ref: str, *, made_by: str | Sequence[str] = ()) -> Awaitable[dict[str, Any]]:
         """Move a branch forward, or make a tag: "refs/heads/stable", "refs/tags/v1.0".
 
-        To what the steps of this run have made of that branch or tag with git; else to the run's commit.
-        Gives {"ref", "sha", "before"}, the last "" for a ref that is new.
+        To the run's commit; with made_by= to what the steps of these names have made of that branch or tag with git.
+        Gives {"ref", "sha", "before", "made_by"}, `before` is "" for a ref that is new.
         Nothing is forced and no runs start; StepFailed says what stands in the way.
         """
         if not isinstance(ref, str) or not ref.startswith(("refs/heads/", "refs/tags/")):
             raise ValueError(f'step.promote has ref {ref!r}. Write it in full, like "refs/heads/stable".')
-        options = {"binding": "repository", "call": "promote", "args": [ref], "kwargs": {}, "workspace": True}
-        return self._turn.ask("binding", _name(name), fingerprint_of("promote", ref), options)
+        steps = [made_by] if isinstance(made_by, str) else list(made_by)
+        if not all(isinstance(one, str) and one for one in steps):
+            raise ValueError(f"step.promote has made_by {made_by!r}. Write the name of a step, or a list of names.")
+        named = {"made_by": steps} if steps else {}
+        options = {"binding": "repository", "call": "promote", "args": [ref], "kwargs": named, "workspace": True}
+        settings = f"{ref} {canonical(steps)}" if steps else ref
+        return self._turn.ask("binding", _name(name), fingerprint_of("promote", settings), options)
 
     def sleep(self, name: str, duration: Duration) -> Awaitable[None]:
         """Sleep; the run hibernates."""

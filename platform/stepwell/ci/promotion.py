@@ -1,5 +1,11 @@
 """`step.promote`: a run moves a branch, or makes a tag, of its own repository: to the commit that it has tested, or to
-what its steps have made of that branch or tag.
+what steps that it names have made of that branch or tag.
+
+Every step can write into its `.git`, and so can whatever it installs and runs. So what a step made of a ref is
+published only if the pipeline names that step, in `made_by`: a ref that another one has moved is refused, and objects
+are taken from the named steps alone, so that nothing comes along on which their commits were put. Rejected: to publish
+what any step has made, for a dependency that a test installs could then release itself; to publish the run's commit all
+the same, for a pipeline that forgot a name would release something else than it tested.
 
 What a run may do here is less than what a push may. It names a ref; the repository and the commit are those of the
 run's metadata, which code can neither read nor forge, and what steps made was verified when it was kept. A branch only
@@ -17,27 +23,25 @@ import asyncio
 import logging
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from stepwell.ci.leaks import Leak, find_leak, marks_of, names, told
 from stepwell.engine.seams import BindingCall
 from stepwell.errors import Conflict, Denied, Invalid, NotFound, Unavailable
-from stepwell.repos.captured import BRANCHES, TAGS, is_ref, made_by, part_of, parts_of, short
-from stepwell.repos.intake import bring
+from stepwell.repos.captured import BRANCHES, TAGS, Captured, is_ref, part_of, parts_of, short
+from stepwell.repos.intake import Contents, Incomplete, Place, bring
 from stepwell.repos.process import run_git
 from stepwell.repos.push import NO_COMMIT
 from stepwell.repos.repositories import Repositories
-from stepwell.store.masks import forms
 from stepwell.store.store import Store
 from stepwell.store.tables import Repository
 from stepwell.tenants import Tenants
 from stepwell.tenants.actors import Actor
 
 ATTEMPTS = 3
-SHORTEST_SECRET = 8
-"""Bytes; shorter values are words that any file may have."""
 _LOGGER = logging.getLogger(__name__)
 
 Moved = Callable[[Repository, str], None]
@@ -48,19 +52,51 @@ class _Asked:
     """A promotion as a run asks for it; `parts` are what its steps did in git before, the oldest first."""
 
     ref: str
+    made_by: tuple[str, ...]
     commit: str
     parts: Sequence[Path]
     run: int
     by: str
 
-    @property
-    def target(self) -> str:
-        """The commit or tag to set the ref to. Raises Conflict when a step has removed the ref."""
-        made = made_by(self.parts).refs
-        target = made.get(self.ref, self.commit)
+    def made(self) -> "_Made":
+        """Return what to set the ref to. Raises Conflict when that is not what the pipeline has said."""
+        kept = [(part, Captured.read(part)) for part in self.parts]
+        movers = [captured for _, captured in kept if self.ref in captured.refs]
+        if not movers and not self.made_by:
+            return _Made(self.commit)
+        if not movers:
+            raise Conflict(
+                f"No step {names(self.made_by)} of this run has moved {short(self.ref)}. Leave made_by= out to promote "
+                "the commit of the run."
+            )
+        target = movers[-1].refs[self.ref].after
+        strangers = tuple(dict.fromkeys(one.step for one in movers if one.step not in self.made_by))
+        if strangers:
+            raise Conflict(self._strange(strangers, movers[-1]))
         if target is None:
             raise Conflict(f"A step of this run has removed {short(self.ref)}, and a promotion removes nothing.")
-        return target
+        named = [part for part, captured in kept if captured.step in self.made_by]
+        return _Made(target, tuple(dict.fromkeys(one.step for one in movers)), named)
+
+    def _strange(self, strangers: Sequence[str], last: Captured) -> str:
+        now = (last.refs[self.ref].after or "")[:10]
+        at = f"is at {now}" if now else "is removed"
+        said = f"is not told to publish what {names(strangers)} made" if self.made_by else "names no step"
+        named = [*self.made_by, *strangers]
+        return (
+            f"In this run {short(self.ref)} {at}, moved by the step {names(strangers)}, and this promotion {said}. "
+            f"If that shall be published, write made_by={(named[0] if len(named) == 1 else named)!r}. "
+            "If that step should not have moved it, find out what in it did."
+        )
+
+
+@dataclass(frozen=True)
+class _Made:
+    """The commit or tag to publish, the steps that made it, none for the run's commit, and where their objects are."""
+
+    target: str
+    by: tuple[str, ...] = ()
+    parts: Sequence[Path] = ()
 
 
 class Promotions:
@@ -82,14 +118,16 @@ class Promotions:
         for repository, commit in untold:
             told(repository, commit)
 
-    async def call(self, call: BindingCall) -> dict[str, str]:
+    async def call(self, call: BindingCall) -> dict[str, Any]:
         """Promote what the run has made of a ref, or its commit. Raises Invalid, Denied, NotFound, Conflict."""
-        if call.name != "promote" or len(call.args) != 1 or call.kwargs:
+        if call.name != "promote" or len(call.args) != 1 or call.kwargs.keys() - {"made_by"}:
             raise Invalid('A repository has no such call. Write step.promote(name, "refs/heads/…").')
-        ref, metadata = ref_of(call.args[0]), dict(call.run.metadata)
-        return await asyncio.to_thread(self._promote, metadata, ref, call.base, call.run.number)
+        ref, made_by = ref_of(call.args[0]), steps_of(call.kwargs.get("made_by", []))
+        return await asyncio.to_thread(self._promote, call, dict(call.run.metadata), ref, made_by)
 
-    def _promote(self, metadata: Mapping[str, Any], ref: str, base: Sequence[str], run: int) -> dict[str, str]:
+    def _promote(
+        self, call: BindingCall, metadata: Mapping[str, Any], ref: str, made_by: tuple[str, ...]
+    ) -> dict[str, Any]:
         repository, commit = str(metadata.get("repository") or ""), str(metadata.get("commit") or "")
         if metadata.get("plan") or not repository or not commit:
             raise Denied(
@@ -100,22 +138,24 @@ class Promotions:
             row = session.get(Repository, repository)
         if row is None:
             raise NotFound("The repository of this run is not there any more.")
-        if not all(part_of(self._layers, layer).parent.exists() for layer in base):
+        if not all(part_of(self._layers, layer).parent.exists() for layer in call.base):
             raise Unavailable("The files of earlier steps are not kept any more, so what they made is not known.")
-        asked = _Asked(ref, commit, parts_of(self._layers, base, commit), run, str(metadata.get("actor") or ""))
-        target = asked.target
-        before = self._move(row, asked, target)
-        if before != target:
-            self._note(row, asked, target)
+        parts, by = parts_of(self._layers, call.base, commit), str(metadata.get("actor") or "")
+        asked = _Asked(ref, made_by, commit, parts, call.run.number, by)
+        made = asked.made()
+        before = self._move(row, asked, made)
+        done = {"ref": ref, "sha": made.target, "before": before, "made_by": list(made.by)}
+        if before != made.target:
+            self._note(row, asked, "repository.promote", done)
         if ref == BRANCHES + row.default_branch:
-            self._tell(row, target)
-        return {"ref": ref, "sha": target, "before": before}
+            self._tell(row, made.target)
+        return done
 
-    def _move(self, row: Repository, asked: _Asked, target: str) -> str:
+    def _move(self, row: Repository, asked: _Asked, made: _Made) -> str:
         """Move the ref unless it is there; again when somebody else was first. Return where it was, "" for nowhere."""
-        ref, path = asked.ref, self._repositories.require(row.id)
+        ref, target, path = asked.ref, made.target, self._repositories.require(row.id)
         if target != asked.commit:
-            self._bring(row, asked, target)
+            self._bring(row, asked, made)
         for remaining in reversed(range(ATTEMPTS)):
             before, reader = _at(path, ref), self._repositories.reader(row.id)
             if target in (before, reader.resolve(ref)):
@@ -137,28 +177,41 @@ class Promotions:
                     raise Conflict(f"Ref {ref!r} could not be moved: {words}") from error
         return target
 
-    def _bring(self, row: Repository, asked: _Asked, target: str) -> None:
-        """Give the repository what a step made, unless a secret is in it. Raises Denied, Invalid."""
+    def _bring(self, row: Repository, asked: _Asked, made: _Made) -> None:
+        """Give the repository what steps made, unless a secret is in it. Raises Conflict, Denied, Invalid."""
         path = self._repositories.require(row.id)
-        values = self._tenants.secrets.values(row.tenant, row.id)
-        forbidden = {name: marks for name, value in values if (marks := _marks(value))}
+        marks = marks_of(self._tenants.secrets.values(row.tenant, row.id))
 
-        def look(contents: Iterator[bytes]) -> None:
-            if name := _found(contents, forbidden):
+        def look(contents: Contents, place: Place) -> None:
+            if leak := find_leak(contents, marks):
+                where = told(leak.object, place(leak.object), marks)
+                self._refused(row, asked, leak, where)
                 raise Denied(
                     f"step.promote is refused: what the steps of this run committed for {short(asked.ref)} contains "
-                    f"the value of the secret {name!r}. Leave that file out of the commit, and change the secret."
+                    f"the value of a secret, in {where}. Leave that out of the commit, and change the secret: its name "
+                    "is in the audit log."
                 )
 
         self._work.mkdir(exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="promote-", dir=self._work) as scratch:
-            bring(path, target, asked.parts, Path(scratch), look)
+            try:
+                bring(path, made.target, made.parts, Path(scratch), look)
+            except Incomplete as error:
+                raise Conflict(
+                    f"What the step {names(made.by)} made of {short(asked.ref)}, {made.target[:10]}, stands on commits "
+                    "of another step of this run, which this promotion does not name. Name it in made_by= too if its "
+                    "commits shall be published, or let the step start from the commit of the run."
+                ) from error
 
-    def _note(self, row: Repository, asked: _Asked, target: str) -> None:
+    def _refused(self, row: Repository, asked: _Asked, leak: Leak, where: str) -> None:
+        told_ = {"ref": asked.ref, "secret": leak.name, "where": where}
+        self._note(row, asked, "repository.promote.refused", told_)
+
+    def _note(self, row: Repository, asked: _Asked, action: str, what: Mapping[str, Any]) -> None:
         actor = Actor(name=asked.by or "stepwell")
         with self._store.write() as session:
-            told = {"ref": asked.ref, "sha": target, "commit": asked.commit, "run": asked.run}
-            self._tenants.audit.add(session, actor, row.tenant, "repository.promote", row.name, **told)
+            told_ = {**what, "commit": asked.commit, "run": asked.run}
+            self._tenants.audit.add(session, actor, row.tenant, action, row.name, **told_)
 
     def _tell(self, row: Repository, commit: str) -> None:
         with self._lock:
@@ -182,26 +235,14 @@ def ref_of(given: Any) -> str:
     )
 
 
+def steps_of(given: Any) -> tuple[str, ...]:
+    """Check the steps that code has named. Raises Invalid."""
+    if isinstance(given, list) and all(isinstance(one, str) and one for one in given):
+        return tuple(given)
+    raise Invalid(f"step.promote has made_by {str(given)[:80]!r}. Write the name of a step, or a list of names.")
+
+
 def _at(repository: Path, ref: str) -> str | None:
     """Return what a ref is at; of a tag with a message, that object."""
     told = run_git(repository, ["rev-parse", "--verify", "-q", ref], accept=(0, 1)).stdout.decode().strip()
     return told or None
-
-
-def _marks(value: str) -> frozenset[bytes]:
-    """Return what gives a secret away: every form of its longest line, but not of one that frames a key."""
-    longest = max((line for line in value.splitlines() if not line.startswith("-----")), key=len, default="")
-    return frozenset(form for form in forms(longest) if len(form) >= SHORTEST_SECRET)
-
-
-def _found(contents: Iterator[bytes], forbidden: Mapping[str, frozenset[bytes]]) -> str:
-    """Name the first secret of which some form stands in a stream; "" when none does."""
-    longest = max((len(mark) for marks in forbidden.values() for mark in marks), default=0)
-    rest = b""
-    for piece in contents if longest else ():
-        seen = rest + piece
-        for name, marks in forbidden.items():
-            if any(mark in seen for mark in marks):
-                return name
-        rest = seen[-longest:]
-    return ""

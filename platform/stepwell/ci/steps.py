@@ -161,8 +161,10 @@ def promoted(value: Any) -> str:
     if not isinstance(value, Mapping):
         return ""
     ref, now, before = value.get("ref"), str(value.get("sha"))[:7], value.get("before")
+    steps = value.get("made_by")
+    made = f", as made by {' and '.join(map(str, steps))}" if isinstance(steps, list) and steps else ""
     if before is None:  # of a journal that does not say
         return f"promoted {ref} to {now}"
     if before == value.get("sha"):
         return f"left {ref} at {now}, where it was"
-    return f"moved {ref} from {str(before)[:7]} to {now}" if before else f"made {ref} at {now}"
+    return f"moved {ref} from {str(before)[:7]} to {now}{made}" if before else f"made {ref} at {now}{made}"

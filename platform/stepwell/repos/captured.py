@@ -34,11 +34,15 @@ class RefChange:
 
 @dataclass(frozen=True)
 class Captured:
-    """What a step of a run of `commit` did. `head` is "ref: refs/heads/…" or a commit; "" when HEAD did not move."""
+    """What a step of a run of `commit` did. `head` is "ref: refs/heads/…" or a commit; "" when HEAD did not move.
+
+    `step` is the step's name; "" of one that was kept before names were.
+    """
 
     commit: str
     refs: Mapping[str, RefChange] = field(default_factory=dict)
     head: str = ""
+    step: str = ""
 
     def __bool__(self) -> bool:
         return bool(self.refs or self.head)
@@ -46,14 +50,19 @@ class Captured:
     def write(self, folder: Path) -> None:
         """Put it into a layer's part."""
         refs = {ref: [change.before, change.after] for ref, change in sorted(self.refs.items())}
-        told = {"commit": self.commit, "refs": refs, "head": self.head}
+        told = {"commit": self.commit, "refs": refs, "head": self.head, "step": self.step}
         (folder / RECORD).write_text(json.dumps(told, separators=(",", ":")), "utf-8")
 
     @classmethod
     def read(cls, folder: Path) -> "Captured":
         """Read a layer's part. Raises FileNotFoundError."""
         told = json.loads((folder / RECORD).read_text("utf-8"))
-        return cls(told["commit"], {ref: RefChange(*ids) for ref, ids in told["refs"].items()}, told["head"])
+        return cls(
+            told["commit"],
+            {ref: RefChange(*ids) for ref, ids in told["refs"].items()},
+            told["head"],
+            told.get("step", ""),
+        )
 
     def described(self) -> str:
         """Say in a line what was kept, for the step's log."""

@@ -29,10 +29,25 @@ MOST_INFLATED = 1 << 30
 MOST_OBJECTS = 200_000
 _KINDS = {b"commit": 1, b"tree": 2, b"blob": 3, b"tag": 4}
 _PIECE = 1 << 16
+_LONGEST_LINE = 256  # bytes
 _HEAD = 64  # bytes: no header of a loose object is longer
 _SECONDS = 120.0
 _SETTINGS = {"core.fsync": "all", "core.bigFileThreshold": "16m"}  # larger files are streamed, not held in memory
 _OWN = (BRANCHES, TAGS)
+
+
+class Incomplete(Invalid):
+    """Some of what an object leads to is not there."""
+
+
+class _Failed(Invalid):
+    """git ended with another code than 0."""
+
+
+Contents = Iterator[tuple[str, bytes]]
+"""Objects in pieces, each with the object's id."""
+Place = Callable[[str], tuple[str, str]]
+"""Says of the id of a new object in which new commit, and at which path, it stands; "" for what is not known."""
 
 
 @dataclass(frozen=True)
@@ -67,23 +82,26 @@ def take_in(loose: Iterable[int], packs: Iterable[int], wanted: Wanted, scratch:
 
 
 def bring(
-    repository: Path, id_: str, parts: Sequence[Path], scratch: Path, look: Callable[[Iterator[bytes]], None]
+    repository: Path, id_: str, parts: Sequence[Path], scratch: Path, look: Callable[[Contents, Place], None]
 ) -> None:
     """Give a repository what it lacks of a commit or tag, out of verified parts. On disk when this returns. Blocks.
 
-    `look` is handed all new content first, in pieces, and may refuse it. Raises Invalid.
+    `look` is handed all new content first, in pieces, and may refuse it. Raises Incomplete, Invalid.
     """
     objects = [part / "objects" for part in parts if (part / "objects").is_dir()]
     whole = _Git(repository, repository / "objects", objects)
     known = whole.run(["for-each-ref", "--format=%(objectname)", *_OWN], b"").decode().split()
     with (scratch / "wanted.pack").open("w+b") as pack:
-        if not whole.pack([id_], known, pack):
-            return
+        try:
+            if not whole.pack([id_], known, pack):
+                return
+        except _Failed as error:  # these parts were whole when they were kept
+            raise Incomplete(f"Some of what {id_[:10]} leads to is not there.") from error
         quarantine = scratch / "objects"
         quarantine.mkdir()
         _Git(repository, quarantine, [repository / "objects"]).index(pack, strict=True)
         with _Git(repository, quarantine, []).contents() as contents:
-            look(contents)
+            look(contents, lambda object_: whole.place(object_, id_, known))
         os.lseek(pack.fileno(), 0, os.SEEK_SET)
         _Git(repository, repository / "objects", []).index(pack, strict=True)
 
@@ -121,8 +139,18 @@ class _Git:
             if kind != "commit" and not (kind == "tag" and ref.startswith(TAGS)):
                 raise Invalid(f"The step set {ref!r} to {id_[:10]}, which is no commit ({kind}). Set it to a commit.")
 
+    def place(self, object_: str, id_: str, known: Sequence[str]) -> tuple[str, str]:
+        """Return the commit below `id_` that brought an object, and the path of that object, "" for the unknown."""
+        if self.run(["cat-file", "-t", object_], b"") == b"commit\n":
+            return object_, ""
+        asked = "".join(f"{one}\n" for one in (id_, *(f"^{other}" for other in known))).encode()
+        listed = (line.partition(b" ") for line in self.run(["rev-list", "--objects", "--stdin"], asked).splitlines())
+        path = next((os.fsdecode(path) for one, _, path in listed if one.decode() == object_), "")
+        brought = self.run(["log", "--reverse", "--format=%H", f"--find-object={object_}", "--stdin"], asked).split()
+        return (brought[0].decode() if brought else ""), path
+
     @contextmanager
-    def contents(self) -> Iterator[Iterator[bytes]]:
+    def contents(self) -> Iterator[Contents]:
         """Give all objects of the directory, in pieces; reading raises Invalid when git does not give all."""
         asked = [*self._command, "cat-file", "--batch", "--batch-all-objects", "--buffer"]
         with subprocess.Popen(
@@ -131,7 +159,7 @@ class _Git:
             out = process.stdout
             assert out is not None
             try:
-                yield _whole(process, out)
+                yield _pieces(process, out)
             finally:
                 process.kill()
 
@@ -149,15 +177,28 @@ class _Git:
                 raise Invalid("Looking at what the step committed took too long. Commit less.") from error
         if process.returncode != 0:
             reason = words.decode("utf-8", "replace").strip()[-1000:]
-            raise Invalid(f"What the step committed cannot be kept: git {arguments[0]} says: {reason or 'no message'}")
+            raise _Failed(f"What the step committed cannot be kept: git {arguments[0]} says: {reason or 'no message'}")
         return told or b""
 
 
-def _whole(process: "subprocess.Popen[bytes]", out: IO[bytes]) -> Iterator[bytes]:
-    while piece := out.read(_PIECE):
-        yield piece
-    if process.wait() != 0:  # what was not read has not been looked at
-        raise Invalid("What the step committed cannot be read back to its end. Run the step again.")
+def _pieces(process: "subprocess.Popen[bytes]", out: IO[bytes]) -> Contents:
+    """Take apart what git gives: for each object its id, kind and size in a line, the content, and a line's end."""
+    while line := out.readline(_LONGEST_LINE):
+        id_, *more = line.decode("ascii", "replace").split()
+        if len(more) != 2 or not more[1].isdigit():
+            break
+        left = int(more[1])
+        while left and (piece := out.read(min(left, _PIECE))):
+            left -= len(piece)
+            yield id_, piece
+        if left or out.read(1) != b"\n":
+            break
+    else:
+        if process.wait() == 0:
+            return
+    raise Invalid(
+        "What the step committed cannot be read back to its end. Run the step again."
+    )  # unread: not looked at
 
 
 def write_pack(loose: Iterable[int], pack: IO[bytes]) -> int:
