@@ -19,8 +19,10 @@ import json
 import os
 import socket
 import sys
+import threading
 from collections import OrderedDict
 from contextlib import ExitStack
+from queue import SimpleQueue
 from typing import Any
 
 from stepwell_runners import house
@@ -29,6 +31,7 @@ from stepwell_runners.zygote import describe
 
 HUNG_UP = "handing over"  # the step that fails when the one who was to have the mounts is gone
 _KEPT_MAPPINGS = 512
+_MOST_SPENT = 128  # descriptors that wait to be closed
 _OVERLAY = (("redirect_dir", "nofollow"), ("metacopy", "off"), ("index", "off"))  # an upper holds whole files
 _SCRATCH = b"/sys"  # hides nothing the mounter needs, and only from the mounter
 _SAFE = sys_.ATTR_NOSUID | sys_.ATTR_NODEV
@@ -63,31 +66,46 @@ class Mounter:
         self.root = root
         self.by_descriptor = by_descriptor
         self.mappings: OrderedDict[int, int] = OrderedDict()  # owner → user namespace
+        self._spent: SimpleQueue[int] = SimpleQueue()
+        threading.Thread(target=self._close_spent, daemon=True).start()
 
     def answer(self, control: socket.socket, request: dict[str, Any], target: socket.socket | None) -> None:
         """Make all mounts of one request, or none, and send them to `target` or with the answer.
 
-        What was needed on the way is closed after the answer: with each mount that nobody has any more the kernel waits
-        for all processors.
+        What was needed on the way is closed behind, where no other request waits for it: with each mount that nobody
+        has any more the kernel waits for all processors.
         """
-        trees: list[int] = []
-        with ExitStack() as spent:
+        made: list[int] = []
+        spent: list[int] = []
+        with ExitStack() as stack:
             if target is not None:
-                spent.callback(target.close)
+                stack.callback(target.close)
             try:
                 for mount in request["mounts"]:
-                    trees.append(self.make(mount, request["owner"], spent))
+                    made.append(self.make(mount, request["owner"], spent))
                 answer: dict[str, Any] = {"id": request["id"]}
                 if target is not None:
-                    answer |= _hand_over(target, trees)
-                socket.send_fds(control, [json.dumps(answer).encode()], trees if target is None else [])
+                    answer |= _hand_over(target, made)
+                socket.send_fds(control, [json.dumps(answer).encode()], made if target is None else [])
             except OSError as error:
                 control.send(json.dumps({"id": request["id"], "failed": describe(error)}).encode())
             finally:
-                for tree in trees:
-                    os.close(tree)
+                for descriptor in made:  # now, or this process would be the last to have it mounted
+                    os.close(descriptor)
+                self._close_behind(spent)
 
-    def make(self, mount: dict[str, Any], owner: int, spent: ExitStack) -> int:
+    def _close_behind(self, descriptors: list[int]) -> None:
+        for descriptor in descriptors:
+            if self._spent.qsize() < _MOST_SPENT:
+                self._spent.put(descriptor)
+            else:
+                os.close(descriptor)
+
+    def _close_spent(self) -> None:
+        while True:
+            os.close(self._spent.get())
+
+    def make(self, mount: dict[str, Any], owner: int, spent: list[int]) -> int:
         """A directory, or an overlay when there are `lowers`; what is not needed any more goes with `spent`."""
         if "lowers" not in mount:
             return self.tree(mount["path"], owner, _SAFE | (sys_.ATTR_RDONLY if mount["read_only"] else 0))
@@ -122,20 +140,22 @@ class Mounter:
             sys_.mount(b"overlay", b"m", b"overlay", kind, text.encode())
             return sys_.open_tree(b"m", recursive=False)
 
-    def overlay(self, mount: dict[str, Any], owner: int, spent: ExitStack) -> int:
+    def overlay(self, mount: dict[str, Any], owner: int, spent: list[int]) -> int:
         """An overlay of layers that are passed by descriptor; upper and work must be seen through the same mount.
 
         Without an upper it is read-only.
         """
-        context = _owned(spent, sys_.fsopen("overlay"))
+        spent.append(context := sys_.fsopen("overlay"))
         for path in mount["lowers"]:
-            sys_.fsconfig_fd(context, "lowerdir+", _owned(spent, self.tree(path, owner, 0)))
+            spent.append(lower := self.tree(path, owner, 0))
+            sys_.fsconfig_fd(context, "lowerdir+", lower)
         if "upper" in mount:
             common = os.path.commonpath((mount["upper"], mount["work"]))
-            writable = _owned(spent, self.tree(common, owner, 0))
+            spent.append(writable := self.tree(common, owner, 0))
             for key in ("upper", "work"):
                 inside = os.open(os.path.relpath(mount[key], common), os.O_PATH | os.O_DIRECTORY, dir_fd=writable)
-                sys_.fsconfig_fd(context, f"{key}dir", _owned(spent, inside))
+                spent.append(inside)
+                sys_.fsconfig_fd(context, f"{key}dir", inside)
             sys_.fsconfig_flag(context, "volatile")
         for key, value in _OVERLAY:
             sys_.fsconfig_string(context, key, value)

@@ -17,7 +17,6 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -260,9 +259,10 @@ class Shown:
         if isinstance(mount := space.mount, Overlay):
             lowers = [str(path) for path in mount.lowers]
             wanted = {"lowers": lowers, "upper": str(mount.upper), "work": str(mount.work)}
-            spent = ExitStack()
+            spent: list[int] = []
             self._mount = MOUNTER.make(wanted, os.geteuid(), spent)
-            CLOSING.submit(spent.close)
+            for descriptor in spent:
+                CLOSING.submit(os.close, descriptor)
             self.view = Path(f"/proc/self/fd/{self._mount}")
 
     def leave(self) -> None:
