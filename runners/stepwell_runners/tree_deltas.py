@@ -15,6 +15,7 @@ import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 
 from stepwell_runners.git_index import Entry
@@ -89,7 +90,7 @@ def _parsed(raw: bytes, id_bytes: int) -> Names:
     """Read a tree object. Which of its names are sound is looked at where they differ: git has written the others."""
     entries = re.findall(rb"(?s)([0-7]+) ([^\0]+)\0(.{%d})" % id_bytes, raw)
     found = {name: (mode, id_) for mode, name, id_ in entries}
-    length = sum(len(mode) + len(name) + 2 for mode, name, _ in entries) + len(entries) * id_bytes
+    length = len(b"".join(chain.from_iterable(entries))) + 2 * len(entries)
     if not found or len(found) != len(entries) or length != len(raw):
         raise Unlike("a directory that git has to decide about")
     return found

@@ -9,9 +9,10 @@ from dulwich.repo import Repo
 
 from stepwell.errors import Invalid, NotFound
 from stepwell.repos.objects import CommitInfo, EntryKind, Person
-from stepwell.repos.sizes import object_size
+from stepwell.repos.sizes import object_size, read_loose, read_packed
 
 _SHA = re.compile(r"[0-9a-f]{40}")
+_TREE = re.compile(rb"tree ([0-9a-f]{40})\n")
 _LARGEST_COMMIT = 1024 * 1024  # bytes
 _LARGEST_TREE = 16 * 1024 * 1024
 _KINDS: dict[int, EntryKind] = {0o040000: "folder", 0o120000: "link", 0o160000: "submodule"}
@@ -43,6 +44,13 @@ class Odb:
     def commit(self, sha: str) -> CommitInfo:
         return _commit_info(self._get(sha, Commit, _LARGEST_COMMIT))
 
+    def tree_of(self, commit: str) -> str:
+        """Return the tree of a commit, of which nothing else is read."""
+        found = _TREE.match(self.raw(commit, Commit, _LARGEST_COMMIT))
+        if found is None:
+            raise NotFound(f"Commit {commit[:12]} is damaged: it names no tree.")
+        return found[1].decode()
+
     def tree(self, sha: str) -> Iterator[tuple[str, EntryKind, int, str]]:
         """Yield name, kind, mode and id of each entry of a folder; bytes that are no UTF-8 look like `\\xff`."""
         for item in self._get(sha, Tree, _LARGEST_TREE).iteritems():
@@ -56,12 +64,17 @@ class Odb:
         except Invalid as error:
             raise Invalid(f"File {path!r} is too large. At most {limit:,} bytes are read.") from error
 
-    def raw(self, sha: str, kind: type[Tree] | type[Blob], limit: int) -> bytes:
-        """Return a folder or a file as git keeps it. Raises NotFound, or Invalid over `limit` bytes."""
-        name = kind.__name__
+    def raw(self, sha: str, kind: type[Tree] | type[Blob] | type[Commit], limit: int) -> bytes:
+        """Return a folder, a file or a commit as git keeps it. Raises NotFound, or Invalid over `limit` bytes."""
+        name, store = kind.__name__, self._repo.object_store
+        if found := read_loose(store, require_sha(sha), limit):
+            if found[0] == kind.type_name:
+                return found[1]
+        elif (packed := read_packed(store, sha, limit)) and packed[0] == kind.type_num:
+            return packed[1]
         try:
-            self._check_size(require_sha(sha), limit, name)
-            number, content = self._repo.object_store.get_raw(ObjectID(sha.encode()))
+            self._check_size(sha, limit, name)
+            number, content = store.get_raw(ObjectID(sha.encode()))
         except KeyError as error:
             raise NotFound(f"There is no {name.lower()} {sha[:12]} in this repository.") from error
         if number != kind.type_num:

@@ -184,8 +184,10 @@ class Reader:
 
     def tree_of(self, commit: str, folder: str = "") -> str | None:
         """Return the sha of the commit's tree or of a folder in it; None when that is no folder."""
+        if not folder and (known := self._commits.get(commit)):
+            return known.tree
         with self._open() as repo:
-            return _folder(Odb(repo), commit, folder)
+            return _folder(Odb(repo), commit, folder) if folder else Odb(repo).tree_of(commit)
 
     def list_folder(self, commit: str, folder: str = "") -> list[TreeEntry]:
         """Return the entries of a folder: folders first, then by name. Raises NotFound when it is no folder."""

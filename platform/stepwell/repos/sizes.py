@@ -1,13 +1,14 @@
-"""The size of a git object before it is read.
+"""The size of a git object before it is read, and small objects as git keeps them.
 
 A pushed object of a few kilobytes can inflate to gigabytes, and dulwich inflates it whole. The headers tell the size:
 of a loose object, of a packed one, and of each delta and its base down the chain (a small result may stand on a huge
 base). Asking `git cat-file --batch-check` would cost a process, 3 ms, for every read.
 """
 
+import os
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from dulwich.object_store import DiskObjectStore
 from dulwich.objects import ObjectID, hex_to_sha
@@ -18,6 +19,9 @@ _OFS_DELTA, _REF_DELTA = 6, 7
 _LONGEST_CHAIN = 4096
 LARGEST_BASE = 256 * 1024 * 1024  # bytes; nothing larger is inflated on the way to a small object
 MOST_BASES = 4 * 1024 * 1024 * 1024  # bytes of all that are made on that way
+_LONGEST_HEAD = 64  # bytes
+_SMALL_FILE = 1 << 20  # bytes
+_MOST_KNOWN = 10_000
 
 
 def object_size(store: DiskObjectStore, sha: bytes) -> int:
@@ -39,42 +43,106 @@ def object_size(store: DiskObjectStore, sha: bytes) -> int:
     raise KeyError(sha)
 
 
+def read_loose(store: DiskObjectStore, sha: str, limit: int) -> tuple[bytes, bytes] | None:
+    """Return kind and content of an object in a file of its own, which is what a small push brings.
+
+    None when there is none, when it has more than `limit` bytes, or is damaged: all that is for dulwich to tell.
+    """
+    try:
+        file = os.open(os.path.join(store.path, sha[:2], sha[2:]), os.O_RDONLY | os.O_CLOEXEC)  # noqa: PTH118
+    except FileNotFoundError:
+        return None
+    try:
+        packed = os.read(file, _SMALL_FILE + 1)
+    finally:
+        os.close(file)
+    inflate = zlib.decompressobj()
+    try:
+        head, _, start = inflate.decompress(packed, _LONGEST_HEAD).partition(b"\0")
+        kind, _, size = head.partition(b" ")
+        left = int(size) - len(start)
+        if len(packed) > _SMALL_FILE or left > limit:
+            return None
+        content = start + inflate.decompress(inflate.unconsumed_tail, left + 1)
+    except (ValueError, zlib.error):
+        return None
+    return (kind, content) if len(content) == int(size) <= limit else None
+
+
+def read_packed(store: DiskObjectStore, sha: str, limit: int) -> tuple[int, bytes] | None:
+    """Return kind and content of an object in a pack; None when there is none, or it has more than `limit` bytes."""
+    name = hex_to_sha(ObjectID(sha.encode()))
+
+    def read(pack: Any) -> tuple[int, bytes] | None:
+        found: tuple[int, bytes] | None = pack.get_raw(name) if _packed_size(pack, name) <= limit else None
+        return found
+
+    try:
+        return store._lookup_in_packs(read)
+    except KeyError:
+        return None
+
+
 def _loose_size(folder: Path, sha: bytes) -> int | None:
     name = sha.decode("ascii")
     try:
         with (folder / name[:2] / name[2:]).open("rb") as file:
-            head = zlib.decompressobj().decompress(file.read(256), 64)
+            head = zlib.decompressobj().decompress(file.read(256), _LONGEST_HEAD)
     except FileNotFoundError:
         return None
     return int(head.partition(b"\0")[0].split(b" ")[1])
 
 
+class _Chain(NamedTuple):
+    """An entry of a pack: what it makes, and what has to be made before it."""
+
+    size: int
+    largest: int  # of its deltas and bases
+    bases: int  # bytes of all its bases
+    length: int
+
+
 def _packed_size(pack: Any, binary_sha: bytes) -> int:
-    offset = pack.index.object_offset(binary_sha)
     contents = pack.data._buffer()
-    result: int | None = None
-    left = MOST_BASES
-    for _ in range(_LONGEST_CHAIN):
+    known: dict[int, _Chain] = pack.__dict__.setdefault("_stepwell_chains", {})  # by offset, as long as it is open
+    offset = pack.index.object_offset(binary_sha)
+    above: list[tuple[int, int, int, int]] = []  # where a delta is, its own size, that of its base and what it makes
+    bases = 0
+    while (chain := known.get(offset)) is None:
         kind, size, position = _entry_header(contents, offset)
-        if size > LARGEST_BASE:
-            raise _too_large(size)
+        _check(size, bases, len(above))
+        if kind not in (_OFS_DELTA, _REF_DELTA):
+            chain = _Chain(size, size if above else 0, 0, 0)
+            break
         if kind == _OFS_DELTA:
             back, position = _base_distance(contents, position)
             base = offset - back
-        elif kind == _REF_DELTA:
+        else:
             base = pack.index.object_offset(bytes(contents[position : position + 20]))
             position += 20
-        else:
-            return size if result is None else result
         before, after = _delta_sizes(contents, position)
-        result = after if result is None else result
-        if result > LARGEST_BASE:
-            return result
-        left -= before  # of what a delta stands on, which may be made by one as small as itself
-        if before > LARGEST_BASE or left < 0:
-            raise _too_large(before)
+        if not above and after > LARGEST_BASE:
+            return after
+        bases += before  # of what a delta stands on, which may be made by one as small as itself
+        _check(before, bases, len(above))
+        above.append((offset, size, before, after))
         offset = base
-    raise Invalid(f"An object has more than {_LONGEST_CHAIN} deltas in a row. Repack the repository and push again.")
+    if len(known) > _MOST_KNOWN:
+        known.clear()
+    for place, size, before, after in reversed(above):
+        chain = _Chain(after, max(size, before, chain.largest), before + chain.bases, chain.length + 1)
+        known[place] = chain
+    _check(chain.largest, chain.bases, chain.length)
+    return chain.size
+
+
+def _check(largest: int, bases: int, length: int) -> None:
+    if length >= _LONGEST_CHAIN:
+        raise Invalid(
+            f"An object has more than {_LONGEST_CHAIN} deltas in a row. Repack the repository and push again."
+        )
+    if largest > LARGEST_BASE or bases > MOST_BASES:
+        raise Invalid(f"An object of {largest:,} bytes is too large to read. At most {LARGEST_BASE:,} bytes are read.")
 
 
 def _entry_header(contents: Any, offset: int) -> tuple[int, int, int]:
@@ -96,10 +164,6 @@ def _base_distance(contents: Any, position: int) -> tuple[int, int]:
         byte = contents[position]
         distance = ((distance + 1) << 7) | (byte & 0x7F)
     return distance, position + 1
-
-
-def _too_large(size: int) -> Invalid:
-    return Invalid(f"An object of {size:,} bytes is too large to read. At most {LARGEST_BASE:,} bytes are read.")
 
 
 def _delta_sizes(contents: Any, position: int) -> tuple[int, int]:
