@@ -27,10 +27,9 @@ import hashlib
 import logging
 import os
 import re
-import shutil
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -40,12 +39,12 @@ from typing import Any
 from dulwich.refs import Ref, check_ref_format
 
 from stepwell.errors import TryLater
-from stepwell.repos.captured import alternates, made_by
-from stepwell.repos.forks import copy_refs, create_common, create_fork, refs_of, remove_fork
+from stepwell.repos.forks import create_common, remove_fork
 from stepwell.repos.maintenance import remove_leftovers
 from stepwell.repos.pins import pin, pinned, unpin
-from stepwell.repos.process import run_git
 from stepwell.repos.repositories import Repositories
+from stepwell.store.small_files import make_folder, write
+from stepwell_runners.fork_lowers import lay, lay_first, lay_over
 from stepwell_runners.git_index import CHECK_STAT
 from stepwell_runners.keyed_locks import KeyedLocks
 from stepwell_runners.spec import TOOLS, WORKSPACE
@@ -118,6 +117,7 @@ class RunForks:
         self._resting: dict[str, asyncio.TimerHandle] = {}
         self._born = time.time()
         self._pinning = ThreadPoolExecutor(1, "pins")
+        self._to_pin: deque[tuple[str, str, float]] = deque()
         self._hurry = threading.Event()
         for folder in (self.folder, self.pins / _RUNS, self.common):
             folder.mkdir(parents=True, exist_ok=True)
@@ -168,16 +168,18 @@ class RunForks:
         with self._locks.of(run):
             first = next((one for one in both if one.exists()), None)
             if first is None:
-                self._hold(run, repository, commit)
-                remove_fork(fork)
+                self._note(run, repository, commit)
                 first = lower
-                _lay_first(first, index, origin, commit, branch if branch and _is_branch(branch) else None)
+                try:
+                    lay_first(first, index, origin, commit, branch if branch and _is_branch(branch) else None)
+                finally:
+                    self._pin_soon(repository, commit)
             if parts and index:
                 lower = fork / f"over-{hashlib.sha256(repr(parts).encode()).hexdigest()[:16]}"
                 if not lower.exists():
-                    _lay_over(first, lower, index, origin, parts)
+                    lay_over(first, lower, index, origin, parts)
             elif not lower.exists():
-                _lay(first, lower, index)
+                lay(first, lower, index)
         return GitView(lower, objects, at, (self._common(at), *((beside,) if beside else ())))
 
     def rest(self, run: str) -> None:
@@ -230,16 +232,27 @@ class RunForks:
                 fresh.rename(place)
         return place
 
-    def _hold(self, run: str, repository: str, commit: str) -> None:
-        """Note who needs the commit, and begin to pin it."""
+    def _note(self, run: str, repository: str, commit: str) -> None:
+        """Note who needs the commit. Texts, for paths are slow."""
         name = _file_name(run)
         with self._locks.of(f"{repository}:{commit}"):
-            folder = self.pins / repository / commit
-            folder.mkdir(parents=True, exist_ok=True)
+            folder = f"{self.pins}/{repository}/{commit}"
             with contextlib.suppress(FileExistsError):
-                (self.pins / _RUNS / name).symlink_to(f"../{repository}/{commit}/{name}")
-            (folder / name).write_text(run, "utf-8")
-        self._pinning.submit(self._pin, repository, commit, time.monotonic() + _PIN_DELAY)
+                make_folder(folder)
+            with contextlib.suppress(FileExistsError):
+                os.symlink(f"../{repository}/{commit}/{name}", f"{self.pins}/{_RUNS}/{name}")  # noqa: PTH211
+            write(f"{folder}/{name}", run.encode())
+
+    def _pin_soon(self, repository: str, commit: str) -> None:
+        """Begin to pin a commit; a thread that has others before it is not woken."""
+        self._to_pin.append((repository, commit, time.monotonic() + _PIN_DELAY))
+        if len(self._to_pin) == 1:
+            self._pinning.submit(self._pin_noted)
+
+    def _pin_noted(self) -> None:
+        while self._to_pin:
+            self._pin(*self._to_pin[0])
+            self._to_pin.popleft()
 
     def _pin(self, repository: str, commit: str, due: float = 0.0) -> None:
         """Pin a commit that a run still needs, when its workspace is there: both keep the interpreter busy."""
@@ -289,70 +302,6 @@ class RunForks:
 def branch_of(metadata: Mapping[str, Any]) -> str | None:
     """Return the branch that a run is about; a tag's run has none."""
     return metadata.get("branch") or None
-
-
-def _lay_first(lower: Path, index: Path | None, origin: Path, commit: str, branch: str | None) -> None:
-    """Make the fork, as the `.git` that its first workspace sees; it appears as a whole."""
-    fresh = _fresh(lower)
-    create_fork(origin, fresh / ".git", commit, branch)
-    _appear(fresh, lower, index)
-
-
-def _lay(first: Path, lower: Path, index: Path | None) -> None:
-    """Write the same `.git` with another index."""
-    fresh = _fresh(lower)
-    (fresh / ".git").mkdir(parents=True)
-    copy_refs(f"{first}/.git/refs", f"{fresh}/.git/refs", _link)
-    for name in ("HEAD", "packed-refs"):
-        _link(f"{first}/.git/{name}", f"{fresh}/.git/{name}")
-    _appear(fresh, lower, index)
-
-
-def _lay_over(first: Path, lower: Path, index: Path, origin: Path, parts: Sequence[Path]) -> None:
-    """Write the `.git` of workspaces that stand on what earlier steps did in git; it appears as a whole."""
-    fresh = _fresh(lower)
-    made = made_by(parts)
-    git, head = fresh / ".git", made.head or (first / ".git/HEAD").read_text("utf-8").strip()
-    (git / "objects/pack").mkdir(parents=True)
-    (git / "HEAD").write_text(f"{head}\n", "utf-8")
-    refs = {**refs_of(first / ".git"), **made.refs}
-    lines = (f"{id_} {ref}\n" for ref, id_ in sorted(refs.items()) if id_)
-    (git / "packed-refs").write_text("# pack-refs with: sorted \n" + "".join(lines), "utf-8", "surrogateescape")
-    for pack in (path for part in parts for path in (part / "objects/pack").glob("pack-*")):
-        with contextlib.suppress(FileExistsError):
-            _link(str(pack), str(git / "objects/pack" / pack.name))
-    shutil.copy2(index, git / "index")
-    commit = refs.get(head.removeprefix("ref: ")) if head.startswith("ref: ") else head
-    if commit:  # of files that are as in the tree, the index still knows when they were written
-        extra = {
-            "GIT_INDEX_FILE": str(git / "index"),
-            "GIT_ALTERNATE_OBJECT_DIRECTORIES": alternates([git / "objects"]),
-        }
-        run_git(origin, ["read-tree", "-i", "-m", commit], extra=extra)
-    fresh.rename(lower)
-
-
-def _fresh(lower: Path) -> Path:
-    """Return where a directory is made before it appears."""
-    fresh = lower.with_name(".new")
-    remove_fork(fresh)
-    return fresh
-
-
-def _appear(fresh: Path, lower: Path, index: Path | None) -> None:
-    if index:
-        _link(str(index), f"{fresh}/.git/index")
-    fresh.rename(lower)
-
-
-def _link(source: str, target: str) -> None:
-    """Share a file that nobody ever writes to; copied, with its times, where links cannot be made."""
-    try:
-        os.link(source, target)
-    except OSError as error:
-        if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP):
-            raise
-        shutil.copy2(source, target)
 
 
 def _is_branch(name: str) -> bool:

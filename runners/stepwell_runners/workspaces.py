@@ -164,7 +164,8 @@ class Workspaces:
         tree = tree or self.state / "trees" / "empty"
         name = f"{_run_folder(run)}-{secrets.token_hex(6)}"
         place = self.work / name
-        (place / "upper").mkdir(parents=True)
+        for folder in (place, place / "upper"):
+            folder.mkdir()
         lowers = self.lowers(tuple(base), tree)
         shown = (*(git.lowers if git else ()), *(held.lowers if held else ()), *lowers)
         mount: Mount = Directory(place / "upper")

@@ -16,6 +16,7 @@ from pathlib import Path
 from stepwell.repos.pins import PREFIX
 from stepwell.repos.refs import PackedRefs, read_packed
 from stepwell.repos.repositories import LEAN, write_bare
+from stepwell.store.small_files import read, write
 
 _BRANCHES, _TAGS = "refs/heads", "refs/tags"
 _ID = re.compile(rb"[0-9a-f]{40}(?:[0-9a-f]{24})?")
@@ -33,7 +34,7 @@ def create_fork(origin: Path, fork: Path, commit: str, branch: str | None = None
     Blocks for less than a millisecond. Raises FileExistsError.
     """
     fork.mkdir(parents=True)
-    (fork / "HEAD").write_text(f"ref: {_BRANCHES}/{branch}\n" if branch else f"{commit}\n", "utf-8")
+    write(f"{fork}/HEAD", (f"ref: {_BRANCHES}/{branch}\n" if branch else f"{commit}\n").encode())
     # Loose before packed: a ref that moves from one to the other meanwhile is then seen at least once.
     branches = dict(_loose(f"{origin}/{_BRANCHES}", _BRANCHES))
     copy_refs(f"{origin}/{_TAGS}", f"{fork}/{_TAGS}", _copy_ref)  # they would have to be peeled
@@ -44,7 +45,7 @@ def create_fork(origin: Path, fork: Path, commit: str, branch: str | None = None
             packed.put(ref, value)
     if branch:
         _put_branch(packed, f"{_BRANCHES}/{branch}".encode(), commit.encode())
-    (fork / "packed-refs").write_bytes(bytes(packed))
+    write(f"{fork}/packed-refs", bytes(packed))
 
 
 def remove_fork(fork: Path) -> None:
@@ -82,7 +83,7 @@ def _files(folder: str) -> Iterator[str]:
 def _loose(folder: str, name: str) -> Iterator[tuple[bytes, bytes]]:
     for path in _files(folder):
         with contextlib.suppress(FileNotFoundError):  # deleted or packed meanwhile
-            yield os.fsencode(f"{name}{path[len(folder) :]}"), Path(path).read_bytes().strip()
+            yield os.fsencode(f"{name}{path[len(folder) :]}"), read(path).strip()
 
 
 def _copy_ref(source: str, target: str) -> None:
@@ -92,7 +93,7 @@ def _copy_ref(source: str, target: str) -> None:
 
 def _packed(origin: Path) -> bytes:
     try:
-        return (origin / "packed-refs").read_bytes()
+        return read(f"{origin}/packed-refs")
     except FileNotFoundError:
         return b""
 
