@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from stepwell.errors import StepwellError, TryLater
@@ -42,6 +43,8 @@ class Delta:
     place: Path
     lowers: tuple[Path, ...]
     count: int  # entries of the index
+    size: int  # bytes
+    below: int  # bytes of the checkout that it lies over
     served: Served | None = None
     failure: StepwellError | None = None
     is_flat: bool = False  # checked out as well, for who comes now
@@ -86,6 +89,10 @@ class Base:
         with self.index.open("rb") as file:
             return git_index.count_of(file.read(12))
 
+    def below(self) -> int:
+        """Return the bytes of the checkout at the bottom."""
+        return self.delta.below if self.delta is not None else tree_room.size_of(self.place)
+
     def read_index(self) -> bytes:
         """Return its index, when that is made."""
         if self.delta is not None:
@@ -103,22 +110,22 @@ def index_of(files: Path) -> Path:
     return files.with_name(f"{files.name}.index")
 
 
-Laid = tuple[Delta, threading.Thread | None]
+Laid = tuple[Delta, Callable[[], None] | None]
 
 
 def lay(place: Path, base: Base, checkout: GitCheckout, lazy: Lazy | None, closing: threading.Event) -> Laid | None:
-    """Write a tree as a delta; with a thread, not started, that makes its index. None when it has to be checked out."""
+    """Write a tree as a delta; with what makes its index behind. None when it has to be checked out."""
     files, seconds = files_of(place), int(time.time()) - EDITS
     fresh = place.with_name(f".new-{secrets.token_hex(6)}")
     objects = _Objects(checkout.reader(place.parent.name))
     coming: Future[Served] | None = None
     try:
         found = difference(base.place.name, place.name, objects.tree, objects.blob)
-        count = base.count()
-        if count + len(found.written) > MOST_ENTRIES or tree_room.size_of(base.lowers[-1]) > MOST_BYTES:
+        count, below = base.count(), base.below()
+        if count + len(found.written) > MOST_ENTRIES or below > MOST_BYTES:
             raise Unlike("nearly as large as a tree may be")
         if count * _INDEX_ENTRY > LARGE_INDEX and lazy is not None and lazy.problem is None:
-            coming = lazy.serve_index(index_of(files))
+            coming = lazy.serve_index()
         entries, size = write(found, fresh, objects.blob, seconds)
         fresh.rename(files)
     except (Unlike, StepwellError, OSError) as error:
@@ -127,7 +134,8 @@ def lay(place: Path, base: Base, checkout: GitCheckout, lazy: Lazy | None, closi
         if lazy is not None and (served := _served(coming)):
             lazy.drop(served)
         return None
-    delta = Delta(place, (files, *base.lowers), count)
+    size += count * _INDEX_ENTRY + BLOCK * (len(entries) + len(found.gone))
+    delta = Delta(place, (files, *base.lowers), count, size, below)
 
     def make() -> None:
         content = git_index.changed(base.read_index(), found.gone, entries, seconds)
@@ -135,7 +143,6 @@ def lay(place: Path, base: Base, checkout: GitCheckout, lazy: Lazy | None, closi
         fresh.write_bytes(content)
         fresh.rename(delta.index)
 
-    size += count * _INDEX_ENTRY + BLOCK * (len(entries) + len(found.gone))
     try:
         tree_room.note_size(files, size)
         delta.served = _served(coming)
@@ -150,7 +157,8 @@ def lay(place: Path, base: Base, checkout: GitCheckout, lazy: Lazy | None, closi
         if lazy is not None and (served := _served(coming)):
             lazy.drop(served)
         return None
-    return delta, threading.Thread(target=_make_behind, args=(delta, make, lazy, closing), name="tree-index")
+    assert lazy is not None
+    return delta, partial(_make_behind, delta, make, lazy, closing)
 
 
 def _served(coming: "Future[Served] | None") -> Served | None:
@@ -172,8 +180,10 @@ def _make_behind(delta: Delta, make: Callable[[], None], lazy: Lazy, closing: th
         delta.failure = TryLater(f"The index of the commit could not be made: {error}", 1.0)
     assert delta.served is not None
     with contextlib.suppress(OSError):  # its process has died, which `check` tells
-        lazy.filled(delta.served, delta.failure is None)
+        lazy.filled(delta.served, delta.failure is None, delta.index)
     delta.made.set()
+    if not closing.is_set():
+        lazy.prepare_index()
 
 
 class _Objects:

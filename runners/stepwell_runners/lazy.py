@@ -66,6 +66,8 @@ class Lazy:
         self._starting: threading.Thread | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
+        self._spare: Future[Served] | None = None  # an index to come, for nobody yet
+        self._spare_lock = threading.Lock()
 
     def start(self) -> None:
         """Remove what a killed server left mounted; then begin to start, if this host can.
@@ -124,15 +126,28 @@ class Lazy:
         name = self._request({"serve": what})["name"]
         return Served(name, self.folder / name)
 
-    def serve_index(self, index: Path) -> "Future[Served]":
-        """Begin to mount a directory with the `.git/index` that will be here later; the result raises OSError."""
-        coming = self._asking.submit(self.serve, Path(), "", 0, Path(), index)
+    def serve_index(self) -> "Future[Served]":
+        """Begin to mount a directory with a `.git/index` to come, or take one made ahead; the result raises OSError."""
+        with self._spare_lock:
+            coming, self._spare = self._spare, None
+        is_alive = self._process is not None and self._process.poll() is None
+        if coming is None or not is_alive or (coming.done() and coming.exception()):
+            return self._begin_index()
+        return coming
+
+    def prepare_index(self) -> None:
+        """Begin to make the next one ahead: a server that has needed one will need another."""
+        with self._spare_lock:
+            self._spare = self._spare or self._begin_index()
+
+    def _begin_index(self) -> "Future[Served]":
+        coming = self._asking.submit(self.serve, Path(), "", 0, Path(), Path())
         self._asking.submit(_look_at, coming)
         return coming
 
-    def filled(self, served: Served, ok: bool) -> None:
-        """Say how the checkout ended. Raises OSError."""
-        self._request({"filled": served.name, "ok": ok})
+    def filled(self, served: Served, ok: bool, index: Path | None = None) -> None:
+        """Say how the checkout ended, or where the index is that was to come. Raises OSError."""
+        self._request({"filled": served.name, "ok": ok, "index": str(index or "")})
 
     def drop(self, served: Served) -> None:
         """Take the path of a tree away; isolates that have it keep it."""

@@ -7,8 +7,8 @@ the control socket closes and everything here goes, mounts included, that of the
 well, the next server unmounts what it finds.
 
 Control socket (SEQPACKET, JSON): the configuration, answered by {"up": true} or {"failed": text}; then one request at
-a time: {"serve": {…}}, answered by {"name": …}; {"filled": name, "ok": bool} and {"drop": name}, by {}.
-Instead of these {"failed": text}.
+a time: {"serve": {…}}, answered by {"name": …}; {"filled": name, "ok": bool, "index": path} and {"drop": name}, by {}.
+Instead of these {"failed": text}. Who serves an index alone is told only by `filled` where it is.
 """
 
 import contextlib
@@ -97,7 +97,8 @@ class Server:
             if "serve" in request:
                 return {"name": self._serve(request["serve"])}
             if "filled" in request:
-                self._children[request["filled"]].send(b"1" if request["ok"] else b"0")
+                word = b"1" + os.fsencode(request["index"]) if request["ok"] else b"0"
+                self._children[request["filled"]].send(word)
             else:
                 self._drop(request["drop"])
         except (OSError, KeyError) as error:
@@ -232,11 +233,11 @@ class Service:
 
     def _listen(self) -> None:
         """Hear how the checkout ended, and answer whoever waited for it."""
-        word = self._told.recv(1)
-        if not word:  # dropped before: then nobody looks any more
-            word = b"0"
+        word = self._told.recv(1 << 13)  # none when it was dropped before: then nobody looks any more
         with self._lock:
-            self._tree.checkout.ok = word == b"1"
+            if index := word[1:]:
+                self._tree.checkout.index = Path(os.fsdecode(index))
+            self._tree.checkout.ok = word.startswith(b"1")
             parked, self._parked = self._parked, []
             for request in parked:
                 self._handle(request)

@@ -6,11 +6,13 @@ be worse than a full cache.
 """
 
 import contextlib
+import os
 import re
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
+from stepwell.store.small_files import write
 from stepwell_runners.reduce import remove
 
 DEFAULT_LIMIT = 50 << 30  # bytes
@@ -29,13 +31,16 @@ class Kept:
 
 def note_size(place: Path, size: int) -> None:
     """Write down what a tree takes. It is used now."""
-    _note(place).write_text(str(size))
+    write(f"{place}.used", b"%d" % size)
 
 
 def note_use(place: Path) -> None:
     """Remember that a tree is used; one made by an older Stepwell gets a note of no bytes."""
-    with contextlib.suppress(OSError):  # a cache is no reason to fail
-        _note(place).touch()
+    try:
+        os.utime(f"{place}.used")
+    except OSError:
+        with contextlib.suppress(OSError):  # a cache is no reason to fail
+            _note(place).touch()
 
 
 def size_of(place: Path) -> int:

@@ -22,6 +22,7 @@ import secrets
 import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -78,6 +79,8 @@ class Trees:
         self._locks = KeyedLocks()
         self._servings = Servings(lazy, self._checkout, self._make_once, self._start)
         self._behind: set[threading.Thread] = set()
+        self._indexing = ThreadPoolExecutor(2, "tree-index")  # its threads stay: to start one takes 0.1 ms
+        self._indexes: set[Future[None]] = set()
         self._guard = threading.Lock()  # of all below; nobody waits for the disk with it
         self._known: dict[str, Path] = {}  # checkouts and deltas
         self._deltas: dict[Path, Delta] = {}
@@ -176,6 +179,7 @@ class Trees:
         """Serve nothing any more; what is being checked out is finished."""
         self._servings.closing.set()
         self.settled()
+        self._indexing.shutdown()
         if self.lazy is not None:
             self.lazy.close()
 
@@ -184,6 +188,7 @@ class Trees:
         while behind := [thread for thread in self._behind if thread.is_alive()]:
             for thread in behind:
                 thread.join()
+        wait(tuple(self._indexes))
 
     def clear(self) -> None:
         """Remove everything that nobody holds."""
@@ -245,8 +250,10 @@ class Trees:
             with self._guard:
                 self._deltas[place] = delta
         if index is not None:
-            self._start(index)
-        self._grow(delta.files)
+            made = self._indexing.submit(index)
+            self._indexes.add(made)
+            made.add_done_callback(self._indexes.discard)
+        self._grow(delta.size)
         if delta.depth >= MOST_DEEP:
             self._start(threading.Thread(target=self._flatten, args=(delta,), name="tree-flatten"))
         return True
@@ -309,7 +316,7 @@ class Trees:
         with self._locks.of(str(place)):
             if not self._is_whole(place):
                 self._make(place)
-                self._grow(place)
+                self._grow(tree_room.size_of(place))
             if serving := self._servings.of(place):
                 serving.is_made = True
         if delta := self._deltas.get(place):
@@ -349,10 +356,10 @@ class Trees:
                     tree_room.forget(files)
         self._evict(self._limit)
 
-    def _grow(self, place: Path) -> None:
+    def _grow(self, size: int) -> None:
         """Count what has been made, and make room behind when it is too much."""
         with self._guard:
-            self._taken += tree_room.size_of(place)
+            self._taken += size
             if self._taken <= self._limit or self._is_evicting or self._servings.closing.is_set():
                 return
             self._is_evicting = True

@@ -195,11 +195,6 @@ def test_files_below_attributes_that_convert_are_checked_out(origin: Origin, tre
         assert trees.shown(place) == (place,) and (place / "w/in/new.bat").read_bytes() == b"\r\n"
 
 
-def join_threads() -> None:
-    for thread in [one for one in threading.enumerate() if one.name.startswith("tree-")]:
-        thread.join()
-
-
 def test_deltas_that_lie_too_deep_are_checked_out_behind_and_go(
     origin: Origin, trees: Trees, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -210,14 +205,14 @@ def test_deltas_that_lie_too_deep_are_checked_out_behind_and_go(
         hold = trees.hold(origin.commit(files))
         places.append(hold.place)
     times = {entry.name: entry.stat().st_mtime for lower in reversed(hold.lowers) for entry in lower.iterdir()}
-    join_threads()
+    trees.settled()
     assert len(hold.lowers) == 3 and hold.lowers[0].exists()  # held
     assert trees.shown(places[2]) == (places[2],) and told((places[2],)) == versions[2]
     assert {entry.name: entry.stat().st_mtime for entry in places[2].iterdir()} | times == times
     with trees.held(origin.commit(versions[3])) as place:
         assert trees.shown(place) == (deltas.files_of(place), places[2])
     hold.release()
-    join_threads()
+    trees.settled()
     assert not hold.lowers[0].exists() and deltas.files_of(places[1]).exists()
     Trees(trees.folder.parent).recover()
     assert not list((trees.folder / "r1").glob("*.delta*")) and told((places[2],)) == versions[2]
@@ -236,13 +231,13 @@ def test_room_is_made_when_the_cache_grows_but_not_of_what_is_held(origin: Origi
     os.utime(idle.place.with_name(f"{idle.place.name}.used"), (1, 1))
     idle.release()
     last = trees.hold(origin.commit(big[2]))
-    join_threads()
+    trees.settled()
     assert told(over.lowers)[b"b"] == (FILE, b"b") and last.place.exists() and not idle.place.exists()
     over.release()
     for files in (over.lowers[0], held.place):
         os.utime(files.with_name(f"{files.name}.used"), (1, 1))
     trees.resolve(origin.commit(big[3]))
-    join_threads()
+    trees.settled()
     assert not over.lowers[0].exists() and not held.place.exists() and last.place.exists()
     last.release()
     assert told(trees.hold(origin.commit({**big[0], b"b": (FILE, b"b")})).lowers)[b"b"] == (FILE, b"b")  # made again
@@ -273,9 +268,35 @@ def test_a_large_index_is_made_behind_and_waited_for(
             has, wanted = listed(origin, copy, place)
             assert has == wanted
             trees.check(place)
-            join_threads()
+            trees.settled()
             last, _ = trees.index(next_one)
             assert last is not None and listed(origin, last, next_one)[0] == listed(origin, last, next_one)[1]
+    assert lazy._spare is not None
+    ahead = lazy._spare.result()
+    with trees.held(origin.commit({**AFTER, b"more": (FILE, b"changed")})) as place:  # whose index has a place already
+        assert trees.index(place) == (None, ahead.git) and lazy._spare is None
+        copy.write_bytes((ahead.git / ".git" / "index").read_bytes())
+        has, wanted = listed(origin, copy, place)
+        assert has == wanted
+    trees.close()
+
+
+@pytest.mark.root
+def test_an_index_is_served_anew_when_the_one_made_ahead_has_died(
+    origin: Origin, tmp_path: Path, lazy: Lazy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deltas, "LARGE_INDEX", 0)
+    trees = Trees(tmp_path, sync=settle, lazy=lazy)
+    trees.resolve(origin.commit(BEFORE))
+    lazy.prepare_index()
+    assert lazy._spare is not None and lazy._spare.result().is_alive
+    assert lazy._process is not None
+    lazy._process.kill()
+    lazy._process.wait()
+    with trees.held(origin.commit(AFTER)) as place:  # nothing serves it: it was waited for
+        index, beside = trees.index(place)
+        assert beside is None and index is not None and told(trees.shown(place)) == AFTER
+        assert listed(origin, index, place)[0] == listed(origin, index, place)[1]
     trees.close()
 
 
