@@ -40,3 +40,27 @@ def test_a_readme_is_read_without_javascript(browser: Browser, full: Served) -> 
     page.get_by_text("Why not decimals?").click()
     expect(page.get_by_text("someone", exact=True)).to_be_visible()
     context.close()
+
+
+def test_last_commits_come_later_where_they_are_not_known_in_time(browser: Browser, full: Served) -> None:
+    page = visit(browser, full)
+    page.goto(full.url + FILES)
+    expect(page.locator("#tree li", has_text="README.md").locator(".tree-commit")).to_have_text("Begin")
+    page.goto(f"{full.url}{FILES}?path=src")
+    expect(page.locator("#tree .tree-commit")).to_have_count(5)
+    expect(page.locator("[data-later]")).to_have_count(0)
+    page.locator("#tree li", has_text="refunds.py").get_by_role("link", name="Round refunds half to even").click()
+    page.wait_for_url("**/commits/7c1e9d4*")
+    assert page.complaints == []  # type: ignore[attr-defined]
+    page.context.close()
+
+
+def test_last_commits_are_waited_for_without_javascript(browser: Browser, full: Served) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    context.add_cookies([{"name": "stepwell", "value": "admin-session", "url": full.url}])
+    page = context.new_page()
+    page.goto(f"{full.url}{FILES}?path=src")
+    expect(page.locator("#tree .tree-commit")).to_have_count(0)
+    page.get_by_role("link", name="Wait for them").click()
+    expect(page.locator("#tree .tree-commit")).to_have_count(5)
+    context.close()

@@ -1,6 +1,7 @@
 """Every page in a real browser: no console error, no refused code or style, no axe violation, nothing too wide."""
 
 from dataclasses import replace
+from urllib.parse import urlsplit
 
 import pytest
 from addresses import EMPTY_PAGES, OPEN_PAGES, PAGES, RUN
@@ -20,6 +21,8 @@ def check(page: Page, name: str, url: str) -> list[str]:
     page.wait_for_load_state("load")
     answered = [c for c in page.complaints if "status of 404" not in c]  # type: ignore[attr-defined]
     wrong = [f"{name}: {c}" for c in answered]
+    if urlsplit(page.url).path != urlsplit(url).path:
+        wrong.append(f"{name}: the address became {page.url}")
     page.complaints.clear()  # type: ignore[attr-defined]
     page.evaluate(AXE)
     for scheme, rules in (("light", RULES), ("dark", COLOURS)):

@@ -57,6 +57,7 @@ from stepwell.engine.present import Counted
 from stepwell.engine.rounds import PastStep, Round
 from stepwell.engine.specs import RunRef
 from stepwell.errors import Conflict, Denied, Invalid, NotFound
+from stepwell.repos.latest import LastCommit, LastCommits
 from stepwell.repos.objects import Changes as Paths
 from stepwell.repos.objects import CommitInfo, EntryKind, Person, TreeEntry
 from stepwell.settings import Settings
@@ -897,6 +898,15 @@ class _Browsing:
     def content(self, actor: Actor, tenant: str, name: str, entry: TreeEntry, *, limit: int) -> bytes:
         actor.require("read", tenant)
         return README
+
+    def last_commits(
+        self, actor: Actor, tenant: str, name: str, sha: str, folder: str, *, wait_s: float
+    ) -> LastCommits:
+        actor.require("read", tenant)
+        if folder and wait_s < 1:
+            return LastCommits()
+        first, second, third = (LastCommit(one.sha, NOW - 3600, one.subject) for one in self._commits())
+        return LastCommits({"src": first, "refunds.py": first, NASTY: second, "README.md": third, "lib": third}, True)
 
     def history(self, actor: Actor, tenant: str, name: str, sha: str, *, skip: int, limit: int) -> list[CommitInfo]:
         actor.require("read", tenant)

@@ -28,7 +28,7 @@ from stepwell_web.icons import icon
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
 
-LARGEST = 128 * 1024
+LARGEST = 128_000
 """Bytes of a README that is shown: a hostile one of that size takes two seconds, an honest one a tenth."""
 KEPT = 32
 """READMEs that are kept: of at most 1 MB each, mostly of 20 kB."""

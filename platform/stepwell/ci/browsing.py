@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from stepwell.errors import NotFound
+from stepwell.repos.latest import LastCommits
 from stepwell.repos.objects import CommitInfo, TreeEntry
 from stepwell.repos.reader import Reader
 from stepwell.repos.repositories import Repositories
@@ -95,6 +96,13 @@ class Browsing:
     def content(self, actor: Actor, tenant: str, name: str, entry: TreeEntry, *, limit: int) -> bytes:
         """Return the content of a file that was listed. Raises Invalid when it has more than `limit` bytes."""
         return self._open(actor, tenant, name)[1].raw_blob(entry.sha, limit=limit)
+
+    def last_commits(
+        self, actor: Actor, tenant: str, name: str, sha: str, folder: str, *, wait_s: float
+    ) -> LastCommits:
+        """Return the last commit of each entry of a folder, as far as it is known after so many seconds."""
+        row, _ = self._open(actor, tenant, name)
+        return self._repositories.latest.of(self._repositories.path(row.id), sha, folder, wait_s=wait_s)
 
     def history(self, actor: Actor, tenant: str, name: str, sha: str, *, skip: int, limit: int) -> list[CommitInfo]:
         """Return a page of the history of a commit, newest first."""

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from stepwell.errors import Conflict, Invalid, NotFound
+from stepwell.repos.latest import Latest
 from stepwell.repos.names import check_id
 from stepwell.repos.reader import Reader
 
@@ -42,6 +43,7 @@ class Repositories:
         self._keep_open = keep_open
         self._readers: OrderedDict[str, Reader] = OrderedDict()
         self._lock = threading.Lock()
+        self.latest = Latest()
 
     def path(self, repository: str) -> Path:
         """Return where a repository is or would be."""
@@ -114,6 +116,7 @@ class Repositories:
         """Release all files."""
         with self._lock:
             readers, self._readers = list(self._readers.values()), OrderedDict()
+        self.latest.close()
         for reader in readers:
             reader.close()
 

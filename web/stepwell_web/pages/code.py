@@ -10,6 +10,7 @@ from starlette.responses import Response
 from stepwell.ci.browsing import File, Folder
 from stepwell.ci.views import RepositoryView, RunSummary
 from stepwell.errors import NotFound
+from stepwell.repos.latest import LastCommits
 from stepwell_web import diffview, readme, sourceview, times
 from stepwell_web.files import HEAD_BYTES, file_answer, picture_type
 from stepwell_web.pages.repository import common, crumbs
@@ -18,12 +19,14 @@ from stepwell_web.visits import Visit, Visiting
 router = APIRouter(include_in_schema=False)
 PAGE = 50
 SHOWN_BYTES = 512 * 1024
+PAGE_SECONDS, WAIT_SECONDS = 0.02, 6.0
+"""How long a page waits for a folder's last commits, and one that was asked to wait."""
 RUNS = 200
 """Newest runs of a repository that commits and branches are told about."""
 
 
-def address(repository: RepositoryView, page: str, **query: str) -> str:
-    """Address of a page about a ref or path."""
+def place(repository: RepositoryView, page: str, **query: str) -> str:
+    """Address of a page about a ref or path. Its templates call it; `address` there is that of the page itself."""
     asked = urlencode({name: value for name, value in query.items() if value}, safe="/")
     return f"{repository.url}/{page}" + (f"?{asked}" if asked else "")
 
@@ -33,25 +36,40 @@ def _values(visit: Visit, tenant: str, name: str, tab: str, ref: str) -> dict[st
     browsing = visit.services.browsing
     branches, tags = browsing.names(visit.actor, tenant, name)
     tip = browsing.tip(visit.actor, tenant, name, ref)
-    return {**values, "tip": tip, "branches": branches, "tags": tags, "address": address}
+    return {**values, "tip": tip, "branches": branches, "tags": tags, "place": place}
 
 
 @router.get("/{tenant}/{name}/files")
-def files(visit: Visiting, *, tenant: str, name: str, ref: str = "", path: str = "", plain: bool = False) -> Response:
-    """Show a folder or a file; with `plain`, Markdown as it was written."""
+def files(
+    visit: Visiting, *, tenant: str, name: str, ref: str = "", path: str = "", plain: bool = False, wait: bool = False
+) -> Response:
+    """Show a folder or a file; with `plain`, Markdown as it was written.
+
+    The last commits of a folder's entries are shown when they are known in time; with `wait`, they are waited for.
+    """
     values = _values(visit, tenant, name, "files", ref)
     repository, tip = values["repository"], values["tip"]
-    values |= {"crumbs": crumbs(repository, ("Files", "")), "folder": None, "file": None, "readme": None, "way": ()}
+    values |= {
+        "crumbs": crumbs(repository, ("Files", "")),
+        "folder": None,
+        "file": None,
+        "readme": None,
+        "way": (),
+        "last": LastCommits(),
+    }
     if not tip.sha:
         return visit.page("files.html", **values)
     found = visit.services.browsing.at(visit.actor, tenant, name, tip.sha, path)
     parts = [part for part in found.path.split("/") if part]
     paths = ["/".join(parts[: n + 1]) for n in range(len(parts))]
-    upward = [(part, address(repository, "files", ref=ref, path=one)) for part, one in zip(parts, paths, strict=True)]
+    upward = [(part, place(repository, "files", ref=ref, path=one)) for part, one in zip(parts, paths, strict=True)]
     values["way"] = upward
     if isinstance(found, File):
         return visit.page("files.html", **values | {"file": _file(found, repository.url, tip.ref, plain)})
-    return visit.page("files.html", **values | {"folder": found, "readme": _readme(visit, repository, tip.ref, found)})
+    seconds = WAIT_SECONDS if wait else PAGE_SECONDS
+    last = visit.services.browsing.last_commits(visit.actor, tenant, name, tip.sha, found.path, wait_s=seconds)
+    shown = {"folder": found, "last": last, "readme": _readme(visit, repository, tip.ref, found)}
+    return visit.page("files.html", **values | shown)
 
 
 def _readme(visit: Visit, repository: RepositoryView, ref: str, folder: Folder) -> readme.Readme | None:
@@ -114,8 +132,8 @@ def commits(
     repository, tip = values["repository"], values["tip"]
     browsing = visit.services.browsing
     found = browsing.history(visit.actor, tenant, name, tip.sha, skip=skip, limit=PAGE + 1) if tip.sha else []
-    older = address(repository, "commits", ref=ref, skip=str(skip + PAGE)) if len(found) > PAGE else ""
-    newest = address(repository, "commits", ref=ref) if skip else ""
+    older = place(repository, "commits", ref=ref, skip=str(skip + PAGE)) if len(found) > PAGE else ""
+    newest = place(repository, "commits", ref=ref) if skip else ""
     return visit.page(
         "commits.html", crumbs=crumbs(repository, ("Commits", "")), commits=found[:PAGE], older=older, newest=newest,
         runs=_by_commit(visit, tenant, name), **values,
@@ -139,7 +157,7 @@ def commit(visit: Visiting, *, tenant: str, name: str, sha: str) -> Response:
     way = crumbs(values["repository"], ("Commits", f"/{tenant}/{name}/commits"), (sha[:7], ""))
     return visit.page(
         "commit.html", crumbs=way, commit=found.commit, subject=subject.strip(), body=body.strip(), runs=runs,
-        files=diffview.files(found.text), whole=found.whole, address=address, **values,
+        files=diffview.files(found.text), whole=found.whole, place=place, **values,
     )  # fmt: skip
 
 
@@ -151,6 +169,6 @@ def branches(visit: Visiting, *, tenant: str, name: str) -> Response:
     for run in visit.services.runs.list(visit.actor, tenant=tenant, repository=name, limit=RUNS).items:
         last.setdefault(("tag", run.tag) if run.tag else ("branch", run.branch), run)
     return visit.page(
-        "branches.html", crumbs=crumbs(values["repository"], ("Branches", "")), last=last, address=address,
+        "branches.html", crumbs=crumbs(values["repository"], ("Branches", "")), last=last, place=place,
         refs=visit.services.browsing.refs(visit.actor, tenant, name), **values,
     )  # fmt: skip
