@@ -32,6 +32,7 @@ PAGES = {
     "caches": "/acme/payments-api/caches", "people": "/acme/-/people", "usage": "/acme/-/usage",
     "audit": "/acme/-/audit", "dead runs": "/acme/-/dead", "runners": "/acme/-/runners", "secrets": "/acme/-/secrets",
     "search": "/search?q=round",
+    "administration": "/admin",
     "broken pipeline": "/acme/broken/pipelines", "tokens": "/tokens", "not found": "/acme/nope",
 }  # fmt: skip
 EMPTY_PAGES = {
@@ -40,6 +41,7 @@ EMPTY_PAGES = {
     "first repository": "/acme/new-project",
     "no approvals": "/approvals",
     "first tenant": "/acme",
+    "first look at the server": "/admin",
     "nothing found": "/search?q=round",
     "no usage": "/acme/-/usage",
     "no audit": "/acme/-/audit",

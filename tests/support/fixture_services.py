@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from fixture_files import PIXEL, README, collect
+from fixture_installation import FixtureInstallation
 from fixture_secrets import FixtureSecrets
 
 from stepwell.ci.artifacts import Artifacts
@@ -388,6 +389,7 @@ class FixtureServices:
         self.browsing = _Browsing(self)
         self.usage = _Usage(self)
         self.runners = _Runners(self)
+        self.installation = FixtureInstallation(self.settings, NOW, self.empty)
         self.engine = _Feed(self.entry_callbacks, "subscribe")
         self.logs = _Feed(self.log_callbacks, "follow")
         self.repositories = self.pushes = None

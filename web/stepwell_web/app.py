@@ -19,6 +19,7 @@ from starlette.types import Scope
 from stepwell.ci.services import Services
 from stepwell.repos.wire import Wire
 from stepwell_web import packed, problems
+from stepwell_web.api import admin as api_admin
 from stepwell_web.api import artifacts as api_artifacts
 from stepwell_web.api import bulk, logs, people, plans, quotas, repos
 from stepwell_web.api import caches as api_caches
@@ -31,6 +32,7 @@ from stepwell_web.git import git_routes
 from stepwell_web.gitaccess import authorizer
 from stepwell_web.live import Feeds, Hub
 from stepwell_web.pages import (
+    admin,
     artifacts,
     caches,
     changes,
@@ -103,13 +105,13 @@ def create_app(services: Services, banner: str = "") -> FastAPI:
     app.add_api_route("/healthz", _healthy, include_in_schema=False)
     for part in (
         api_runs, plans, api_artifacts, api_reports, bulk, api_caches, logs, api_moments, repos, people, quotas,
-        api_runners, api_usage,
+        api_runners, api_usage, api_admin,
     ):  # fmt: skip
         app.include_router(part.router, prefix="/api/v1")
     app.router.routes.extend(git_routes(wire, authorizer(services.tenants)))
     for pages in (
-        signin, tokens, search, playground, home, tenant, runners, runs_pages, repository, caches, code, run, log,
-        review, source, timeline, changes, tests, artifacts, moments,
+        signin, tokens, search, playground, admin, home, tenant, runners, runs_pages, repository, caches, code, run,
+        log, review, source, timeline, changes, tests, artifacts, moments,
     ):  # fmt: skip
         app.include_router(pages.router)
     return app

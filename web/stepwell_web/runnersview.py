@@ -1,17 +1,39 @@
 """A runner in words and small drawings: cells that are taken, free, or not for this tenant to know."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 from markupsafe import Markup
 
-from stepwell.ci.runners import RunnerView
-from stepwell.engine.present import CODE
+from stepwell.ci.runners import RunnerView, Standing
+from stepwell.engine.present import CODE, Counted
 
 MOST_CELLS = 24
 """Of which each stands for one; more are drawn as one bar."""
 _CELL, _PITCH, _WIDE = 9, 12, 192
 Tone = Literal["taken", "ready"]
+
+
+class Room(Protocol):
+    """What gauges are drawn of: a runner as one tenant sees it, or the whole server."""
+
+    @property
+    def used(self) -> Counted: ...
+
+    @property
+    def others(self) -> Counted | None: ...
+
+    @property
+    def standing(self) -> Standing: ...
+
+    @property
+    def turns(self) -> int: ...
+
+    @property
+    def steps(self) -> int: ...
+
+    @property
+    def per_tenant(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -34,6 +56,11 @@ class Shown:
 
 def shown(view: RunnerView) -> Shown:
     """Tell a runner."""
+    return Shown(view, gauges_of(view))
+
+
+def gauges_of(view: Room) -> tuple[Gauge, ...]:
+    """Tell how much of a runner is taken, and what stands ready."""
     used, others, standing = view.used, view.others, view.standing
     beside = others.isolates + others.containers if others else 0
     parts = [f"{used.isolates} in isolates, {used.containers} in containers"]
@@ -42,7 +69,7 @@ def shown(view: RunnerView) -> Shown:
     if view.per_tenant < view.steps:
         parts.append(f"at most {view.per_tenant} of one tenant")
     gauges = [
-        _gauge("Steps", (view.used_steps, beside), view.steps, ", ".join(parts)),
+        _gauge("Steps", (used.isolates + used.containers, beside), view.steps, ", ".join(parts)),
         _gauge(
             "Code in isolates", (used.code, others.code if others else 0), view.turns,
             f"{others.code} of other tenants" if others and others.code else "",
@@ -57,7 +84,7 @@ def shown(view: RunnerView) -> Shown:
         gauges.append(_gauge("Warm containers", (warm, 0), standing.most_warm, more, "ready"))
     if others is not None and standing.most_blanks:
         gauges.append(_gauge("Blank isolates", (standing.blanks, 0), standing.most_blanks, "booted ahead", "ready"))
-    return Shown(view, tuple(gauges))
+    return tuple(gauges)
 
 
 def _took(seconds: float) -> str:

@@ -25,6 +25,7 @@ from stepwell.ci.describing import describe
 from stepwell.ci.environments import Environments
 from stepwell.ci.expected import Expectations
 from stepwell.ci.history import History
+from stepwell.ci.installation import Installation
 from stepwell.ci.keeper import Keeper
 from stepwell.ci.launch import Launcher
 from stepwell.ci.manual import Starter
@@ -146,6 +147,7 @@ class Services:
     retention: Retention
     host: Host | None
     meter: Meter
+    installation: Installation
 
     @classmethod
     def build(
@@ -219,6 +221,7 @@ class Services:
             retention=retention,
             host=host,
             meter=meter,
+            installation=Installation(base.settings, thread, store, host),
         )
         services._connect(history)
         base.promotions.follow(schedules.sync)

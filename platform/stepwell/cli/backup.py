@@ -20,9 +20,15 @@ def backup(
     """Write everything that the server keeps to one file, as of one moment. The server may be running."""
     from stepwell.cli.backing_up import back_up
     from stepwell.cli.compose import settings_with
+    from stepwell.store.backups import note_backup
 
+    settings = settings_with()
     with _told(hidden=json) as tell:
-        done = back_up(settings_with(), file.absolute(), with_key=not without_key, tell=tell)
+        done = back_up(settings, file.absolute(), with_key=not without_key, tell=tell)
+    try:
+        note_backup(settings.state, done)
+    except OSError as error:
+        say(f"The backup is whole, but the page for admins will not tell of it: {error}.", "yellow")
     if json:
         show_json(done)
         return

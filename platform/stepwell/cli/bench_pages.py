@@ -33,7 +33,7 @@ def paths(at: Place) -> dict[str, str]:
     run = at.passed
     return {
         "home": "/", "approvals": "/approvals", "search": "/search?q=bench", "playground": "/playground",
-        "tokens": "/tokens",
+        "tokens": "/tokens", "admin": "/admin",
         "tenant": "/home", "tenant_runs": "/home/-/runs", "people": "/home/-/people", "secrets": "/home/-/secrets",
         "usage": "/home/-/usage", "audit": "/home/-/audit", "dead": "/home/-/dead", "runners": "/home/-/runners",
         "repository": PLACE, "runs": f"{PLACE}/runs", "runs_filtered": f"{PLACE}/runs?state=failed&pipeline=Ship",

@@ -1,4 +1,5 @@
-"""What directories take on disk, as `du` counts it: blocks, a file with several names once.
+"""What directories take on disk, as `du` counts it: blocks, a file with several names once,
+and nothing that is mounted below.
 
 A process of its own, because the walk through a hundred thousand small files would hold up the interpreter's other
 threads; a gentle one, because nobody waits for the answer.
@@ -19,7 +20,7 @@ def taken(places: Sequence[Path]) -> list[int]:
     there = [place for place in dict.fromkeys(places) if place.is_dir()]
     if not there:
         return [0] * len(places)
-    command = ["nice", "-n", "19", "du", "-sk", "--", *map(str, there)]
+    command = ["nice", "-n", "19", "du", "-skx", "--", *map(str, there)]
     environment = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"}
     try:
         done = subprocess.run(

@@ -63,6 +63,11 @@ class Actor:
         """Say whether this is somebody at all."""
         return bool(self.person)
 
+    @property
+    def administers(self) -> bool:
+        """Say whether this is an admin of the server, on a way in that is not narrowed."""
+        return self.admin and "own" in self.scopes and not self.tenant and not self.repository
+
     def may(self, action: Action, tenant: str, repository: str = "") -> bool:
         """Say whether the actor may do `action` in the tenant, or in its repository of this name."""
         role = self.roles.get(tenant)

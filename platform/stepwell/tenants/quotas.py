@@ -44,10 +44,10 @@ class Quotas:
 
     def list(self, actor: Actor, tenant: str) -> list[QuotaView]:
         """Return the tenant's quotas: its own first, then those of its repositories that the actor may see, by name."""
-        if not _rules_server(actor):
+        if not actor.administers:
             actor.require("read", tenant, actor.repository.partition("/")[2])
         known = sorted((name, runs) for (owner, name), runs in self._known.items() if owner == tenant)
-        return [QuotaView(*one) for one in known if _rules_server(actor) or actor.may("read", tenant, one[0])]
+        return [QuotaView(*one) for one in known if actor.administers or actor.may("read", tenant, one[0])]
 
     def put(self, actor: Actor, tenant: str, runs: int | None, repository: str = "") -> None:
         """Set a quota; None takes it away. A tenant's is for admins of the server, a repository's for its maintainers.
@@ -70,7 +70,7 @@ class Quotas:
     def _check(self, actor: Actor, tenant: str, repository: str) -> None:
         if repository:
             self._scope.repository(actor, tenant, repository, "manage")
-        elif not _rules_server(actor):
+        elif not actor.administers:
             actor.require("read", tenant)
             raise Denied(f"You may not set the quota of {tenant!r}. Ask an admin of this server.")
         with self._store.read() as session:
@@ -81,8 +81,3 @@ class Quotas:
         with self._store.read() as session:
             rows = session.exec(select(Quota).order_by(col(Quota.tenant), col(Quota.repository)))
             return {(row.tenant, row.repository): row.runs for row in rows}
-
-
-def _rules_server(actor: Actor) -> bool:
-    """Say whether this is an admin of the server, on a way in that is not narrowed."""
-    return actor.admin and "own" in actor.scopes and not actor.tenant and not actor.repository

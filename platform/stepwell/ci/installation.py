@@ -1,0 +1,118 @@
+"""The installation as who administers it sees it: health, room, queues, disk, tenants, dead runs, settings.
+
+Who that is: the person made at the first start, and whom `admin` says so of; with a token only if it is not narrowed.
+For all others there is no such page. Of tenants it tells numbers, and nothing that only their own people may see.
+"""
+
+import platform
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+
+from stepwell.ci.answers import answer_of
+from stepwell.ci.beside import Beside, Seen
+from stepwell.ci.census import Census, Counts
+from stepwell.ci.occupied import Occupied, occupied
+from stepwell.ci.runners import Ability, Host, Standing
+from stepwell.engine.present import Counted, Present
+from stepwell.engine.thread import EngineThread
+from stepwell.errors import NotFound
+from stepwell.settings import Settings
+from stepwell.store.backups import BackupNote, last_backup
+from stepwell.store.store import Store
+from stepwell.tenants.actors import Actor
+
+HEALTH_SECONDS, COUNTS_SECONDS, DISK_SECONDS = 60.0, 10.0, 600.0
+"""Ages at which health, tenants and disk are looked at again, when somebody asks."""
+PATIENCE_SECONDS = 0.5
+_CREDENTIALS = re.compile(r"(?<=//)[^/@\s]+(?=@)")
+
+
+@dataclass(frozen=True)
+class SettingView:
+    """A setting in force; `given` when it is not the default. Credentials in addresses are left out."""
+
+    name: str
+    value: str
+    given: bool
+    description: str
+
+
+@dataclass(frozen=True)
+class InstallationView:
+    """All of it. `counted` is what goes on and waits for room now, by tenant; None: not seen yet."""
+
+    version: str
+    python: str
+    host: str
+    url: str
+    started_at: float
+    turns: int
+    steps: int
+    per_tenant: int
+    counted: Mapping[str, Counted]
+    standing: Standing
+    health: Seen[tuple[Ability, ...]] | None
+    tenants: Seen[tuple[Counts, ...]] | None
+    disk: Seen[Occupied] | None
+    backup: BackupNote | None
+    settings: tuple[SettingView, ...]
+
+
+class Installation:
+    """Looks at it. Blocks for a moment; for any thread but the engine's."""
+
+    def __init__(
+        self, settings: Settings, thread: EngineThread, store: Store, host: Host | None,
+        now: Callable[[], float] = time.time,
+    ) -> None:  # fmt: skip
+        self._settings = settings
+        self._thread = thread
+        self._host = host
+        self._started_at = now()
+        self._health = Beside(self._abilities, HEALTH_SECONDS, PATIENCE_SECONDS, now)
+        self._counts = Beside(Census(store, now).take, COUNTS_SECONDS, PATIENCE_SECONDS, now)
+        self._disk = Beside(
+            lambda: occupied(settings.state, settings.database.name), DISK_SECONDS, PATIENCE_SECONDS, now
+        )
+
+    def of(self, actor: Actor) -> InstallationView:
+        """Return what is known now. Raises NotFound for those who do not administer the server."""
+        if not actor.administers:
+            raise NotFound("There is no such page, or you may not see it.")
+        present, standing = answer_of(self._thread, self._look())
+        return InstallationView(
+            metadata.version("stepwell"), platform.python_version(), self._host.name if self._host else "local",
+            self._settings.base_url, self._started_at, present.turns, present.steps, present.per_tenant,
+            present.counted, standing, self._health.seen(), self._counts.seen(), self._disk.seen(),
+            last_backup(self._settings.state), in_force(self._settings),
+        )  # fmt: skip
+
+    async def _look(self) -> tuple[Present, Standing]:
+        present = await self._thread.engine.present(())
+        return present, self._host.standing() if self._host else Standing()
+
+    def _abilities(self) -> tuple[Ability, ...]:
+        found: Sequence[Ability] = self._host.abilities() if self._host else ()
+        return tuple(found)
+
+
+def in_force(settings: Settings) -> tuple[SettingView, ...]:
+    """List the settings, in their order."""
+    return tuple(
+        SettingView(
+            f"STEPWELL_{name.upper()}", _told(getattr(settings, name)),
+            getattr(settings, name) != field.get_default(call_default_factory=True), field.description or "",
+        )
+        for name, field in Settings.model_fields.items()
+    )  # fmt: skip
+
+
+def _told(value: object) -> str:
+    if value is None or value == "":
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return _CREDENTIALS.sub("…", str(value))
