@@ -1,12 +1,13 @@
-"""The allow-list of system calls, as a BPF program that the zygote loads into every isolate.
+"""The allow-list of system calls, as BPF programs that no isolate can put off.
 
 What no other part of the wall stops: io_uring, new user namespaces, AF_VSOCK (a network namespace does not contain
 it), netlink other than route, keyrings, userfaultfd, pushing characters into a terminal, leases on files that others
 open too. So this part is mandatory.
 
-There are two programs, for loading the long one takes a third of a millisecond. It holds the list, and those calls that
-an isolate still has to make while it closes itself around its tenant; it is loaded while nobody waits. The short one
-takes exactly these away again, and is the last thing that happens. What is in neither was never allowed.
+There are two programs, for loading the long one takes a third of a millisecond. It holds the list, and those calls by
+which isolates are made and close themselves around their tenant; the zygote loads it once for itself, and every isolate
+inherits it. The short one takes exactly these away again, and is the last thing that happens. What is in neither was
+never allowed.
 
 Rejected: a deny-list (every kernel release would open it), and one rule `ioctl != TIOCSTI`: the kernel looks at the
 lower 32 bits of the argument, a 64-bit comparison does not, and 0x1_0000_5412 would pass. Hence `_all_but`.
@@ -48,8 +49,12 @@ connect accept accept4 sendto recvfrom sendmsg recvmsg sendmmsg recvmmsg shutdow
 setsockopt getsockopt getrandom landlock_create_ruleset landlock_add_rule landlock_restrict_self
 """
 
-_WHILE_SEALING = ("mount", "move_mount", "unshare")
-_NOT_THERE = ("clone3", "io_uring_setup", "io_uring_enter", "io_uring_register", "userfaultfd")
+_UNTIL_SEALED = (
+    *("mount", "move_mount", "unshare"),
+    *("sethostname", "fsopen", "fsconfig", "fsmount", "open_tree", "mount_setattr"),
+)
+_FORKING = "clone3"  # the zygote's; its flags are in memory, where no program can look at them
+_NOT_THERE = ("io_uring_setup", "io_uring_enter", "io_uring_register", "userfaultfd")
 _NEWER = range(451, 480)  # the same numbers on every architecture
 _NEW_NAMESPACE = 0x7E020000
 _TIOCSTI, _TIOCLINUX = 0x5412, 0x541C
@@ -95,8 +100,9 @@ def programs() -> tuple[bytes, bytes]:
     early.set_attr(seccomp.Attr.CTL_OPTIMIZE, 2)  # a tree: the kernel tries every call number when it is loaded
     _add_list(seccomp, early)
     late = seccomp.SyscallFilter(seccomp.ALLOW)
-    for name in _WHILE_SEALING:
+    for name in _UNTIL_SEALED:
         _add(seccomp, late, seccomp.ERRNO(errno.EPERM), name)
+    _add(seccomp, late, seccomp.ERRNO(errno.ENOSYS), _FORKING)
     # Code that runs as pid 1 must not outlive the zygote: clearing the death signal succeeds and does nothing.
     clearing = seccomp.Arg(0, seccomp.MASKED_EQ, _WORD, _PR_SET_PDEATHSIG)
     _add(seccomp, late, seccomp.ERRNO(0), "prctl", clearing)
@@ -111,7 +117,7 @@ def _exported(filter: Any) -> bytes:
 
 
 def _add_list(seccomp: Any, filter: Any) -> None:
-    for name in (*_ALLOWED.split(), *_WHILE_SEALING):
+    for name in (*_ALLOWED.split(), *_UNTIL_SEALED, _FORKING):
         _add(seccomp, filter, seccomp.ALLOW, name)
     for name in (*_NOT_THERE, *_NEWER):
         _add(seccomp, filter, seccomp.ERRNO(errno.ENOSYS), name)

@@ -6,8 +6,9 @@ tenant. Somebody waits for the second part, so whatever can be done before an or
 order of the steps is the design. Mounts, network and the tenant's uid need the zygote's power, so they come first; the
 user namespace after setuid, for it counts processes per uid; capabilities after the last thing that needs one; Landlock
 when everything is mounted, for it does not see what is mounted later; the death signal after setuid, which clears it.
-The allow-list of system calls is loaded in the first part, with the few calls that the second needs, and what takes
-those away at the very end. A function here is a step, and its name appears in the report when the host refuses it.
+The allow-list of system calls is inherited from the zygote, with the few calls that both parts need, and what takes
+those away is loaded at the very end; the limits that are the same for all are inherited, too (`inherit`). A function
+here is a step, and its name appears in the report when the host refuses it.
 
 Rejected: namespaces by `unshare` one after the other (each costs, and a pid namespace needs a second fork), pivot_root
 per isolate, bubblewrap (91 ms with an interpreter and asyncio).
@@ -98,6 +99,19 @@ class Begun:
     rules: sys_.Ruleset | None
 
 
+def inherit(plan: Plan) -> None:
+    """Do in the zygote, once, what isolates inherit from it; nothing without the wall."""
+    if plan.mode != "none":
+        bound_always()
+        forbid_calls(plan)
+
+
+def forbid_calls(plan: Plan) -> None:
+    """Load the allow-list of system calls, with those by which isolates are made."""
+    sys_.prctl(sys_.PR_SET_NO_NEW_PRIVS, 1)
+    plan.early.load()
+
+
 def begin(plan: Plan) -> Begun | None:
     """Do what is the same for every isolate; None without the wall."""
     os.setsid()
@@ -112,9 +126,7 @@ def begin(plan: Plan) -> Begun | None:
     if rules is not None:
         for path, rights in _LANDLOCK:
             rules.allow(path, rights)
-    bound_always()
-    sys_.prctl(sys_.PR_SET_NO_NEW_PRIVS, 1)
-    plan.early.load()
+    bound_tenant()
     Order(**json.loads(_ANY_ORDER))  # touched now, the pages of all this are ours when somebody waits
     return Begun(proc, rules)
 
@@ -125,6 +137,7 @@ def seal(plan: Plan, order: Order, begun: Begun | None, output: int | None, moun
         enclose(plan, order, begun, mounts)
     else:
         bound_always()
+        bound_tenant()
         bound_resources(order)
         sys_.prctl(sys_.PR_SET_NO_NEW_PRIVS, 1)
         if order.directory:
@@ -205,8 +218,9 @@ def mount_trees(order: Order, mounts: Sequence[int]) -> None:
 
 def raise_loopback() -> None:
     """Bring up lo: programs expect to talk to themselves."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as anything:
-        fcntl.ioctl(anything, 0x8914, struct.pack("16sh22x", b"lo", 0x49))  # SIOCSIFFLAGS: UP, LOOPBACK, RUNNING
+    anything = socket.SocketType(socket.AF_INET, socket.SOCK_DGRAM)
+    fcntl.ioctl(anything, 0x8914, struct.pack("16sh22x", b"lo", 0x49))  # SIOCSIFFLAGS: UP, LOOPBACK, RUNNING
+    anything.close()
 
 
 def offer_proxy() -> None:
@@ -228,10 +242,14 @@ def bound_always() -> None:
         _RLIMIT_SIGPENDING: _QUEUED_SIGNALS,
         _RLIMIT_NICE: 0,
         _RLIMIT_RTPRIO: 0,
-        resource.RLIMIT_NPROC: _TENANT_PROCESSES,
     }
     for limit, value in wanted.items():
         _bound(limit, value)
+
+
+def bound_tenant() -> None:
+    """Set how many processes all isolates of a tenant may have together: not the zygote's limit."""
+    _bound(resource.RLIMIT_NPROC, _TENANT_PROCESSES)
 
 
 def bound_resources(order: Order) -> None:

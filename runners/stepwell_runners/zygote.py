@@ -2,8 +2,8 @@
 
 Exec'ed fresh and single-threaded, so that no lock, connection, key or tenant's data is ever in its memory; already in
 the isolates' read-only root and, where the host allows, in a user namespace in which real root does not exist. What
-makes a boot fast is what is already done here: the imports, the root, the seccomp program, a frozen heap, and, as soon
-as there is no order, code that has been run (stepwell.authoring.warming).
+makes a boot fast is what is already done here: the imports, the root, the list of system calls, a frozen heap, and, as
+soon as there is no order, code that has been run (stepwell.authoring.warming).
 
 Control socket (SEQPACKET, JSON): first the configuration, answered by {"up": true} or {"failed": …}; then {"id"} with
 the isolate's socket, answered by {"id", "pid"} and a pidfd or {"id", "failed"}; and {"id", "status"} whenever an
@@ -40,6 +40,7 @@ _PRELOADED = (
     *("tempfile", "textwrap", "threading", "time", "traceback", "types", "typing", "urllib.parse", "uuid", "warnings"),
     "zoneinfo",
 )
+_plain: Any = signal._signal  # type: ignore[attr-defined]  # makes no enums, which take a new process 0.1 ms
 _SYS_ADMIN, _SETUID, _SETGID, _SETPCAP, _NET_ADMIN = 21, 7, 6, 8, 12
 
 
@@ -85,6 +86,7 @@ def prepare(config: dict[str, Any]) -> tuple[wall.Plan, Callable[[socket.socket]
     entry, warming = _import_entry(config)
     early, late = (sys_.Filter(base64.b64decode(text)) for text in config["seccomp"])
     plan = wall.Plan(mode, early, late, config["landlock"])
+    wall.inherit(plan)
     return plan, entry, iter(warming())
 
 
@@ -200,7 +202,7 @@ class Zygote:
         try:
             signal.set_wakeup_fd(-1)
             for number in (signal.SIGCHLD, signal.SIGINT):
-                signal.signal(number, signal.SIG_DFL)
+                _plain.signal(number, _plain.SIG_DFL)
             command = self.shut_in(sock)
             if command:
                 init.serve(socket.socket(fileno=wall.SOCKET), walled=self.plan.mode != "none")
