@@ -25,6 +25,7 @@ from typing import Any, NoReturn
 from stepwell.authoring import ordered, warming
 from stepwell.authoring.code import Files, LoadFailed, load_all, load_entry, refused
 from stepwell.authoring.guard import Guard
+from stepwell.authoring.outer import Outer
 from stepwell.authoring.outline import outline
 from stepwell.authoring.pipeline import PipelineRefused, declaration
 from stepwell.authoring.prints import Prints
@@ -38,6 +39,8 @@ def warm_up() -> Iterator[list[Any]]:
     yield from warming.warm_up(play)
     Guard().install()
     yield ["guarded"]
+    Outer.make_ahead()
+    yield ["made ahead"]
 
 
 def serve(sock: socket.socket) -> NoReturn:
@@ -73,7 +76,7 @@ def _turn(wire: Wire, head: dict[str, Any]) -> None:
     gc.disable()  # a collection at a random moment would run the author's finalizers there
     early = bool(head.get("early"))
     entries = [] if early else wire.read_line()
-    outer = asyncio.new_event_loop()
+    outer = Outer.take()
     outer.set_exception_handler(_fatal)
     prints = Prints(wire, outer)
     prints.quiet = early or len(entries) > 1

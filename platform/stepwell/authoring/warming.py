@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 from stepwell.authoring import ordered
 from stepwell.authoring.code import Files, load_entry
 from stepwell.authoring.guard import Guard
+from stepwell.authoring.outer import Outer
 from stepwell.authoring.prints import Prints
 from stepwell.authoring.turn import Turn
 from stepwell.authoring.version import REPLAY
@@ -75,7 +76,8 @@ class _Host:
         self.journal = journal or [[1, 1.0, "created", "", 0, None]]
         self.last: list[Any] = []
         self.sock, self.theirs = socket.socketpair()
-        self.outer = asyncio.new_event_loop()
+        self.outer = Outer()
+        self.outer.open()
 
     def begin(self) -> None:
         """Send what a turn begins with."""
