@@ -47,6 +47,9 @@ class Settings(BaseSettings):
     tenant_disk_gb: int = Field(60, ge=1, le=100_000, description=(
         "GiB that all attempts of one tenant that are under way may write into their workspaces together"
     ))  # fmt: skip
+    git_memory_mb: int = Field(2048, ge=64, le=1_000_000, description=(
+        "MiB of memory that git may take for one push or fetch, besides packs that it maps"
+    ))  # fmt: skip
     artifacts_mb: int = Field(1024, ge=1, le=1_000_000, description="MiB of artifacts that are kept of a step")
     network: Literal["any", "listed", "none"] = Field("any", description=(
         "what steps in isolates may reach: any public host, hosts that they list, or none"

@@ -17,7 +17,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from stepwell.ci.services import Services
-from stepwell.repos.wire import Wire
+from stepwell.repos.wire import Wire, WireLimits
 from stepwell_web import packed, problems
 from stepwell_web.api import admin as api_admin
 from stepwell_web.api import artifacts as api_artifacts
@@ -81,7 +81,8 @@ class Static(StaticFiles):
 def create_app(services: Services, banner: str = "") -> FastAPI:
     """Build the app over the services; `banner` says on each page why steps run without the wall."""
     web = Web(services, Templates(), Hub(), banner)
-    wire = Wire(services.settings.state, services.repositories, services.pushes)
+    limits = WireLimits(memory_bytes=services.settings.git_memory_mb << 20)
+    wire = Wire(services.settings.state, services.repositories, services.pushes, limits)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None, None]:

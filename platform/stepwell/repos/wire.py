@@ -8,6 +8,10 @@ How a push is ended early matters: killed, even by SIGTERM, receive-pack leaves 
 where the pack is cut short git fails and removes its files at once, and where everything had arrived it goes on and
 finishes the push, which the client meant. Signals come only after `unattended_s`, and at once for a fetch.
 
+What a push unpacks to is the pusher's choice: a few kilobytes of deltas can ask for gigabytes. So git and all that it
+starts are bounded in memory and processor time, from outside and before they are given a byte: `RLIMIT_DATA` leaves
+packs alone that are only mapped. And should memory run out all the same, the kernel ends them and not the server.
+
 A server killed while pushes run leaves git processes behind for a moment. They hold a shared lock on one file;
 `wait_for_orphans` takes it exclusively, and after that no ref moves except through this process.
 """
@@ -17,6 +21,7 @@ import contextlib
 import fcntl
 import logging
 import os
+import resource
 import signal
 import time
 from asyncio.subprocess import DEVNULL, PIPE
@@ -26,6 +31,7 @@ from pathlib import Path
 from typing import Literal
 
 from stepwell.errors import TryLater
+from stepwell.repos.explained import Explained
 from stepwell.repos.hooks import HookChannel, check_hooks, install_hooks
 from stepwell.repos.maintenance import remove_leftovers
 from stepwell.repos.process import environment
@@ -40,6 +46,9 @@ CHUNK = 64 * 1024  # bytes
 _KEPT_STDERR = 4096
 _TERMINATE_S = 5.0
 _ADVERTISE_S = 60.0
+_FIRST_TO_GO = 900  # of 1,000, when the host has no memory left
+_RECEIVE = {"core.bigFileThreshold": "16m"}  # larger files are streamed
+_UPLOAD = {"pack.windowMemory": "64m", "pack.deltaCacheSize": "64m"}
 
 
 @dataclass(frozen=True)
@@ -52,16 +61,25 @@ class WireLimits:
     wait_s: float = 30.0  # for a place among them
     idle_s: float = 60.0  # a client that neither sends nor reads
     unattended_s: float = 600.0  # a push that goes on after its client left
+    memory_bytes: int = 2 * 1024**3  # of each process, without the packs that it maps
+    processor_s: int = 3600  # of each process
+
+    @property
+    def in_words(self) -> str:
+        return f"{self.memory_bytes >> 20:,} MiB of memory and {self.processor_s:,} seconds of a processor"
 
 
 class Exchange:
     """One running git process. Write its input and read its output side by side, then `finish`."""
 
-    def __init__(self, process: asyncio.subprocess.Process, channel: HookChannel | None) -> None:
+    def __init__(
+        self, process: asyncio.subprocess.Process, channel: HookChannel | None, explained: Explained | None = None
+    ) -> None:
         assert process.stdin and process.stdout and process.stderr
         self._process = process
         self._stdin, self._stdout, self._stderr = process.stdin, process.stdout, process.stderr
         self._words = b""
+        self._explained = explained
         self._tasks = [asyncio.create_task(self._read_words())]
         if channel is not None:
             self._tasks.append(asyncio.create_task(channel.serve()))
@@ -87,7 +105,10 @@ class Exchange:
 
     async def read(self) -> bytes:
         """Return the next piece of output, empty at the end."""
-        return await self._stdout.read(CHUNK)
+        while data := await self._stdout.read(CHUNK):
+            if shown := self._explained.feed(data) if self._explained else data:
+                return shown
+        return self._explained.rest() if self._explained else b""
 
     async def finish(self) -> int:
         """Wait for the end after the whole output was read, and return the exit code."""
@@ -178,7 +199,7 @@ class Wire:
         """Serve a fetch or clone; git is gone when the block is left."""
         path = self._repositories.require(repository)
         async with self._place():
-            exchange = await self._start("upload-pack", path, environment(protocol=protocol))
+            exchange = await self._start("upload-pack", path, environment(_UPLOAD, protocol=protocol))
             try:
                 yield exchange
             finally:
@@ -230,7 +251,8 @@ class Wire:
 
     async def _start_receive(self, path: Path, context: PushContext, protocol: str | None) -> Exchange:
         channel = HookChannel(self._handler, context)
-        settings = {"core.hooksPath": str(self._hooks), "receive.maxInputSize": str(self.limits.pack_bytes)}
+        limits = {"core.hooksPath": str(self._hooks), "receive.maxInputSize": str(self.limits.pack_bytes)}
+        settings = {**_RECEIVE, **limits}
         with self._lock_file.open("rb") as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
             fds = (*channel.child_fds, lock.fileno())
@@ -262,9 +284,11 @@ class Wire:
             start_new_session=True,
             limit=CHUNK,
         )
-        if channel is not None:
-            channel.started()
-        return Exchange(process, channel)
+        bound(process.pid, self.limits)
+        if channel is None:
+            return Exchange(process, None)
+        channel.started()
+        return Exchange(process, channel, Explained(self.limits.in_words))
 
     async def _sweep(self, repository: str, path: Path) -> None:
         if repository not in self._swept:
@@ -286,3 +310,15 @@ class Wire:
             log.warning("a push whose client had left was ended after %g s", self.limits.unattended_s)
         finally:
             await exchange.abort()
+
+
+def bound(pid: int, limits: WireLimits) -> None:
+    """Bound a process of ours, and those that it will start; nothing happens when it has ended."""
+    asked = ((resource.RLIMIT_DATA, limits.memory_bytes), (resource.RLIMIT_CPU, limits.processor_s))
+    with contextlib.suppress(ProcessLookupError):
+        for which, wanted in (*asked, (resource.RLIMIT_CORE, 0)):
+            allowed = resource.prlimit(pid, which)[1]
+            most = wanted if allowed == resource.RLIM_INFINITY else min(wanted, allowed)
+            resource.prlimit(pid, which, (most, most))
+    with contextlib.suppress(OSError):  # it has ended, or this host has no such thing: then the limits have to do
+        Path(f"/proc/{pid}/oom_score_adj").write_text(str(_FIRST_TO_GO))
