@@ -1,49 +1,19 @@
-"""Pages stand still: nothing moves by itself after it was painted, not while they load and not when there is news."""
+"""Pages stand still when there is news. That none moves while it loads is asked in `test_pages_look.py`."""
 
 from dataclasses import replace
 
 import pytest
-from addresses import EMPTY_PAGES, OPEN_PAGES, PAGES, RUN
+from addresses import RUN
 from fixture_services import NOW
 from live import wait_until
-from playwright.sync_api import Browser, Page, expect
+from looked import MOST_SHIFTED, SHIFTS, shifted
+from playwright.sync_api import Browser, expect
 from served import Served, open_page
 
 from stepwell.engine.entries import Entry
 
 pytestmark = pytest.mark.chromium
-SHIFTS = """window.shifts = 0;
-new PerformanceObserver((seen) => seen.getEntries().forEach((one) => { if (!one.hadRecentInput) shifts += one.value; }))
-    .observe({ type: 'layout-shift', buffered: true });"""
-MOST_SHIFTED = 0.01
-"""Of a page: what counts as a good one ends at 0.1."""
-TRIES = 3
-"""A page that a slow machine has shown in pieces is loaded again: what scripts and styles move, they move each time."""
 expect.set_options(timeout=30_000)
-
-
-def shifted(page: Page) -> float:
-    """How much of the page has moved by itself so far."""
-    page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done))))")
-    return float(page.evaluate("shifts"))
-
-
-@pytest.mark.parametrize("width", [1440, 390])
-def test_nothing_moves_while_a_page_loads(browser: Browser, full: Served, empty: Served, width: int) -> None:
-    wrong: dict[str, float] = {}
-    for served, pages, known in ((full, PAGES, True), (empty, EMPTY_PAGES, True), (full, OPEN_PAGES, False)):
-        page = open_page(browser, served, width, known)
-        page.add_init_script(SHIFTS)
-        for name, path in pages.items():
-            moved = 1.0
-            for _ in range(TRIES):
-                if moved > MOST_SHIFTED:
-                    page.goto(served.url + path)
-                    moved = shifted(page)
-            if moved > MOST_SHIFTED:
-                wrong[name] = moved
-        page.context.close()
-    assert wrong == {}
 
 
 def test_nothing_moves_on_an_open_page_when_a_step_ends(browser: Browser, full: Served) -> None:

@@ -1,4 +1,4 @@
-"""A browser of a size and a colour scheme, what it complains about, and what axe finds on its page."""
+"""A browser of a size and a colour scheme, what it complains about, what axe finds on its page, what moves there."""
 
 import os
 from pathlib import Path
@@ -13,6 +13,11 @@ COLOURS: dict[str, object] = {"runOnly": {"type": "rule", "values": ["color-cont
 """What a colour scheme can break."""
 LOOKED_AT = {"exclude": [["#log li:nth-child(n + 30)"]]}
 """One line of a log is like another."""
+SHIFTS = """window.shifts = 0;
+new PerformanceObserver((seen) => seen.getEntries().forEach((one) => { if (!one.hadRecentInput) shifts += one.value; }))
+    .observe({ type: 'layout-shift', buffered: true });"""
+MOST_SHIFTED = 0.01
+"""Of a page: what counts as a good one ends at 0.1."""
 
 
 def visit(browser: Browser, served: Served, signed_in: bool = True, width: int = 1440, scheme: str = "light") -> Page:
@@ -42,9 +47,16 @@ def violations(page: Page, rules: dict[str, object], where: object = LOOKED_AT) 
     return found
 
 
+def shifted(page: Page) -> float:
+    """How much of the page has moved by itself so far; the page was opened with the script SHIFTS."""
+    page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done))))")
+    return float(page.evaluate("shifts"))
+
+
 def keep(page: Page, name: str) -> None:
     """Keep a picture where STEPWELL_SCREENSHOTS says; of a page of thousands of lines, its beginning."""
     if folder := os.environ.get("STEPWELL_SCREENSHOTS"):
         whole = page.evaluate("document.documentElement.scrollHeight < 8000")
         width = page.evaluate("innerWidth")
-        page.screenshot(path=Path(folder) / f"{name.replace(' ', '-')}-{width}.png", full_page=whole)
+        path = Path(folder) / f"{name.replace(' ', '-')}-{width}.png"
+        page.screenshot(path=path, full_page=whole, caret="initial")  # to hide one restyles the page twice
