@@ -1,5 +1,6 @@
 """Pages stand still when there is news. That none moves while it loads is asked in `test_pages_look.py`."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -38,4 +39,16 @@ def test_nothing_moves_on_an_open_page_when_a_step_ends(browser: Browser, full: 
 
     wait_until(seen, 30, "tick at the step that has ended")
     assert shifted(page) - moved <= MOST_SHIFTED
+    page.context.close()
+
+
+def test_a_place_far_down_a_long_log_has_its_lines_and_the_room_stays(browser: Browser, full: Served) -> None:
+    page, room = open_page(browser, full, 1440, True), "document.documentElement.scrollHeight"
+    page.goto(f"{full.url}/acme/payments-api/runs/1840?step=hello")
+    expect(page.locator("#log ol.of-200")).to_have_attribute("data-from", "10001")
+    before = page.evaluate(room)
+    page.evaluate("scrollTo(0, document.querySelector('#log').offsetTop + 12_000 * 20)")
+    expect(page.locator("#log li[data-n='12020']")).to_be_in_viewport()
+    expect(page.get_by_role("link", name="Lines 14001 to 14500")).to_have_attribute("href", re.compile("from=14001$"))
+    assert page.evaluate(room) == before
     page.context.close()

@@ -29,15 +29,25 @@ def test_stepwells_own_lines_are_told_apart() -> None:
 def test_a_long_log_is_sent_in_pages_as_they_are_needed() -> None:
     log = FixtureLog(huge_log())
     chunks = logview.chunks(log, "s", 20_000, range(10_100, 10_101))
-    assert [(c.start, c.end) for c in chunks if c.html is not None] == [(1, 100), (10_001, 10_500)]
-    assert [(c.start, c.end, c.hundreds) for c in chunks[1:3]] == [(101, 500, 4), (501, 1000, 5)]
-    assert (chunks[0].html or "").count("<li ") == 100
+    assert [(c.start, c.end) for c in chunks if c.html is not None] == [(1, 50), (10_001, 10_500)]
+    assert [(c.start, c.end, c.fifties) for c in chunks[1:3]] == [(51, 500, 9), (501, 1000, 10)]
+    assert (chunks[0].html or "").count("<li ") == 50
+
+
+def test_far_from_what_is_wanted_a_place_stands_for_many_pages() -> None:
+    log = FixtureLog(huge_log())
+    chunks = logview.chunks(log, "s", 59_990, range(30_100, 30_101))
+    assert [c.start for c in chunks] == [1, *(c.end + 1 for c in chunks[:-1])]
+    assert [(c.start, c.end, c.fifties) for c in chunks if c.end - c.start >= logview.PAGE] == [
+        (10_001, 20_000, 200), (20_001, 30_000, 200), (40_001, 50_000, 200),
+    ]  # fmt: skip
+    assert (chunks[-1].end, chunks[-1].fifties) == (59_990, 10)
 
 
 def test_of_a_long_log_that_grows_the_end_is_there_and_of_one_linked_to_the_page() -> None:
     log = FixtureLog(huge_log())
     growing = logview.chunks(log, "s", 19_990, grows=True)
-    assert [(c.start, c.end) for c in growing if c.html is not None] == [(1, 100), (19_501, 19_990)]
+    assert [(c.start, c.end) for c in growing if c.html is not None] == [(1, 50), (19_501, 19_990)]
     linked = logview.chunks(log, "s", 20_000, range(300, 302))
     assert [(c.start, c.end) for c in linked if c.html is not None] == [(1, 500)]
     assert sum(c.end - c.start + 1 for c in linked) == 20_000

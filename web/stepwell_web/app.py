@@ -62,14 +62,14 @@ KEPT = "public, max-age=31536000, immutable"
 
 
 class Static(StaticFiles):
-    """Static files: packed, kept for ever and answered from memory under the hash of their build, under another one
-    merely answered.
-    """
+    """Static files: packed and answered from memory, under the hash of their build to be kept for ever."""
 
     async def get_response(self, path: str, scope: Scope) -> Response:
         asked, _, name = path.partition("/")
-        if asked == build() and scope["method"] == "GET" and name in static_names():
-            headers, content = {"Cache-Control": KEPT, "Vary": "Accept-Encoding"}, static_packed(name)
+        if scope["method"] == "GET" and name in static_names():
+            headers, content = {"Vary": "Accept-Encoding"}, static_packed(name)
+            if asked == build():
+                headers["Cache-Control"] = KEPT
             if packed.takes_gzip(Headers(scope=scope).get("accept-encoding", "")):
                 headers["Content-Encoding"] = "gzip"
             else:

@@ -7,7 +7,7 @@ grows, the last one, and the others when they are scrolled to.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Protocol
@@ -19,8 +19,10 @@ from stepwell_web.logsearch import Found, is_error
 
 PAGE = 500
 WHOLE = 5_000
-FIRST = 100
-"""Lines of a longer log that are there at once: more than a screen has, and each one more is painted later."""
+FIRST = 50
+"""Lines of a longer log that are there at once: as many as screens have, and each one more is painted later."""
+STRETCH = 10_000
+"""So many lines out of sight are one place in the document: it has not to hold one for each page of them."""
 LOOK_BACK = 100
 _SEARCHED = 20_000
 QUOTED = 50
@@ -71,9 +73,9 @@ class Chunk:
         return self.end - self.start + 1 == PAGE
 
     @property
-    def hundreds(self) -> int:
-        """How many hundreds of lines to leave room for."""
-        return -(-(self.end - self.start + 1) // 100)
+    def fifties(self) -> int:
+        """How many fifties of lines to leave room for."""
+        return -(-(self.end - self.start + 1) // 50)
 
 
 def chunks(log: StepLog, slug: str, count: int, hits: range = NO_LINES, *, grows: bool = False) -> list[Chunk]:
@@ -84,7 +86,19 @@ def chunks(log: StepLog, slug: str, count: int, hits: range = NO_LINES, *, grows
     wanted = {(n - 1) // PAGE * PAGE for n in (hits[:1] or ())} | ({pages[-1][0]} if grows else set())
     if 0 not in wanted:
         pages[:1], wanted = [(0, FIRST), (FIRST, PAGE)], wanted | {0}
+    pages = _stretched(pages, wanted)
     return [Chunk(at + 1, end, page(log, slug, at, end - at, hits) if at in wanted else None) for at, end in pages]
+
+
+def _stretched(pages: Sequence[tuple[int, int]], wanted: Collection[int]) -> list[tuple[int, int]]:
+    """Join the pages of each stretch of which none is wanted."""
+    cut, count, places = {at // STRETCH for at in wanted}, pages[-1][1], list[tuple[int, int]]()
+    for at, end in pages:
+        if at // STRETCH in cut or (at // STRETCH + 1) * STRETCH > count:
+            places.append((at, end))
+        elif at % STRETCH == 0:
+            places.append((at, at + STRETCH))
+    return places
 
 
 def page(log: StepLog, slug: str, start: int, count: int = PAGE, hits: range = NO_LINES) -> Markup:

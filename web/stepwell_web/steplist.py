@@ -83,8 +83,8 @@ def _line(row: Row, tries: int) -> str:
         said = f" <small>try {tries}</small>"
     since = f' data-since="{row.since}"' if row.since else ""
     bar = (
-        f'<svg class="axis" viewBox="0 0 1000 3" preserveAspectRatio="none" aria-hidden="true"><rect '
-        f'class="bar is-{row.state}" x="{row.start}" width="{row.width}" height="3" rx="1.5"/></svg>'
+        f'<svg class="axis" aria-hidden="true"><rect class="is-{row.state}" x="{row.start / 10:g}%" '
+        f'width="{row.width / 10:g}%"/></svg>'
         if row.width
         else ""
     )

@@ -83,9 +83,32 @@ export class Log {
   // Pages that are not there yet come when they are near.
   watch() {
     this.observer = new IntersectionObserver((seen) => {
-      for (const one of seen) if (one.isIntersecting) this.load(one.target);
+      for (const one of seen) {
+        if (one.isIntersecting && one.target.matches('.of-200')) this.split(one.target);
+        else if (one.isIntersecting) this.load(one.target);
+      }
     }, { rootMargin: '3000px' });
     for (const later of all('.later', this.box)) this.observer.observe(later);
+  }
+
+  // Places far away stand for many pages; near, or when one of these is wanted, for each of them.
+  split(place) {
+    const last = Number(place.dataset.to);
+    const pages = [];
+    for (let from = Number(place.dataset.from); from <= last; from += PAGE) {
+      const list = place.cloneNode(true);
+      const link = find('a', list);
+      const address = new URL(link.href);
+      list.className = 'chunk later of-10';
+      [list.dataset.from, list.dataset.to] = [from, from + PAGE - 1];
+      link.textContent = `Lines ${from} to ${from + PAGE - 1}`;
+      address.searchParams.set('from', from);
+      link.href = address.href;
+      pages.push(list);
+    }
+    this.observer.unobserve(place);
+    place.replaceWith(...pages);
+    pages.forEach((list) => this.observer.observe(list));
   }
 
   load(list) {
@@ -103,8 +126,9 @@ export class Log {
   async line(n) {
     const id = `${this.slug}:${n}`;
     if (!document.getElementById(id)) {
-      const list = all('.later', this.box).find((one) => n >= Number(one.dataset.from) && n <= Number(one.dataset.to));
-      if (list) await this.load(list);
+      const place = () => all('.later', this.box).find((one) => n >= Number(one.dataset.from) && n <= Number(one.dataset.to));
+      if (place()?.matches('.of-200')) this.split(place());
+      if (place()) await this.load(place());
     }
     this.unfold(document.getElementById(id));
     return document.getElementById(id);
