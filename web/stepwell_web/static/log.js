@@ -80,7 +80,7 @@ export class Log {
     return new URLSearchParams({ step: this.slug, attempt: this.attempt, ...more });
   }
 
-  // Pages that are not there yet come when they are near.
+  // Pages that are not there yet come when they are near, not before those that are there were shown.
   watch() {
     this.observer = new IntersectionObserver((seen) => {
       for (const one of seen) {
@@ -88,7 +88,8 @@ export class Log {
         else if (one.isIntersecting) this.load(one.target);
       }
     }, { rootMargin: '3000px' });
-    for (const later of all('.later', this.box)) this.observer.observe(later);
+    const begin = () => all('.later', this.box).forEach((later) => this.observer.observe(later));
+    requestAnimationFrame(() => requestAnimationFrame(begin));
   }
 
   // Places far away stand for many pages; near, or when one of these is wanted, for each of them.
