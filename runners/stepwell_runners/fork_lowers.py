@@ -15,11 +15,6 @@ from stepwell.store.small_files import make_folder
 
 def lay_first(lower: Path, index: Path | None, origin: Path, commit: str, branch: str | None) -> None:
     """Make the fork, as the `.git` that its first workspace sees; it appears as a whole."""
-    try:
-        make_folder(str(lower.parent))
-    except FileExistsError:  # without a workspace: a crash has cut it short
-        remove_fork(lower.parent)
-        make_folder(str(lower.parent))
     fresh = lower.with_name(".new")
     make_folder(str(fresh))
     create_fork(origin, fresh / ".git", commit, branch)

@@ -150,10 +150,10 @@ class Mounter:
             spent.append(lower := self.tree(path, owner, 0))
             sys_.fsconfig_fd(context, "lowerdir+", lower)
         if "upper" in mount:
-            common = os.path.commonpath((mount["upper"], mount["work"]))
+            common = f"{os.path.commonpath((mount['upper'], mount['work']))}/"
             spent.append(writable := self.tree(common, owner, 0))
             for key in ("upper", "work"):
-                inside = os.open(os.path.relpath(mount[key], common), os.O_PATH | os.O_DIRECTORY, dir_fd=writable)
+                inside = os.open(mount[key].removeprefix(common), os.O_PATH | os.O_DIRECTORY, dir_fd=writable)
                 spent.append(inside)
                 sys_.fsconfig_fd(context, f"{key}dir", inside)
             sys_.fsconfig_flag(context, "volatile")

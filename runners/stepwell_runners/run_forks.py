@@ -117,6 +117,7 @@ class RunForks:
         self._resting: dict[str, asyncio.TimerHandle] = {}
         self._born = time.time()
         self._pinning = ThreadPoolExecutor(1, "pins")
+        self._commons: dict[str, Path] = {}
         self._to_pin: deque[tuple[str, str, float]] = deque()
         self._hurry = threading.Event()
         for folder in (self.folder, self.pins / _RUNS, self.common):
@@ -166,7 +167,7 @@ class RunForks:
         both = fork / "workspace", fork / "workspace-without-index"
         lower = both[0 if index else 1]
         with self._locks.of(run):
-            first = next((one for one in both if one.exists()), None)
+            first = _first(fork, both)
             if first is None:
                 self._note(run, repository, commit)
                 first = lower
@@ -205,6 +206,7 @@ class RunForks:
             if fork not in used:
                 remove_fork(fork)
         if not kept:  # nobody has it mounted, and a power cut may have left it in part
+            self._commons.clear()
             for common in self.common.iterdir():
                 remove_fork(common)
         for link in (self.pins / _RUNS).iterdir():
@@ -223,6 +225,8 @@ class RunForks:
 
     def _common(self, at: str) -> Path:
         """Return what all forks have alike whose objects are seen `at`."""
+        if known := self._commons.get(at):
+            return known
         place = self.common / hashlib.sha256(f"{_CONFIG}{at}".encode()).hexdigest()[:16]
         with self._locks.of(str(place)):
             if not place.exists():
@@ -230,6 +234,7 @@ class RunForks:
                 remove_fork(fresh)
                 create_common(fresh / ".git", _CONFIG, at)
                 fresh.rename(place)
+        self._commons[at] = place
         return place
 
     def _note(self, run: str, repository: str, commit: str) -> None:
@@ -302,6 +307,18 @@ class RunForks:
 def branch_of(metadata: Mapping[str, Any]) -> str | None:
     """Return the branch that a run is about; a tag's run has none."""
     return metadata.get("branch") or None
+
+
+def _first(fork: Path, both: Sequence[Path]) -> Path | None:
+    """Return what of a fork is there; None when it has just been begun."""
+    with contextlib.suppress(FileExistsError):
+        make_folder(str(fork))
+        return None
+    first = next((one for one in both if one.exists()), None)
+    if first is None:  # a crash has cut it short
+        remove_fork(fork)
+        make_folder(str(fork))
+    return first
 
 
 def _is_branch(name: str) -> bool:

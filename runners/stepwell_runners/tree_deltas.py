@@ -61,7 +61,8 @@ def difference(old: str, new: str, tree: ReadTree, blob: ReadBlob) -> Difference
         prefix, mine, theirs = waiting.pop()
         before, after = _names(tree, mine) if mine else {}, _names(tree, theirs)
         _check_attributes(before if mine else after, after, prefix, blob)
-        for name in {name for name, _ in before.items() ^ after.items()}:
+        changed = [name for name, entry in after.items() if before.get(name) != entry]
+        for name in (*changed, *(before.keys() - after.keys())):
             left, right = before.get(name), after.get(name)
             if right is not None and not is_plain(right[0], name):
                 raise Unlike(f"a name that git has to decide about: {prefix + name!r}")

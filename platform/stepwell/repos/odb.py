@@ -67,11 +67,11 @@ class Odb:
     def raw(self, sha: str, kind: type[Tree] | type[Blob] | type[Commit], limit: int) -> bytes:
         """Return a folder, a file or a commit as git keeps it. Raises NotFound, or Invalid over `limit` bytes."""
         name, store = kind.__name__, self._repo.object_store
-        if found := read_loose(store, require_sha(sha), limit):
-            if found[0] == kind.type_name:
-                return found[1]
-        elif (packed := read_packed(store, sha, limit)) and packed[0] == kind.type_num:
-            return packed[1]
+        if packed := read_packed(store, require_sha(sha), limit):
+            if packed[0] == kind.type_num:
+                return packed[1]
+        elif (loose := read_loose(store, sha, limit)) and loose[0] == kind.type_name:
+            return loose[1]
         try:
             self._check_size(sha, limit, name)
             number, content = store.get_raw(ObjectID(sha.encode()))

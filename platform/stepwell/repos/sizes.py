@@ -7,11 +7,14 @@ base). Asking `git cat-file --batch-check` would cost a process, 3 ms, for every
 
 import os
 import zlib
+from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from dulwich.object_store import DiskObjectStore
 from dulwich.objects import ObjectID, hex_to_sha
+from dulwich.pack import PackFileDisappeared
 
 from stepwell.errors import Invalid
 
@@ -22,6 +25,7 @@ MOST_BASES = 4 * 1024 * 1024 * 1024  # bytes of all that are made on that way
 _LONGEST_HEAD = 64  # bytes
 _SMALL_FILE = 1 << 20  # bytes
 _MOST_KNOWN = 10_000
+_FEW_PACKS = 8  # to look into all of them costs less than to look for a file
 
 
 def object_size(store: DiskObjectStore, sha: bytes) -> int:
@@ -70,17 +74,15 @@ def read_loose(store: DiskObjectStore, sha: str, limit: int) -> tuple[bytes, byt
 
 
 def read_packed(store: DiskObjectStore, sha: str, limit: int) -> tuple[int, bytes] | None:
-    """Return kind and content of an object in a pack; None when there is none, or it has more than `limit` bytes."""
+    """Return kind and content of an object in a pack that is open already.
+
+    None when it is in none of the few that are looked at, or has more than `limit` bytes.
+    """
     name = hex_to_sha(ObjectID(sha.encode()))
-
-    def read(pack: Any) -> tuple[int, bytes] | None:
-        found: tuple[int, bytes] | None = pack.get_raw(name) if _packed_size(pack, name) <= limit else None
-        return found
-
-    try:
-        return store._lookup_in_packs(read)
-    except KeyError:
-        return None
+    for pack in list(islice(store._iter_cached_packs(), _FEW_PACKS)):
+        with suppress(KeyError, PackFileDisappeared):
+            return pack.get_raw(name) if _packed_size(pack, name) <= limit else None
+    return None
 
 
 def _loose_size(folder: Path, sha: bytes) -> int | None:
