@@ -9,7 +9,8 @@ from places import SHIP, Place
 from stepwell.ci.plans import Plan
 from stepwell.ci.views import RunView
 from stepwell.errors import Denied, Invalid
-from stepwell.tenants import Actor
+from stepwell.tenants import NOBODY, Actor
+from stepwell.tenants.lendable import Lendable
 
 ASK = """
 from stepwell import Pipeline
@@ -187,3 +188,16 @@ def test_scopes_that_name_nothing_are_refused(place: Place, scope: str) -> None:
         tokens.issue(place.admin(), "odd", scopes=("write", "secret:KEY"))
     with pytest.raises(Invalid, match="at most 50"):
         tokens.issue(place.admin(), "odd", scopes=("write", *(f"secret:K{n}" for n in range(51))), tenant="acme")
+
+
+def test_only_what_one_may_lend_is_offered(place: Place) -> None:
+    tokens = place.services.tenants.tokens
+    assert tokens.lendable(place.admin()) == [
+        Lendable("acme", "", ("KEY",), ()), Lendable("acme", "api", ("KEY",), ("guarded", "prod", "stage")),
+    ]  # fmt: skip
+    assert tokens.lendable(place.person("dan", "developer")) == tokens.lendable(NOBODY) == []
+    one = tokens.issue(place.admin(), "some", scopes=("read", "manage", "environment:api/stage"), tenant="acme")
+    assert one.token.lends == ("environment:api/stage",)
+    actor = tokens.actor(one.secret)
+    assert actor is not None
+    assert tokens.lendable(actor) == [Lendable("acme", "api", (), ("stage",))]

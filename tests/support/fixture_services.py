@@ -15,6 +15,7 @@ from typing import Any
 from fixture_files import PIXEL, README, collect
 from fixture_installation import FixtureInstallation
 from fixture_secrets import FixtureSecrets
+from fixture_tokens import FixtureTokens
 
 from stepwell.ci.artifacts import Artifacts
 from stepwell.ci.browsing import File, Folder, Patch, Refs, Tip
@@ -427,7 +428,8 @@ class _Tenants:
     """Sign-in, sessions and tokens of the two people."""
 
     def __init__(self, services: FixtureServices) -> None:
-        self.links = self.sessions = self.people = self.tokens = self.quotas = self.registries = self
+        self.links = self.sessions = self.people = self.quotas = self.registries = self
+        self.tokens = FixtureTokens(self.actor, NOW, services.empty)
         self.secrets = FixtureSecrets(NOW, services.empty)
         self.members, self.audit = _Members(services), _Audit(services)
         self.services = services
@@ -467,14 +469,8 @@ class _Tenants:
             actor.require("read", tenant)
         return []
 
-    def issue(self, actor: Actor | str, name: str = "", **_: Any) -> Any:
-        if isinstance(actor, str):
-            return f"code-of-{actor}"
-        token = _TokenView("t1", name, "sw_abcde", ("read", "write"), "", "", NOW, NOW + 86400, None)
-        return _Issued(token, "sw_abcdefsecret")
-
-    def revoke(self, actor: Actor, id: str) -> None:
-        raise NotFound(f"You have no token {id!r}.")
+    def issue(self, person: str, **_: Any) -> str:
+        return f"code-of-{person}"
 
     def put(self, actor: Actor, tenant: str, *_: Any, **where: Any) -> None:
         actor.require("manage", tenant)
@@ -596,25 +592,6 @@ class _TenantView:
     title: str
     role: str
     created_at: float
-
-
-@dataclass(frozen=True)
-class _TokenView:
-    id: str
-    name: str
-    hint: str
-    scopes: tuple[str, ...]
-    tenant: str
-    repository: str
-    created_at: float
-    expires_at: float | None
-    used_at: float | None
-
-
-@dataclass(frozen=True)
-class _Issued:
-    token: _TokenView
-    secret: str
 
 
 class _Runs:

@@ -12,6 +12,7 @@ from stepwell.store.tables import Token
 from stepwell.tenants.actors import ACTIONS, Action, Actor
 from stepwell.tenants.audit import Audit
 from stepwell.tenants.keys import hash_of, new_id, new_secret
+from stepwell.tenants.lendable import Lendable, lendable
 from stepwell.tenants.lending import check_lending, is_lending
 from stepwell.tenants.people import roles_of
 from stepwell.tenants.scope import Scope
@@ -41,6 +42,11 @@ class TokenView:
     created_at: float
     expires_at: float | None
     used_at: float | None
+
+    @property
+    def lends(self) -> tuple[str, ...]:
+        """Those of its scopes that lend something to plans."""
+        return tuple(filter(is_lending, self.scopes))
 
 
 @dataclass(frozen=True)
@@ -107,6 +113,10 @@ class Tokens:
             self._scope.repository(actor, tenant, repository)
         elif tenant:
             actor.require("read", tenant)
+
+    def lendable(self, actor: Actor) -> list[Lendable]:
+        """Return what the actor could have a token lend to plans, by place."""
+        return lendable(self._store, actor)
 
     def list(self, actor: Actor) -> list[TokenView]:
         """Return the actor's own tokens that still work, the newest first; a token is told of none that may do more."""
