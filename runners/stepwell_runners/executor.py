@@ -264,9 +264,11 @@ class LocalExecutor:
             key = await asyncio.to_thread(self._key, attempt, asked, tree, output)
         if key:
             try:
-                await asyncio.to_thread(self._reusing.offer, attempt, asked, tree, key, outcome)
+                why_not = await asyncio.to_thread(self._reusing.offer, attempt, asked, tree, key, outcome)
             except OSError as error:
-                output.note(f"Later runs cannot reuse this step: {error.strerror or error}.")
+                why_not = error.strerror or str(error)
+            if why_not:
+                output.note(f"Later runs cannot reuse this step: {why_not}.")
         return outcome
 
     def _key(self, attempt: Attempt, asked: CommandPlan, tree: Path, output: Output) -> str | None:

@@ -95,12 +95,14 @@ class Reusing:
             True, found.value, exit_code=found.exit_code, layer=adopted, collected=found.collected, reused=reused
         )
 
-    def offer(self, attempt: Attempt, asked: CommandPlan, tree: Path, key: str, outcome: Outcome) -> None:
-        """Let later runs have what a step came to that passed."""
-        if not outcome.ok or outcome.exit_code != 0:
-            return
+    def offer(self, attempt: Attempt, asked: CommandPlan, tree: Path, key: str, outcome: Outcome) -> str:
+        """Let later runs have what a step came to that passed; else say why not, of one that did. Raises OSError."""
+        if not outcome.ok:
+            return ""
+        if outcome.exit_code != 0:
+            return f"it ended with exit code {outcome.exit_code}, and only what ended with 0 is reused"
         if outcome.layer and self._workspaces.captured_of(outcome.layer):
-            return  # commits and tags are of their run
+            return "it moved branches or tags, which are of this run"
         stack = Stack(self._workspaces.lowers(attempt.base, tree))
         where = touched(self._workspaces.load(outcome.layer), stack) if outcome.layer else ""
         made = Reusable(
@@ -108,6 +110,7 @@ class Reusing:
             outcome.exit_code, outcome.layer, where, outcome.collected,
         )  # fmt: skip
         self._offer(asked, key, made)
+        return ""
 
     def _offer(self, asked: CommandPlan, key: str, made: Reusable) -> None:
         if asked.cache_rights.writes is not None:

@@ -148,6 +148,7 @@ def test_a_run_restarted_from_a_step_shows_what_it_adopted_with_logs(clone: Clon
     view = place.finished(made.id)
     assert view.restart_of is not None
     assert (view.restart_of.number, view.restart_of.url, view.restarted_at) == (1, "/acme/api/runs/1", "deploy#1")
+    assert view.restart_note == "with the same code, so approvals before that hold"
     origins = {step.key: step.origin.number if step.origin else None for step in view.steps}
     assert origins == {"build#1": 1, "Ship it?#1": 1, "check#1": 1, "check#2": 1, "deploy#1": None}
     assert len(place.executor.attempts) == attempts
@@ -173,6 +174,7 @@ def test_with_the_newest_code_people_are_asked_again_and_the_rest_is_not_run_aga
     assert (made.sha, made.branch) == (newest, "main")
     view = place.waiting(made.id)
     assert view.restarted_at == "Ship it?#1", "the approval was given for other code"
+    assert view.restart_note == "with other code, so people are asked again"
     approve(place, made.id)
     view = place.finished(made.id)
     assert (view.summary.state, view.result) == ("passed", old), "the event is the one that the run was begun with"

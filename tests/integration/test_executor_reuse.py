@@ -107,7 +107,11 @@ async def test_a_step_runs_when_its_files_are_gone_or_would_undo_a_later_change(
 async def test_what_must_run_runs(executor: LocalExecutor) -> None:
     base, log = await inputs(executor, "1"), Log()
     for number in (1, 2):
-        failed = await run(executor, step(number, base, "exit 3", check=False))
+        said = Log()
+        failed = await run(executor, step(number, base, "exit 3", check=False), said)
+        assert said.notes == [
+            "Later runs cannot reuse this step: it ended with exit code 3, and only what ended with 0 is reused."
+        ]
         assert failed.ok and failed.reused is None and failed.exit_code == 3
         misspelt = await run(executor, step(number, base, reuse=["in/**", "im/**"]), log)
         assert misspelt.reused is None

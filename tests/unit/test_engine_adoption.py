@@ -137,6 +137,7 @@ APPROVAL = (
 def test_an_approval_is_adopted_with_the_code_it_was_given_for() -> None:
     state = restarted(journal(*APPROVAL), "c#1")
     assert (list(state.steps), state.steps["yes#1"].state) == (["a#1", "yes#1", "b#1"], "passed")
+    assert state.ancestry is not None and state.ancestry.same_code
 
 
 def test_with_other_code_people_are_asked_again() -> None:
@@ -145,7 +146,7 @@ def test_with_other_code_people_are_asked_again() -> None:
     assert (list(state.steps), state.steps["a#1"].state) == (["a#1", "yes#1"], "passed")
     assert (state.steps["yes#1"].state, state.steps["yes#1"].decisions) == ("waiting", [])
     assert list(state.approvals) == ["yes#1"]
-    assert state.ancestry is not None and state.ancestry.step == "yes#1"
+    assert state.ancestry is not None and (state.ancestry.step, state.ancestry.same_code) == ("yes#1", False)
 
 
 def test_with_other_code_a_step_that_people_released_is_held_again() -> None:

@@ -31,8 +31,16 @@ def _words(entry: Entry, data: Mapping[str, Any]) -> str:
 
 def _created(_: Entry, data: Mapping[str, Any]) -> str:
     before = data.get("ancestry")
-    adopted = f", restarted from {before['step']}: what comes before is another run's" if before else ""
+    adopted = (
+        f", restarted from {before['step']}: what comes before is another run's{_decided(before)}" if before else ""
+    )
     return f"Run created from {data.get('entry') or 'its code'}{adopted}"
+
+
+def _decided(before: Mapping[str, Any]) -> str:
+    if before.get("same_code") is None:
+        return ""
+    return ", with its approvals" if before["same_code"] else ", without approvals: the code is another"
 
 
 def _asked(_: Entry, data: Mapping[str, Any]) -> str:

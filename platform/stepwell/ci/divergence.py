@@ -1,4 +1,4 @@
-"""Ways on for a run whose code asked otherwise than its journal says. Pure."""
+"""Ways on for a run whose code asked otherwise than its journal says, and what a restart means for decisions. Pure."""
 
 from stepwell.ci.views import RunLink, WayOn
 from stepwell.engine.state import RunState
@@ -17,3 +17,13 @@ def ways_on(run: RunState, itself: RunLink, source: RunLink | None) -> tuple[Way
     if source is not None and run.ancestry is not None and run.metadata.get("restart_code") == "newer":
         ways.append(WayOn(source, run.ancestry.step, f"Go on with the old code of #{source.number}"))
     return tuple(ways)
+
+
+def restart_note(run: RunState) -> str:
+    """Say what became of people's decisions when a run was restarted from a step."""
+    if run.ancestry is None or run.ancestry.same_code is None:
+        return ""
+    if not run.ancestry.same_code:
+        return "with other code, so people are asked again"
+    taken = any(step.decisions and step.origin for step in run.steps.values())
+    return "with the same code, so approvals before that hold" if taken else ""

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar
 
 from stepwell.ci.answers import answer_of
 from stepwell.ci.approvals import approval_view, check_decision, judge_of, rules_of
-from stepwell.ci.divergence import ways_on
+from stepwell.ci.divergence import restart_note, ways_on
 from stepwell.ci.environments import Environments
 from stepwell.ci.history import Choices, Filter, History, as_of, cursor_after
 from stepwell.ci.inflight import with_inflight
@@ -238,6 +238,7 @@ class Runs:
             parent=run.parent,
             restart_of=source,
             restarted_at=run.ancestry.step if run.ancestry else "",
+            restart_note=restart_note(run),
             cancelling=run.cancel is not None and not run.finished,
             ways_on=ways_on(run, RunLink(run.id, run.number, summary.url), source),
             workspace=str(run.metadata.get("workspace") or ""),

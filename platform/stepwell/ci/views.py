@@ -203,6 +203,7 @@ class RunView:
     parent: Mapping[str, Any] | None = None  # the run that made this one: {run, number, key, root, depth, waits}
     restart_of: RunLink | None = None  # the run whose beginning this one has adopted
     restarted_at: str = ""  # key of the step before which that beginning ends
+    restart_note: str = ""  # what becomes of decisions that were made before that
     cancelling: bool = False  # it has been cancelled and is cleaning up
     ways_on: tuple[WayOn, ...] = ()  # when it has diverged
     workspace: str = ""  # full name of the repository whose files the steps of a plan see

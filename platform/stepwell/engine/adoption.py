@@ -14,7 +14,7 @@ Entries keep their time, because the code reads it, and get new numbers.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from stepwell.engine.ancestry import Ancestry
@@ -51,7 +51,8 @@ def adopt(entries: Sequence[Entry], step: str, *, run: str, now: float, same_cod
     adopted = tuple(_renumbered(entry, run, numbers) for entry in kept)
     state = fold(entries[:1])
     begins = entries[cut].key
-    return Adoption(adopted, begins, _ancestry(state, begins, now, prefix[-1].seq, list(numbers)))
+    ancestry = _ancestry(state, begins, now, prefix[-1].seq, list(numbers))
+    return Adoption(adopted, begins, replace(ancestry, same_code=same_code))
 
 
 def _mention(entries: Sequence[Entry], step: str) -> int:

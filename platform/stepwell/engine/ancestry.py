@@ -19,6 +19,9 @@ class Ancestry:
     at: float  # when it was restarted; its first entry has the time at which the first run of the line was created
     seed: str  # id of the first run of the line, of which random numbers are made
     number: int  # of the first run, as the code knows it
+    same_code: bool | None = (
+        None  # then decisions were adopted too, else people are asked again; None: not written down
+    )
     origins: tuple[tuple[str, int], ...] = ()  # (run, last entry that is from it), oldest first, up to (run, until)
 
     @classmethod
