@@ -223,6 +223,15 @@ def test_repository_is_created_once(person: Terminal, project: Path) -> None:
         assert person.stepwell("repo", "create", wrong, cwd=project).returncode == 2
 
 
+def test_repository_is_deleted_once_its_name_is_typed(person: Terminal, project: Path) -> None:
+    assert person.json("repo", "create", "home/gone", cwd=project)["full_name"] == "home/gone"
+    assert "Give --yes where nobody can be asked" in person.stepwell("repo", "delete", "home/gone", cwd=project).stderr
+    assert person.stepwell("repo", "delete", "gone", "--yes", cwd=project).returncode == 2
+    assert person.json("repo", "delete", "home/gone", "--yes", cwd=project) == {"deleted": "home/gone"}
+    assert person.stepwell("repo", "delete", "home/gone", "--yes", cwd=project).returncode != 0
+    assert "home/gone" not in person.stepwell("repo", "list", cwd=project).stdout
+
+
 def test_signin_prints_a_link_of_the_running_server(person: Terminal, project: Path) -> None:
     url = json.loads((person.home / ".config/stepwell/servers.json").read_text())["default"]
     assert person.stepwell("signin").stdout.startswith(f"{url}/signin?code=")

@@ -3,7 +3,7 @@
 from urllib.parse import urlsplit
 
 import pytest
-from looked import visit
+from looked import AXE, COLOURS, RULES, keep, violations, visit
 from playwright.sync_api import Browser, expect
 from served import Served
 
@@ -64,3 +64,38 @@ def test_last_commits_are_waited_for_without_javascript(browser: Browser, full: 
     page.get_by_role("link", name="Wait for them").click()
     expect(page.locator("#tree .tree-commit")).to_have_count(5)
     context.close()
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+def test_a_repository_is_deleted_once_its_name_is_typed(browser: Browser, full: Served, width: int) -> None:
+    page = visit(browser, full, width=width)
+    page.goto(full.url + "/acme/payments-api/settings")
+    page.get_by_role("button", name="Delete…").click()
+    page.evaluate(AXE)
+    for scheme, rules in (("light", RULES), ("dark", COLOURS)):
+        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        assert violations(page, rules) == []
+        keep(page, f"delete a repository {scheme}")
+    name = page.get_by_label("Type acme/payments-api to go on")
+    name.fill("payments-api")
+    page.get_by_role("button", name="Delete the repository").click()
+    expect(page.get_by_role("alert")).to_have_text("This is not acme/payments-api.")
+    expect(name).to_be_focused()
+    name.fill("acme/payments-api")
+    name.press("Enter")
+    page.wait_for_url("**/acme")
+    assert full.services.stopped[-1] == "no acme/payments-api"
+    page.context.close()
+
+
+def test_runs_that_go_on_are_led_to_instead(browser: Browser, full: Served) -> None:
+    full.services.removal.runs = ["#1842"]
+    page = visit(browser, full)
+    page.goto(full.url + "/acme/payments-api/settings")
+    page.get_by_role("button", name="Delete…").click()
+    expect(page.get_by_label("Type")).to_have_count(0)
+    keep(page, "runs keep a repository")
+    page.get_by_role("link", name="Show its runs").click()
+    page.wait_for_url("**/acme/payments-api/runs")
+    full.services.removal.runs = []
+    page.context.close()

@@ -1,6 +1,7 @@
 """What goes for good is named and asked about first, by a page that works without a script."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -103,3 +104,32 @@ async def test_an_environment_is_changed_in_a_form_that_has_its_rules(
     assert [words for words in rules if words not in form] == []
     assert 'value="staging" readonly' in fresh
     assert "Add an environment" in add
+
+
+async def test_a_repository_goes_once_its_name_is_typed(given: FixtureServices) -> None:
+    async with client(given) as web:
+        asked = await web.post(f"{PLACE}/settings/delete")
+        assert "Delete acme/payments-api?</h1>" in asked.text and "Type <b>acme/payments-api</b>" in asked.text
+        sent = fields(asked.text)
+        for typed in ("", "payments-api"):
+            wrong = await web.post(f"{PLACE}/settings/delete", data={**sent, "typed": typed})
+            assert (wrong.status_code, given.stopped) == (422, []) and "This is not acme/payments-api." in wrong.text
+        done = await web.post(f"{PLACE}/settings/delete", data={**sent, "typed": " acme/payments-api "})
+        assert (done.status_code, done.headers["location"]) == (303, "/acme")
+    assert given.stopped == ["no acme/payments-api"]
+
+
+async def test_runs_that_go_on_keep_a_repository_and_are_led_to(given: FixtureServices) -> None:
+    given.removal.runs = ["#12", "acme/- #3"]
+    async with client(given) as web:
+        told = await web.post(f"{PLACE}/settings/delete", data={"sure": "yes", "typed": "acme/payments-api"})
+    assert told.status_code == 200 and given.stopped == []
+    assert "keep it: #12, acme/- #3." in told.text and f'href="{PLACE}/runs">Show its runs</a>' in told.text
+    assert 'name="sure"' not in told.text[told.text.index("Delete acme") :]
+
+
+async def test_only_owners_are_asked(given: FixtureServices) -> None:
+    given.tenants.open_sessions["admin-session"] = replace(OWNER, roles={"acme": "maintainer"})
+    async with client(given) as web:
+        assert (await web.post(f"{PLACE}/settings/delete")).status_code == 403
+        assert "Delete this repository" not in (await web.get(f"{PLACE}/settings")).text

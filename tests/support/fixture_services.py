@@ -388,6 +388,7 @@ class FixtureServices:
         self.expectations = _Expectations()
         self.deployments = _Deployments(self.changes)
         self.browsing = _Browsing(self)
+        self.removal = _Removal(self)
         self.usage = _Usage(self)
         self.runners = _Runners(self)
         self.installation = FixtureInstallation(self.settings, NOW, self.empty)
@@ -897,6 +898,23 @@ class _Browsing:
         if not found:
             raise NotFound(f"There is no commit {sha!r}.")
         return Patch(found[0], PATCH, True)
+
+
+class _Removal:
+    """Whatever `going_on` lists keeps the repository."""
+
+    def __init__(self, services: FixtureServices) -> None:
+        self._services = services
+        self.runs: list[str] = []
+
+    def going_on(self, actor: Actor, tenant: str, name: str) -> list[str]:
+        actor.require("own", tenant)
+        self._services.catalog.get(actor, tenant, name)
+        return self.runs
+
+    def remove(self, actor: Actor, tenant: str, name: str) -> None:
+        actor.require("own", tenant)
+        self._services.stopped.append(f"no {tenant}/{name}")
 
 
 class _Deployments:

@@ -16,6 +16,8 @@ class Going:
     words: str
     deed: str  # word on the button
     back: str  # path of the page that it stands on
+    typed: str = ""  # what is to be typed first: for what cannot be made again
+    instead: tuple[str, str] | None = None  # what to do first, word and path: there is no button then
 
 
 def confirmed(form: FormData) -> bool:
@@ -25,5 +27,10 @@ def confirmed(form: FormData) -> bool:
 
 def ask(visit: Visit, form: FormData, going: Going, crumbs: list[tuple[str, str]]) -> Response:
     """Show what is about to go; the button there sends the same form again. The caller has checked the rights."""
-    sent = [(name, value) for name, value in form.multi_items() if isinstance(value, str) and name != "sure"]
-    return visit.page("going.html", crumbs=crumbs, going=going, action=visit.request.url.path, sent=sent)
+    own = ("sure", "typed")
+    sent = [(name, value) for name, value in form.multi_items() if isinstance(value, str) and name not in own]
+    wrong = bool(going.typed) and confirmed(form)
+    return visit.page(
+        "going.html", crumbs=crumbs, status=422 if wrong else 200, going=going, action=visit.request.url.path,
+        sent=sent, wrong=wrong,
+    )  # fmt: skip

@@ -13,7 +13,7 @@ from stepwell.errors import Conflict, Invalid, NotFound
 from stepwell.repos.names import check_name
 from stepwell.repos.repositories import Repositories
 from stepwell.store.store import Store
-from stepwell.store.tables import Repository
+from stepwell.store.tables import RemovedRepository, Repository
 from stepwell.tenants import Actor, Tenants
 from stepwell.tenants.actors import ACTIONS
 from stepwell.tenants.keys import new_id
@@ -128,10 +128,13 @@ class Catalog:
     def _refuse_taken(self, tenant: str, name: str) -> None:
         with self._store.read() as session:
             taken = session.exec(select(Repository.name).where(Repository.tenant == tenant)).all()
+            removed = session.exec(select(RemovedRepository.name).where(RemovedRepository.tenant == tenant)).all()
         # Not told apart by case: two directories of one name on a laptop's disk would be one.
         same = [other for other in taken if other.lower() == name.lower()]
         if same:
             raise Conflict(f"There is a repository '{tenant}/{same[0]}' already. Choose another name.")
+        if name.lower() in {other.lower() for other in removed}:
+            raise Conflict(f"Repository '{tenant}/{name}' is still being deleted. Try again in a minute.")
 
 
 def _check_description(description: str) -> None:

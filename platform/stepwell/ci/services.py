@@ -4,6 +4,7 @@ In two halves, because the engine must run before anything else: `Foundation` is
 `Services` what stands on the running engine.
 """
 
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -36,9 +37,10 @@ from stepwell.ci.plan_texts import PlanTexts
 from stepwell.ci.plans import Plans
 from stepwell.ci.promotion import Promotions
 from stepwell.ci.pushes import Pushes
+from stepwell.ci.removal import OfRuns, Removal
 from stepwell.ci.reports import Reports
 from stepwell.ci.results import Results
-from stepwell.ci.retention import Aged, Policy, Retention
+from stepwell.ci.retention import Aged, Files, Policy, Retention
 from stepwell.ci.runners import Host, Runners
 from stepwell.ci.runs import Runs
 from stepwell.ci.schedules import Schedules
@@ -145,6 +147,7 @@ class Services:
     plans: Plans
     sources: Sources
     retention: Retention
+    removal: Removal
     host: Host | None
     meter: Meter
     installation: Installation
@@ -161,6 +164,10 @@ class Services:
 
         def look_through(tenant: str, code: Code) -> dict[str, Any] | Problem:
             return answer_of(thread, describe(isolates, tenant, code, outline=True))
+
+        def reconcile(older_than_seconds: float) -> None:
+            pushes.reconcile(older_than_seconds)
+            removal.clear()
 
         def retain() -> None:
             retention.remove_some()
@@ -182,12 +189,16 @@ class Services:
         pushes = Pushes(store, repositories, declarations, launcher, base.settings.base_url)
         caches = CacheFiles(base.settings.state / "caches", base.settings.caches_gb << 30)
         meter = Meter(store, base.logs, base.blobs, FilesOfRepositories(repositories, caches), runner=host)
-        retention = Retention(
-            Aged(store, Policy.of(base.settings)),
-            base.tenants.audit,
-            [base.logs, base.blobs, ReuseFiles(base.settings.state / "reuse"), meter],
-            lambda runs: answer_of(thread, thread.engine.remove(runs)),
-        )
+        files_of_runs: list[Files] = [base.logs, base.blobs, ReuseFiles(base.settings.state / "reuse"), meter]
+
+        def remove(runs: Sequence[str]) -> Sequence[str]:
+            return answer_of(thread, thread.engine.remove(runs))
+
+        def terminate(run: str) -> None:
+            answer_of(thread, thread.engine.terminate(run, "stepwell", "Its repository was deleted."))
+
+        retention = Retention(Aged(store, Policy.of(base.settings)), base.tenants.audit, files_of_runs, remove)
+        removal = Removal(store, base.tenants, repositories, OfRuns(files_of_runs, remove, terminate))
         runs = Runs(history, starter, launcher, base.environments, base.logs)
         services = cls(
             settings=base.settings,
@@ -210,7 +221,7 @@ class Services:
             reports=Reports(runs, base.blobs),
             moments=Moments(runs, files),
             keeper=Keeper(
-                pushes.reconcile,
+                reconcile,
                 pushes.finish,
                 relax=relax,
                 retain=retain,
@@ -219,6 +230,7 @@ class Services:
             plans=Plans(base.tenants.scope, repositories, base.plan_texts, launcher, look_through),
             sources=Sources(base.tenants.scope, base.code, base.plan_texts.files),
             retention=retention,
+            removal=removal,
             host=host,
             meter=meter,
             installation=Installation(base.settings, thread, store, host),

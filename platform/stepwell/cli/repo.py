@@ -1,5 +1,6 @@
-"""`stepwell repo`: create and list repositories."""
+"""`stepwell repo`: create, list and delete repositories."""
 
+import sys
 from typing import Annotated, Any
 
 import typer
@@ -8,7 +9,7 @@ from stepwell.cli.screen import JsonFlag, say, show_json, show_table, state_text
 from stepwell.cli.where import connected
 from stepwell.errors import Invalid
 
-app = typer.Typer(help="Create and list repositories.", no_args_is_help=True)
+app = typer.Typer(help="Create, list and delete repositories.", no_args_is_help=True)
 
 
 @app.command("create")
@@ -38,6 +39,30 @@ def list_(json: JsonFlag = False) -> None:
         show_json(found)
         return
     show_table(("REPOSITORY", "LAST RUN", "DESCRIPTION"), (_row(item) for item in found))
+
+
+@app.command("delete")
+def delete(
+    name: Annotated[str, typer.Argument(help="tenant/name.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for its name again.")] = False,
+    json: JsonFlag = False,
+) -> None:
+    """Delete a repository with its runs, secrets and all else, for good."""
+    if name.count("/") != 1:
+        raise Invalid(f"Repository {name!r} is not named in full. Write tenant/repository, like acme/api.")
+    with connected() as (client, _):
+        client.get(f"/repos/{name}")
+        if not yes and _typed(f"Type {name} to delete it for good") != name:
+            raise Invalid(f"{name} stays: its name was not typed. Give --yes where nobody can be asked.")
+        client.delete(f"/repos/{name}")
+    if json:
+        show_json({"deleted": name})
+    else:
+        say(f"Deleted {name}.", "green")
+
+
+def _typed(prompt: str) -> str:
+    return str(typer.prompt(prompt, default="", show_default=False, err=True)) if sys.stdin.isatty() else ""
 
 
 def _row(item: dict[str, Any]) -> tuple[Any, ...]:

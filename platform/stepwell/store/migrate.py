@@ -14,7 +14,7 @@ from stepwell.errors import Invalid
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-HEAD = "0006"
+HEAD = "0007"
 """The newest revision in `migrations/versions`; a test compares the two."""
 MIGRATIONS = Path(__file__).parent / "migrations"
 VERSION_TABLE = """CREATE TABLE alembic_version (

@@ -113,6 +113,17 @@ class Repository(SQLModel, table=True):
         return f"{self.tenant}/{self.name}"
 
 
+class RemovedRepository(SQLModel, table=True):
+    """A repository that was deleted, until nothing is left of it."""
+
+    __tablename__ = "removed_repositories"
+
+    id: str = Field(primary_key=True)
+    tenant: str
+    name: str
+    removed_at: float
+
+
 class Quota(SQLModel, table=True):
     """How many runs of a tenant (repository ""), or of one repository by name, may go on at the same time."""
 

@@ -64,6 +64,10 @@ class Quotas:
             elif row is not None:
                 session.delete(row)
             self._audit.add(session, actor, tenant, "quota.put", repository or tenant, runs=runs)
+        self.reload()
+
+    def reload(self) -> None:
+        """Read them again, after a transaction that changed some beside others."""
         self._known = self._read()
         self.changed()
 

@@ -73,6 +73,12 @@ def get_repository(caller: Caller, tenant: str, name: str) -> dict[str, Any]:
     return answers.repository(caller.services.catalog.get(caller.actor, tenant, name))
 
 
+@router.delete("/repos/{tenant}/{name}", status_code=204)
+def delete_repository(caller: Caller, tenant: str, name: str) -> None:
+    """Delete a repository with its runs, for good. For owners; refused while one of its runs has not ended."""
+    caller.services.removal.remove(caller.actor, tenant, name)
+
+
 @router.get("/repos/{tenant}/{name}/pipelines")
 def list_pipelines(caller: Caller, tenant: str, name: str, ref: str | None = None) -> dict[str, Any]:
     """List the pipelines declared at a commit, or the problem that keeps them from being read."""

@@ -1,5 +1,6 @@
 """A repository's pages: runs and manual start, pipelines, settings."""
 
+from dataclasses import replace
 from typing import Any
 
 from fastapi import APIRouter
@@ -119,6 +120,25 @@ def change_settings(visit: Visiting, *, tenant: str, name: str, form: Form) -> R
         default_branch=text(form, "default_branch").strip(), protected=words(text(form, "protected", "")),
     )  # fmt: skip
     return to(f"/{tenant}/{name}/settings")
+
+
+@router.post("/{tenant}/{name}/settings/delete")
+def delete(visit: Visiting, *, tenant: str, name: str, form: Form) -> Response:
+    """Delete the repository, once its name has been typed and none of its runs goes on."""
+    runs = visit.services.removal.going_on(visit.actor, tenant, name)
+    full = f"{tenant}/{name}"
+    if not runs and confirmed(form) and text(form, "typed", "").strip() == full:
+        visit.services.removal.remove(visit.actor, tenant, name)
+        return to(f"/{tenant}")
+    words = (
+        "Its commits, its runs with their logs and files, its environments, secrets, schedules and caches go for good, "
+        "and tokens for it alone are revoked. Clones that people have stay theirs."
+    )
+    going = Going(f"Delete {full}?", words, "Delete the repository", f"/{tenant}/{name}/settings#general", full)
+    if runs:
+        words = f"Runs that have not ended keep it: {', '.join(runs)}. Cancel them or let them end first."
+        going = replace(going, words=words, typed="", instead=("Show its runs", f"/{tenant}/{name}/runs"))
+    return _ask(visit, (tenant, name), form, going)
 
 
 @router.post("/{tenant}/{name}/settings/secrets")

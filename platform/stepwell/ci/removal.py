@@ -1,0 +1,156 @@
+"""Deletion of repositories.
+
+One transaction takes a repository away: its row, and all that gives power in its name, which are secrets, environments,
+schedules, quotas, tokens for it alone, and scopes of tokens that lend something of it. It leaves a mark. What the mark
+leads to goes after it: runs with their journals, logs and files, then the git directory with its caches, the mark last.
+So a crash leaves either the repository or a mark, and whoever starts next goes on with that. Until then its name stays
+taken: a new repository must not find the runs of the old one.
+
+Runs that go on keep it: what they hold would vanish under them. One that slips in beside the deletion is ended.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+from sqlalchemy import and_, or_
+from sqlmodel import Session, col, delete, select
+
+from stepwell.ci.history import RUNS
+from stepwell.ci.retention import RUNS_AT_ONCE, Files, Remove
+from stepwell.errors import Conflict
+from stepwell.repos.repositories import Repositories
+from stepwell.store.caches import CacheFiles
+from stepwell.store.removals import removals_held
+from stepwell.store.store import Store
+from stepwell.store.tables import (
+    Environment,
+    PushIntent,
+    Quota,
+    RemovedRepository,
+    Repository,
+    Schedule,
+    Secret,
+    Token,
+)
+from stepwell.tenants import Actor, Tenants
+
+BUDGET_SECONDS = 2.0
+"""Of one call that clears; the next minute goes on."""
+NAMED = 5
+"""Runs that a refusal names."""
+
+
+@dataclass(frozen=True)
+class OfRuns:
+    """What is done with runs: their files, removal of those that have ended, the end of one that has not."""
+
+    files: Sequence[Files]
+    remove: Remove
+    terminate: Callable[[str], object]
+
+
+class Removal:
+    """Deletes repositories. Blocks; call from any thread but the engine's."""
+
+    def __init__(
+        self, store: Store, tenants: Tenants, repositories: Repositories, of_runs: OfRuns,
+        now: Callable[[], float] = time.time,
+    ) -> None:  # fmt: skip
+        self._store = store
+        self._tenants = tenants
+        self._repositories = repositories
+        self._caches = CacheFiles(store.database.parent / "caches", 0)
+        self._of_runs = of_runs
+        self._now = now
+
+    def going_on(self, actor: Actor, tenant: str, name: str) -> list[str]:
+        """Name the runs that keep a repository, "#12" or "acme/- #3": those that have not ended. For owners."""
+        row = self._tenants.scope.repository(actor, tenant, name, "own")
+        inside = or_(RUNS.c.scope == row.full_name, RUNS.c.metadata.contains(row.id))
+        with self._store.read() as session:
+            return _open(session, row, inside)
+
+    def remove(self, actor: Actor, tenant: str, name: str) -> None:
+        """Delete a repository for good. For owners. Raises Conflict when a run of it has not ended."""
+        row = self._tenants.scope.repository(actor, tenant, name, "own")
+        if runs := self.going_on(actor, tenant, name):
+            raise _refusal(row, runs)
+        with self._store.write() as session:
+            if runs := _open(session, row, RUNS.c.scope == row.full_name):
+                raise _refusal(row, runs)
+            session.execute(delete(Schedule).where(col(Schedule.repository) == row.id))
+            session.execute(delete(Environment).where(col(Environment.repository) == row.id))
+            session.execute(delete(PushIntent).where(col(PushIntent.repository) == row.id))
+            session.execute(delete(Secret).where(col(Secret.repository) == row.id))
+            session.execute(delete(Quota).where(col(Quota.tenant) == tenant, col(Quota.repository) == name))
+            tokens = self._disarm(session, tenant, name)
+            session.execute(delete(Repository).where(col(Repository.id) == row.id))
+            session.add(RemovedRepository(id=row.id, tenant=tenant, name=name, removed_at=self._now()))
+            self._tenants.audit.add(session, actor, tenant, "repository.remove", name, tokens_revoked=tokens)
+        self._tenants.quotas.reload()
+        self.clear()
+
+    def _disarm(self, session: Session, tenant: str, name: str) -> list[str]:
+        """Revoke the tokens for a repository alone, and take from others what they lend of it; names of the former."""
+        revoked = []
+        alive = select(Token).where(col(Token.tenant) == tenant, col(Token.revoked_at).is_(None))
+        lent = (f"secret:{name}/", f"environment:{name}/")
+        for token in session.exec(alive):
+            if token.repository == name:
+                token.revoked_at = self._now()
+                revoked.append(token.name)
+            elif any(scope.startswith(lent) for scope in token.scopes):
+                token.scopes = [scope for scope in token.scopes if not scope.startswith(lent)]
+        return revoked
+
+    def clear(self) -> None:
+        """Go on with what deleted repositories have left, for a while. Called at start, each minute, and after each."""
+        try:
+            with removals_held(self._store.database.parent):
+                until = self._now() + BUDGET_SECONDS
+                with self._store.read() as session:
+                    marks = session.exec(select(RemovedRepository)).all()
+                for mark in marks:
+                    self._clear(mark, until)
+        except Conflict:  # a backup is being made; the next minute will do
+            return
+
+    def _clear(self, mark: RemovedRepository, until: float) -> None:
+        scope = f"{mark.tenant}/{mark.name}"
+        while runs := self._runs(scope, RUNS.c.ended_at.is_not(None)):
+            for run in runs:
+                for files in self._of_runs.files:
+                    files.remove(run)
+            if not self._of_runs.remove(runs) or self._now() > until:
+                return
+        if late := self._runs(scope, RUNS.c.ended_at.is_(None)):
+            for run in late:
+                self._of_runs.terminate(run)
+            return
+        self._repositories.delete(mark.id)
+        self._caches.remove(f"{mark.tenant}/{mark.id}")
+        with self._store.write() as session:
+            session.execute(delete(RemovedRepository).where(col(RemovedRepository.id) == mark.id))
+
+    def _runs(self, scope: str, which: object) -> list[str]:
+        query = select(RUNS.c.id).where(RUNS.c.scope == scope, which).limit(RUNS_AT_ONCE)  # type: ignore[arg-type]
+        with self._store.read() as session:
+            return list(session.execute(query).scalars())
+
+
+def _open(session: Session, row: Repository, inside: object) -> list[str]:
+    condition = and_(RUNS.c.tenant == row.tenant, RUNS.c.ended_at.is_(None), inside)  # type: ignore[arg-type]
+    query = select(RUNS.c.scope, RUNS.c.number).where(condition).order_by(RUNS.c.scope, RUNS.c.number).limit(NAMED + 1)
+    return [
+        f"#{number}" if scope == row.full_name else f"{scope} #{number}" for scope, number in session.execute(query)
+    ]
+
+
+def _refusal(row: Repository, runs: Sequence[str]) -> Conflict:
+    more = [" and others"] if len(runs) > NAMED else []
+    named = "".join(chain([", ".join(runs[:NAMED])], more))
+    return Conflict(
+        f"Runs of {row.full_name} have not ended: {named}. Cancel them or let them end, then delete the repository."
+    )
