@@ -702,13 +702,17 @@ class _Plans:
 
     def check(self, actor: Actor, tenant: str, files: Mapping[str, str]) -> Checked:
         actor.require("write", tenant, "-")
-        if "wrong" in files["pipeline.py"]:
-            return Checked(problem=Problem("syntax-error", NASTY, ".stepwell/pipeline.py", 2))
+        if wrong := next((path for path, text in files.items() if "wrong" in text), ""):
+            return Checked(problem=Problem("syntax-error", NASTY, f".stepwell/{wrong}", 2))
         return Checked((Declared("First", "pipeline.py:First"),), (PlanStep("run", NASTY, "pipeline.py", 4),))
 
     def files(self, actor: Actor, tenant: str, digest: str) -> Mapping[str, str]:
         actor.require("read", tenant, "-")
-        return {"pipeline.py": NASTY}
+        return {
+            "pipeline.py": f"import helper\n\n{NASTY}\n",
+            "helper.py": f"DAY = 1\n# {NASTY}\n",
+            "lib/dates.py": "DAY = 1\n",
+        }
 
     def start(self, actor: Actor, tenant: str, plan: Plan) -> tuple[RunRef, Checked]:
         self.check(actor, tenant, plan.files)

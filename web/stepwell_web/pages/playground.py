@@ -1,7 +1,8 @@
 """The playground: write a program in the browser and have it run as a plan."""
 
 import json
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fastapi import APIRouter
@@ -13,14 +14,16 @@ from stepwell.errors import Bug, Invalid, NotFound, StepwellError
 from stepwell_web import packed
 from stepwell_web.plan_examples import EXAMPLES
 from stepwell_web.problems import told
-from stepwell_web.visits import Form, Visit, Visiting, text, to
+from stepwell_web.visits import Form, Visit, Visiting, fields, text, to
 
 router = APIRouter(include_in_schema=False)
+FILE = "file:"
+"""What the names of the fields of further files begin with."""
 
 
 @dataclass(frozen=True)
 class Draft:
-    """What stands in the form."""
+    """What stands in the form; `others` are the files beside the main one, path → text."""
 
     tenant: str = ""
     code: str = EXAMPLES[0].code
@@ -28,6 +31,12 @@ class Draft:
     pipeline: str = ""
     repository: str = ""
     ref: str = ""
+    others: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def files(self) -> dict[str, str]:
+        """The whole program."""
+        return {ENTRY: self.code, **self.others}
 
 
 @router.get("/playground")
@@ -52,7 +61,7 @@ def send(visit: Visiting, form: Form) -> Response:
         checked = _check(visit, draft)
         if checked.problem is not None:
             return _page(visit, draft, checked=checked, status=422)
-        plan = Plan({ENTRY: draft.code}, _event(draft.event), draft.pipeline, _repository(draft), draft.ref)
+        plan = Plan(draft.files, _event(draft.event), draft.pipeline, _repository(draft), draft.ref)
         run, _ = visit.services.plans.start(visit.actor, draft.tenant, plan)
     except Bug:
         raise  # ours: it goes into the server's log
@@ -76,21 +85,30 @@ def _sent(visit: Visit, run: str) -> Draft:
     sent = view.summary
     if not sent.plan:
         raise NotFound(f"Run #{sent.number} of {sent.scope} has no plan: its program is in the repository.")
-    code = visit.services.plans.files(visit.actor, sent.tenant, sent.plan).get(ENTRY, "")
+    files = dict(visit.services.plans.files(visit.actor, sent.tenant, sent.plan))
+    code = files.pop(ENTRY, "")
     event = json.dumps(view.event.get("payload"), ensure_ascii=False)
     named = (view.event.get(name) for name in ("branch", "tag", "sha"))
     ref = str(next(filter(None, named), "")) if view.workspace else ""
-    return Draft(sent.tenant, code, event, sent.pipeline, view.workspace, ref)
+    return Draft(sent.tenant, code, event, sent.pipeline, view.workspace, ref, files)
 
 
 def _check(visit: Visit, draft: Draft) -> Checked:
-    return visit.services.plans.check(visit.actor, draft.tenant, {ENTRY: draft.code})
+    return visit.services.plans.check(visit.actor, draft.tenant, draft.files)
 
 
 def _draft(form: Any) -> Draft:
-    code = text(form, "code").replace("\r\n", "\n")  # as browsers send the lines of a form
-    names = ("event", "pipeline", "repository", "ref")
-    return Draft(text(form, "tenant"), code, *(text(form, name, "").strip() for name in names))
+    code = _lines(text(form, "code"))
+    others = {path: _lines(written) for path, written in fields(form, FILE).items()}
+    event, pipeline, repository, ref = (
+        text(form, name, "").strip() for name in ("event", "pipeline", "repository", "ref")
+    )  # fmt: skip
+    return Draft(text(form, "tenant"), code, event, pipeline, repository, ref, others)
+
+
+def _lines(written: str) -> str:
+    """Undo what browsers do to the lines of a form."""
+    return written.replace("\r\n", "\n")
 
 
 def _event(written: str) -> Any:

@@ -1,12 +1,16 @@
 // The playground: colours the program while it is written, keeps the line of an error in sight, lists its steps.
 
 import { fetchText, parsePage } from './html.js';
-import { find } from './app.js';
+import { all, find } from './app.js';
 
 const PAUSE = 600;
 const field = find('#code');
-const paint = find('.editor-paint');
-const numbers = find('.editor-numbers');
+const editors = [...all('.editor')].map((box) => ({
+  file: box.dataset.file,
+  field: find('textarea', box),
+  paint: find('.editor-paint', box),
+  numbers: find('.editor-numbers', box),
+}));
 
 const WORDS = 'and as assert async await break class continue def del elif else except finally for from global if import '
   + 'in is lambda nonlocal not or pass raise return try while with yield match case True False None';
@@ -36,10 +40,11 @@ function coloured(text) {
   return parts;
 }
 
-function draw() {
-  paint.replaceChildren(...coloured(field.value));
-  const wrong = Number(find('#outline').dataset.line || 0);
-  const lines = field.value.split('\n').length;
+function draw({ file, field: text, paint, numbers }) {
+  paint.replaceChildren(...coloured(text.value));
+  const told = find('#outline').dataset;
+  const wrong = told.file === file ? Number(told.line || 0) : 0;
+  const lines = text.value.split('\n').length;
   numbers.replaceChildren(...Array.from({ length: lines }, (_, n) => {
     if (n + 1 !== wrong) return `${n + 1}\n`;
     const mark = document.createElement('span');
@@ -64,45 +69,51 @@ async function look() {
   }
   if (mine !== asked) return;
   find('#outline').replaceWith(document.adoptNode(find('#outline', parsePage(text))));
-  draw();
+  editors.forEach(draw);
 }
 
-function goTo(line) {
-  const lines = field.value.split('\n');
+function goTo(file, line) {
+  const { field: text } = editors.find((one) => one.file === file) ?? editors[0];
+  const lines = text.value.split('\n');
   const start = lines.slice(0, line - 1).join('\n').length + (line > 1 ? 1 : 0);
-  field.focus();
-  field.setSelectionRange(start, start + lines[line - 1].length);
+  const folded = text.closest('details');
+  if (folded) folded.open = true;
+  text.focus();
+  text.setSelectionRange(start, start + (lines[line - 1] ?? '').length);
 }
 
 // Enter keeps the indentation. Tab moves on as everywhere, so that the keyboard is not caught.
 function indent(event) {
+  const text = event.target;
   if (event.key === 'Enter' && (event.metaKey || event.ctrlKey)) {
     event.preventDefault();
     field.form.requestSubmit(find('[name="do"][value="run"]'));
     return;
   }
   if (event.key !== 'Enter' || event.shiftKey || event.isComposing) return;
-  const before = field.value.slice(0, field.selectionStart);
+  const before = text.value.slice(0, text.selectionStart);
   const line = before.slice(before.lastIndexOf('\n') + 1);
   const deeper = /:\s*$/.test(line) ? '    ' : '';
   const space = /^\s*/.exec(line)[0] + deeper;
   if (!space) return;
   event.preventDefault();
-  field.setRangeText(`\n${space}`, field.selectionStart, field.selectionEnd, 'end');
-  field.dispatchEvent(new Event('input', { bubbles: true }));
+  text.setRangeText(`\n${space}`, text.selectionStart, text.selectionEnd, 'end');
+  text.dispatchEvent(new Event('input', { bubbles: true }));
 }
 
 if (field) {
-  field.addEventListener('input', () => {
-    draw();
-    clearTimeout(timer);
-    timer = setTimeout(look, PAUSE);
-  });
-  field.addEventListener('keydown', indent);
+  for (const editor of editors) {
+    editor.field.addEventListener('input', () => {
+      draw(editor);
+      clearTimeout(timer);
+      timer = setTimeout(look, PAUSE);
+    });
+    editor.field.addEventListener('keydown', indent);
+    draw(editor);
+  }
   document.addEventListener('click', (event) => {
-    const line = event.target.closest('#outline [data-line]')?.dataset.line;
-    if (line) goTo(Number(line));
+    const told = event.target.closest('#outline button')?.dataset;
+    if (told?.line) goTo(told.file, Number(told.line));
   });
-  draw();
   if (!find('#outline .notice')) look();
 }
