@@ -31,6 +31,9 @@ class Settings(BaseSettings):
         "days for which a run is kept after its end; then it goes, with its journal, logs and files"
     ))  # fmt: skip
     keep_runs: int = Field(100, ge=1, description="newest runs of each repository, which are kept however old they are")
+    keep_artifacts_days: float | None = Field(None, gt=0, le=36_500, description=(
+        "days for which artifacts are kept after their run's end; without it as long as the run"
+    ))  # fmt: skip
     trust_all_code: bool = Field(False, description="run code without the wall; only where every author is trusted")
     docker_host: str | None = Field(None, description="Docker engine for container steps; the local socket by default")
     runtime: str | None = Field(None, description="container runtime, for example runsc")

@@ -79,6 +79,8 @@ class Reusing:
             layer = self._workspaces.load(found.layer) if found.layer else None
             if layer is not None and touched(layer, stack) != found.touched:
                 return None
+            if found.collected and self._blobs.expired_at(found.run) is not None:
+                return None  # its artifacts went before it
             if found.collected:
                 self._blobs.adopt(attempt.run, found.run, [], [str(found.collected["id"])])
             adopted = None

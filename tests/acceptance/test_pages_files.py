@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,8 @@ from browsers import FLAGS
 from command_line import Terminal
 from live import LiveServer, commit_all, git, write_pipeline
 from playwright.sync_api import Page, expect, sync_playwright
+
+from stepwell.store.blobs import BlobFiles
 
 pytestmark = pytest.mark.chromium
 PIPELINE = r"""from stepwell import Pipeline, push
@@ -111,6 +114,18 @@ def test_artifacts_are_shown_saved_and_never_run(server: LiveServer, page: Page,
     assert raw(server, f"/runs/{again}/artifacts/file", step="build#1", path="dist/app.bin").content == zipped.read(
         "dist/app.bin"
     )
+
+    BlobFiles(server.state / "blobs").expire(run, [one["id"] for one in listed], 1_790_000_000.0)  # as retention does
+    page.goto(f"{server.url}/acme/kept/runs/1/artifacts")
+    head = page.locator(".artifacts .file-head")
+    expect(head).to_contain_text(re.compile("removed .* by retention"))
+    expect(page.locator(".files li")).to_have_count(4)
+    expect(page.locator(".artifacts a[download]")).to_have_count(0)
+    gone = raw(server, file, step="build#1", path="dist/app.bin")
+    assert gone.status_code == 404 and "removed on 2026-09-21 by retention" in gone.text
+    assert {one["removed_at"] for one in server.api("GET", f"/runs/{run}/artifacts")["items"]} == {1_790_000_000.0}
+    told = person.stepwell("artifacts", "acme/kept#1", "--only", "dist/app.bin", "--to", "late")
+    assert told.returncode != 0 and "by retention" in told.stderr
 
 
 TESTED = r"""from stepwell import Pipeline, push

@@ -1,6 +1,6 @@
 """The artifacts of a run as its page lists and previews them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from urllib.parse import urlencode
@@ -34,6 +34,7 @@ class FileGroup:
     zip: str
     rows: Sequence[FileRow]
     bytes: int
+    removed_at: float | None  # by retention
     left: int  # files that are not listed
 
 
@@ -51,8 +52,10 @@ class Preview:
     why_not: str = ""
 
 
-def groups(view: RunView, found: Iterable[Artifact], chosen: Artifact | None) -> list[FileGroup]:
-    """List files by step."""
+def groups(
+    view: RunView, found: Iterable[Artifact], chosen: Artifact | None, removed: Mapping[Artifact, float]
+) -> list[FileGroup]:
+    """List files by step; those that are removed are only named."""
     names = runview.slugs(view.steps)
     steps = {step.key: step for step in view.steps}
     result = []
@@ -61,8 +64,9 @@ def groups(view: RunView, found: Iterable[Artifact], chosen: Artifact | None) ->
         rows = [_row(view, one, names[key], current=one == chosen) for one in files[:MOST_ROWS]]
         zipped = f"/api/v1/runs/{view.summary.id}/artifacts.zip?{urlencode({'step': key})}"
         total = sum(one.size for one in files)
-        step = steps[key]
-        result.append(FileGroup(step.name, runview.href(view, step), zipped, rows, total, len(files) - len(rows)))
+        step, gone = steps[key], next((removed[one] for one in files if one in removed), None)
+        left = len(files) - len(rows)
+        result.append(FileGroup(step.name, runview.href(view, step), zipped, rows, total, gone, left))
     return result
 
 

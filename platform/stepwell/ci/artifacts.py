@@ -8,6 +8,7 @@ import json
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
@@ -62,11 +63,16 @@ class Artifacts:
         raise NotFound(f"Step {key!r} kept no artifact {path[:200]!r}.")
 
     def read(self, run_id: str, artifact: Artifact, size: int | None = None) -> Iterator[bytes]:
-        """Give the content, or its first `size` bytes, piece by piece. Raises Unavailable."""
+        """Give the content, or its first `size` bytes, piece by piece. Raises NotFound, Unavailable."""
+        self._require(run_id, [artifact])
         return self._blobs.whole(run_id, artifact.id, artifact.size if size is None else min(size, artifact.size))
 
     def zipped(self, run_id: str, artifacts: Sequence[Artifact]) -> Iterator[bytes]:
-        """Give a ZIP file of them, one piece after the other. Raises Unavailable."""
+        """Give a ZIP file of them, one piece after the other. Raises NotFound, Unavailable."""
+        self._require(run_id, artifacts)
+        return self._zipped(run_id, artifacts)
+
+    def _zipped(self, run_id: str, artifacts: Sequence[Artifact]) -> Iterator[bytes]:
         sink = Pieces()
         with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
             for name, one in _named(artifacts).items():
@@ -78,6 +84,21 @@ class Artifacts:
                         yield sink.taken()
                 yield sink.taken()
         yield sink.taken()
+
+    def removed_at(self, run_id: str, found: Sequence[Artifact]) -> Mapping[Artifact, float]:
+        """Say which of these retention has removed, and when."""
+        at = self._blobs.expired_at(run_id)
+        return {} if at is None else {one: at for one in found if not self._blobs.has(run_id, one.id)}
+
+    def _require(self, run_id: str, wanted: Sequence[Artifact]) -> None:
+        if gone := self.removed_at(run_id, wanted):
+            one, at = next(iter(gone.items()))
+            day = datetime.fromtimestamp(at, UTC).date()
+            more = f" and {len(gone) - 1} more were" if len(gone) > 1 else " was"
+            raise NotFound(
+                f"Artifact {one.path[:200]!r}{more} removed on {day} by retention: how long artifacts are kept is the "
+                "operator's setting STEPWELL_KEEP_ARTIFACTS_DAYS. Run it again to have them."
+            )
 
     def _of(self, run_id: str, step: StepView) -> Iterator[Artifact]:
         manifest = self.manifest(run_id, step)

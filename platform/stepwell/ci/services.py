@@ -4,7 +4,7 @@ In two halves, because the engine must run before anything else: `Foundation` is
 `Services` what stands on the running engine.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,6 +25,7 @@ from stepwell.ci.deployments import Deployments
 from stepwell.ci.describing import describe
 from stepwell.ci.environments import Environments
 from stepwell.ci.expected import Expectations
+from stepwell.ci.expiring import Expiring
 from stepwell.ci.history import History
 from stepwell.ci.installation import Installation
 from stepwell.ci.keeper import Keeper
@@ -52,6 +53,7 @@ from stepwell.ci.views import Problem
 from stepwell.dynamic import route
 from stepwell.engine.engine import Engine
 from stepwell.engine.seams import Code, Gate, Isolates, Loader, Preparer
+from stepwell.engine.state import StepState
 from stepwell.engine.thread import EngineThread
 from stepwell.errors import Conflict
 from stepwell.repos.repositories import Repositories
@@ -171,6 +173,8 @@ class Services:
 
         def retain() -> None:
             retention.remove_some()
+            if expiring is not None:
+                expiring.remove_some()
             base.plan_texts.sweep()
 
         def relax() -> None:
@@ -199,6 +203,7 @@ class Services:
 
         retention = Retention(Aged(store, Policy.of(base.settings)), base.tenants.audit, files_of_runs, remove)
         removal = Removal(store, base.tenants, repositories, OfRuns(files_of_runs, remove, terminate))
+        expiring = _expiring(base, thread)
         runs = Runs(history, starter, launcher, base.environments, base.logs)
         services = cls(
             settings=base.settings,
@@ -310,3 +315,16 @@ class Services:
         self.retention.stop()
         self.keeper.stop()
         self.pushes.finish()
+
+
+def _expiring(base: Foundation, thread: EngineThread) -> Expiring | None:
+    """Return who removes artifacts before their runs, where the operator wants that."""
+    days = base.settings.keep_artifacts_days
+    if days is None:
+        return None
+
+    def steps_of(run: str) -> Iterable[StepState]:
+        state = answer_of(thread, thread.engine.get(run))
+        return state.steps.values() if state else ()
+
+    return Expiring(Aged(base.store, Policy(days, newest=1)), base.tenants.audit, base.blobs, steps_of)

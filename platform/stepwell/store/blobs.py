@@ -4,6 +4,9 @@ A blob is whole and on disk before anybody learns its name: written beside, sync
 crash leaves is a file without a name, removed at the next start, or a blob that no entry mentions, which does no harm
 and goes with its run. Blobs of two runs are never shared: so a run's can be removed without asking anybody, and what
 one tenant has stored can not be found out by another who stores the same.
+
+Some of a run's blobs may go before it does: `expired.json` beside the others says when. What is then missing is known
+to have been removed, and not lost.
 """
 
 import contextlib
@@ -19,12 +22,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 from stepwell.errors import Conflict, Unavailable
-from stepwell.store.durable import sync_file_system, sync_folder
+from stepwell.store.durable import sync_file, sync_file_system, sync_folder
 from stepwell.store.removals import removals_held
 from stepwell.store.taken import taken_by_files
 
 MOST_BYTES = 64 * 1_048_576
 _PIECE_BYTES = 1_048_576
+_EXPIRED = "expired.json"
 _ID = re.compile(r"[0-9a-f]{64}")
 
 
@@ -71,17 +75,22 @@ class BlobFiles:
     def adopt(self, run: str, source: str, ids: Iterable[str], lists: Iterable[str] = ()) -> None:
         """Let a run have blobs of another one, too; they are on disk when this returns. Raises Unavailable.
 
-        Each of `lists` is a blob that names others: {"blobs": [id, …]}. It comes along, and what it names.
+        Each of `lists` is a blob that names others: {"blobs": [id, …]}. It comes along, and what it names, unless that
+        has been removed by `expire`.
         """
-        folder = self._folder(run)
-        named = (id for list in lists for id in (list, *self._named(source, list)))
-        for id in (*ids, *named):
+        folder, expired = self._folder(run), self.expired_at(source)
+        needed = dict.fromkeys((*ids, *lists))
+        for id in (*needed, *(id for list in lists for id in self._named(source, list) if id not in needed)):
             try:
                 folder.mkdir(parents=True, exist_ok=True)
                 with contextlib.suppress(FileExistsError):
                     (folder / id).hardlink_to(self.path(source, id))
             except OSError as error:
+                if expired is not None and id not in needed and isinstance(error, FileNotFoundError):
+                    continue
                 raise Unavailable(f"A result of run {source!r}, the blob {id}, is not kept any more.") from error
+        if expired is not None and folder.exists():
+            self._note_expired(folder, expired, whole=True)
         if folder.exists():
             sync_folder(folder)
             sync_folder(self._root)
@@ -91,6 +100,40 @@ class BlobFiles:
             return [str(one) for one in json.loads(self.path(run, id).read_bytes())["blobs"]]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise Unavailable(f"The list of files {id} of run {run!r} is not kept any more.") from error
+
+    def has(self, run: str, id: str) -> bool:
+        """Say whether a blob is there."""
+        return self.path(run, id).exists()
+
+    def any_of(self, run: str) -> bool:
+        """Say whether a run has blobs."""
+        return self._folder(run).exists()
+
+    def expire(self, run: str, ids: Iterable[str], at: float) -> int:
+        """Remove some blobs of a run, which stays; how many were there. Called again after a crash, it goes on."""
+        folder, gone = self._folder(run), 0
+        self._note_expired(folder, at, whole=False)
+        for id in ids:
+            with contextlib.suppress(FileNotFoundError):
+                self.path(run, id).unlink()
+                gone += 1
+        self._note_expired(folder, at, whole=True)
+        return gone
+
+    def expired_at(self, run: str, *, whole: bool = False) -> float | None:
+        """Say when `expire` was called last; None when never, or, with `whole`, when a crash cut that short."""
+        try:
+            noted = json.loads((self._folder(run) / _EXPIRED).read_text())
+        except FileNotFoundError:
+            return None
+        return float(noted["at"]) if noted["whole"] or not whole else None
+
+    @staticmethod
+    def _note_expired(folder: Path, at: float, *, whole: bool) -> None:
+        fresh = folder / f"{_EXPIRED}.{uuid.uuid4().hex}"
+        fresh.write_text(json.dumps({"at": at, "whole": whole}))
+        sync_file(fresh)
+        fresh.replace(folder / _EXPIRED)
 
     def taken(self, run: str) -> int:
         """Return the bytes of all blobs of a run."""

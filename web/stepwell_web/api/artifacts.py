@@ -14,9 +14,14 @@ router = APIRouter(tags=["artifacts"])
 
 @router.get("/runs/{id}/artifacts")
 def list_artifacts(caller: Caller, *, id: str, step: str | None = None) -> dict[str, Any]:
-    """List the artifacts of a run, or of the step with this key; `id` of each is the SHA-256 of its content."""
-    found = caller.services.artifacts.listed(caller.actor, id, step)
-    return {"items": [answers.plain(one) for one in found]}
+    """List the artifacts of a run, or of the step with this key; `id` of each is the SHA-256 of its content.
+
+    `removed_at` says when retention has removed one; null while it is there.
+    """
+    artifacts = caller.services.artifacts
+    found = artifacts.listed(caller.actor, id, step)
+    removed = artifacts.removed_at(id, found)
+    return {"items": [{**answers.plain(one), "removed_at": removed.get(one)} for one in found]}
 
 
 @router.get("/runs/{id}/artifacts/file")

@@ -26,5 +26,5 @@ def show(
     if one is not None:
         head = b"".join(artifacts.read(view.summary.id, one, artifactsview.PREVIEW_BYTES))
         preview = artifactsview.preview(view, one, head)
-    groups = artifactsview.groups(view, found, one)
+    groups = artifactsview.groups(view, found, one, artifacts.removed_at(view.summary.id, found))
     return run_page(visit, view, tab="artifacts", groups=groups, preview=preview, panel=None)
