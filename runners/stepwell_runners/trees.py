@@ -179,7 +179,6 @@ class Trees:
         """Serve nothing any more; what is being checked out is finished."""
         self._servings.closing.set()
         self.settled()
-        self._indexing.shutdown()
         if self.lazy is not None:
             self.lazy.close()
 
