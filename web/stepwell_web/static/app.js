@@ -128,7 +128,7 @@ const keys = {
 const places = { h: '/', r: document.body.dataset.runs, i: '/approvals', p: '/playground' };
 let going = 0;
 
-function move(by) {
+export function move(by) {
   const rows = all('[data-row]').filter((row) => row.checkVisibility());
   const focused = rows.indexOf(document.activeElement);
   const at = focused < 0 ? rows.findIndex((row) => row.getAttribute('aria-current')) : focused;

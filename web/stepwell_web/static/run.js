@@ -3,6 +3,7 @@
 import { fetchText, parsePage } from './html.js';
 import { Stream, debounced, merge, remember } from './live.js';
 import { all, find, reveal } from './app.js';
+import { lineKeys } from './lines.js';
 import { Log, logKeys } from './log.js';
 
 const panel = () => find('#log-panel');
@@ -116,6 +117,7 @@ async function toLine() {
 addEventListener('hashchange', toLine);
 toLine();
 logKeys(() => log);
+lineKeys(() => log);
 
 showChosen();
 
