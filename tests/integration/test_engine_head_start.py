@@ -52,7 +52,7 @@ class Watched(ProcessIsolates):
 async def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Workshop]:
     monkeypatch.setattr(head_start, "LONG", 5)
     monkeypatch.setattr(head_start, "PART", 4)
-    monkeypatch.setattr(head_start, "SLICE", 3)
+    monkeypatch.setattr(head_start, "FIRST_PART", 3)
     shop = Workshop(tmp_path, Watched([]))
     yield shop
     await shop.isolates.close()
@@ -131,11 +131,12 @@ async def test_an_isolate_that_is_not_to_be_had_is_asked_for_again(shop: Worksho
         assert "refused" in news
 
 
-async def test_a_journal_that_cannot_be_read_leaves_no_isolate_behind(shop: Workshop) -> None:
+@pytest.mark.parametrize("data", ["{", "[]", '{"inline":{}}'])
+async def test_a_journal_that_cannot_be_read_leaves_no_isolate_behind(shop: Workshop, data: str) -> None:
     async with shop.running(executor=FakeExecutor()) as engine:
         await waiting(shop)
         damaged: Any = engine._journal
-        damaged.db.execute("UPDATE journal SET data='{' WHERE seq=8")
+        damaged.db.execute("UPDATE journal SET data=? WHERE seq=8", (data,))
         with pytest.raises(Unavailable, match="Entry 8"):
             await engine.send_event("r", "go", "a")
         assert not engine.holds("r")

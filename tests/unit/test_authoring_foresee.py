@@ -12,6 +12,7 @@ from stepwell import Pipeline, StepFailed
 from stepwell.authoring.code import Files
 from stepwell.authoring.event import Event
 from stepwell.authoring.prints import Prints
+from stepwell.authoring.rehearsal import in_short
 from stepwell.authoring.results import canonical
 from stepwell.authoring.step import Step, fingerprint_of
 from stepwell.authoring.turn import Turn
@@ -33,8 +34,8 @@ def done(key: str, value: object, *, ok: bool = True) -> tuple[str, str, Any]:
     return "done", key, {"ok": ok, **result, "seconds": 0.0, "inline": inline}
 
 
-@pytest.fixture
-def replay() -> Iterator[Replay]:
+@pytest.fixture(params=[list, in_short])
+def replay(request: pytest.FixtureRequest) -> Iterator[Replay]:
     """Replay a journal in this process: gives the turn and what its code has said."""
     ours, theirs = socket.socketpair()
     outer = asyncio.new_event_loop()
@@ -52,7 +53,7 @@ def replay() -> Iterator[Replay]:
         turn.flush = lambda: None  # type: ignore[method-assign]  # what it begins at the end is not of interest
         entries = [[1, 1.0, "created", "", 0, None]]
         entries += [[n, float(n), type_, key, 1, data] for n, (type_, key, data) in enumerate(journal, 2)]
-        turn.replay([json.loads(json.dumps(entries))])
+        turn.replay([json.loads(json.dumps(list(map(request.param, entries))))])
         return turn, said
 
     yield replayed

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from stepwell.ci.rules import Rules, question, satisfied, verdict
-from stepwell.engine.state import RunState, StepState
+from stepwell.engine.state import RunState, Steps, StepState
 
 
 def approval(*decisions: tuple[str, bool], **options: Any) -> StepState:
@@ -15,7 +15,7 @@ def approval(*decisions: tuple[str, bool], **options: Any) -> StepState:
 
 
 def run(*steps: StepState, **metadata: Any) -> RunState:
-    return RunState("r", metadata=metadata, steps={step.key: step for step in steps})
+    return RunState("r", metadata=metadata, steps=Steps({step.key: step for step in steps}))
 
 
 PRODUCTION = Rules("production", reviewers=("ann", "bob", "cy"), count=2)

@@ -6,8 +6,8 @@ ignore it. The process never outlives the socket: when the host closes it, `os._
 nothing is unwound in the author's code.
 
 The journal follows the head line as one array of entries. A head that says `early` comes before the host has read all
-of it: it is sent in parts of six columns each, up to an empty one, and meanwhile the code is loaded, and what has come
-is replayed. Then nothing begins, and nothing is said, before one more array of entries, which may be empty.
+of it: it is sent in frames, up to an empty array, and meanwhile the code is loaded, and what has
+come is replayed. Then nothing begins, and nothing is said, before one more array of entries, which may be empty.
 """
 
 import asyncio
@@ -17,8 +17,6 @@ import os
 import socket
 import sys
 import traceback
-from array import array
-from binascii import a2b_base64
 from collections.abc import Iterable, Iterator
 from typing import Any, NoReturn
 
@@ -102,13 +100,8 @@ def _turn(wire: Wire, head: dict[str, Any]) -> None:
 
 
 def _parts(wire: Wire) -> Iterator[list[Any]]:
-    while columns := wire.next_line():
-        yield entries_of(*columns)
-
-
-def entries_of(seqs: list[int], times: str, *others: list[Any]) -> list[Any]:
-    """Make rows of columns; times come as the bytes of doubles, in base64."""
-    return list(zip(seqs, array("d", a2b_base64(times)), *others, strict=True))
+    while part := wire.next_line():
+        yield part
 
 
 def play(

@@ -3,12 +3,14 @@
 from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
+from stepwell.authoring.frames import PASSED
 from stepwell.authoring.results import canonical, decode
 
 DIFFERENCES = 3
 """Settings that a divergence names."""
 SHOWN = 80
 """Characters of a setting's value that it shows."""
+_ENDED = frozenset({"done", PASSED})
 _FROM_CODE = frozenset({"asked", "took", "dropped", "retry", "undoing"})
 
 
@@ -36,7 +38,7 @@ class Past:
     def add(self, entries: Sequence[Sequence[Any]]) -> None:
         """Take the next entries of the journal."""
         for seq, _at, type_, key, _attempt, data in entries:
-            if type_ != "done":
+            if type_ not in _ENDED:
                 self._read(seq, type_, key, data)
         self._look_how_far(entries)
 
@@ -50,7 +52,7 @@ class Past:
                 if caused:
                     self.played = max(self.played, seq)
                     break
-            caused = caused or from_code or (type_ == "done" and bool(data.get("inline")))
+            caused = caused or from_code or type_ == PASSED or (type_ == "done" and bool(data.get("inline")))
         else:
             if caused:
                 self.played = max(self.played, self._delivered)

@@ -11,14 +11,13 @@ import select
 import socket
 import subprocess
 import sys
-from array import array
-from binascii import b2a_base64
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from stepwell.authoring.frames import PASSED, frame_of, plain
 from stepwell.authoring.results import LARGE_BYTES
 from stepwell.authoring.version import REPLAY
 
@@ -104,7 +103,7 @@ class Rehearsal:
         early = {"early": True, "played": entries[-1][0]} if part else {}
         with Isolate({**self.head(), **early}, None if part else entries) as isolate:
             for begin in range(0, len(entries) if part else 0, part or 1):
-                isolate.send(columns_of(entries[begin : begin + part]))
+                isolate.send_bytes(frame_of(zip(*map(in_short, entries[begin : begin + part]), strict=True)))
             if part:
                 isolate.send([])
                 isolate.send([])
@@ -243,7 +242,11 @@ class Isolate:
 
     def send(self, value: object) -> None:
         """Send one line."""
-        self._sock.sendall(json.dumps(value).encode() + b"\n")
+        self.send_bytes(json.dumps(value).encode() + b"\n")
+
+    def send_bytes(self, data: bytes) -> None:
+        """Send a frame."""
+        self._sock.sendall(data)
 
     def read(self, timeout: float) -> Any:
         """Give the next line, None when none came in time; raises EOFError when the process is gone."""
@@ -268,10 +271,11 @@ class Isolate:
         return self._process.wait(10)
 
 
-def columns_of(entries: Sequence[Entry]) -> list[Any]:
-    """Write a part of a journal in columns."""
-    seqs, ats, *others = zip(*entries, strict=True)
-    return [seqs, b2a_base64(array("d", ats).tobytes(), newline=False).decode(), *others]
+def in_short(entry: Entry) -> Entry:
+    """Give an entry as a frame tells it."""
+    seq, at, kind, key, _, data = entry
+    told = plain(data) if kind == "done" else None
+    return entry if told is None else [seq, at, PASSED, key, *told]
 
 
 def traced(commands: Sequence[Command]) -> list[Any]:

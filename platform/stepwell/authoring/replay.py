@@ -12,11 +12,12 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from stepwell.authoring.frames import PASSED
 from stepwell.authoring.loop import Loop
 from stepwell.authoring.past import Past
 from stepwell.authoring.step_future import StepFuture
 
-Entry = Sequence[Any]  # [seq, at, type, key, attempt, data]
+Entry = Sequence[Any]  # [seq, at, type, key, attempt, data], or as it is told by PASSED
 
 
 class Replay:
@@ -59,7 +60,9 @@ class Replay:
 
     def _asked_inline(self, key: str) -> tuple[str, str] | None:
         """Look for it in what is left; only a divergence finds the key of a function where it seeks something else."""
-        for _, _, type_, other, _, data in self.rest:
+        for _, _, type_, other, fingerprint, data in self.rest:
+            if other == key and type_ == PASSED:
+                return "do", fingerprint
             if other == key and type_ == "done" and data.get("inline"):
                 return data["inline"]["kind"], data["inline"]["fingerprint"]
         return None
@@ -80,7 +83,7 @@ class Replay:
     def brings(self, key: str) -> bool:
         """Say whether the result of a step is still to come."""
         self._found(lambda: False)
-        return any(entry[2] == "done" and entry[3] == key for entry in self.rest)
+        return any(entry[3] == key and entry[2] in {"done", PASSED} for entry in self.rest)
 
     # What the code asks, compared with what it has asked
 
@@ -109,9 +112,6 @@ class Replay:
                 self.compare(step, None)
 
 
-def passes(step: StepFuture, data: Any) -> bool:
-    """Say whether a result is that of the very function that was asked, and nothing but handed to the code."""
-    inline = data.get("inline")
-    if not inline or not data["ok"] or step.work.undo is not None:
-        return False
-    return bool(inline["fingerprint"] == step.fingerprint and inline["kind"] == "do")
+def resolves(type_: str, data: Any) -> bool:
+    """Say whether an entry ends its step with what it says itself."""
+    return type_ in {PASSED, "fired"} or (type_ == "done" and "blob" not in data)

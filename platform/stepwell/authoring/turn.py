@@ -24,12 +24,13 @@ from stepwell.authoring.ending import Ending
 from stepwell.authoring.env import Env
 from stepwell.authoring.event import Event
 from stepwell.authoring.failures import NotDurable, failure_of
+from stepwell.authoring.frames import PASSED, passed
 from stepwell.authoring.inline import Inline, Work
 from stepwell.authoring.loop import Loop, LoopTimer
 from stepwell.authoring.options import require_fit
 from stepwell.authoring.pipeline import Pipeline
 from stepwell.authoring.prints import Prints
-from stepwell.authoring.replay import Entry, Replay, passes
+from stepwell.authoring.replay import Entry, Replay, resolves
 from stepwell.authoring.results import RESULT_BYTES, given_of
 from stepwell.authoring.step import Step
 from stepwell.authoring.step_future import Leaving, StepFuture
@@ -107,17 +108,19 @@ class Turn:
 
     def deliver(self, entry: Entry) -> None:
         """Apply one entry and run everything that it makes ready."""
-        seq, at, type_, key, _attempt, data = entry
+        seq, at, type_, key, attempt, data = entry
         self.seq = seq
-        deliver = _DELIVERIES.get(type_)
-        if deliver is None:
+        if type_ not in _DELIVERIES:
             self._paused = type_ == "paused"
             return
         self.loop.now = max(self.loop.now, at)
-        deliver(self, key, data)
+        self._apply(type_, key, attempt, data)
         self.loop.drain()
         if not self.ended and self.main is not None:
             self._ending.look(self.main)
+
+    def _apply(self, type_: str, key: str, attempt: Any, data: Any) -> None:
+        _DELIVERIES[type_](self, key, passed(attempt, data) if type_ == PASSED else data)
 
     def foresee(self, step: StepFuture) -> None:
         """Resolve what run() is about to await at once, if that is what the next entry of a replay does.
@@ -133,23 +136,23 @@ class Turn:
         if current_task(loop) is not main or main._must_cancel:  # type: ignore[union-attr]
             return  # somebody else hears first
         while rest and not step.done():
-            seq, at, type_, key, _attempt, data = rest[0]
-            deliver = _DELIVERIES.get(type_)
-            if deliver is not None and (key != step.key or type_ not in _RESOLVES or "blob" in (data or _NOTHING)):
+            seq, at, type_, key, fingerprint, data = rest[0]
+            counts = type_ in _DELIVERIES
+            if counts and (key != step.key or not (type_ == PASSED or resolves(type_, data))):
                 return
             rest.popleft()
             self.prints.quiet = seq <= replay.past.played
             self.seq = seq
-            if deliver is None:
+            if not counts:
                 continue
             loop.drains += 1
             loop.now = max(loop.now, at)
-            if type_ == "done" and step.kind == "do" and passes(step, data):
+            if type_ == PASSED and fingerprint == step.fingerprint and step.kind == "do" and step.work.undo is None:
                 del self.waiting[key]
                 self.steps[key] = None
-                step.set_result(data.get("value"))
-            else:
-                deliver(self, key, data)
+                step.set_result(data)
+                return
+            self._apply(type_, key, fingerprint, data)
 
     def flush(self) -> None:
         """After a drain: start functions, and send what the code asked in one write."""
@@ -388,9 +391,8 @@ _TIMEOUTS = {
     "event": failure("EventTimeout", "the event did not come in time"),
     "approval": failure("ApprovalTimeout", "nobody decided in time"),
 }
-_RESOLVES = frozenset({"done", "fired"})
-_NOTHING: dict[str, Any] = {}
 _DELIVERIES: dict[str, Callable[[Turn, str, Any], None]] = {
-    "created": Turn._created, "continued": Turn._created, "done": Turn._done, "fired": Turn._fired,
-    "event": Turn._event, "cancel": Turn._cancel, "overdue": Turn._overdue, "retry": Turn._retried,
+    "created": Turn._created, "continued": Turn._created, "done": Turn._done, PASSED: Turn._done,
+    "fired": Turn._fired, "event": Turn._event, "cancel": Turn._cancel, "overdue": Turn._overdue,
+    "retry": Turn._retried,
 }  # fmt: skip

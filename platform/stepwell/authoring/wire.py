@@ -1,4 +1,5 @@
-"""JSON lines over the isolate's socket: one array of entries in, one array of commands out.
+"""JSON lines over the isolate's socket: one array of entries in, one array of commands out. A long journal comes in
+frames, see frames.py.
 
 Commands are encoded one by one and joined, so a line never outgrows what the host accepts, and all commands of a drain
 leave in one write. The socket is blocking: the host always reads. When it is gone, so is the isolate, at once and
@@ -11,6 +12,8 @@ import socket
 import threading
 from collections import deque
 from typing import Any
+
+from stepwell.authoring.frames import entries_of
 
 LINE_BYTES = 8 * 1_048_576
 _RECEIVE_BYTES = 262_144
@@ -37,12 +40,21 @@ class Wire:
         self._lock = threading.Lock()
 
     def read_line(self) -> Any:
-        """Block until one line is there."""
+        """Block until one line or frame is there."""
         parts = [self._buffer]
         while b"\n" not in parts[-1]:
             parts.append(self._receive())
         line, _, self._buffer = b"".join(parts).partition(b"\n")
-        return decode(line.decode())
+        return self._read_frame(int(line[1:])) if line.startswith(b"#") else decode(line.decode())
+
+    def _read_frame(self, size: int) -> Any:
+        parts, missing = [self._buffer], size - len(self._buffer)
+        while missing > 0:
+            parts.append(self._receive())
+            missing -= len(parts[-1])
+        whole = b"".join(parts)
+        self._buffer = whole[size:]
+        return entries_of(whole)
 
     def next_line(self) -> Any:
         """Give the next line, perhaps one that came while something was fetched."""

@@ -8,6 +8,7 @@ Steps may appear first in any of asked, done, retry, lost and dropped: an inline
 
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
+from itertools import repeat
 from typing import Any, Literal
 
 from stepwell.engine.ancestry import Ancestry
@@ -15,6 +16,7 @@ from stepwell.engine.entries import FINISHED, Entry, StepKind, StepStatus
 from stepwell.engine.order import Order
 from stepwell.engine.state import EVENT_IDS, OPEN, TO_START, AttemptState, EventState, RunState, StepState
 from stepwell.errors import Bug
+from stepwell.store.journal import Part
 
 
 def fold(entries: Iterable[Entry]) -> RunState:
@@ -49,6 +51,26 @@ def apply(state: RunState, entry: Entry) -> None:
     _APPLY[kind](state, entry)
     if state.paused is not None:
         state.reason = _why("paused", state.paused)
+
+
+def apply_passed(state: RunState, part: Part) -> bool:
+    """Go on by entries each of which tells of a `step.do` that passed at once; false when one by one it must be.
+
+    Who calls it knows that they are of that kind. Together they take a tenth of the time.
+    """
+    first, last, keys, steps = part.seqs[0], part.seqs[-1], part.keys, state.steps
+    if first != state.seq + 1 or last - first + 1 != len(keys) or state.started_at is None:
+        return False
+    if state.paused is not None or state.ancestry is not None or state.inflight:
+        return False
+    if len(set(keys)) != len(keys) or not steps.keys().isdisjoint(keys):
+        return False
+    steps.pass_at_once(keys, zip(part.ats, part.attempts, part.data, repeat(state.created_at)))
+    state.seq, state.updated_at = last, max(part.ats[-1], state.created_at)
+    state.failed_turns, state.reason = 0, None
+    state.counts.setdefault("running", 0)
+    state.counts["passed"] = state.counts.get("passed", 0) + len(keys)
+    return True
 
 
 def _move(state: RunState, step: StepState, to: StepStatus) -> None:
@@ -274,19 +296,14 @@ def _ended_attempt(state: RunState, entry: Entry, data: Mapping[str, Any]) -> No
 
 def _passed_at_once(state: RunState, entry: Entry) -> None:
     """Do at once for a `step.do` what the others do one after the other: a long journal is full of such entries."""
-    key, at, data = entry.key, entry.at, entry.data
-    inline, number = data["inline"], entry.attempt or 1
-    began = max(state.created_at, at - (data.get("seconds") or 0.0)) if not state.ancestry else _began(state, entry)
-    attempt = AttemptState(number, "passed", began, at)
-    name, kind = inline.get("name") or key.rpartition("#")[0], inline.get("kind", "do")
-    step = StepState(key, name, kind, "passed", began, inline.get("fingerprint"), number, [attempt], began, at)
-    step.value, step.blob, step.seconds = data.get("value"), data.get("blob"), data.get("seconds")
-    state.steps[key] = step
+    state.steps.pass_at_once((entry.key,), ((entry.at, entry.attempt, entry.data, state.created_at),))
     counts = state.counts
     counts.setdefault("running", 0)  # it was
     counts["passed"] = counts.get("passed", 0) + 1
-    state.inflight.pop(key, None)
+    state.inflight.pop(entry.key, None)
     if state.ancestry is not None:
+        step, began = state.steps[entry.key], _began(state, entry)
+        step.asked_at = step.started_at = step.attempts[0].started_at = began
         step.origin = state.ancestry.origin_of(state.seq)
 
 

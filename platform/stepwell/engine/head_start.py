@@ -7,26 +7,28 @@ where an earlier turn stood; and the isolate neither begins nor is heard before 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
 from stepwell.engine.lines import Lines
-from stepwell.engine.live import Live, absorb, collection_paused, encode
+from stepwell.engine.live import Live, absorb_part, collection_paused, encode
 from stepwell.engine.loading import check_replay, load_code
 from stepwell.engine.memory import Memory
 from stepwell.engine.parts import Parts
 from stepwell.engine.seams import Code, IsolateChannel, IsolateSpec
 from stepwell.engine.state import RunState
-from stepwell.engine.telling import Columns
-from stepwell.store.journal import Row
+from stepwell.engine.telling import Columns, Plain, plain_of
+from stepwell.store.journal import Part
 
 LONG = 500
 """Entries from which on a journal is worth it."""
-PART = 1_000
-"""Entries that are read and sent at a time."""
-SLICE = 250
-"""Entries that are folded before others get the loop."""
+PART = 500
+"""Entries that are read, sent or folded before others get the loop."""
+FIRST_PART = 100
+"""The same while the isolate is being opened, which needs the loop several times."""
+
+_Read = tuple[Part, list[Plain | None]]
 
 
 class HeadStart:
@@ -142,40 +144,40 @@ class HeadStarts:
         if standing is None or standing.seq < LONG or standing.state != "waiting" or standing.awake:
             return None
         live = Live(RunState(run_id), standing.lease, standing.lease, standing.played)
-        self._absorb(live, journal.rows(run_id, 0, 1))
+        first = self._read(run_id, 0, 1)
+        if first is None:
+            return None
+        absorb_part(live, *first)
         return live if self._parts.room.offers(live.wish(turn=True)) else None
 
     async def _load(self, live: Live, start: HeadStart) -> None:
         journal, run = self._parts.journal, live.id
         standing = journal.standing(run)
-        rows = await self._tell(live, start)
-        for begin in range(1, len(rows), SLICE):  # the first one is known
-            self._absorb(live, rows[begin : begin + SLICE])
+        for part, plain in await self._tell(run, start):
+            with collection_paused():
+                absorb_part(live, part, plain)
             await asyncio.sleep(0)
         if run not in self._memory and journal.standing(run) == standing:  # nobody was faster
             live.history = None if live.head_start is None else []
             self._memory.keep_loaded(live)
 
-    def _absorb(self, live: Live, rows: Sequence[Row]) -> None:
-        with collection_paused():
-            absorb(live, self._parts.journal.parsed(live.id, rows))
-            live.size += sum(len(row[7]) for row in rows)
-
-    async def _tell(self, live: Live, start: HeadStart) -> list[Row]:
-        """Read the journal and pass it on; give what was read."""
-        columns, rows, part = Columns(), list[Row](), self._parts.journal.rows(live.id, 0, PART)
-        while part:
-            rows += part
-            line = columns.of(part)
-            if line is None:  # the turn tells it, as it is read today
-                self._drop(live, start)
-                return [*rows, *self._parts.journal.rows(live.id, rows[-1][0], -1)]
-            start.tell(line)
+    async def _tell(self, run: str, start: HeadStart) -> list[_Read]:
+        """Read the journal and pass it on; give what was read but for the first entry, which is known."""
+        columns, read = Columns(), list[_Read]()
+        one = self._read(run, 0, 1)
+        while one is not None:
+            start.tell(columns.of(*one))
+            read.append(one)
             await asyncio.sleep(0)
-            part = self._parts.journal.rows(live.id, rows[-1][0], PART)
+            one = self._read(run, one[0].seqs[-1], PART if start.lines is not None else FIRST_PART)
         start.sent = columns.last
         start.tell(b"[]\n")
-        return rows
+        return read[1:]
+
+    def _read(self, run: str, after: int, limit: int) -> _Read | None:
+        with collection_paused():
+            part = self._parts.journal.part(run, after, limit)
+            return None if part is None else (part, plain_of(part))
 
 
 def head_of(live: Live, code: Code, parts: Parts) -> dict[str, Any]:

@@ -3,20 +3,21 @@
 import asyncio
 import gc
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 from stepwell.engine.entries import Entry
-from stepwell.engine.fold import apply
+from stepwell.engine.fold import apply, apply_passed
 from stepwell.engine.order import rate_queue
 from stepwell.engine.room import Rank, Wish, rank_of
 from stepwell.engine.seams import Code
 from stepwell.engine.state import OPEN, RunState
 from stepwell.engine.versions import REMEDY
 from stepwell.errors import Unavailable
-from stepwell.store.journal import Loaded, Summary, Write
+from stepwell.store.journal import Loaded, Part, Summary, Write
 from stepwell.store.queues import Moves
 
 if TYPE_CHECKING:
@@ -233,6 +234,19 @@ def absorb(live: Live, entries: Iterable[Entry]) -> None:
             live.withhold()
         if entry.type == "done" and "blob" in entry.data:
             live.kept += kept_bytes(entry)
+
+
+def absorb_part(live: Live, part: Part, plain: Sequence[object | None]) -> None:
+    """Fold the next part of a journal. `plain`: None where an entry is anything but a function that passed at once.
+
+    Raises Unavailable for one that makes no sense.
+    """
+    live.size += part.size
+    if None not in plain and apply_passed(live.state, part):
+        live.heard = part.seqs[-1]
+    else:
+        columns = (part.seqs, part.ats, part.types, part.keys, part.attempts, part.turns, part.data)
+        absorb(live, map(Entry, repeat(live.id), *columns))
 
 
 def kept_bytes(entry: Entry) -> int:

@@ -4,14 +4,17 @@ What is not in the journal does not exist here, with one exception that says so:
 isolate is executing right now, set by the engine.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from stepwell.engine.ancestry import Ancestry
 from stepwell.engine.entries import RunStatus, StepKind, StepStatus
 from stepwell.engine.order import NO_ORDER, Order
+
+if TYPE_CHECKING:
+    from _collections_abc import dict_items, dict_values
 
 OPEN: frozenset[str] = frozenset({"queued", "running", "retrying", "waiting"})
 """States of a step that can still change."""
@@ -71,6 +74,91 @@ class StepState:
     child: Mapping[str, Any] | None = None  # the run that a call made: {run, number}
 
 
+Told = tuple[float, int, Any, float]
+"""Of a step that passed at once: time and attempt of its one entry, what that says, when its run was created."""
+
+
+class Steps(dict[str, StepState]):
+    """The steps of a run by key, in the order in which they were first told of.
+
+    A long run has ten thousand that passed at once and that nobody looks at while it goes on: such a step is made of
+    its entry when somebody does.
+    """
+
+    __slots__ = ("_all_made",)
+
+    def __init__(self, steps: Mapping[str, StepState] | None = None) -> None:
+        super().__init__(steps or {})
+        self._all_made = True
+
+    def pass_at_once(self, keys: Sequence[str], told: Iterable[Told]) -> None:
+        """Add steps, none of which is known."""
+        self._all_made = False
+        super().update(zip(keys, told, strict=True))  # type: ignore[arg-type]
+
+    def __getitem__(self, key: str) -> StepState:
+        step = super().__getitem__(key)
+        return step if type(step) is StepState else self._make(key, step)
+
+    def get(self, key: str, default: StepState | None = None) -> StepState | None:  # type: ignore[override]
+        step: Any = super().get(key, default)
+        return self._make(key, step) if type(step) is tuple else step
+
+    def values(self) -> "dict_values[str, StepState]":
+        self._make_all()
+        return super().values()
+
+    def items(self) -> "dict_items[str, StepState]":
+        self._make_all()
+        return super().items()
+
+    def __eq__(self, other: object) -> bool:
+        self._make_all()
+        if isinstance(other, Steps):
+            other._make_all()
+        return super().__eq__(other)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    __hash__ = None
+
+    def snapshot(self) -> "Steps":
+        """Copy deep enough to be read by another thread."""
+        twin = Steps()
+        twin._all_made = self._all_made
+        dict.update(twin, {key: _twin(step) for key, step in super().items()})
+        return twin
+
+    def _make(self, key: str, told: Any) -> StepState:
+        at, number, data, created_at = told
+        inline, seconds = data["inline"], data.get("seconds")
+        began = max(created_at, at - (seconds or 0.0))
+        name, kind = inline.get("name") or key.rpartition("#")[0], inline.get("kind", "do")
+        number = number or 1
+        attempt = AttemptState(number, "passed", began, at)
+        step = StepState(key, name, kind, "passed", began, inline.get("fingerprint"), number, [attempt], began, at)
+        step.value, step.blob, step.seconds = data.get("value"), data.get("blob"), seconds
+        self[key] = step
+        return step
+
+    def _make_all(self) -> None:
+        if not self._all_made:
+            for key, step in super().items():
+                if type(step) is not StepState:
+                    self._make(key, step)
+            self._all_made = True
+
+
+def _twin(step: Any) -> Any:
+    if type(step) is tuple:
+        return step
+    twin = copy(step)
+    twin.attempts = [copy(attempt) for attempt in step.attempts]
+    twin.decisions = list(step.decisions)
+    return twin
+
+
 @dataclass(slots=True)
 class EventState:
     """An event that no wait has taken yet."""
@@ -125,7 +213,7 @@ class RunState:
     first: Mapping[str, Any] = field(default_factory=dict)  # what the journal's first entry says
     result: Any = None
     error: Mapping[str, Any] | None = None
-    steps: dict[str, StepState] = field(default_factory=dict)
+    steps: Steps = field(default_factory=Steps)
     counts: dict[str, int] = field(default_factory=dict)  # steps by state
     timers: dict[str, float] = field(default_factory=dict)  # due times: waits, backoffs, the code's own timers (~n)
     events: dict[int, EventState] = field(default_factory=dict)
@@ -185,10 +273,7 @@ class RunState:
     def snapshot(self) -> "RunState":
         """Copy deep enough to be read by another thread while this one changes."""
         twin = copy(self)
-        twin.steps = {key: copy(step) for key, step in self.steps.items()}
-        for step in twin.steps.values():
-            step.attempts = [copy(attempt) for attempt in step.attempts]
-            step.decisions = list(step.decisions)
+        twin.steps = self.steps.snapshot()
         for name in ("counts", "timers", "events", "approvals", "inflight"):
             setattr(twin, name, dict(getattr(self, name)))
         twin.layers = list(self.layers)

@@ -1,18 +1,17 @@
 """A journal as an isolate is told it: only what a replay needs, entry by entry or in columns.
 
-In columns a long journal is written and read at the speed of C: the text of each entry's data is passed through as it
-is kept, the other columns are encoded at once, and times, whose decimal digits take longest, as the eight bytes that
-they are.
+A long journal is told in columns, at the speed of C.
 """
 
-import json
-from array import array
-from binascii import b2a_base64
 from collections.abc import Iterable, Sequence
+from itertools import starmap
+from sys import intern
+from typing import Any
 
-from stepwell.engine.entries import VERSION, Entry
+from stepwell.authoring.frames import PASSED, frame_of, plain
+from stepwell.engine.entries import Entry
 from stepwell.engine.live import EXECUTED, Live, encode
-from stepwell.store.journal import Row
+from stepwell.store.journal import Part
 
 SEEN = frozenset({
     "created", "continued", "asked", "retry", "fired", "event", "took", "done", "dropped", "cancel", "overdue",
@@ -21,7 +20,6 @@ SEEN = frozenset({
 """Types of entries that a replay needs."""
 _FIRST = frozenset({"created", "continued"})
 _OF_ATTEMPTS = frozenset({"retry", "fired"})
-_TOLD_ANYWAY = SEEN - _OF_ATTEMPTS
 
 
 def line_of(entries: Iterable[tuple[Entry, str]]) -> bytes:
@@ -47,34 +45,45 @@ def _text(kind: str, text: str) -> str:
     return "null" if kind in _FIRST else text
 
 
+Plain = tuple[Any, Any]
+"""Fingerprint and value of a function that passed at its first try: all that a replay needs of most entries."""
+
+
+def plain_of(part: Part) -> list[Plain | None]:
+    """Give of each entry what is told instead of it, None where all of it is."""
+    try:
+        return [plain(data) if kind == "done" else None for kind, data in zip(part.types, part.data, strict=True)]
+    except (AttributeError, KeyError, TypeError):
+        return [None] * len(part.types)  # one is damaged: the fold says which
+
+
 class Columns:
     """Tells a journal part by part, before it is folded."""
 
     def __init__(self) -> None:
         self.last = 0  # seq of the last entry told
-        self._asked: dict[str, str] = {}  # key → what was asked, as text
+        self._asked: dict[str, Any] = {}  # key → kind of what was asked
 
-    def of(self, rows: Sequence[Row]) -> bytes | None:
-        """Give the line with the next entries, b"" when none of them is needed, None when they are of an older version
-        and have to be read first.
-        """
-        kinds = {row[2] for row in rows}
-        if any(row[6] != VERSION for row in rows):
+    def of(self, part: Part, plain: Sequence[Plain | None]) -> bytes:
+        """Give the frame with the next entries, b"" when none of them is needed."""
+        told: Iterable[Sequence[Any]]
+        if None not in plain:
+            told = (part.seqs, part.ats, [PASSED] * len(plain), part.keys, *zip(*plain, strict=True))
+        else:
+            rows = zip(part.seqs, part.ats, part.types, part.keys, part.data, plain, strict=True)
+            told = zip(*filter(None, starmap(self._told, rows)), strict=True)
+        if not (columns := list(told)):
+            return b""
+        self.last = columns[0][-1]
+        return frame_of(columns)
+
+    def _told(self, seq: int, at: float, *said: Any) -> tuple[Any, ...] | None:
+        kind, key, data, plain = said
+        if plain is not None:
+            return seq, at, PASSED, key, *plain
+        if kind == "asked":
+            self._asked[key] = data.get("kind") if isinstance(data, dict) else None
+        # The attempts of an executor's step are none of the code's business.
+        if kind not in SEEN or (kind in _OF_ATTEMPTS and self._asked.get(key) in EXECUTED):
             return None
-        if "asked" in kinds:
-            self._asked.update((row[3], row[7]) for row in rows if row[2] == "asked")
-        if not kinds <= _TOLD_ANYWAY:
-            rows = [row for row in rows if self._needed(row[2], row[3])]
-            if not rows:
-                return b""
-        self.last = rows[-1][0]
-        seqs, ats, types, keys, attempts, _, _, texts = zip(*rows, strict=True)
-        times = b2a_base64(array("d", ats).tobytes(), newline=False).decode()
-        heads = encode([seqs, times, types, keys, attempts])
-        return f"{heads[:-1]},[{','.join(map(_text, types, texts) if types[0] in _FIRST else texts)}]]\n".encode()
-
-    def _needed(self, kind: str, key: str) -> bool:
-        """Say whether a replay needs it; the attempts of an executor's step are none of the code's business."""
-        if kind in _OF_ATTEMPTS and key in self._asked:
-            return json.loads(self._asked[key])["kind"] not in EXECUTED
-        return kind in SEEN
+        return seq, at, intern(kind), key, None, None if kind in _FIRST else data

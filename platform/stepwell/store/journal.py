@@ -113,8 +113,19 @@ class Standing(NamedTuple):
     awake: bool
 
 
-Row = tuple[int, float, EntryType, str, int, int, int, str]
-"""An entry as kept: seq, at, type, key, attempt, turn, version, data as JSON text."""
+class Part(NamedTuple):
+    """Entries of a journal that follow each other, in columns, read as of today's version. `size`: of their data as
+    kept, in characters.
+    """
+
+    seqs: Sequence[int]
+    ats: Sequence[float]
+    types: Sequence[EntryType]
+    keys: Sequence[str]
+    attempts: Sequence[int]
+    turns: Sequence[int]
+    data: Sequence[Any]
+    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,12 +215,8 @@ class Journal(Protocol):
 
     def standing(self, run: str) -> Standing | None: ...
 
-    def rows(self, run: str, after: int, limit: int) -> Sequence[Row]:
-        """The next entries of a journal, which `parsed` makes readable. Raises Unavailable."""
-        ...
-
-    def parsed(self, run: str, rows: Sequence[Row]) -> list[Entry]:
-        """Read rows as of today's version. Raises Unavailable when one cannot be read."""
+    def part(self, run: str, after: int, limit: int) -> Part | None:
+        """The next entries of a journal, None behind the last. Raises Unavailable when one cannot be read."""
         ...
 
     def set_aside(self, run: str, reason: str) -> None:

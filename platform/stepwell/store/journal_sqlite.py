@@ -19,7 +19,7 @@ from stepwell.engine.entries import VERSION, Entry
 from stepwell.store import scans_sqlite
 from stepwell.store.derived import COLUMNS, encode, row_of
 from stepwell.store.entry_rows import COLUMNS as ENTRY_COLUMNS
-from stepwell.store.entry_rows import entries_of, entry_of, text_of
+from stepwell.store.entry_rows import Row, entries_of, part_of, text_of
 from stepwell.store.journal import (
     Awake,
     Committed,
@@ -30,7 +30,7 @@ from stepwell.store.journal import (
     Loaded,
     NewRun,
     Numbered,
-    Row,
+    Part,
     RunRow,
     Standing,
     Summary,
@@ -197,15 +197,8 @@ class SqliteJournal:
         row = self.db.execute(query, (run,)).fetchone()
         return None if row is None else Standing(*row)
 
-    def rows(self, run: str, after: int, limit: int) -> Sequence[Row]:
-        rows = self._rows(run, after, limit)
-        for row in rows:
-            if type(row[7]) is not str:
-                entry_of(run, row)  # says what is wrong with it
-        return rows
-
-    def parsed(self, run: str, rows: Sequence[Row]) -> list[Entry]:
-        return entries_of(run, rows)
+    def part(self, run: str, after: int, limit: int) -> Part | None:
+        return part_of(run, self._rows(run, after, limit))
 
     def set_aside(self, run: str, reason: str) -> None:
         db = self.db
