@@ -83,7 +83,7 @@ def test_tasks_and_futures_hash_by_creation_number(loop: Loop) -> None:
 
 def test_a_step_is_used_once_it_is_awaited_handed_on_or_cancelled(loop: Loop, notes: Notes) -> None:
     def step(key: str) -> StepFuture:
-        return StepFuture(loop, key, key, "do", None)
+        return StepFuture.made(loop, key, key, "do", None)
 
     steps = [step(key) for key in "abcd"]
 

@@ -263,7 +263,7 @@ class Turn:
         number = self.uses[name] = self.uses.get(name, self._offset) + 1
         key = f"{name}#{number}"
         mark = places.of_frame(sys._getframe(2), self.files.names)
-        step = StepFuture(loop, key, name, kind, mark, fingerprint=fingerprint, work=work)
+        step = StepFuture.made(loop, key, name, kind, mark, fingerprint=fingerprint, work=work)
         self.steps[key] = step
         early = self._early.pop(key, None) if self._early else None
         if early is not None and early[3] is not None:
@@ -289,7 +289,7 @@ class Turn:
         """Give what the code awaits in order to leave; the first one that it awaits counts."""
         self._require_inside("continue_as")
         require_fit("continue_as", options, encode(options))
-        leaving = Leaving(self.loop, "", "continue_as", "continue_as", self._mark())
+        leaving = Leaving.made(self.loop, "", "continue_as", "continue_as", self._mark())
         self._ending.leavings[leaving] = options
         return leaving
 
