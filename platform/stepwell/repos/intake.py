@@ -22,7 +22,7 @@ from typing import IO
 
 from stepwell.errors import Invalid
 from stepwell.repos.captured import BRANCHES, TAGS, alternates
-from stepwell.repos.process import environment
+from stepwell.repos.process import bound, environment
 
 MOST_BYTES = 256 << 20  # as they lie on disk
 MOST_INFLATED = 1 << 30
@@ -32,6 +32,7 @@ _PIECE = 1 << 16
 _LONGEST_LINE = 256  # bytes
 _HEAD = 64  # bytes: no header of a loose object is longer
 _SECONDS = 120.0
+_MEMORY = 1 << 30  # bytes of each git: a delta of some bytes can ask for any
 _SETTINGS = {"core.fsync": "all", "core.bigFileThreshold": "16m"}  # larger files are streamed, not held in memory
 _OWN = (BRANCHES, TAGS)
 
@@ -156,6 +157,7 @@ class _Git:
         with subprocess.Popen(
             asked, env=self._environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         ) as process:
+            bound(process.pid, _MEMORY, int(_SECONDS))
             out = process.stdout
             assert out is not None
             try:
@@ -170,6 +172,7 @@ class _Git:
             [*self._command, *arguments], env=self._environment, stdin=file or subprocess.PIPE,
             stdout=out or subprocess.PIPE, stderr=subprocess.PIPE,
         ) as process:  # fmt: skip
+            bound(process.pid, _MEMORY, int(_SECONDS))
             try:
                 told, words = process.communicate(data, timeout=_SECONDS)
             except subprocess.TimeoutExpired as error:

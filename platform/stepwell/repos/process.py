@@ -1,8 +1,10 @@
 """How git is called: an environment built from nothing and settings that no file on the host can change."""
 
+import contextlib
 import functools
 import os
 import re
+import resource
 import subprocess
 import threading
 from collections.abc import Mapping, Sequence
@@ -11,6 +13,8 @@ from pathlib import Path
 from stepwell.errors import Invalid, Unavailable
 
 _PROTOCOL = re.compile(r"[a-z0-9=:]{1,64}")
+
+_FIRST_TO_GO = 900  # of 1,000
 
 # Pushed trees are checked out later on hosts and in containers of every kind: both protections refuse `git~1`,
 # `.git ` and `.git::$INDEX_ALLOCATION`. Objects of a forced-away commit may be read by a fork: nothing is ever
@@ -60,6 +64,21 @@ def environment(
     if protocol is not None and _PROTOCOL.fullmatch(protocol):
         result["GIT_PROTOCOL"] = protocol
     return result | dict(extra or {})
+
+
+def bound(pid: int, memory_bytes: int, processor_s: int) -> None:
+    """Bound a process of ours, and those that it will start; nothing happens when it has ended.
+
+    Memory without files that are only mapped, as packs are. And when the host has none left, it is the first to go.
+    """
+    asked = ((resource.RLIMIT_DATA, memory_bytes), (resource.RLIMIT_CPU, processor_s), (resource.RLIMIT_CORE, 0))
+    with contextlib.suppress(ProcessLookupError):
+        for which, wanted in asked:
+            allowed = resource.prlimit(pid, which)[1]
+            most = wanted if allowed == resource.RLIM_INFINITY else min(wanted, allowed)
+            resource.prlimit(pid, which, (most, most))
+    with contextlib.suppress(OSError):  # it has ended, or this host has no such thing: then the limits have to do
+        Path(f"/proc/{pid}/oom_score_adj").write_text(str(_FIRST_TO_GO))
 
 
 def run_git(

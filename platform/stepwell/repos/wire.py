@@ -21,7 +21,6 @@ import contextlib
 import fcntl
 import logging
 import os
-import resource
 import signal
 import time
 from asyncio.subprocess import DEVNULL, PIPE
@@ -34,7 +33,7 @@ from stepwell.errors import TryLater
 from stepwell.repos.explained import Explained
 from stepwell.repos.hooks import HookChannel, check_hooks, install_hooks
 from stepwell.repos.maintenance import remove_leftovers
-from stepwell.repos.process import environment
+from stepwell.repos.process import bound, environment
 from stepwell.repos.push import PushContext, PushHandler
 from stepwell.repos.repositories import Repositories
 
@@ -46,7 +45,6 @@ CHUNK = 64 * 1024  # bytes
 _KEPT_STDERR = 4096
 _TERMINATE_S = 5.0
 _ADVERTISE_S = 60.0
-_FIRST_TO_GO = 900  # of 1,000, when the host has no memory left
 _RECEIVE = {"core.bigFileThreshold": "16m"}  # larger files are streamed
 _UPLOAD = {"pack.windowMemory": "64m", "pack.deltaCacheSize": "64m"}
 
@@ -284,7 +282,7 @@ class Wire:
             start_new_session=True,
             limit=CHUNK,
         )
-        bound(process.pid, self.limits)
+        bound(process.pid, self.limits.memory_bytes, self.limits.processor_s)
         if channel is None:
             return Exchange(process, None)
         channel.started()
@@ -310,15 +308,3 @@ class Wire:
             log.warning("a push whose client had left was ended after %g s", self.limits.unattended_s)
         finally:
             await exchange.abort()
-
-
-def bound(pid: int, limits: WireLimits) -> None:
-    """Bound a process of ours, and those that it will start; nothing happens when it has ended."""
-    asked = ((resource.RLIMIT_DATA, limits.memory_bytes), (resource.RLIMIT_CPU, limits.processor_s))
-    with contextlib.suppress(ProcessLookupError):
-        for which, wanted in (*asked, (resource.RLIMIT_CORE, 0)):
-            allowed = resource.prlimit(pid, which)[1]
-            most = wanted if allowed == resource.RLIM_INFINITY else min(wanted, allowed)
-            resource.prlimit(pid, which, (most, most))
-    with contextlib.suppress(OSError):  # it has ended, or this host has no such thing: then the limits have to do
-        Path(f"/proc/{pid}/oom_score_adj").write_text(str(_FIRST_TO_GO))
