@@ -44,15 +44,6 @@ def tree(tmp_path_factory: pytest.TempPathFactory, server: LiveServer) -> Path:
     return copy
 
 
-def executions(server: LiveServer, run: str) -> dict[str, int]:
-    """How often each step really ran."""
-    counts: dict[str, int] = {}
-    for word in WORDS:
-        for key, count in server.executions(run, word).items():
-            counts[key] = counts.get(key, 0) + count
-    return counts
-
-
 def pushed(server: LiveServer, sha: str) -> bool:
     rows = server.query("SELECT count(*) FROM push_intents WHERE new = ? AND state = 'done'", sha)
     return bool(rows[0][0])
@@ -69,7 +60,7 @@ def between_effect_and_entry(server: LiveServer, sha: str) -> set[str]:
     run = run_of(server, sha)
     if not run:
         return set()
-    seen = {key for key, count in executions(server, run).items() if count}
+    seen = {key for key, count in server.executions(run, *WORDS).items() if count}
     return seen - server.passed_steps(run)  # read after the effects: what is missing now was missing then
 
 
@@ -132,7 +123,7 @@ def test_a_kill_loses_no_run_and_repeats_no_passed_step(
         server.thaw()
     run = run_of(server, sha)
     passed_then = server.passed_steps(run) if run else set()
-    executed_then = executions(server, run) if run else {}
+    executed_then = server.executions(run, *WORDS) if run else {}
     push.wait(60)
     if victim == "server":
         server.start()
@@ -140,7 +131,7 @@ def test_a_kill_loses_no_run_and_repeats_no_passed_step(
     server.wait_for_approval(run)
     server.approve(run)
     server.wait_for_state(run, {"passed"})
-    executed = executions(server, run)
+    executed = server.executions(run, *WORDS)
     assert executed["deploy#1"] >= 1, "the deploy left no trace"
     changed = {key for key in passed_then if executed.get(key, 0) != executed_then.get(key, 0)}
     assert not changed, f"passed before the kill and executed again: {changed}"

@@ -35,13 +35,14 @@ FINISHED = {"passed", "failed", "cancelled", "diverged"}
 
 def wait_until(probe: Callable[[], T], seconds: float, what: str) -> T:
     """Poll until `probe` gives something true; fail naming what was waited for."""
-    deadline = time.monotonic() + seconds
+    begun = time.monotonic()
     while True:
         if found := probe():
             return found
-        if time.monotonic() > deadline:
+        waited = time.monotonic() - begun
+        if waited > seconds:
             raise AssertionError(f"after {seconds:g} s there was still no {what}")
-        time.sleep(0.002)
+        time.sleep(min(max(0.002, waited / 50), 0.02))  # what takes long is not looked at 500 times a second
 
 
 def free_port() -> int:
@@ -78,9 +79,13 @@ class LiveServer:
             stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
         log.close()
-        wait_until(self._answers, 60, f"answer from {self.url}; its last words: {self.last_words()}")
-        if not self.token:
-            self.token = self._issue_token()
+        try:
+            wait_until(self._answers, 60, f"answer from {self.url}")
+            self.token = self.token or self._issue_token()
+        except BaseException as error:
+            self.stop()
+            error.add_note(f"its last words: {self.last_words()}")
+            raise
 
     def _answers(self) -> bool:
         assert self.process is not None
@@ -236,14 +241,16 @@ class LiveServer:
         done = self.query("SELECT key, data FROM journal WHERE run = ? AND type = 'done'", run)
         return {key for key, data in done if json.loads(unpack(data))["ok"]}
 
-    def executions(self, run: str, marker: bytes = b"EXECUTED") -> Counter[str]:
+    def executions(self, run: str, *markers: bytes) -> Counter[str]:
         """How often each step really ran: each execution leaves a line of its own in a log on the host's disk."""
+        markers = markers or (b"EXECUTED",)
         logs = LogStore(self.state / "logs")
         counted: Counter[str] = Counter()
         keys = self.query("SELECT DISTINCT key FROM journal WHERE run = ? AND key != ''", run)
         for (key,) in keys:
             for attempt in logs.attempts(run, key):
-                counted[key] += logs.log(run, key, attempt).read(0, 1 << 20).count(marker)
+                text = logs.log(run, key, attempt).read(0, 1 << 20)
+                counted[key] += sum(map(text.count, markers))
         return counted
 
 
