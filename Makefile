@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 ARGS ?=
-WORKERS ?= 2# of `make test`: files of tests run side by side, most of them wait for something
+WORKERS ?= 3# of `make test`: files of tests run side by side, most of them wait for something
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check bench bench-peers soak
