@@ -99,3 +99,20 @@ def test_runs_that_go_on_are_led_to_instead(browser: Browser, full: Served) -> N
     page.wait_for_url("**/acme/payments-api/runs")
     full.services.removal.runs = []
     page.context.close()
+
+
+def test_a_large_folder_has_pages_and_finds_a_part_of_a_name_without_javascript(browser: Browser, full: Served) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    context.add_cookies([{"name": "stepwell", "value": "admin-session", "url": full.url}])
+    page = context.new_page()
+    page.goto(f"{full.url}{FILES}?path=many")
+    names = page.locator("#tree .tree-name:not([href$='files?ref=main'])")
+    expect(names).to_have_count(500)
+    page.get_by_role("link", name="Next").click()
+    expect(names.first).to_have_text("record-00500.json")
+    expect(page.get_by_text("501–1,000 of 10,000")).to_be_visible()
+    page.get_by_label("Part of a name in this folder").fill("RECORD-0999")
+    page.get_by_role("button", name="Find").click()
+    expect(names).to_have_count(10)
+    expect(page.get_by_text("10 of 10,000 entries")).to_be_visible()
+    context.close()

@@ -83,6 +83,8 @@ def test_the_content_of_a_listed_file_is_read_up_to_a_bound(clone: Clone) -> Non
     actor, found = clone.place.admin(), browsing(clone)
     folder = found.at(actor, "acme", "shop", found.tip(actor, "acme", "shop").sha, "src")
     assert isinstance(folder, Folder)
+    assert [one.size for one in folder.entries] == [None]
+    assert [one.size for one in found.sized(actor, "acme", "shop", folder.entries)] == [8]
     assert found.content(actor, "acme", "shop", folder.entries[0], limit=8) == b"one = 2\n"
     with pytest.raises(Invalid):
         found.content(actor, "acme", "shop", folder.entries[0], limit=7)

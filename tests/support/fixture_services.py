@@ -872,12 +872,20 @@ class _Browsing:
                 ("README.md", "file", len(README) if not path else 10_000_000), ("logo.png", "file", len(PIXEL)),
             )  # fmt: skip
             return Folder(path, tuple(TreeEntry(n, prefix + n, kind, sha, size) for n, kind, size in named))
+        if path == "many":
+            names = [f"record-{n:05}.json" for n in range(10_000)]
+            return Folder(path, tuple(TreeEntry(name, f"many/{name}", "file", sha, n) for n, name in enumerate(names)))
         files = {"logo.png": PIXEL, "app.bin": b"\0\1", "README.md": README, "notes.md": b"# Notes\n"}
         if path in files:
             return File(path, files[path])
         if path != "src/refunds.py":
             raise NotFound(f"There is no file {path!r} in commit {sha[:12]}.")
         return File(path, SOURCE.encode())
+
+    def sized(
+        self, actor: Actor, tenant: str, name: str, entries: builtins.list[TreeEntry]
+    ) -> builtins.list[TreeEntry]:
+        return [*entries]
 
     def content(self, actor: Actor, tenant: str, name: str, entry: TreeEntry, *, limit: int) -> bytes:
         actor.require("read", tenant)

@@ -1,6 +1,6 @@
 """What people browse of a repository: branches, history, commits, folders, files; each narrowed by who asks."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from stepwell.errors import NotFound
@@ -86,12 +86,16 @@ class Browsing:
         return Tip(ref or row.default_branch, sha or "")
 
     def at(self, actor: Actor, tenant: str, name: str, sha: str, path: str = "") -> Folder | File:
-        """Return what is at a path of a commit."""
+        """Return what is at a path of a commit; entries of a folder without their sizes, see `sized`."""
         _, reader = self._open(actor, tenant, name)
         path = path.strip("/")
         if reader.tree_of(sha, path) is not None:
-            return Folder(path, tuple(reader.list_folder(sha, path)))
+            return Folder(path, tuple(reader.list_folder(sha, path, sizes=False)))
         return File(path, reader.blob(sha, path, limit=LARGEST_FILE))
+
+    def sized(self, actor: Actor, tenant: str, name: str, entries: Iterable[TreeEntry]) -> list[TreeEntry]:
+        """Return entries that were listed with their sizes."""
+        return self._open(actor, tenant, name)[1].sized(entries)
 
     def content(self, actor: Actor, tenant: str, name: str, entry: TreeEntry, *, limit: int) -> bytes:
         """Return the content of a file that was listed. Raises Invalid when it has more than `limit` bytes."""

@@ -7,7 +7,8 @@ All methods block (disk): from an event loop call them through `asyncio.to_threa
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
@@ -18,7 +19,7 @@ from dulwich.refs import Ref, check_ref_format
 from dulwich.repo import Repo
 
 from stepwell.errors import NotFound
-from stepwell.repos.objects import Bounds, Changes, CommitInfo, TreeEntry
+from stepwell.repos.objects import Bounds, Changes, CommitInfo, EntryKind, TreeEntry
 from stepwell.repos.odb import Odb, is_sha, require_sha
 from stepwell.repos.process import bounded_git, run_git
 from stepwell.repos.trees import TooManyFolders, differences, files, find, read_texts
@@ -189,8 +190,11 @@ class Reader:
         with self._open() as repo:
             return _folder(Odb(repo), commit, folder) if folder else Odb(repo).tree_of(commit)
 
-    def list_folder(self, commit: str, folder: str = "") -> list[TreeEntry]:
-        """Return the entries of a folder: folders first, then by name. Raises NotFound when it is no folder."""
+    def list_folder(self, commit: str, folder: str = "", *, sizes: bool = True) -> list[TreeEntry]:
+        """Return the entries of a folder: folders first, then by name. Raises NotFound when it is no folder.
+
+        Each size is a look at an object: of a large folder, `sized` gives those that are wanted.
+        """
         prefix = f"{folder.strip('/')}/".lstrip("/")
         with self._open() as repo:
             odb = Odb(repo)
@@ -198,10 +202,16 @@ class Reader:
             if tree is None:
                 raise NotFound(f"There is no folder {folder!r} in commit {commit[:12]}.")
             entries = [
-                TreeEntry(name, prefix + name, kind, sha, None if kind in ("folder", "submodule") else odb.size(sha))
+                TreeEntry(name, prefix + name, kind, sha, _size(odb, kind, sha) if sizes else None)
                 for name, kind, _, sha in odb.tree(tree)
             ]
         return sorted(entries, key=lambda entry: (entry.kind != "folder", entry.name))
+
+    def sized(self, entries: Iterable[TreeEntry]) -> list[TreeEntry]:
+        """Return entries with their sizes."""
+        with self._open() as repo:
+            odb = Odb(repo)
+            return [replace(entry, size=_size(odb, entry.kind, entry.sha)) for entry in entries]
 
     def blob(self, commit: str, path: str, *, limit: int = 8 * 1024 * 1024) -> bytes:
         """Return the content of a file. Raises NotFound, or Invalid when it is larger than `limit` bytes."""
@@ -288,6 +298,10 @@ def _read_ref(repo: Repo, name: str) -> str | None:
 def _folder(odb: Odb, commit: str, path: str) -> str | None:
     found = find(odb, odb.commit(commit).tree, path)
     return found[1] if found and found[0] == "folder" else None
+
+
+def _size(odb: Odb, kind: EntryKind, sha: str) -> int | None:
+    return None if kind in ("folder", "submodule") else odb.size(sha)
 
 
 def _is_small(commit: CommitInfo) -> bool:

@@ -1,6 +1,7 @@
 """A repository's code: files, history, commits with what became of them, branches and tags."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
@@ -11,7 +12,7 @@ from stepwell.ci.browsing import File, Folder
 from stepwell.ci.views import RepositoryView, RunSummary
 from stepwell.errors import NotFound
 from stepwell.repos.latest import LastCommits
-from stepwell_web import diffview, readme, sourceview, times
+from stepwell_web import diffview, readme, sourceview, times, treeview
 from stepwell_web.files import HEAD_BYTES, file_answer, picture_type
 from stepwell_web.pages.repository import common, crumbs
 from stepwell_web.visits import Visit, Visiting
@@ -25,7 +26,7 @@ RUNS = 200
 """Newest runs of a repository that commits and branches are told about."""
 
 
-def place(repository: RepositoryView, page: str, **query: str) -> str:
+def place(repository: RepositoryView, page: str, **query: str | int) -> str:
     """Address of a page about a ref or path. Its templates call it; `address` there is that of the page itself."""
     asked = urlencode({name: value for name, value in query.items() if value}, safe="/")
     return f"{repository.url}/{page}" + (f"?{asked}" if asked else "")
@@ -41,10 +42,12 @@ def _values(visit: Visit, tenant: str, name: str, tab: str, ref: str) -> dict[st
 
 @router.get("/{tenant}/{name}/files")
 def files(
-    visit: Visiting, *, tenant: str, name: str, ref: str = "", path: str = "", plain: bool = False, wait: bool = False
-) -> Response:
+    visit: Visiting, *, tenant: str, name: str, ref: str = "", path: str = "", plain: bool = False, wait: bool = False,
+    skip: Annotated[int, Query(ge=0)] = 0, part: Annotated[str, Query(max_length=200)] = "",
+) -> Response:  # fmt: skip
     """Show a folder or a file; with `plain`, Markdown as it was written.
 
+    Of a large folder, a page behind the first `skip` entries, or of those with `part` in their names.
     The last commits of a folder's entries are shown when they are known in time; with `wait`, they are waited for.
     """
     values = _values(visit, tenant, name, "files", ref)
@@ -66,16 +69,20 @@ def files(
     values["way"] = upward
     if isinstance(found, File):
         return visit.page("files.html", **values | {"file": _file(found, repository.url, tip.ref, plain)})
-    seconds = WAIT_SECONDS if wait else PAGE_SECONDS
-    last = visit.services.browsing.last_commits(visit.actor, tenant, name, tip.sha, found.path, wait_s=seconds)
-    shown = {"folder": found, "last": last, "readme": _readme(visit, repository, tip.ref, found)}
+    listing = treeview.listed(found.entries, skip, part)
+    last = visit.services.browsing.last_commits(
+        visit.actor, tenant, name, tip.sha, found.path, wait_s=WAIT_SECONDS if wait else PAGE_SECONDS
+    )
+    listing = replace(listing, entries=visit.services.browsing.sized(visit.actor, tenant, name, listing.entries))
+    shown = {"folder": found, "listing": listing, "last": last, "readme": _readme(visit, repository, tip.ref, found)}
     return visit.page("files.html", **values | shown)
 
 
 def _readme(visit: Visit, repository: RepositoryView, ref: str, folder: Folder) -> readme.Readme | None:
-    entry = readme.find(folder.entries)
-    if entry is None:
+    named = readme.find(folder.entries)
+    if named is None:
         return None
+    (entry,) = visit.services.browsing.sized(visit.actor, repository.tenant, repository.name, [named])
     if (entry.size or 0) > readme.LARGEST:
         words = f"It has {times.size(entry.size or 0)}; up to {times.size(readme.LARGEST)} are shown here."
         return readme.Readme(entry.name, entry.path, why_not=words)
