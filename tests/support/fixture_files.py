@@ -18,7 +18,7 @@ PIXEL = bytes.fromhex(
 )
 README = b"""# Payments API
 
-<p align="center"><img src="logo.png" alt="Logo" width="64"></p>
+<p align="center"><img src="logo.png" alt="Logo" width="64" height="64"></p>
 
 [![Checks](https://badges.example/checks.svg)](https://badges.example/checks) [![PyPI](https://badges.example/pypi.svg)](https://pypi.example/payments)
 

@@ -2,13 +2,14 @@
 
 import { fetchText, parsePage } from './html.js';
 
-async function fill(tree, href) {
-  const fresh = parsePage(await fetchText(href)).querySelector('#tree');
+async function fill(tree) {
+  const fresh = parsePage(await fetchText(tree.dataset.later)).querySelector('#tree');
   if (!fresh) return;
+  fresh.querySelector('[data-no-script]')?.remove();
   const chosen = tree.contains(document.activeElement) ? document.activeElement.getAttribute('href') : null;
   tree.replaceWith(document.adoptNode(fresh));
   if (chosen !== null) [...fresh.querySelectorAll('a')].find((link) => link.getAttribute('href') === chosen)?.focus();
 }
 
-const later = document.querySelector('#tree [data-later]');
-if (later) fill(document.querySelector('#tree'), later.dataset.later).catch((error) => console.info(error.message)); // its link stays
+const tree = document.querySelector('#tree[data-later]');
+if (tree) fill(tree).catch((error) => console.info(error.message)); // the page is whole without them
