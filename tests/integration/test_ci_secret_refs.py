@@ -84,7 +84,8 @@ def test_a_new_secret_is_for_protected_branches(clone: Clone) -> None:
     assert not given(clone, view)
     assert why(view) == (
         "Step 'use' is refused. Secret 'KEY' is given only to protected branches (main); this run is for branch "
-        "'mine'. A maintainer can change that on the settings page, or by: stepwell secret limit KEY --tenant acme"
+        "'mine'. A maintainer can change that on the settings page, or by: stepwell secret limit KEY --tenant acme "
+        "--refs 'main, mine'"
     )
     clone.place.services.catalog.update(clone.place.admin(), "acme", "api", protected=["mine"])
     assert given(clone, pushed(clone, "refs/heads/mine"))
@@ -116,7 +117,7 @@ def test_the_nearest_secret_decides(clone: Clone) -> None:
     put(clone, ("main",), repository="api")
     view = pushed(clone, "refs/heads/mine")
     assert not given(clone, view)
-    assert "by: stepwell secret limit KEY --repo acme/api" in why(view)
+    assert "by: stepwell secret limit KEY --repo acme/api --refs 'main, mine'" in why(view)
 
 
 def test_a_secret_of_an_environment_is_for_the_refs_of_the_environment(clone: Clone) -> None:
@@ -126,7 +127,9 @@ def test_a_secret_of_an_environment_is_for_the_refs_of_the_environment(clone: Cl
     assert given(clone, pushed(clone, "refs/heads/mine", source))
     put(clone, ("main",), repository="api", environment="stage")
     view = pushed(clone, "refs/heads/mine", source)
-    assert not given(clone, view) and why(view).endswith("limit KEY --repo acme/api --environment stage")
+    assert not given(clone, view) and why(view).endswith(
+        "limit KEY --repo acme/api --environment stage --refs 'main, mine'"
+    )
 
 
 @pytest.mark.parametrize("source", [CALLS, CREATES])
@@ -184,6 +187,7 @@ def test_a_plan_is_of_no_ref(clone: Clone) -> None:
     view = place.finished(place.services.plans.start(lender, "acme", plan)[0].id)
     assert not given(clone, view)
     assert "given only to main; this run is a plan, which is for no ref" in why(view)
+    assert why(view).endswith("limit KEY --repo acme/api --refs every")
 
 
 def test_refs_change_without_the_value(clone: Clone) -> None:

@@ -8,6 +8,7 @@ branches or tags, never.
 """
 
 import asyncio
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 from stepwell.ci.approvals import rules_for
 from stepwell.ci.environments import Environments
 from stepwell.ci.lent import Lent
-from stepwell.ci.rules import covers, ref_of
+from stepwell.ci.rules import TAGS, covers, ref_of
 from stepwell.engine.seams import Attempt, Prepared
 from stepwell.errors import Denied, NotFound
 from stepwell.store.store import Store
@@ -109,12 +110,19 @@ def named(secrets: Any) -> tuple[dict[str, str], dict[str, str]]:
 
 def _other_ref(attempt: Attempt, secret: Sealed, allowed: str) -> str:
     only = f"protected branches ({allowed or 'there are none'})" if secret.refs == "protected" else allowed
-    place = f"--repo {attempt.scope}" if secret.repository else f"--tenant {secret.tenant}"
+    place = (
+        f"--repo {attempt.metadata.get('workspace') or attempt.scope}"
+        if secret.repository
+        else f"--tenant {secret.tenant}"
+    )
     place += f" --environment {secret.environment}" if secret.environment else ""
+    branch, tag = str(attempt.metadata.get("branch") or ""), str(attempt.metadata.get("tag") or "")
+    ref = f"{TAGS}{tag}" if tag else branch
+    more = shlex.quote(", ".join(filter(None, (allowed, ref)))) if ref else "every"
     what = "a plan, which is for no ref" if attempt.metadata.get("plan") else f"for {ref_of(attempt.metadata)}"
     return (
         f"Secret {secret.name!r} is given only to {only}; this run is {what}. A maintainer can change that on the "
-        f"settings page, or by: stepwell secret limit {secret.name} {place}"
+        f"settings page, or by: stepwell secret limit {secret.name} {place} --refs {more}"
     )
 
 

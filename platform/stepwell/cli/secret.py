@@ -49,7 +49,8 @@ def set_(
     if json:
         show_json({"name": name, "environment": environment})
     else:
-        say(f"Set {name}. Nobody can read it from now on; steps that name it get it.", "green")
+        reach = "in runs of the refs that it is for: `stepwell secret list`"
+        say(f"Set {name}. Nobody can read it from now on; steps that name it get it, {reach}.", "green")
 
 
 @app.command("limit")
