@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 from crashes import PROGRAMS, at_rest, judge
-from hosts import Host, outcome
+from hosts import Host, Reader, outcome
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -35,7 +35,6 @@ from stepwell.engine.specs import RunSpec
 from stepwell.engine.state import RunState
 from stepwell.errors import Conflict, TryLater
 from stepwell.store.derived_sqlite import SqliteTables
-from stepwell.store.journal_sqlite import SqliteJournal
 
 SOAK = bool(os.environ.get("STEPWELL_SOAK"))
 TYPES = ("go", "stop")
@@ -258,7 +257,7 @@ class Life(RuleBasedStateMachine):
 
     @invariant()
     def promises_are_kept(self) -> None:
-        journal = SqliteJournal(self.path / "s.db", wal_bytes=4096)
+        journal = Reader(self.path / "s.db")
         journal.open()
         with closing(journal):
             report = Rebuild(SqliteTables(journal), mend=False).run()

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from gates import Gatekeeper
+from hosts import Reader
 
 from stepwell.engine.clock import TestClock
 from stepwell.engine.engine import Engine
@@ -225,7 +226,7 @@ class World:
 
     def compare(self) -> None:
         """Hold what is kept beside the journal to what the journal says."""
-        journal = SqliteJournal(self.database, wal_bytes=4096)
+        journal = Reader(self.database)
         journal.open()
         with closing(journal):
             report = Rebuild(SqliteTables(journal), mend=False).run()
@@ -277,7 +278,7 @@ class World:
 
     def entries(self) -> list[Entry]:
         """Read what is on disk of the run."""
-        journal = SqliteJournal(self.database, wal_bytes=4096)
+        journal = Reader(self.database)
         journal.open()
         with closing(journal):
             return journal.entries(RUN)

@@ -61,6 +61,13 @@ class FailingDisk(SqliteJournal):
         return super().commit(writes, new)
 
 
+class Reader(SqliteJournal):
+    """Reads a journal that somebody has opened; nothing is made ready for writing, which waits for the disk."""
+
+    def open(self) -> None:
+        self._db = sqlite3.connect(self.path, isolation_level=None)
+
+
 class Host:
     """An engine with its journal and executor."""
 
