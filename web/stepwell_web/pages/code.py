@@ -1,5 +1,6 @@
 """A repository's code: files, history, commits with what became of them, branches and tags."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Any
@@ -68,7 +69,7 @@ def files(
     upward = [(part, place(repository, "files", ref=ref, path=one)) for part, one in zip(parts, paths, strict=True)]
     values["way"] = upward
     if isinstance(found, File):
-        return visit.page("files.html", **values | {"file": _file(found, repository.url, tip.ref, plain)})
+        return visit.page("files.html", **values | {"file": _file(visit, found, repository.url, tip.ref, plain)})
     listing = treeview.listed(found.entries, skip, part)
     last = visit.services.browsing.last_commits(
         visit.actor, tenant, name, tip.sha, found.path, wait_s=WAIT_SECONDS if wait else PAGE_SECONDS
@@ -94,12 +95,15 @@ def _readme(visit: Visit, repository: RepositoryView, ref: str, folder: Folder) 
     return visit.web.readmes.of(entry.path, entry.sha, repository.url, ref, read)
 
 
-def _file(found: File, url: str, ref: str, plain: bool) -> dict[str, Any]:
+def _file(visit: Visit, found: File, url: str, ref: str, plain: bool) -> dict[str, Any]:
     text = None
     if len(found.data) <= SHOWN_BYTES and b"\0" not in found.data:
         text = found.data.decode("utf-8", "replace")
     readable = bool(text) and readme.is_markdown(found.path) and len(found.data) <= readme.LARGEST
-    read = readme.shown(found.path, found.data, url, ref).html if readable and not plain else None
+    read = None
+    if readable and not plain:
+        content = hashlib.sha256(found.data).hexdigest()
+        read = visit.web.readmes.of(found.path, content, url, ref, lambda: found.data).html
     lines: Sequence[Any] = sourceview.coloured(found.path, text)[: sourceview.LINES] if text and not read else ()
     left = text.count("\n") + 1 - len(lines) if text and len(lines) == sourceview.LINES else 0
     picture = picture_type(found.data[:HEAD_BYTES]) is not None
