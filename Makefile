@@ -21,7 +21,7 @@ demo: .venv/.runtime ## start Stepwell, push an example with git, follow it to t
 test: .venv/.development ## run all tests; installs Docker, Chromium and strace for them on Debian and Ubuntu
 	@.ci/host-packages test
 	@.ci/compose
-	@$(BIN)/python -m pytest -rs -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
+	@$(BIN)/python -m pytest -rs --durations=40 -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: .venv/.development ## lint, format and types
 	$(BIN)/ruff check

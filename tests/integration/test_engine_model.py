@@ -348,7 +348,7 @@ class Life(RuleBasedStateMachine):
 
 
 Life.TestCase.settings = settings(
-    max_examples=200 if SOAK else 20, stateful_step_count=40 if SOAK else 25, derandomize=not SOAK, database=None,
+    max_examples=200 if SOAK else 12, stateful_step_count=40 if SOAK else 25, derandomize=not SOAK, database=None,
     phases=[Phase.generate, *([Phase.shrink] if SOAK else [])],  # shrinking takes minutes
     deadline=None, suppress_health_check=list(HealthCheck), print_blob=True,
 )  # fmt: skip
