@@ -1,6 +1,5 @@
 """Bare repositories on disk, each by its id: made, found, read, deleted. Names and owners are rows elsewhere."""
 
-import os
 import shutil
 import threading
 import uuid
@@ -12,6 +11,7 @@ from stepwell.errors import Conflict, Invalid, NotFound
 from stepwell.repos.latest import Latest
 from stepwell.repos.names import check_id
 from stepwell.repos.reader import Reader
+from stepwell.store.durable import sync_folder
 
 # Written here too, besides each process's environment, for an operator who runs git in the directory by hand.
 _CONFIG = """\
@@ -70,7 +70,7 @@ class Repositories:
         except OSError as error:
             shutil.rmtree(fresh)
             raise Conflict(f"Repository {repository!r} exists already.") from error
-        _sync(self.root)
+        sync_folder(self.root)
         return path
 
     def delete(self, repository: str) -> None:
@@ -128,11 +128,3 @@ def write_bare(path: Path, head: str, config: str, folders: Sequence[str] = FOLD
         (path / folder).mkdir()
     (path / "config").write_text(config, "utf-8")
     (path / "HEAD").write_text(head, "utf-8")
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

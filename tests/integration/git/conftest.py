@@ -182,3 +182,20 @@ def client(tmp_path: Path) -> Client:
 @pytest.fixture
 def make_client(tmp_path: Path) -> Callable[[str], Client]:
     return lambda name: Client(tmp_path / name)
+
+
+@pytest.fixture
+def repositories(tmp_path: Path) -> Iterator[Repositories]:
+    """Repositories on disk, without a server: one, `repo1`."""
+    made = Repositories(tmp_path / "state")
+    made.create("repo1")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def work(repositories: Repositories, client: Client) -> Client:
+    """A working copy whose `origin` is the repository on disk."""
+    client.run("init", "-q", "-b", "main")
+    client.run("remote", "add", "origin", str(repositories.path("repo1")))
+    return client

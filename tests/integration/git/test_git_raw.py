@@ -14,22 +14,6 @@ from stepwell.repos.reader import Reader
 LIMIT = 1 << 20
 
 
-@pytest.fixture
-def repositories(tmp_path: Path) -> Any:
-    made = Repositories(tmp_path / "state")
-    made.create("repo1")
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def work(repositories: Repositories, client: Any) -> Any:
-    """A working copy whose `origin` is the repository on disk."""
-    client.run("init", "-q", "-b", "main")
-    client.run("remote", "add", "origin", str(repositories.path("repo1")))
-    return client
-
-
 def raw(repository: Path, kind: str, id_: str) -> bytes:
     return subprocess.check_output(["git", "--git-dir", repository, "cat-file", kind, id_])
 

@@ -18,22 +18,6 @@ from stepwell.repos import Bounds, Repositories, sizes
 from stepwell.repos.sizes import object_size
 
 
-@pytest.fixture
-def repositories(tmp_path: Path) -> Any:
-    made = Repositories(tmp_path / "state")
-    made.create("repo1")
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def work(repositories: Repositories, client: Any) -> Any:
-    """A working copy whose `origin` is the repository on disk."""
-    client.run("init", "-q", "-b", "main")
-    client.run("remote", "add", "origin", str(repositories.path("repo1")))
-    return client
-
-
 def test_created_repository_is_one_for_git(repositories: Repositories, work: Any) -> None:
     path = repositories.path("repo1")
     assert "HEAD points to an unborn branch (main)" in work.run("--git-dir", str(path), "fsck", "--strict")
