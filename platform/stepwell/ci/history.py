@@ -19,6 +19,7 @@ from stepwell.engine.state import RunState
 from stepwell.engine.versions import read
 from stepwell.errors import Invalid, NotFound
 from stepwell.repos.repositories import Repositories
+from stepwell.store.asked import asked_of
 from stepwell.store.packed import unpack
 from stepwell.store.store import Store
 from stepwell.store.tables import Repository
@@ -355,9 +356,7 @@ def summary_of(row: Sequence[Any]) -> RunSummary:
         started_at=started_at,
         ended_at=ended_at,
         counts={state: number for state, number in short["counts"].items() if number},
-        waiting=tuple(
-            WaitingView(asked["key"], asked["name"], asked.get("environment") or "") for asked in short["approvals"]
-        ),
+        waiting=tuple(WaitingView(*asked_of(written)) for written in short["approvals"]),
         rerun_of=told("rerun_of") or "",
         seq=seq,
         plan=told("plan") or "",

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import repeat
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from stepwell.engine.entries import Entry
 from stepwell.engine.fold import apply, apply_passed
@@ -17,6 +17,7 @@ from stepwell.engine.seams import Code
 from stepwell.engine.state import OPEN, RunState
 from stepwell.engine.versions import REMEDY
 from stepwell.errors import Unavailable
+from stepwell.store.asked import Asked, brief
 from stepwell.store.journal import Loaded, Part, Summary, Write
 from stepwell.store.queues import Moves
 
@@ -259,6 +260,6 @@ def plain(text: str | None) -> str | None:
     return text if text is None or text.isascii() else text.encode("utf-8", "replace").decode()
 
 
-def _approvals(state: RunState) -> list[dict[str, Any]]:
+def _approvals(state: RunState) -> list[str | dict[str, str]]:
     steps = [state.steps[key] for key in state.approvals]
-    return [{"key": step.key, "name": step.name, "environment": step.options.get("environment")} for step in steps]
+    return [brief(Asked(step.key, step.name, str(step.options.get("environment") or ""))) for step in steps]

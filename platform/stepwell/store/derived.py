@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from stepwell.engine.entries import Entry
+from stepwell.store.asked import asked_of
 from stepwell.store.journal import Summary
 from stepwell.store.queues import Rows
 
@@ -141,7 +142,7 @@ def differences(kept: Derived | None, told: Derived) -> list[Difference]:
         old, new = kept.row[name], told.row[name]
         if name == "state" and old == "running" and told.row["awake"]:
             continue
-        if old != new and not (name in _JSON and _parsed(old) == _parsed(new)):
+        if old != new and not (name in _JSON and _meant(old) == _meant(new)):
             found.append(Difference(run, name, old, new))
     for key in sorted({*kept.timers, *told.timers}):
         old, new = kept.timers.get(key), told.timers.get(key)
@@ -154,8 +155,12 @@ def differences(kept: Derived | None, told: Derived) -> list[Difference]:
     return found
 
 
-def _parsed(text: Any) -> Any:
+def _meant(text: Any) -> Any:
+    """What a column of JSON says, however it was written."""
     try:
-        return json.loads(text)
-    except (TypeError, ValueError):
+        told = json.loads(text)
+        if isinstance(told, dict) and "approvals" in told:
+            told["approvals"] = [asked_of(written) for written in told["approvals"]]
+    except (TypeError, ValueError, KeyError, AttributeError):
         return text
+    return told

@@ -28,7 +28,7 @@ class Summary:
     approvals: int
     awake: bool
     played: int
-    text: str  # JSON: {"counts": {state: n}, "approvals": [{key, name, environment}]}
+    text: str  # JSON: {"counts": {state: n}, "approvals": [see asked.py], "priority": n, if there is one}
 
 
 @dataclass(slots=True)

@@ -12,10 +12,10 @@ from pathlib import Path
 from stepwell.errors import Unavailable
 from stepwell.store import queues_sqlite, told
 
-FORM = 2
+FORM = 3
 """What a program must know to read the file: raised with the version of entries, and when they are kept otherwise.
 
-1: plain JSON, entries of version 1; 2: data may be packed.
+1: plain JSON, entries of version 1; 2: data may be packed; 3: rows name what runs ask in brief (asked.py).
 """
 WAL_BYTES = 8 * 1024 * 1024
 BUSY_MS = 5_000
