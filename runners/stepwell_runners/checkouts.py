@@ -43,6 +43,11 @@ class GitCheckout:
         """Return the repository's directory."""
         return self._repositories.path(repo)
 
+    def let_go(self, repo: str) -> None:
+        """Release the files of a repository that is gone."""
+        self._repositories.let_go(repo)
+        self._large.discard(repo)
+
     def is_worth_serving(self, repo: str, tree: str) -> bool:
         """Say whether a tree is large, and git would write the files of its top as they are stored."""
         reader = self._repositories.reader(repo)

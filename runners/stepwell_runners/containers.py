@@ -9,12 +9,13 @@ Everything we make carries a label with the state directory's name; `recover` re
 
 import asyncio
 import hashlib
+import logging
 import os
 import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
@@ -53,6 +54,8 @@ from stepwell_runners.streaming import Bounds
 from stepwell_runners.survivors import Record, recorded
 from stepwell_runners.warm_containers import CannotWait, Kind, WarmContainers
 from stepwell_runners.workspaces import Form, Workspace
+
+log = logging.getLogger(__name__)
 
 LABEL = "stepwell.state"
 WARM = 4  # containers that wait
@@ -284,6 +287,21 @@ class Containers:
         """Remove all snapshots that were made for this state directory."""
         if self._used.exists():
             await asyncio.to_thread(lambda: self._snapshots.drop(self._connect()))
+
+    def forget_repository(self, scopes: Collection[str]) -> None:
+        """Remove the images made for a repository that is gone; those of an engine that is away when it is back.
+
+        Blocks. What a container still uses goes with the next collection.
+        """
+        kinds = (self._snapshots, self._builds)
+        if sum(kind.let_go(scopes) for kind in kinds):
+            try:
+                engine = self._connect()
+            except Unavailable as error:
+                log.warning("Images of a deleted repository go when the container engine is back: %s", error)
+                return
+            for kind in kinds:
+                kind.collect(engine)
 
     async def recover(self, ended: Callable[[str], bool] = lambda run: False) -> Sequence[Record]:
         """Remove containers, volumes and networks that a crash left, if there ever were any and an engine answers.

@@ -178,6 +178,12 @@ class LocalExecutor:
         """Remove everything that `setup=` has made; it is made again when a step asks."""
         await self._containers.drop_snapshots()
 
+    def forget_repository(self, scope: str, repository: str) -> bool:
+        """Remove what is kept for a repository whose runs are gone. Blocks; False when some must be asked for again."""
+        self._containers.forget_repository({scope, f"{scope.partition('/')[0]}/{repository}"})
+        self._forks.forget_repository(repository)
+        return self._trees.forget(repository)
+
     async def filled(self) -> None:
         """Wait until what is made ahead stands ready."""
         await self._containers.pool.filled()

@@ -9,7 +9,7 @@ import contextlib
 import re
 import secrets
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +119,10 @@ class ImageBuilds:
     def collect(self, engine: Any, except_for: str = "") -> None:
         """Remove images that no step has used for long, or are too much; what a container still uses stays for now."""
         collect(engine, BUILDS, self._labels, notes=self._notes, keep=self._keep, except_for=except_for)
+
+    def let_go(self, scopes: Collection[str]) -> bool:
+        """Have the next `collect` remove those of repositories that are gone; whether there are any. Blocks."""
+        return self._notes.let_go(scopes)
 
     def recover(self) -> None:
         """Remove what builds had on disk when the server died. Blocks."""

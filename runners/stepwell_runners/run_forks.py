@@ -195,6 +195,12 @@ class RunForks:
             remove_fork(self._fork(run))
             self._release(self.pins / _RUNS / _file_name(run))
 
+    def forget_repository(self, repository: str) -> None:
+        """Release the files of a repository that is gone, and the directory of its pins, which runs have emptied."""
+        self.repositories.let_go(repository)
+        with contextlib.suppress(FileNotFoundError):
+            (self.pins / repository).rmdir()
+
     def recover(self, ended: Callable[[str], bool], kept: Collection[str] = ()) -> None:
         """Remove all forks but those of the `kept` runs, and the pins of runs that a server saw the end of and died
         before it forgot them; begin to make the pins that it died before.

@@ -8,7 +8,7 @@ snapshot counts as just made; one without an image is removed.
 import json
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -69,6 +69,13 @@ class SnapshotNotes:
         if known is not None:
             self._write(replace(known, used=time.time(), hits=known.hits + 1))
         return known is not None
+
+    def let_go(self, scopes: Collection[str]) -> bool:
+        """Have what was made for somebody who is gone be the next to go; whether there is any."""
+        doomed = [note for note in self.all() if note.scope in scopes]
+        for note in doomed:
+            self._write(replace(note, used=0.0))
+        return bool(doomed)
 
     def _read(self, path: Path) -> Note | None:
         try:

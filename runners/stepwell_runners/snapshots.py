@@ -7,7 +7,7 @@ setup that fails leaves nothing. Those that are not used for long, and more than
 import asyncio
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -103,6 +103,10 @@ class Snapshots:
     def collect(self, engine: Any, except_for: str = "") -> None:
         """Remove what was not used for long, or is too much; blocks. What a container still uses stays for now."""
         collect(engine, SNAPSHOTS, self._labels, notes=self._notes, keep=self._keep, except_for=except_for)
+
+    def let_go(self, scopes: Collection[str]) -> bool:
+        """Have the next `collect` remove those of repositories that are gone; whether there are any. Blocks."""
+        return self._notes.let_go(scopes)
 
     def drop(self, engine: Any) -> None:
         """Remove all of ours; blocks."""

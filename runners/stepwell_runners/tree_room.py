@@ -50,7 +50,14 @@ def size_of(place: Path) -> int:
 
 def kept(folder: Path) -> list[Kept]:
     """Return all trees and deltas, the one not used for longest first."""
-    return sorted(_kept(place) for repo in folder.iterdir() for place in repo.iterdir() if _NAME.fullmatch(place.name))
+    return sorted(one for repository in folder.iterdir() for one in of_repository(repository))
+
+
+def of_repository(folder: Path) -> list[Kept]:
+    """Return the trees and deltas of one repository; none without a directory of it."""
+    with contextlib.suppress(FileNotFoundError):
+        return [_kept(place) for place in folder.iterdir() if _NAME.fullmatch(place.name)]
+    return []
 
 
 def newest(repository: Path) -> Path | None:

@@ -193,6 +193,20 @@ class Trees:
         """Remove everything that nobody holds."""
         self._evict(-1)
 
+    def forget(self, repository: str) -> bool:
+        """Remove the trees of a repository that is gone; False while somebody holds one: then ask again."""
+        folder = self.folder / repository
+        with self._guard:
+            self._kept = {files for files in self._kept if files.parent != folder}
+        left = tree_room.of_repository(folder)
+        while any(self._evict_one(one.place) for one in left):  # from the start again: what lay below one may go now
+            left = tree_room.of_repository(folder)
+        if left:
+            return False
+        self._checkout.let_go(repository)
+        remove(folder)
+        return True
+
     def _place(self, reference: str) -> Path:
         repo, commit = parse_reference(reference)
         return self.folder / repo / self._checkout.tree_of(repo, commit)
@@ -441,6 +455,7 @@ def _sync_later(marker: Path) -> None:
 
 def settle(marker: Path) -> None:
     """Bring a new tree to the disk, then take its marker away."""
-    sync_file_system(marker.parent)
-    marker.unlink(missing_ok=True)
-    sync_folder(marker.parent)
+    with contextlib.suppress(FileNotFoundError):  # the repository has been deleted meanwhile
+        sync_file_system(marker.parent)
+        marker.unlink(missing_ok=True)
+        sync_folder(marker.parent)

@@ -41,6 +41,9 @@ class Host:
     def abilities(self) -> Sequence[Ability]:
         return [Ability("state", True, "/var/lib/stepwell, 3 GiB free"), Ability("docker", False, "none", "Start it.")]
 
+    def forget_repository(self, scope: str, repository: str) -> bool:
+        return True
+
     def standing(self) -> Standing:
         return Standing(2, 3, {"acme": 1, "other": 1}, 4, FirstOutputs(2, 0.014, 1.9))
 

@@ -170,3 +170,16 @@ def test_a_tree_without_end_is_refused_before_the_disk_is_full(repository: Path,
     with pytest.raises(Invalid, match="more than 1,000,000"):
         trees.resolve(f"r1:{bomb}")
     assert not [path for path in (trees.folder / "r1").iterdir() if not path.name.startswith(".")]
+
+
+def test_the_trees_of_a_deleted_repository_go_when_nobody_holds_them(repository: Path, trees: Trees) -> None:
+    first, second = (commit(repository, [("100644", name, b"text\n"), ("100644", "same", b"")]) for name in "ab")
+    assert trees.forget("r1")  # none was asked for
+    with trees.held(f"r1:{first}") as place, trees.held(f"r1:{second}") as other:
+        assert not trees.forget("r1")
+        assert (place / "a").exists() and other.parent == place.parent
+    trees.settled()
+    assert trees.forget("r1")
+    assert not place.parent.exists() and trees.empty.exists()
+    with trees.held(f"r1:{first}") as place:  # made again if it is asked for
+        assert (place / "a").exists()

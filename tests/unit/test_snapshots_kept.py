@@ -1,5 +1,6 @@
 """Which snapshots are kept, what is known of them, and which troubles of a container engine have a name."""
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,14 @@ def test_uses_are_counted(tmp_path: Path) -> None:
     notes.forget("k2")
     (tmp_path / "snapshots" / "cut.json").write_text("{")
     assert [one.key for one in notes.all()] == ["k1"]
+
+
+def test_those_of_a_deleted_repository_go_next(tmp_path: Path) -> None:
+    notes = SnapshotNotes(tmp_path)
+    for key, scope in (("k1", "acme/api"), ("k2", "acme/apis"), ("k3", "acme/0123")):
+        notes.made(key, scope, "make", 10)
+    assert notes.let_go({"acme/api", "acme/0123"}) and not notes.let_go({"acme/other"})
+    assert {one.key for one in superfluous(notes.all(), Keep(), time.time())} == {"k1", "k3"}
 
 
 def test_an_image_for_another_processor_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,13 +4,15 @@ Who may do a thing to each run may do it to all. Every run's journal says who di
 for each call that changed something. Methods block and may be called from any thread but the engine's.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
 from stepwell.ci.answers import answer_of
+from stepwell.ci.beginnings import Beginnings
 from stepwell.ci.control import LONGEST_REASON
 from stepwell.ci.dead_list import DeadList
+from stepwell.ci.launch import repository_of
 from stepwell.dynamic import Action, Bulk, DeadRuns, Report, Selection, sweep
 from stepwell.engine.state import RunState
 from stepwell.engine.thread import EngineThread
@@ -45,8 +47,9 @@ class Wanted:
 class BulkRuns:
     """Many runs at once."""
 
-    def __init__(self, thread: EngineThread, store: Store, audit: Audit) -> None:
+    def __init__(self, thread: EngineThread, store: Store, audit: Audit, beginnings: Beginnings) -> None:
         self._thread = thread
+        self._beginnings = beginnings
         self._store = store
         self._audit = audit
         self._dead = DeadList(store)
@@ -58,11 +61,12 @@ class BulkRuns:
             raise Invalid(f"The reason is longer than {LONGEST_REASON:,} characters.")
         if action == "restart" and not wanted.key:
             raise Invalid("A restart of many runs has no key. Give it one, or the same again would restart them twice.")
-        bulk = Bulk(
-            cast("Action", action), _selection(tenant, wanted), actor.name, wanted.reason, wanted.undo, wanted.step,
-            wanted.key and f"{actor.person} {wanted.key}", lambda run: _successor(actor, run),
-        )  # fmt: skip
-        report = answer_of(self._thread, sweep(self._thread.engine, bulk, cursor, AT_ONCE))
+        with self._beginnings.on_any(tenant) as repositories:
+            bulk = Bulk(
+                cast("Action", action), _selection(tenant, wanted), actor.name, wanted.reason, wanted.undo, wanted.step,
+                wanted.key and f"{actor.person} {wanted.key}", lambda run: _successor(actor, run, repositories),
+            )  # fmt: skip
+            report = answer_of(self._thread, sweep(self._thread.engine, bulk, cursor, AT_ONCE))
         if report.changed:
             self._note(actor, action, tenant, wanted, report)
         return report
@@ -88,8 +92,10 @@ def _selection(tenant: str, wanted: Wanted) -> Selection:
     return Selection(tenant, scope, wanted.states, metadata, created_until=wanted.created_until)
 
 
-def _successor(actor: Actor, run: RunState) -> Mapping[str, Any]:
+def _successor(actor: Actor, run: RunState, repositories: Collection[str]) -> Mapping[str, Any]:
     """Say who is behind the new run; those who started the old one stay its authors."""
+    if (repository := repository_of(run.metadata)) and repository not in repositories:
+        raise Conflict(f"The repository that run #{run.number} stands on has been deleted.")
     if run.metadata.get("problem"):
         raise Conflict(f"Run #{run.number} could not run its code. Correct .stepwell/ and push again.")
     author = str(run.metadata.get("author") or run.metadata.get("actor") or "")

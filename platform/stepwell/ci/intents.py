@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterable
 from sqlmodel import col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
+from stepwell.errors import NotFound
 from stepwell.repos.push import PushContext, RefUpdate
 from stepwell.store.store import Store
-from stepwell.store.tables import PushIntent
+from stepwell.store.tables import PushIntent, Repository
 from stepwell.tenants.actors import Actor
 
 
@@ -24,10 +25,12 @@ class Intents:
         self._now = now
 
     def add(self, context: PushContext, updates: Iterable[RefUpdate]) -> None:
-        """Write one open intent per ref."""
+        """Write one open intent per ref. Raises NotFound when the repository has been deleted meanwhile."""
         actor: Actor = context.actor
         now = self._now()
         with self._store.write() as session:
+            if session.get(Repository, context.repository) is None:
+                raise NotFound("The repository has been deleted: nothing is pushed to it any more.")
             for update in updates:
                 row = PushIntent(
                     push=context.push,

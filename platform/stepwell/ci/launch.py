@@ -7,15 +7,17 @@ that is worked on twice, after a crash or by two workers, starts one run.
 
 import hashlib
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from stepwell.ci.answers import answer_of
+from stepwell.ci.beginnings import Beginnings
 from stepwell.ci.order import order_of
 from stepwell.ci.triggers import Declared
 from stepwell.ci.views import Problem
-from stepwell.dynamic import bind
+from stepwell.dynamic import Handle, bind
 from stepwell.engine.order import NO_ORDER, Order
 from stepwell.engine.specs import RunRef
 from stepwell.engine.state import RunState
@@ -60,10 +62,14 @@ class Place:
 
 
 class Launcher:
-    """Creates runs of a repository's pipelines. Blocks; call from any thread but the engine's."""
+    """Creates runs of a repository's pipelines. Blocks; call from any thread but the engine's.
 
-    def __init__(self, thread: EngineThread) -> None:
+    All raise NotFound when the repository, or the one whose files a plan stands on, has been deleted.
+    """
+
+    def __init__(self, thread: EngineThread, beginnings: Beginnings) -> None:
         self.thread = thread
+        self._beginnings = beginnings
 
     def start(self, place: Place, pipeline: Declared, cause: Cause) -> RunRef:
         """Start a pipeline; the same cause again gives the run that exists. It begins when its order lets it."""
@@ -76,11 +82,11 @@ class Launcher:
         title = (pipeline.doc.strip().partition("\n")[0] or pipeline.name)[:LONGEST_TITLE]
         metadata = {"kind": cause.kind, "actor": cause.actor, **cause.more}
         order = order_of(pipeline, {**cause.event, "kind": cause.kind})
-        creating = bind(self.thread.engine, bound).create(
-            cause.event, id=cause.id, metadata=metadata, title=title, order=order
+        workflows = bind(self.thread.engine, bound)
+        return self._answer(
+            metadata,
+            lambda: workflows.create(cause.event, id=cause.id, metadata=metadata, title=title, order=order),
         )
-        handle = answer_of(self.thread, creating)
-        return RunRef(handle.id, handle.number, handle.created)
 
     def fail(self, place: Place, problem: Problem, cause: Cause) -> RunRef:
         """Create a run that fails at once with the problem, so that people find it where they look for runs."""
@@ -92,24 +98,20 @@ class Launcher:
         bound = {name: run.metadata[name] for name in _BOUND}
         more = {name: value for name, value in run.metadata.items() if name not in _BOUND}
         workflows = bind(self.thread.engine, bound)
-        creating = workflows.create(
-            cause.event,
-            id=cause.id,
-            metadata={**more, **cause.more},
-            title=run.title,
-            entry=run.entry,
-            order=run.order.again(),
-        )
-        handle = answer_of(self.thread, creating)
-        return RunRef(handle.id, handle.number, handle.created)
+        return self._answer(
+            run.metadata,
+            lambda: workflows.create(
+                cause.event, id=cause.id, metadata={**more, **cause.more}, title=run.title, entry=run.entry,
+                order=run.order.again(),
+            ),
+        )  # fmt: skip
 
     def restart(self, run: RunState, step: str, id: str, changes: Mapping[str, Any]) -> RunRef:
         """Begin a run that adopts what an ended one did before a step; `changes` of its metadata may lead elsewhere."""
         bound = {name: run.metadata[name] for name in _BOUND}
         title = str(changes.get("message") or run.title)
-        restarting = bind(self.thread.engine, bound).restart(run.id, step, id=id, metadata=changes, title=title)
-        handle = answer_of(self.thread, restarting)
-        return RunRef(handle.id, handle.number, handle.created)
+        workflows = bind(self.thread.engine, bound)
+        return self._answer(run.metadata, lambda: workflows.restart(run.id, step, id=id, metadata=changes, title=title))
 
     def _create(self, place: Place, cause: Cause, what: Mapping[str, Any], order: Order = NO_ORDER) -> RunRef:
         repository, commit = place.repository, place.commit
@@ -128,6 +130,18 @@ class Launcher:
         }
         title = (commit.subject or f"{cause.kind} at {commit.sha[:7]}")[:LONGEST_TITLE]
         workflows = bind(self.thread.engine, bound)
-        creating = workflows.create(cause.event, id=cause.id, metadata=metadata, title=title, order=order)
-        handle = answer_of(self.thread, creating)
+        return self._answer(
+            bound, lambda: workflows.create(cause.event, id=cause.id, metadata=metadata, title=title, order=order)
+        )
+
+    def _answer(self, metadata: Mapping[str, Any], create: Callable[[], Coroutine[Any, Any, Handle]]) -> RunRef:
+        """Have a run created unless its repository is gone; it does not go meanwhile."""
+        repository = repository_of(metadata)
+        with self._beginnings.on(repository) if repository else nullcontext():
+            handle = answer_of(self.thread, create())
         return RunRef(handle.id, handle.number, handle.created)
+
+
+def repository_of(metadata: Mapping[str, Any]) -> str:
+    """Return the repository without which a run of these metadata could not go on; "" for none."""
+    return str(metadata.get("repository") or metadata.get("files_of") or "")

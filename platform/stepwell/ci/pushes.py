@@ -108,6 +108,8 @@ class Pushes:
     def _received(self, context: PushContext, updates: list[RefUpdate]) -> list[str]:
         moved = {update.ref: update for update in updates}
         lines: list[str] = []
+        if not self._is_there(context.repository):
+            return [f"{_PREFIX}the repository was deleted meanwhile: nothing of this push is kept"]
         for intent in self._intents.of_push(context.push):
             if intent.ref in moved:
                 lines += self._settled(intent)
@@ -207,6 +209,10 @@ class Pushes:
 
     def _url(self, row: Repository, ref: RunRef) -> str:
         return f"{self._base_url}/{row.full_name}/runs/{ref.number}"
+
+    def _is_there(self, repository: str) -> bool:
+        with self._store.read() as session:
+            return session.get(Repository, repository) is not None
 
     def _row(self, repository: str) -> Repository:
         with self._store.read() as session:

@@ -68,6 +68,13 @@ class Host(DiskOfRunner, Protocol):
 
     def standing(self) -> Standing: ...
 
+    def forget_repository(self, scope: str, repository: str) -> bool:
+        """Remove what the host keeps for a repository whose runs are gone; False when some has to be asked for again.
+
+        Blocks; `scope` is its full name, `repository` its id.
+        """
+        ...
+
 
 @dataclass(frozen=True)
 class Work:

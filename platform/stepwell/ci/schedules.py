@@ -81,6 +81,8 @@ class Schedules:
             if {_key(row) for row in session.exec(_rows(repository.id))} == wanted:
                 return  # as nearly always
         with self._store.write() as session:
+            if session.get(Repository, repository.id) is None:
+                return  # deleted since it was pushed to
             known = {_key(row): row for row in session.exec(_rows(repository.id))}
             for key in set(known) - wanted:
                 session.delete(known[key])

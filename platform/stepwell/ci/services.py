@@ -4,7 +4,7 @@ In two halves, because the engine must run before anything else: `Foundation` is
 `Services` what stands on the running engine.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +13,7 @@ from typing import Any
 from stepwell.ci.answers import answer_of
 from stepwell.ci.approvals import EnvironmentGate
 from stepwell.ci.artifacts import Artifacts
+from stepwell.ci.beginnings import Beginnings
 from stepwell.ci.browsing import Browsing
 from stepwell.ci.bulk import BulkRuns
 from stepwell.ci.caches import CachePreparer, Caches
@@ -38,7 +39,7 @@ from stepwell.ci.plan_texts import PlanTexts
 from stepwell.ci.plans import Plans
 from stepwell.ci.promotion import Promotions
 from stepwell.ci.pushes import Pushes
-from stepwell.ci.removal import OfRuns, Removal
+from stepwell.ci.removal import Leftovers, Removal, Removed
 from stepwell.ci.reports import Reports
 from stepwell.ci.results import Results
 from stepwell.ci.retention import Aged, Files, Policy, Retention
@@ -187,7 +188,8 @@ class Services:
         store, repositories = base.store, base.repositories
         declarations = DeclarationCache(store, repositories, base.code, ask)
         history = History(store, repositories)
-        launcher = Launcher(thread)
+        beginnings = Beginnings(store)
+        launcher = Launcher(thread, beginnings)
         schedules = Schedules(store, repositories, declarations, launcher)
         starter = Starter(base.tenants.scope, repositories, declarations, launcher, history)
         pushes = Pushes(store, repositories, declarations, launcher, base.settings.base_url)
@@ -202,7 +204,8 @@ class Services:
             answer_of(thread, thread.engine.terminate(run, "stepwell", "Its repository was deleted."))
 
         retention = Retention(Aged(store, Policy.of(base.settings)), base.tenants.audit, files_of_runs, remove)
-        removal = Removal(store, base.tenants, repositories, OfRuns(files_of_runs, remove, terminate))
+        left = Leftovers(files_of_runs, remove, terminate, _beside(base, host))
+        removal = Removal(store, base.tenants, repositories, beginnings, left)
         expiring = _expiring(base, thread)
         runs = Runs(history, starter, launcher, base.environments, base.logs)
         services = cls(
@@ -220,7 +223,7 @@ class Services:
             pushes=pushes,
             runs=runs,
             control=Control(history, launcher, Newest(repositories, declarations), store, base.tenants.audit),
-            bulk=BulkRuns(thread, store, base.tenants.audit),
+            bulk=BulkRuns(thread, store, base.tenants.audit, beginnings),
             results=Results(runs, base.blobs),
             artifacts=Artifacts(runs, base.blobs),
             reports=Reports(runs, base.blobs),
@@ -315,6 +318,20 @@ class Services:
         self.retention.stop()
         self.keeper.stop()
         self.pushes.finish()
+
+
+def _beside(base: Foundation, host: Host | None) -> Callable[[Removed], bool]:
+    """Return who removes what is kept for a repository beside its git directory and its runs."""
+    caches = CacheFiles(base.settings.state / "caches", 0)
+    reuses = ReuseFiles(base.settings.state / "reuse")
+
+    def forget(repository: Removed) -> bool:
+        owner = f"{repository.tenant}/{repository.id}"
+        reuses.forget(owner)
+        gone = host.forget_repository(repository.scope, repository.id) if host else True
+        return caches.forget(owner) and gone
+
+    return forget
 
 
 def _expiring(base: Foundation, thread: EngineThread) -> Expiring | None:

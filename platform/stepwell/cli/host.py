@@ -60,6 +60,10 @@ class LiveHost:
         first = FirstOutputs(len(took), took[len(took) // 2], took[round(0.95 * (len(took) - 1))]) if took else None
         return Standing(len(self._isolates.standing()), self._settings.blanks, warm.by_tenant(), warm.size, first)
 
+    def forget_repository(self, scope: str, repository: str) -> bool:
+        """Remove trees, pins and images of a repository that is gone."""
+        return self._executor.forget_repository(scope, repository)
+
     def layers(self, runs: Sequence[str]) -> Sequence[int]:
         """Count what the layers of runs take."""
         return taken([layers_of(self._settings.state, run) for run in runs])

@@ -1,5 +1,6 @@
 """Bare repositories on disk, each by its id: made, found, read, deleted. Names and owners are rows elsewhere."""
 
+import contextlib
 import shutil
 import threading
 import uuid
@@ -74,18 +75,23 @@ class Repositories:
         return path
 
     def delete(self, repository: str) -> None:
-        """Remove a repository for good: invisible at once, then its files. Nothing happens when there is none."""
-        gone = self.root / f".gone-{uuid.uuid4().hex}"
+        """Remove a repository for good: invisible at once, then its files. Nothing happens when there is none.
+
+        Raises OSError when a git process that is still at work there keeps some; the next call goes on with them.
+        """
+        gone = self.root / f".gone-{check_id(repository)}"
+        with contextlib.suppress(FileNotFoundError):
+            self.path(repository).rename(gone)
+        self.let_go(repository)
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(gone)
+
+    def let_go(self, repository: str) -> None:
+        """Release the files of a repository that is read no more."""
         with self._lock:
             reader = self._readers.pop(repository, None)
-        try:
-            self.path(repository).rename(gone)
-        except FileNotFoundError:
-            return
-        finally:
-            if reader is not None:
-                reader.close()
-        shutil.rmtree(gone)
+        if reader is not None:
+            reader.close()
 
     def reader(self, repository: str) -> Reader:
         """Return the shared reader; never close it and ask anew for each use: the least used release their files."""

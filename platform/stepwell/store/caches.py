@@ -137,6 +137,16 @@ class CacheFiles:
         self._sweep(repository)
         return gone
 
+    def forget(self, repository: str) -> bool:
+        """Remove all of a repository that is gone; False while somebody uses its content: then ask again."""
+        self.remove(repository)
+        folder = self._folder(repository)
+        if any(folder.glob("content/*")):
+            return False
+        with suppress(FileNotFoundError):
+            shutil.rmtree(folder)
+        return True
+
     def shrink(self, repository: str) -> list[CacheKey]:
         """Remove the keys used least recently until the rest is within bounds; return them."""
         kept: set[str] = set()

@@ -8,6 +8,7 @@ files are still there; it goes with them.
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -71,6 +72,11 @@ class ReuseFiles:
     def remove(self, run: str) -> None:
         """Let nobody have what a run left any more: its files go."""
         self._mark(run).unlink(missing_ok=True)
+
+    def forget(self, repository: str) -> None:
+        """Remove the hints of a repository that is gone."""
+        with suppress(FileNotFoundError):
+            shutil.rmtree(self._root / _hash([repository]))
 
     def _mark(self, run: str) -> Path:
         return self._root / "runs" / _hash([run])
