@@ -171,7 +171,6 @@ def _served(coming: "Future[Served] | None") -> Served | None:
 
 
 def _make_behind(delta: Delta, make: Callable[[], None], lazy: Lazy, closing: threading.Event) -> None:
-    closing.wait(INDEX_DELAY)
     give_way()
     try:
         make()

@@ -140,6 +140,10 @@ class Lazy:
         with self._spare_lock:
             self._spare = self._spare or self._begin_index()
 
+    def settled(self) -> None:
+        """Wait until one made ahead is there, if it has been begun."""
+        self._asking.submit(int).result()
+
     def _begin_index(self) -> "Future[Served]":
         coming = self._asking.submit(self.serve, Path(), "", 0, Path(), Path())
         self._asking.submit(_look_at, coming)

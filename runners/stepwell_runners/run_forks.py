@@ -27,9 +27,8 @@ import hashlib
 import logging
 import os
 import re
-import threading
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -47,6 +46,7 @@ from stepwell.store.small_files import make_folder, write
 from stepwell_runners.fork_lowers import lay, lay_first, lay_over
 from stepwell_runners.git_index import CHECK_STAT
 from stepwell_runners.keyed_locks import KeyedLocks
+from stepwell_runners.later import LATER, Due
 from stepwell_runners.spec import TOOLS, WORKSPACE
 
 log = logging.getLogger(__name__)
@@ -118,8 +118,7 @@ class RunForks:
         self._born = time.time()
         self._pinning = ThreadPoolExecutor(1, "pins")
         self._commons: dict[str, Path] = {}
-        self._to_pin: deque[tuple[str, str, float]] = deque()
-        self._hurry = threading.Event()
+        self._to_pin: set[Due] = set()
         for folder in (self.folder, self.pins / _RUNS, self.common):
             folder.mkdir(parents=True, exist_ok=True)
 
@@ -223,8 +222,9 @@ class RunForks:
 
     def settled(self) -> None:
         """Wait until every pin asked for so far is made."""
-        self._hurry.set()
-        self._pinning.submit(self._hurry.clear).result()
+        for due in tuple(self._to_pin):
+            due.now()
+        self._pinning.submit(int).result()
 
     def _fork(self, run: str) -> Path:
         return self.folder / f"{_file_name(run)}.git"
@@ -255,19 +255,13 @@ class RunForks:
             write(f"{folder}/{name}", run.encode())
 
     def _pin_soon(self, repository: str, commit: str) -> None:
-        """Begin to pin a commit; a thread that has others before it is not woken."""
-        self._to_pin.append((repository, commit, time.monotonic() + _PIN_DELAY))
-        if len(self._to_pin) == 1:
-            self._pinning.submit(self._pin_noted)
+        """Pin a commit when its workspace is there: both keep the interpreter busy."""
+        due = LATER.after(_PIN_DELAY, self._pinning, lambda: self._pin(repository, commit))
+        self._to_pin.add(due)
+        due.done.add_done_callback(lambda _: self._to_pin.discard(due))
 
-    def _pin_noted(self) -> None:
-        while self._to_pin:
-            self._pin(*self._to_pin[0])
-            self._to_pin.popleft()
-
-    def _pin(self, repository: str, commit: str, due: float = 0.0) -> None:
-        """Pin a commit that a run still needs, when its workspace is there: both keep the interpreter busy."""
-        self._hurry.wait(max(0.0, due - time.monotonic()))
+    def _pin(self, repository: str, commit: str) -> None:
+        """Pin a commit that a run still needs."""
         try:
             with self._locks.of(f"{repository}:{commit}"):
                 if (self.pins / repository / commit).exists() and self.repositories.exists(repository):

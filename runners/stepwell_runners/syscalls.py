@@ -115,6 +115,17 @@ def fsmount(context: int, attributes: int, kind: str) -> int:
     return _call(_FSMOUNT, f"fsmount {kind}", context, 1, attributes)
 
 
+def timer() -> int:
+    """Open a timer of the monotonic clock, which is read when it has gone off; see `set_timer`."""
+    return _check(_libc.timerfd_create(ctypes.c_int(1), ctypes.c_int(os.O_CLOEXEC)), "timerfd_create")
+
+
+def set_timer(descriptor: int, seconds: float) -> None:
+    """Let a timer go off once, when `time.monotonic()` is this."""
+    value = struct.pack("4l", 0, 0, int(seconds), int(seconds % 1 * 1e9))
+    _check(_libc.timerfd_settime(ctypes.c_int(descriptor), ctypes.c_int(1), value, None), "timerfd_settime")
+
+
 def prctl(option: int, *arguments: int) -> int:
     """prctl(2)."""
     padded = [ctypes.c_ulong(a) for a in (*arguments, 0, 0, 0, 0)[:4]]

@@ -22,7 +22,7 @@ import secrets
 import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -31,8 +31,9 @@ from stepwell.errors import Invalid, StepwellError
 from stepwell.store.durable import sync_file_system, sync_folder
 from stepwell_runners import deltas, tree_room
 from stepwell_runners.checkouts import GitCheckout
-from stepwell_runners.deltas import MOST_DEEP, Base, Delta
+from stepwell_runners.deltas import INDEX_DELAY, MOST_DEEP, Base, Delta
 from stepwell_runners.keyed_locks import KeyedLocks
+from stepwell_runners.later import LATER, Due
 from stepwell_runners.lazy import Lazy
 from stepwell_runners.reduce import remove
 from stepwell_runners.servings import Servings
@@ -80,7 +81,7 @@ class Trees:
         self._servings = Servings(lazy, self._checkout, self._make_once, self._start)
         self._behind: set[threading.Thread] = set()
         self._indexing = ThreadPoolExecutor(2, "tree-index")  # its threads stay: to start one takes 0.1 ms
-        self._indexes: set[Future[None]] = set()
+        self._indexes: set[Due] = set()
         self._guard = threading.Lock()  # of all below; nobody waits for the disk with it
         self._known: dict[str, Path] = {}  # checkouts and deltas
         self._deltas: dict[Path, Delta] = {}
@@ -187,7 +188,13 @@ class Trees:
         while behind := [thread for thread in self._behind if thread.is_alive()]:
             for thread in behind:
                 thread.join()
-        wait(tuple(self._indexes))
+        indexes = tuple(self._indexes)
+        if self._servings.closing.is_set():
+            for index in indexes:
+                index.now()
+        wait([index.done for index in indexes])
+        if self.lazy is not None:
+            self.lazy.settled()
 
     def clear(self) -> None:
         """Remove everything that nobody holds."""
@@ -263,9 +270,9 @@ class Trees:
             with self._guard:
                 self._deltas[place] = delta
         if index is not None:
-            made = self._indexing.submit(index)
-            self._indexes.add(made)
-            made.add_done_callback(self._indexes.discard)
+            due = LATER.after(INDEX_DELAY, self._indexing, index)
+            self._indexes.add(due)
+            due.done.add_done_callback(lambda _: self._indexes.discard(due))
         self._grow(delta.size)
         if delta.depth >= MOST_DEEP:
             self._start(threading.Thread(target=self._flatten, args=(delta,), name="tree-flatten"))
