@@ -10,30 +10,26 @@ writes, would have to be hidden: such a tree is left to git as well.
 """
 
 import os
-import re
 import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
-from itertools import chain
 from pathlib import Path
 
 from stepwell_runners.git_index import Entry
 from stepwell_runners.lazy_tree import MOST_PATH, converts, is_plain
+from stepwell_runners.tree_listings import Names, changes, listing
 
 MOST_CHANGES = 500  # paths
 _MOST_FOLDERS = 400  # that are read
 _MOST_BYTES = 32 << 20
 _MOST_FILE = 8 << 20
 _MOST_LINK = 4095
-_KEPT, _SMALL = 64, 16 << 10  # directories that are kept for the push that follows, of at most so many bytes
 _FOLDER, _LINK, _SUBMODULE = b"40000", b"120000", b"160000"
 _FILES = (b"100644", b"100755")
 _ATTRIBUTES = b".gitattributes"
 
 ReadTree = Callable[[str], bytes]
 ReadBlob = Callable[[str], bytes]
-Names = Mapping[bytes, tuple[bytes, bytes]]
 
 
 class Unlike(Exception):
@@ -59,8 +55,7 @@ def difference(old: str, new: str, tree: ReadTree, blob: ReadBlob) -> Difference
     folders = 0
     while waiting:
         prefix, mine, theirs = waiting.pop()
-        before, after = _names(tree, mine) if mine else {}, _names(tree, theirs)
-        _check_attributes(before if mine else after, after, prefix, blob)
+        before, after = _compared(tree, mine, theirs, prefix, blob)
         changed = [name for name, entry in after.items() if before.get(name) != entry]
         for name in (*changed, *(before.keys() - after.keys())):
             left, right = before.get(name), after.get(name)
@@ -82,22 +77,16 @@ def difference(old: str, new: str, tree: ReadTree, blob: ReadBlob) -> Difference
     return Difference(written, tuple(gone))
 
 
-def _names(tree: ReadTree, id_: str) -> Names:
-    raw = tree(id_)
-    return (_kept if len(raw) <= _SMALL else _parsed)(raw, len(id_) // 2)
-
-
-def _parsed(raw: bytes, id_bytes: int) -> Names:
-    """Read a tree object. Which of its names are sound is looked at where they differ: git has written the others."""
-    entries = re.findall(rb"(?s)([0-7]+) ([^\0]+)\0(.{%d})" % id_bytes, raw)
-    found = {name: (mode, id_) for mode, name, id_ in entries}
-    length = len(b"".join(chain.from_iterable(entries))) + 2 * len(entries)
-    if not found or len(found) != len(entries) or length != len(raw):
+def _compared(tree: ReadTree, mine: str | None, theirs: str, prefix: bytes, blob: ReadBlob) -> tuple[Names, Names]:
+    """Read where two directories differ, before and after. Which names are sound is looked at there."""
+    old = listing(tree(mine), len(mine) // 2) if mine else None
+    new = listing(tree(theirs), len(theirs) // 2) if mine is None else None
+    found = changes(old, tree(theirs)) if old else (new, {}, new.names) if new else None
+    if found is None:
         raise Unlike("a directory that git has to decide about")
-    return found
-
-
-_kept = lru_cache(maxsize=_KEPT)(_parsed)
+    after = found[0].names
+    _check_attributes(old.names if old else after, after, prefix, blob)
+    return found[1:]
 
 
 def _check_attributes(before: Names, after: Names, prefix: bytes, blob: ReadBlob) -> None:
