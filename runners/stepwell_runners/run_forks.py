@@ -178,7 +178,7 @@ class RunForks:
                 lower = fork / f"over-{hashlib.sha256(repr(parts).encode()).hexdigest()[:16]}"
                 if not lower.exists():
                     lay_over(first, lower, index, origin, parts)
-            elif not lower.exists():
+            elif lower is not first and not lower.exists():
                 lay(first, lower, index)
         return GitView(lower, objects, at, (self._common(at), *((beside,) if beside else ())))
 

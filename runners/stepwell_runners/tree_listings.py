@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 _KEPT, _SMALL = 64, 16 << 10  # listings that are kept for the push that follows, of at most so many bytes
+_ENTRY = {length: re.compile(rb"(?s)([0-7]+) ([^\0]+)\0(.{%d})" % length) for length in (20, 32)}  # by bytes of ids
 Names = Mapping[bytes, tuple[bytes, bytes]]
 
 
@@ -71,7 +72,7 @@ def _followed(old: Listing, raw: bytes) -> tuple[Listing, Names, Names] | None:
 
 
 def _parsed(raw: bytes, id_bytes: int) -> Listing | None:
-    entries = re.findall(rb"(?s)([0-7]+) ([^\0]+)\0(.{%d})" % id_bytes, raw)
+    entries = _ENTRY[id_bytes].findall(raw)
     names = {name: (mode, id_) for mode, name, id_ in entries}
     starts = list(accumulate((len(mode) + len(name) + 2 + id_bytes for mode, name, _ in entries), initial=0))
     if not names or len(names) != len(entries) or starts[-1] != len(raw):

@@ -17,6 +17,7 @@ Nothing goes that is held, or below something that is there.
 
 import contextlib
 import logging
+import os
 import re
 import secrets
 import threading
@@ -29,6 +30,7 @@ from typing import Literal
 
 from stepwell.errors import Invalid, StepwellError
 from stepwell.store.durable import sync_file_system, sync_folder
+from stepwell.store.small_files import read
 from stepwell_runners import deltas, tree_room
 from stepwell_runners.checkouts import GitCheckout
 from stepwell_runners.deltas import INDEX_DELAY, MOST_DEEP, Base, Delta
@@ -251,10 +253,10 @@ class Trees:
         return self._is_whole(place) and (serving is None or serving.is_made)
 
     def _is_whole(self, place: Path) -> bool:
-        marker = _marker(place)
-        is_whole = place.exists() and index_of(place).exists()
+        if not all(map(os.path.exists, (f"{place}", f"{place}.index"))):
+            return False
         try:
-            return is_whole and marker.read_text() == self._boot
+            return read(f"{_marker(place)}") == self._boot.encode()
         except FileNotFoundError:  # it is on the disk, maybe since just now
             return True
 

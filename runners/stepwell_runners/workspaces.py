@@ -32,6 +32,7 @@ from stepwell.engine.seams import Attempt
 from stepwell.errors import Conflict, Invalid
 from stepwell.repos.captured import FOLDER, RECORD, Captured, parts_of, short
 from stepwell.store.durable import sync_file_system, sync_folder
+from stepwell.store.small_files import make_folder
 from stepwell_runners import reduce as disk
 from stepwell_runners.caching import Held
 from stepwell_runners.keyed_locks import KeyedLocks
@@ -164,13 +165,13 @@ class Workspaces:
         tree = tree or self.state / "trees" / "empty"
         name = f"{_run_folder(run)}-{secrets.token_hex(6)}"
         place = self.work / name
-        for folder in (place, place / "upper"):
-            folder.mkdir()
+        make_folder(str(place))
+        make_folder(f"{place}/upper")
         lowers = self.lowers(tuple(base), tree)
         shown = (*(git.lowers if git else ()), *(held.lowers if held else ()), *lowers)
         mount: Mount = Directory(place / "upper")
         if (form or self.form) == "overlay":
-            (place / "work").mkdir()
+            make_folder(f"{place}/work")
             mount = Overlay(shown, place / "upper", place / "work")
         else:
             disk.copy(disk.Stack(shown), place / "upper")

@@ -16,7 +16,7 @@ from pathlib import Path
 from stepwell.repos.pins import PREFIX
 from stepwell.repos.refs import PackedRefs, read_packed
 from stepwell.repos.repositories import LEAN, write_bare
-from stepwell.store.small_files import read, write
+from stepwell.store.small_files import make_folder, read, write
 
 _BRANCHES, _TAGS = "refs/heads", "refs/tags"
 _ID = re.compile(rb"[0-9a-f]{40}(?:[0-9a-f]{24})?")
@@ -33,7 +33,7 @@ def create_fork(origin: Path, fork: Path, commit: str, branch: str | None = None
 
     Blocks for less than a millisecond. Raises FileExistsError.
     """
-    fork.mkdir(parents=True)
+    make_folder(f"{fork}")
     write(f"{fork}/HEAD", (f"ref: {_BRANCHES}/{branch}\n" if branch else f"{commit}\n").encode())
     # Loose before packed: a ref that moves from one to the other meanwhile is then seen at least once.
     branches = dict(_loose(f"{origin}/{_BRANCHES}", _BRANCHES))

@@ -24,6 +24,7 @@ LARGEST_BASE = 256 * 1024 * 1024  # bytes; nothing larger is inflated on the way
 MOST_BASES = 4 * 1024 * 1024 * 1024  # bytes of all that are made on that way
 _LONGEST_HEAD = 64  # bytes
 _SMALL_FILE = 1 << 20  # bytes
+_FIRST_READ = 1 << 16  # bytes; the C library maps memory for a buffer of more than 128 KiB, and unmaps it again
 _MOST_KNOWN = 10_000
 _FEW_PACKS = 8  # to look into all of them costs less than to look for a file
 
@@ -57,7 +58,9 @@ def read_loose(store: DiskObjectStore, sha: str, limit: int) -> tuple[bytes, byt
     except FileNotFoundError:
         return None
     try:
-        packed = os.read(file, _SMALL_FILE + 1)
+        packed = os.read(file, _FIRST_READ)
+        if len(packed) == _FIRST_READ:
+            packed += os.read(file, _SMALL_FILE + 1 - _FIRST_READ)
     finally:
         os.close(file)
     inflate = zlib.decompressobj()
