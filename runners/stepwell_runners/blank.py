@@ -17,6 +17,8 @@ from stepwell_runners.isolate import Isolate
 from stepwell_runners.link import Gone, Refused, Reply
 from stepwell_runners.wall import Order
 
+_ENDING_SECONDS = 5.0
+
 
 class Blank:
     """An isolate being forked, or forked, until it is claimed. Belongs to one event loop."""
@@ -89,6 +91,12 @@ class Blank:
         """Throw it away, whatever has become of it."""
         self.sock.close()
         self._forked.add_done_callback(_kill)
+
+    async def end(self) -> None:
+        """Throw away one that stands, and wait until it is gone."""
+        self.discard()
+        exit = asyncio.ensure_future(self._forked.result().exit())
+        await asyncio.wait({exit}, timeout=_ENDING_SECONDS)  # one that hangs in the kernel holds nobody up
 
     async def _isolate(self) -> Isolate:
         return await asyncio.shield(self._forked)  # once ordered, a fork is always seen to its end

@@ -1,9 +1,10 @@
-"""The blanks of the zygote in use: made when they are asked for, and a few ahead while nothing else is to be done.
+"""The blanks of the zygote in use: made when they are asked for, and some ahead while nothing else is to be done.
 
 What a fork and its namespaces take, and the up to 10 ms for which a kernel with cgroups version 1 may hold up a process
-on its way into one, is over before anybody asks. Refilling waits until no isolate has been asked for a moment, so a
-burst that empties the pool goes on with isolates made from nothing, and no fork of ours gets into its way. When nobody
-has asked for long, the pool is given back: an idle server holds no isolate.
+on its way into one, is over before anybody asks. How many stand follows what was asked for lately (demand.py), as far
+as memory allows. Refilling waits until no isolate has been asked for a moment, so a burst that empties the pool goes on
+with isolates made from nothing, and no fork of ours gets into its way; what is too much is taken away in such moments
+too. When nobody has asked for long, the pool is given back: an idle server holds no isolate.
 
 Rejected: blanks sealed for one tenant ahead (docs/decisions/blanks.md).
 """
@@ -16,31 +17,33 @@ from concurrent.futures import ThreadPoolExecutor
 
 from stepwell_runners.blank import Blank
 from stepwell_runners.cgroups import Cgroup, Cgroups
+from stepwell_runners.demand import Demand
 from stepwell_runners.isolate import Isolate
 from stepwell_runners.link import Gone, Refused, Reply
+from stepwell_runners.spare_memory import affordable, available
 from stepwell_runners.spec import Limits
 from stepwell_runners.zygotes import Zygote, Zygotes
 
 _QUIET_SECONDS = 0.05
+_LOOK_SECONDS = 15.0  # after which a pool that nobody asks may be too large
 _USUAL = Limits()  # others are set when a blank is claimed
 
 
 class Blanks:
-    """Gives blanks, from the pool of `size` or new ones. Belongs to one event loop.
+    """Gives blanks, from the pool or new ones. Belongs to one event loop.
 
-    Nobody having asked for `idle_seconds`, the pool is given back until somebody does.
+    The pool has as many as `demand` wants; what stands beyond the usual number takes no more than a share of memory.
     """
 
-    def __init__(self, zygotes: Zygotes, cgroups: Cgroups, size: int, idle_seconds: float) -> None:
+    def __init__(self, zygotes: Zygotes, cgroups: Cgroups, demand: Demand) -> None:
         self._zygotes = zygotes
         self._cgroups = cgroups
-        self._size = size
-        self._idle_seconds = idle_seconds
-        self._idle: asyncio.TimerHandle | None = None
+        self._demand = demand
+        self._looking: asyncio.TimerHandle | None = None
         self._ids = itertools.count(1)
         self._movers = ThreadPoolExecutor(2, "cgroup")  # of its own: boots must not queue behind long work
         self._asked = time.monotonic()  # when a blank was last asked for
-        self._filling: asyncio.Task[None] | None = None
+        self._changing: asyncio.Task[None] | None = None
         zygotes.on_replace(self.refill)
 
     @property
@@ -48,6 +51,15 @@ class Blanks:
         """Those that are ready."""
         zygote = self._zygotes.in_use
         return tuple(zygote.blanks) if zygote else ()
+
+    @property
+    def wanted(self) -> int:
+        """How many should stand now."""
+        wanted = self._demand.wanted()
+        if wanted <= self._demand.least:
+            return wanted
+        memory = available(self._cgroups.parents.get("memory"))
+        return max(self._demand.least, affordable(len(self.standing), wanted, memory))
 
     async def take(self, *, new: bool = False) -> Blank:
         """Give a blank of the zygote in use, whether it stands already or not. Raises Refused or Gone.
@@ -57,6 +69,8 @@ class Blanks:
         zygote = await self._zygotes.current()
         if new:
             zygote.drop_blanks()
+        else:
+            self._demand.ask()
         self.refill()
         while zygote.blanks:
             blank = zygote.blanks.popleft()
@@ -66,62 +80,63 @@ class Blanks:
         return self._fork(zygote)
 
     def refill(self) -> None:
-        """Fill the pool in the background, as soon as it has been quiet for a moment."""
+        """Bring the pool to its size in the background, as soon as it has been quiet for a moment."""
         self._asked = time.monotonic()
-        if self._size and (self._filling is None or self._filling.done()):
-            self._filling = asyncio.create_task(self._fill())
-        if self._size and self._idle is None:
-            self._idle = asyncio.get_running_loop().call_later(self._idle_seconds, self._give_back)
+        self._change()
+        if self._demand.least and self._looking is None:
+            self._looking = asyncio.get_running_loop().call_later(_LOOK_SECONDS, self._look)
 
     async def filled(self) -> None:
-        """Wait for the end of the filling that is under way."""
-        if self._filling is not None:
-            await asyncio.wait({self._filling})
+        """Wait until the pool has its size, or nothing more is done about it."""
+        if self._changing is not None:
+            await asyncio.wait({self._changing})
 
-    def _give_back(self) -> None:
-        """Empty the pool when nobody has asked for long; look again when that is due otherwise."""
-        self._idle = None
-        left = self._asked + self._idle_seconds - time.monotonic()
-        if self._filling is not None and not self._filling.done():
-            left = self._idle_seconds
-        if left > 0:
-            self._idle = asyncio.get_running_loop().call_later(left, self._give_back)
-        elif self._zygotes.in_use is not None:
-            self._zygotes.in_use.drop_blanks()
+    def _change(self) -> None:
+        if self._demand.least and (self._changing is None or self._changing.done()):
+            self._changing = asyncio.create_task(self._reach_size())
+
+    def _look(self) -> None:
+        """See whether less is wanted now; again and again as long as anything is."""
+        self._looking = None
+        self._change()
+        if self.standing or self._demand.wanted():
+            self._looking = asyncio.get_running_loop().call_later(_LOOK_SECONDS, self._look)
 
     async def stop(self) -> None:
         """End all blanks with their zygotes, and all isolates."""
-        if self._idle is not None:
-            self._idle.cancel()
-        if self._filling is not None:
-            self._filling.cancel()
-            await asyncio.wait({self._filling})
+        if self._looking is not None:
+            self._looking.cancel()
+        if self._changing is not None:
+            self._changing.cancel()
+            await asyncio.wait({self._changing})
         await self._zygotes.stop()
         self._movers.shutdown()
 
-    async def _fill(self) -> None:
+    async def _reach_size(self) -> None:
         while True:
             pause = self._asked + _QUIET_SECONDS - time.monotonic()
             if pause > 0:
                 await asyncio.sleep(pause)
                 continue
-            try:
-                if not await self._add():
-                    return
-            except (Refused, Gone, TimeoutError):
-                return  # who asks for an isolate will be told, and we try again then
+            wanted, zygote = self.wanted, self._zygotes.in_use
+            standing = len(self.standing)
+            if zygote is not None and standing > wanted:
+                await zygote.blanks.pop().end()
+            elif standing == wanted or not await self._add():
+                return
 
     async def _add(self) -> bool:
-        """Add a blank to the pool; False when it is full."""
-        zygote = await self._zygotes.current()
-        if len(zygote.blanks) >= self._size:
-            return False
-        blank = self._fork(zygote)
+        """Add a blank to the pool; False when none can be made."""
         try:
-            await blank.stand()
-        except BaseException:
-            blank.discard()
-            raise
+            zygote = await self._zygotes.current()
+            blank = self._fork(zygote)
+            try:
+                await blank.stand()
+            except BaseException:
+                blank.discard()
+                raise
+        except (Refused, Gone, TimeoutError):
+            return False  # who asks for an isolate will be told, and we try again then
         if zygote.retired:
             blank.discard()
         else:

@@ -23,6 +23,7 @@ from stepwell_runners import syscalls as sys_
 from stepwell_runners.blanks import Blanks
 from stepwell_runners.cgroups import Cgroups
 from stepwell_runners.command import CommandProcess, discard, order_of, without_wall
+from stepwell_runners.demand import Demand
 from stepwell_runners.egress import EgressProxy, proxy_environment
 from stepwell_runners.isolate import Isolate
 from stepwell_runners.link import Gone, Refused, Reply
@@ -134,8 +135,9 @@ class ZygoteIsolates:
         zygotes = Zygotes(
             self._config(mode, programs), self.options.isolates_per_zygote, self.options.seconds_per_zygote
         )
-        size = self.options.blanks if mode != "none" else 0
-        blanks = Blanks(zygotes, self._cgroups, size, self.options.blanks_idle_seconds)
+        least = self.options.blanks if mode != "none" else 0
+        demand = Demand(least, self.options.most_blanks, self.options.blanks_idle_seconds)
+        blanks = Blanks(zygotes, self._cgroups, demand)
         nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
         try:
             isolate = await self._boot(blanks, self._order(0, Limits(), command=True), [], nowhere)
@@ -226,16 +228,20 @@ class ZygoteIsolates:
 
     async def probe(self) -> list[Finding]:
         """Say what this host can give."""
-        return probe.findings(self.mode, self._refusals, self._cgroups, self._overlay, self.options.blanks)
+        return probe.findings(self.mode, self._refusals, self._cgroups, self._overlay, self.options)
 
     async def filled(self) -> None:
-        """Wait until the pool of blanks is full, or nothing is being done about it."""
+        """Wait until the pool of blanks has its size, or nothing more is done about it."""
         if self._blanks is not None:
             await self._blanks.filled()
 
     def standing(self) -> list[int]:
         """Pids, as the host sees them, of the blanks that stand ready."""
         return [blank.pid for blank in self._blanks.standing] if self._blanks is not None else []
+
+    def wanted(self) -> int:
+        """How many blanks should stand now."""
+        return self._blanks.wanted if self._blanks is not None else 0
 
     def _owner(self, index: int) -> int:
         """The host's uid of the tenant with this index."""

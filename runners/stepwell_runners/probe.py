@@ -8,6 +8,8 @@ from pathlib import Path
 from stepwell_runners import syscalls as sys_
 from stepwell_runners.cgroups import Cgroups
 from stepwell_runners.link import Refused
+from stepwell_runners.options import IsolateOptions
+from stepwell_runners.spare_memory import BLANK_BYTES
 from stepwell_runners.spec import Finding
 from stepwell_runners.wall import Mode
 
@@ -68,7 +70,11 @@ def delegation(*, contained: bool) -> str:
 
 
 def findings(
-    mode: Mode | None, refusals: Mapping[str, Refused], cgroups: Cgroups, overlay: Refused | None, blanks: int
+    mode: Mode | None,
+    refusals: Mapping[str, Refused],
+    cgroups: Cgroups,
+    overlay: Refused | None,
+    options: IsolateOptions,
 ) -> list[Finding]:
     """Everything about the wall that an operator should know."""
     found = [_wall(mode, refusals)]
@@ -95,9 +101,19 @@ def findings(
         found.append(Finding("layers of workspaces", True, "overlay"))
     else:
         found.append(Finding("layers of workspaces", False, f"{overlay} (errno {overlay.number})", remedy(overlay)))
-    ahead = f"{blanks} booted ahead, about {2 * blanks} MB" if blanks else "none is booted ahead (STEPWELL_BLANKS=0)"
-    found.append(Finding("blank isolates", True, ahead))
+    found.append(Finding("blank isolates", True, _ahead(options.blanks, options.most_blanks)))
     return found
+
+
+def _ahead(blanks: int, most: int) -> str:
+    if not blanks:
+        return "none is booted ahead (STEPWELL_BLANKS=0)"
+    after = f"; after bursts up to {most}, {_megabytes(most)}, while memory is free" if most > blanks else ""
+    return f"{blanks} booted ahead, {_megabytes(blanks)}{after}"
+
+
+def _megabytes(blanks: int) -> str:
+    return f"about {blanks * BLANK_BYTES >> 20} MB"
 
 
 def _wall(mode: Mode | None, refusals: Mapping[str, Refused]) -> Finding:

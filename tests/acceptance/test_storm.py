@@ -77,7 +77,8 @@ def temporary(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def server(tmp_path: Path, temporary: Path) -> Iterator[LiveServer]:
-    live = LiveServer(tmp_path / "state", {"TMPDIR": str(temporary), "STEPWELL_BLANKS": str(BLANKS)})
+    pool = {"STEPWELL_BLANKS": str(BLANKS), "STEPWELL_MOST_BLANKS": str(BLANKS)}  # as large after a storm as before
+    live = LiveServer(tmp_path / "state", {"TMPDIR": str(temporary)} | pool)
     live.start()
     tree = tmp_path / "author"
     write_pipeline(tree, PIPELINE)

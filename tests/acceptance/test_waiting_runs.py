@@ -46,7 +46,7 @@ class Pass(Pipeline):
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
-    live = LiveServer(tmp_path_factory.mktemp("waiting") / "state")
+    live = LiveServer(tmp_path_factory.mktemp("waiting") / "state", {"STEPWELL_MOST_BLANKS": str(BLANKS)})
     live.start()
     tree = tmp_path_factory.mktemp("author")
     write_pipeline(tree, PARK)

@@ -6,6 +6,7 @@ import os
 import secrets
 import signal
 import socket
+import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Literal
@@ -16,6 +17,7 @@ from live import wait_until
 from walled import execute, isolates, run, until_full
 
 from stepwell.engine.seams import Code, IsolateSpec
+from stepwell_runners import blanks
 from stepwell_runners.blank import Blank
 from stepwell_runners.cgroups import Cgroup
 from stepwell_runners.isolate import Isolate
@@ -30,7 +32,7 @@ SIZE = 3
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def where(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ZygoteIsolates]:
-    started = isolates(tmp_path_factory.mktemp("isolates"), blanks=SIZE)
+    started = isolates(tmp_path_factory.mktemp("isolates"), blanks=SIZE, most_blanks=SIZE)
     await started.start()
     yield started
     await started.stop()
@@ -159,7 +161,7 @@ async def test_pool_of_a_dead_zygote_is_made_anew(where: ZygoteIsolates) -> None
 
 
 async def test_blanks_do_not_keep_a_worn_zygote(tmp_path: Path) -> None:
-    where = isolates(tmp_path, blanks=SIZE, isolates_per_zygote=SIZE + 2)
+    where = isolates(tmp_path, blanks=SIZE, most_blanks=SIZE, isolates_per_zygote=SIZE + 2)
     await where.start()
     standing = await until_full(where, SIZE)
     first = _zygote(where)
@@ -180,12 +182,12 @@ async def test_pool_that_nobody_asks_is_given_back_until_somebody_does(tmp_path:
     standing = await until_full(where, SIZE)
     await where.filled()
     assert where._blanks is not None
-    assert where._blanks._idle is not None  # the hour began with the first isolate
-    where._blanks._idle.cancel()
-    where._blanks._give_back()
-    assert set(where.standing()) == standing  # it is not over
-    where._blanks._idle_seconds = 0.0
-    where._blanks._give_back()
+    assert where._blanks._looking is not None  # began with the first isolate
+    _look(where)
+    await where.filled()
+    assert set(where.standing()) == standing  # the hour is not over
+    where._blanks._demand._idle_seconds = 0.0
+    _look(where)
     parents = [parent / where._cgroups._name for parent in where._cgroups.parents.values()]
     async with asyncio.timeout(10):
         while where.standing() or any(any(parent.glob("i*")) for parent in parents):
@@ -193,9 +195,55 @@ async def test_pool_that_nobody_asks_is_given_back_until_somebody_does(tmp_path:
     assert not any(Path(f"/proc/{pid}").exists() for pid in standing)
     zygote = _zygote(where)
     assert Path(f"/proc/{zygote}/task/{zygote}/children").read_text() == ""
-    where._blanks._idle_seconds = 3600
+    await where.filled()
+    _look(where)
+    assert where._blanks._looking is None  # nothing is left to look at
+    where._blanks._demand._idle_seconds = 3600.0
     assert await execute(where, "print('again')") == "again\n"
     assert len(await until_full(where, SIZE)) == SIZE
+    await where.stop()
+
+
+async def test_pool_has_what_the_largest_burst_had_and_shrinks_when_that_is_long_ago(tmp_path: Path) -> None:
+    where = isolates(tmp_path, blanks=2, most_blanks=6)
+    await where.start()
+    clock = _Clock()
+    assert where._blanks is not None
+    where._blanks._demand._clock = clock
+    await until_full(where, 2)
+    assert where.wanted() == 2
+    for burst in (5, 20):
+        clock.now += 1
+        await asyncio.gather(*map(_close, await asyncio.gather(*(where.open(_spec("acme")) for _ in range(burst)))))
+        await where.filled()
+        assert len(where.standing()) == where.wanted() == min(burst, 6)  # never more than the most
+    standing = set(where.standing())
+    clock.now += 301
+    await _close(await where.open(_spec("acme")))  # a single one is no burst
+    await where.filled()
+    assert len(where.standing()) == where.wanted() == 2
+    assert sum(Path(f"/proc/{pid}").exists() for pid in standing) == 2
+    await where.stop()
+
+
+async def test_pool_beyond_the_usual_number_waits_for_free_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = 0
+    monkeypatch.setattr(blanks, "available", lambda _: left)
+    where = isolates(tmp_path, blanks=2, most_blanks=6)
+    await where.start()
+    await asyncio.gather(*map(_close, await asyncio.gather(*(where.open(_spec("acme")) for _ in range(6)))))
+    await where.filled()
+    assert len(where.standing()) == 2
+    left = 1 << 40
+    _look(where)
+    await where.filled()
+    assert len(where.standing()) == 6
+    left = 0
+    _look(where)
+    await where.filled()
+    assert len(where.standing()) == 2
     await where.stop()
 
 
@@ -213,6 +261,24 @@ async def test_no_blank_stands_where_none_is_wanted_and_none_outlives_stop(tmp_p
     assert (await run(where, "echo 1")).text == "1\n"
     await where.stop()
     assert not any(Path(f"/proc/{pid}").exists() for pid in standing)
+
+
+class _Clock:
+    """Time that stands still unless it is told to go on."""
+
+    def __init__(self) -> None:
+        self.now = time.monotonic()
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def _look(where: ZygoteIsolates) -> None:
+    """Have the pool look now at how many are wanted, instead of some seconds later."""
+    assert where._blanks is not None
+    assert where._blanks._looking is not None
+    where._blanks._looking.cancel()
+    where._blanks._look()
 
 
 def _zygote(where: ZygoteIsolates) -> int:

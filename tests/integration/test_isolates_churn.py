@@ -42,7 +42,7 @@ class Traces:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def where(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ZygoteIsolates]:
-    started = isolates(tmp_path_factory.mktemp("isolates"))
+    started = isolates(tmp_path_factory.mktemp("isolates"), most_blanks=0)  # a pool of the same size all the time
     await started.start()
     yield started
     await started.stop()

@@ -82,8 +82,8 @@ def gauges_of(view: Room) -> tuple[Gauge, ...]:
             more += f"; first output of the last {first.steps} container steps after {_took(first.median)}"
             more += f", of 95 % within {_took(first.p95)}"
         gauges.append(_gauge("Warm containers", (warm, 0), standing.most_warm, more, "ready"))
-    if others is not None and standing.most_blanks:
-        gauges.append(_gauge("Blank isolates", (standing.blanks, 0), standing.most_blanks, "booted ahead", "ready"))
+    if others is not None and standing.wanted_blanks:
+        gauges.append(_gauge("Blank isolates", (standing.blanks, 0), standing.wanted_blanks, "booted ahead", "ready"))
     return tuple(gauges)
 
 

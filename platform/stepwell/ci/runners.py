@@ -46,10 +46,10 @@ class FirstOutputs:
 
 @dataclass(frozen=True)
 class Standing:
-    """What stands ready: blank isolates of `most_blanks`, and warm containers by tenant, of `most_warm` in all."""
+    """What stands ready: blank isolates of `wanted_blanks`, and warm containers by tenant, of `most_warm` in all."""
 
     blanks: int = 0
-    most_blanks: int = 0
+    wanted_blanks: int = 0
     warm: Mapping[str, int] = field(default_factory=dict)
     most_warm: int = 0
     first_outputs: FirstOutputs | None = None

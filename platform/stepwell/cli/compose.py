@@ -160,7 +160,9 @@ class Rooms:
         lazy.start()
         trees = Trees(settings.state, lazy=lazy, limit=settings.trees_gb << 30)
         kept.callback(trees.close)
-        options = IsolateOptions(wall="none" if settings.trust_all_code else "full", blanks=settings.blanks)
+        options = IsolateOptions(
+            "none" if settings.trust_all_code else "full", blanks=settings.blanks, most_blanks=settings.most_blanks
+        )
         isolates = ZygoteIsolates(settings.state, trees.resolve, options, trees=trees)
         executor = LocalExecutor.at(
             settings.state, isolates, trees, docker_host=settings.docker_host, runtime=settings.runtime,

@@ -154,7 +154,8 @@ def _isolates(settings: "Settings") -> "list[Finding]":
     async def probe() -> "list[Finding]":
         with tempfile.TemporaryDirectory(prefix=".stepwell-doctor-", dir=place) as moment:
             wall: Literal["none", "full"] = "none" if settings.trust_all_code else "full"
-            isolates = ZygoteIsolates(Path(moment), Path, IsolateOptions(wall, blanks=settings.blanks))
+            options = IsolateOptions(wall, blanks=settings.blanks, most_blanks=settings.most_blanks)
+            isolates = ZygoteIsolates(Path(moment), Path, options)
             await isolates.start()
             try:
                 return await isolates.probe()

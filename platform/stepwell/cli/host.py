@@ -58,7 +58,8 @@ class LiveHost:
         """Count what stands ready."""
         warm, took = self._executor.warm, self._executor.first_outputs()
         first = FirstOutputs(len(took), took[len(took) // 2], took[round(0.95 * (len(took) - 1))]) if took else None
-        return Standing(len(self._isolates.standing()), self._settings.blanks, warm.by_tenant(), warm.size, first)
+        blanks, wanted = len(self._isolates.standing()), max(self._settings.blanks, self._isolates.wanted())
+        return Standing(blanks, wanted, warm.by_tenant(), warm.size, first)
 
     def forget_repository(self, scope: str, repository: str) -> bool:
         """Remove trees, pins and images of a repository that is gone."""
