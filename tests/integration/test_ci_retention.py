@@ -32,7 +32,7 @@ class Fails(Pipeline):
     async def run(self, event, step):
         raise ValueError("on purpose")
 """
-TABLES = ("journal", "runs", "timers", "run_layers")
+TABLES = {"journal": "run", "runs": "id", "timers JOIN runs ON serial = run": "id", "run_layers": "run"}
 
 
 @pytest.fixture
@@ -66,9 +66,8 @@ def retain(place: Place, newest: int = 1, later: float = 100 * DAY_SECONDS, **pa
 def rows_of(place: Place, run: str) -> dict[str, int]:
     with closing(sqlite3.connect(place.settings.database)) as db:
         return {
-            table: db.execute(f"SELECT count(*) FROM {table} WHERE {'id' if table == 'runs' else 'run'} = ?", (run,))
-            .fetchone()[0]
-            for table in TABLES
+            table: db.execute(f"SELECT count(*) FROM {table} WHERE {column} = ?", (run,)).fetchone()[0]
+            for table, column in TABLES.items()
         }  # fmt: skip
 
 

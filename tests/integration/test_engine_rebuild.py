@@ -19,10 +19,16 @@ from stepwell.engine.rebuild import Rebuild, Report
 from stepwell.engine.state import RunState, StepState
 from stepwell.errors import Conflict, NotFound, Unavailable
 from stepwell.settings import Settings
+from stepwell.store.derived import COLUMNS
 from stepwell.store.derived_sqlite import SqliteTables
 from stepwell.store.packed import unpack
 
 DERIVED = ("runs", "timers", "run_layers", "numbers", "queues")
+ROWS = {
+    "runs": f"SELECT {', '.join(COLUMNS)} FROM runs",
+    "timers": "SELECT id, key, due FROM timers JOIN runs ON serial = run",
+}
+"""What is read otherwise: a run's serial number may be another one afterwards."""
 ASK = """
 built = await step.run("build", "built")
 said = await step.approval("ship", environment="production")
@@ -60,7 +66,7 @@ def change(shop: Workshop, *statements: str) -> None:
 
 def dump(shop: Workshop) -> dict[str, list[Any]]:
     with closing(sqlite3.connect(shop.database)) as db:
-        return {table: sorted(db.execute(f"SELECT * FROM {table}").fetchall()) for table in DERIVED}
+        return {table: sorted(db.execute(ROWS.get(table, f"SELECT * FROM {table}")).fetchall()) for table in DERIVED}
 
 
 def approved(run: RunState, step: StepState) -> Literal["approved"]:
@@ -114,8 +120,8 @@ async def test_wrong_timers_and_layers_are_named_and_mended(shop: Workshop) -> N
     before = dump(shop)
     change(
         shop,
-        "UPDATE timers SET due = 1.0 WHERE run = 'sleeps'",
-        "INSERT INTO timers VALUES('passed', 'x#1', 2.0)",
+        "UPDATE timers SET due = 1.0 WHERE run = (SELECT serial FROM runs WHERE id = 'sleeps')",
+        "INSERT INTO timers SELECT serial, 'x#1', 2.0 FROM runs WHERE id = 'passed'",
         "INSERT INTO run_layers VALUES('layer-0', 'passed')",
         "DELETE FROM run_layers WHERE run = 'asks'",
     )
@@ -167,7 +173,6 @@ async def test_rows_without_a_journal_are_removed(shop: Workshop) -> None:
     change(
         shop,
         "UPDATE runs SET id = 'ghost', number = 77 WHERE id = 'passed'",
-        "INSERT INTO timers VALUES('nobody', 'x#1', 2.0)",
         "INSERT INTO run_layers VALUES('layer-0', 'nobody')",
     )
     report = look(shop, mend=True)

@@ -61,7 +61,7 @@ MOST_COUNTED = 1_000
 _UNDER_RULES = (
     "SELECT id FROM runs WHERE approvals > 0 AND scope IN (?, ?) UNION "
     "SELECT id FROM runs WHERE state = 'waiting' AND scope IN (?, ?) "
-    "AND EXISTS (SELECT 1 FROM timers WHERE run = runs.id AND key NOT LIKE '~%')"
+    "AND EXISTS (SELECT 1 FROM timers WHERE run = runs.serial AND key NOT LIKE '~%')"
 )
 _RUNS = f"SELECT {', '.join(column.name for column in RUNS.columns)} FROM runs WHERE"  # noqa: S608 - our own names
 _ENTRIES = (

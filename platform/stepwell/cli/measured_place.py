@@ -196,7 +196,7 @@ def copy_runs(database: Path, runs: list[str], count: int) -> None:
             row, entries, run = rows[n % len(rows)], journals[n % len(rows)], uuid.uuid4().hex[:24]
             earlier = 60.0 * (count - n)
             times = {name: row[name] - earlier for name in _TIMES if row[name] is not None}
-            _insert(db, "runs", {**row, **times, "id": run, "number": last + n})
+            _insert(db, "runs", {**row, **times, "serial": None, "id": run, "number": last + n})
             for entry in entries:
                 _insert(db, "journal", {**dict(entry), "run": run, "at": entry["at"] - earlier})
         db.execute("UPDATE numbers SET last = ? WHERE scope = ?", (last + count, scope))

@@ -14,6 +14,7 @@ from stepwell.store.entry_rows import entry_of
 from stepwell.store.journal_sqlite import SqliteJournal
 from stepwell.store.packed import unpack
 from stepwell.store.queues import REMINDER, Rows
+from stepwell.store.queues_sqlite import SERIAL, SET_TIMER
 
 _PUT = (
     f"INSERT INTO runs({','.join(COLUMNS)}) VALUES({','.join(f':{name}' for name in COLUMNS)}) "
@@ -24,7 +25,9 @@ _WITHOUT_JOURNAL = (
     "SELECT DISTINCT {column} FROM {table} "
     "WHERE NOT EXISTS (SELECT 1 FROM journal WHERE journal.run = {table}.{column})"
 )
-_TABLES = (("runs", "id"), ("timers", "run"), ("run_layers", "run"), ("queues", "run"))
+_TABLES = (("runs", "id"), ("run_layers", "run"), ("queues", "run"))  # timers go with rows of `runs`
+_TIMERS = f"SELECT key, due FROM timers WHERE run = {SERIAL}"  # noqa: S608 - our own names
+_NO_TIMERS = f"DELETE FROM timers WHERE run = {SERIAL} AND key <> ?"  # noqa: S608 - our own names
 
 
 class SqliteTables:
@@ -68,7 +71,7 @@ class SqliteTables:
         row = self._db.execute(_ROW, (run,)).fetchone()
         derived = None
         if row is not None:
-            rows = self._all("SELECT key, due FROM timers WHERE run = ?", run)
+            rows = self._all(_TIMERS, run)
             timers = {str(key): float(due) for key, due in rows if key != REMINDER}
             layers = frozenset(str(one[0]) for one in self._all("SELECT layer FROM run_layers WHERE run = ?", run))
             derived = Derived(dict(zip(COLUMNS, row, strict=True)), timers, layers)
@@ -86,8 +89,8 @@ class SqliteTables:
         run = told.row["id"]
         self._make_way(told)
         self._db.execute(_PUT, told.row)
-        self._db.execute("DELETE FROM timers WHERE run = ? AND key <> ?", (run, REMINDER))
-        self._db.executemany("INSERT INTO timers VALUES(?,?,?)", [(run, key, due) for key, due in told.timers.items()])
+        self._db.execute(_NO_TIMERS, (run, REMINDER))
+        self._db.executemany(SET_TIMER, [(key, due, run) for key, due in told.timers.items()])
         self._db.execute("DELETE FROM run_layers WHERE run = ?", (run,))
         self._db.executemany(
             "INSERT OR REPLACE INTO run_layers VALUES(?,?)", [(layer, run) for layer in sorted(told.layers)]

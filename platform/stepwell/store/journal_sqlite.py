@@ -38,7 +38,7 @@ from stepwell.store.journal import (
 )
 from stepwell.store.journal_file import WAL_BYTES, opened
 from stepwell.store.packed import pack, unpack
-from stepwell.store.queues_sqlite import SqliteQueues
+from stepwell.store.queues_sqlite import SERIAL, SET_TIMER, SqliteQueues
 
 if TYPE_CHECKING:
     from stepwell.engine.selection import Selection
@@ -59,7 +59,10 @@ _AWAKE = (
 _NUMBER = (
     "INSERT INTO numbers VALUES(?, 1) ON CONFLICT(scope) DO UPDATE SET last = last + 1 RETURNING last"  # one statement
 )
-_REMOVE = "DELETE FROM runs WHERE id=? AND ended_at IS NOT NULL"
+_REMOVE = "DELETE FROM runs WHERE id=? AND ended_at IS NOT NULL"  # its timers go with it
+_NO_TIMERS = f"DELETE FROM timers WHERE run={SERIAL}"  # noqa: S608 - our own names
+_NO_TIMER = f"{_NO_TIMERS} AND key=?"
+_DUE = "SELECT id, key, due FROM timers CROSS JOIN runs ON serial = run"  # the order of the join is that of the index
 _LAYERS_OF = (
     "SELECT DISTINCT layer FROM run_layers WHERE run IN ({runs}) AND NOT EXISTS "
     "(SELECT 1 FROM run_layers AS other WHERE other.layer = run_layers.layer AND other.run NOT IN ({runs}))"
@@ -132,12 +135,14 @@ class SqliteJournal:
         number = int(db.execute(_NUMBER, (data["scope"],)).fetchone()[0])
         if data.get("parent"):
             db.execute(_NUMBER, (_below(data["parent"]["root"]),)).fetchone()
-        held = run.arrival is not None and self.queues.arrive(run.id, number, run.at, run.arrival)
+        held, look_at = self.queues.arrive(run.id, number, run.at, run.arrival) if run.arrival else (False, None)
         data = {**data, "number": number, **({"held": True} if held else {})}
         began_at = run.at if run.began_at is None else run.began_at
         entry = Entry(run.id, 1, began_at, "created", "", 0, 0, data)
         db.execute(_INSERT, row_of(entry, _new(run.at, data.get("order") or {}, awake=not held), 0))
         db.execute(_APPEND, (run.id, 1, began_at, VERSION, "created", "", 0, 0, pack(encode(entry.data))))
+        if look_at is not None:
+            self.queues.remind(run.id, look_at)
         if run.adopted is not None:
             self._write(_held(run.adopted) if held else run.adopted, {}, [])
         return Created(run.id, number, entry)
@@ -158,13 +163,13 @@ class SqliteJournal:
         elif rows:
             db.executemany(_APPEND, rows)
         if write.ended:
-            db.execute("DELETE FROM timers WHERE run=?", (run,))
+            db.execute(_NO_TIMERS, (run,))
         else:
             for key, due in write.timers.items():
                 if due is None:
-                    db.execute("DELETE FROM timers WHERE run=? AND key=?", (run, key))
+                    db.execute(_NO_TIMER, (run, key))
                 else:
-                    db.execute("INSERT OR REPLACE INTO timers VALUES(?,?,?)", (run, key, due))
+                    db.execute(SET_TIMER, (key, due, run))
         for layer in write.layers:
             db.execute("INSERT OR REPLACE INTO run_layers VALUES(?,?)", (layer, run))
         if write.moves is not None:
@@ -172,8 +177,8 @@ class SqliteJournal:
         return True
 
     def _begin_anew(self, run: str) -> None:
-        for table in ("journal", "timers", "run_layers"):
-            self.db.execute(f"DELETE FROM {table} WHERE run=?", (run,))  # noqa: S608 - our own names
+        for statement in ("DELETE FROM journal WHERE run=?", "DELETE FROM run_layers WHERE run=?", _NO_TIMERS):
+            self.db.execute(statement, (run,))
 
     def _summarise(self, write: Write, now: Summary, kept: dict[str, tuple[Any, ...]]) -> bool:
         # Most commits only go on: leaving the indexed columns alone saves a third of the update.
@@ -205,7 +210,7 @@ class SqliteJournal:
         self._kept.pop(run, None)
         db.execute("BEGIN IMMEDIATE")
         db.execute("UPDATE runs SET awake=0, reason=? WHERE id=?", (reason, run))
-        db.execute("DELETE FROM timers WHERE run=?", (run,))
+        db.execute(_NO_TIMERS, (run,))
         db.execute("COMMIT")
 
     def entries(self, run: str, after: int = 0) -> list[Entry]:
@@ -245,12 +250,12 @@ class SqliteJournal:
         ]
 
     def due(self, now: float, limit: int) -> list[Due]:
-        rows = self.db.execute("SELECT run, key, due FROM timers WHERE due<=? ORDER BY due LIMIT ?", (now, limit))
+        rows = self.db.execute(f"{_DUE} WHERE due<=? ORDER BY due LIMIT ?", (now, limit))
         return [Due(*row) for row in rows]
 
     def next_due(self) -> float | None:
-        row = self.db.execute("SELECT MIN(due) FROM timers").fetchone()
-        return None if row is None or row[0] is None else float(row[0])
+        row = self.db.execute(f"{_DUE} ORDER BY due LIMIT 1").fetchone()
+        return None if row is None else float(row[2])
 
     def relax(self) -> None:
         self.db.execute("PRAGMA shrink_memory")
@@ -269,7 +274,7 @@ class SqliteJournal:
         db.execute("BEGIN IMMEDIATE")
         with db:
             gone = [run for run in runs if db.execute(_REMOVE, (run,)).rowcount == 1]
-            for table in ("journal", "timers", "run_layers"):
+            for table in ("journal", "run_layers"):
                 db.executemany(f"DELETE FROM {table} WHERE run=?", [(run,) for run in gone])  # noqa: S608 - our own
             self._before_commit()
             return gone

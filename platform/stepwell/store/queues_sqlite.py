@@ -18,7 +18,9 @@ CREATE INDEX IF NOT EXISTS rate_uses_by_end ON rate_uses(until);
 PRUNED = 100
 """Uses that no window reaches any more, deleted with each new one at most."""
 
-_REMIND = "INSERT OR REPLACE INTO timers VALUES(?,?,?)"
+SERIAL = "(SELECT serial FROM runs WHERE id=?)"
+"""The number by which timers name a run: an id would be two thirds of a timer, twice."""
+SET_TIMER = "INSERT OR REPLACE INTO timers SELECT serial, ?, ? FROM runs WHERE id=?"
 _JOIN = (
     "INSERT INTO queues SELECT ?1, (SELECT COALESCE(MAX(rank), 0) + 1 FROM queues WHERE queue=?1), ?2, ?3, ?4 "
     "WHERE NOT EXISTS (SELECT 1 FROM queues WHERE run=?2 AND queue=?1)"
@@ -34,17 +36,19 @@ class SqliteQueues:
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db = db
 
-    def arrive(self, run: str, number: int, at: float, arrival: Arrival) -> bool:
-        """Take a new run in; say whether it is held."""
+    def arrive(self, run: str, number: int, at: float, arrival: Arrival) -> tuple[bool, float | None]:
+        """Take a new run in; say whether it is held, and when it is to be looked at, for `remind` when it has a row."""
         alone = True
         if arrival.joins:
             alone = self._db.execute("SELECT 1 FROM queues WHERE queue=? LIMIT 1", (arrival.joins,)).fetchone() is None
             held = not alone or arrival.look_at is not None
             self._db.execute(_JOIN, (arrival.joins, run, number, held))
         look_at = arrival.look_at if alone else at if arrival.eager else None
-        if look_at is not None:
-            self._db.execute(_REMIND, (run, REMINDER, look_at))
-        return not alone or arrival.look_at is not None
+        return not alone or arrival.look_at is not None, look_at
+
+    def remind(self, run: str, look_at: float) -> None:
+        """Have the engine look at a held run at a time."""
+        self._db.execute(SET_TIMER, (REMINDER, look_at, run))
 
     def move(self, run: str, number: int, moves: Moves) -> list[str]:
         """Do what a transaction does to a run; give the queues that it has left."""
@@ -75,7 +79,7 @@ class SqliteQueues:
             first = self._db.execute("SELECT run, held FROM queues WHERE queue=? ORDER BY rank LIMIT 1", (queue,))
             row = first.fetchone()
             if row is not None and row[1]:
-                self._db.execute(_REMIND, (row[0], REMINDER, 0.0))
+                self.remind(row[0], 0.0)
                 released.append(row[0])
         return tuple(released)
 
@@ -96,7 +100,7 @@ class SqliteQueues:
         """Give all that is kept."""
         places = self._db.execute("SELECT queue, run, number, held FROM queues ORDER BY queue, rank")
         uses = self._db.execute("SELECT queue, at, until, run FROM rate_uses")
-        reminders = self._db.execute("SELECT run, due FROM timers WHERE key=?", (REMINDER,))
+        reminders = self._db.execute("SELECT id, due FROM timers JOIN runs ON serial=run WHERE key=?", (REMINDER,))
         return Rows(
             [Place(queue, run, number, bool(held)) for queue, run, number, held in places],
             uses.fetchall(),
@@ -111,4 +115,4 @@ class SqliteQueues:
         db.execute("DELETE FROM timers WHERE key=?", (REMINDER,))
         db.executemany(_JOIN, [(place.queue, place.run, place.number, place.held) for place in rows.places])
         db.executemany(_USE, rows.uses)
-        db.executemany(_REMIND, [(run, REMINDER, due) for run, due in rows.reminders.items()])
+        db.executemany(SET_TIMER, [(REMINDER, due, run) for run, due in rows.reminders.items()])
