@@ -42,7 +42,8 @@ class Shelf:
     def put_row(self, number: int, metadata: str) -> None:
         row = {**dict.fromkeys(COLUMNS), **ROW, "id": f"run{number}", "number": number, "metadata": metadata}
         marks = ",".join("?" * len(COLUMNS))
-        self.journal.db.execute(f"INSERT INTO runs VALUES({marks})", [row[name] for name in COLUMNS])
+        insert = f"INSERT INTO runs({','.join(COLUMNS)}) VALUES({marks})"
+        self.journal.db.execute(insert, [row[name] for name in COLUMNS])
 
     def plan(self, ask: Callable[[], object]) -> list[str]:
         asked: list[tuple[str, Any]] = []

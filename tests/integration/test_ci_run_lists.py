@@ -144,5 +144,12 @@ def _repeat(database: Path, run: str, times: int) -> None:
         row = dict(zip(columns, db.execute("SELECT * FROM runs WHERE id = ?", (run,)).fetchone(), strict=True))
         metadata = json.loads(row["metadata"])
         for n in range(times):
-            copy = {**row, "id": f"copy{n}", "scope": "acme/other", "number": n, "metadata": json.dumps(metadata)}
+            copy = {
+                **row,
+                "serial": None,
+                "id": f"copy{n}",
+                "scope": "acme/other",
+                "number": n,
+                "metadata": json.dumps(metadata),
+            }
             db.execute(f"INSERT INTO runs VALUES({','.join('?' * len(columns))})", [copy[c] for c in columns])

@@ -31,7 +31,8 @@ def journal(tmp_path: Path) -> Iterator[SqliteJournal]:
             "created_at": float(n // 4), "updated_at": 1.0, "seq": 1, "lease": 0, "approvals": 0, "awake": 0,
             "played": 1, "metadata": json.dumps({"n": n}), "summary": "{}",
         }  # fmt: skip
-        journal.db.execute(f"INSERT INTO runs VALUES({','.join('?' * len(COLUMNS))})", [row[name] for name in COLUMNS])
+        insert = f"INSERT INTO runs({','.join(COLUMNS)}) VALUES({','.join('?' * len(COLUMNS))})"
+        journal.db.execute(insert, [row[name] for name in COLUMNS])
     yield journal
     journal.close()
 
