@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +16,7 @@ from stepwell.repos.repositories import Repositories
 from stepwell.store.derived import COLUMNS
 from stepwell.store.journal_sqlite import SqliteJournal
 from stepwell.store.store import Store
+from stepwell.store.tables import Repository
 from stepwell.tenants.actors import Actor
 
 ACTOR = Actor("p", "ann", {"acme": "owner"})
@@ -121,6 +122,25 @@ def test_the_last_green_run_of_a_branch_is_not_looked_for_among_all_runs(shelf: 
     newest = shelf.history.numbered(ACTOR, "acme", "api", 3)
     (plan,) = shelf.plan(lambda: shelf.history.green_before(ACTOR, newest, "never"))
     assert "USING INDEX runs_by_branch (scope=? AND <expr>=? AND number<?" in plan
+
+
+def test_the_last_runs_of_repositories_are_one_statement_that_reads_no_other_run(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = {name: Repository(id=name, tenant="acme", name=name, created_at=0) for name in ("acme/api", "acme/none")}
+    asked: list[tuple[str, Sequence[Any]]] = []
+    read = shelf.store.rows
+
+    def rows(query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        asked.append((query, values))
+        return read(query, values)
+
+    monkeypatch.setattr(shelf.store, "rows", rows)
+    assert {scope: run.number for scope, run in shelf.history.latest(known).items()} == {"acme/api": 3}
+    ((query, values),) = asked
+    plan = [row[3] for row in shelf.journal.db.execute(f"EXPLAIN QUERY PLAN {query}", values)]
+    assert "SEARCH runs USING INDEX runs_by_number (scope=?)" in plan
+    assert [row for row in plan if row.startswith("SCAN") and "json_each" not in row] == []
 
 
 def test_a_row_that_is_damaged_keeps_nobody_from_opening_an_older_file(tmp_path: Path) -> None:

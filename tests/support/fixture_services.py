@@ -1035,7 +1035,9 @@ class _Catalog:
         )
 
     def list(self, actor: Actor, tenant: str | None = None, *, last_runs: bool = True) -> list[RepositoryView]:
-        return [self._repository(actor)] if actor.tenants and not self._services.empty else []
+        one = self._repository(actor)
+        shown = one if last_runs else replace(one, last_run=None)
+        return [shown] if actor.tenants and not self._services.empty else []
 
     def get(self, actor: Actor, tenant: str, name: str) -> RepositoryView:
         actor.require("read", tenant)

@@ -10,6 +10,7 @@ from starlette.datastructures import FormData
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from stepwell.ci.services import Services
+from stepwell.ci.views import RepositoryView
 from stepwell.errors import Invalid
 from stepwell.tenants.actors import NOBODY, Actor
 from stepwell_web import packed
@@ -68,12 +69,13 @@ class Visit:
 
     def page(self, template: str, *, crumbs: list[tuple[str, str]], status: int = 200, **values: Any) -> HTMLResponse:
         """Render a page with the chrome of this visitor."""
-        html = self.web.templates.render(template, self._chrome(crumbs) | values)
+        html = self.web.templates.render(template, self._chrome(crumbs, values.get("places")) | values)
         return packed.page(self.request, html, status)
 
-    def _chrome(self, crumbs: list[tuple[str, str]]) -> dict[str, Any]:
+    def _chrome(self, crumbs: list[tuple[str, str]], places: list[RepositoryView] | None) -> dict[str, Any]:
         known = self.actor.signed_in
-        places = self.services.catalog.list(self.actor, last_runs=False) if known else []
+        if places is None:
+            places = self.services.catalog.list(self.actor, last_runs=False) if known else []
         return {
             "me": self.actor,
             "crumbs": crumbs,

@@ -44,7 +44,7 @@ class Catalog:
         self._now = now
 
     def list(self, actor: Actor, tenant: str | None = None, *, last_runs: bool = True) -> list[RepositoryView]:
-        """Return repositories by name, with their last run unless nobody looks at it: it is a query for each."""
+        """Return repositories by name, with their last run unless nobody looks at it."""
         rows = self._tenants.scope.repositories(actor, tenant)
         latest = self._history.latest({row.full_name: row for row in rows}) if last_runs else {}
         return [_view(actor, row, latest.get(row.full_name)) for row in rows]

@@ -26,6 +26,7 @@ def home(visit: Visiting) -> Response:
         crumbs=[("Home", "/")],
         approvals=[a for a in visit.services.runs.inbox(visit.actor) if a.may_decide],
         runs=visit.services.runs.list(visit.actor, limit=20),
+        places=visit.services.catalog.list(visit.actor),  # unlike other pages, this one tells of their last runs
         tenants=places(visit),
         sample=SAMPLE,
     )

@@ -43,7 +43,7 @@ def overview(visit: Visiting, tenant: str) -> Response:
     services = visit.services
     return visit.page(
         "tenant.html", runs=services.runs.list(visit.actor, tenant=tenant, limit=20),
-        places=services.catalog.list(visit.actor, tenant), tenants=places(visit, tenant),
+        listed=services.catalog.list(visit.actor, tenant), tenants=places(visit, tenant),
         **common(visit, tenant, "overview"),
     )  # fmt: skip
 

@@ -1,0 +1,34 @@
+"""What home and the first pages of a repository tell, over the services that a server has."""
+
+import asyncio
+
+import httpx
+from places import Place
+
+from stepwell.tenants import Actor
+from stepwell_web.app import create_app
+
+
+def asked(place: Place, actor: Actor, path: str, form: dict[str, str] | None = None) -> httpx.Response:
+    """What somebody who is signed in is answered; with a form they send it."""
+    transport = httpx.ASGITransport(create_app(place.services))
+    headers = {"Cookie": f"stepwell={place.services.tenants.sessions.open(actor.person)}", "Origin": "http://ci.test"}
+
+    async def ask() -> httpx.Response:
+        async with httpx.AsyncClient(transport=transport, base_url="http://ci.test", headers=headers) as web:
+            return await (web.get(path) if form is None else web.post(path, data=form))
+
+    return asyncio.run(ask())
+
+
+def test_home_tells_the_last_run_of_each_repository(place: Place) -> None:
+    clone = place.repository()
+    place.repository("docs")
+    clone.pipeline()
+    clone.push()
+    place.waiting(clone.runs()[0].id)
+    page = asked(place, place.admin(), "/").text
+    listed = page[page.index('id="places"') :]
+    api, docs = listed.split("</li>")[:2]
+    assert ("acme/api" in api, "Waiting" in api, "No runs yet" in api) == (True, True, False)
+    assert ("acme/docs" in docs, "No runs yet" in docs) == (True, True)
