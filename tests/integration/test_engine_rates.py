@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from contextlib import closing
 
 import pytest
 from engines import Workshop
@@ -9,7 +10,9 @@ from engines import Workshop
 from stepwell.authoring.order import MOST_RUNS, Rate
 from stepwell.engine.clock import TestClock
 from stepwell.engine.order import Order
+from stepwell.engine.rebuild import Rebuild
 from stepwell.errors import Invalid
+from stepwell.store.derived_sqlite import SqliteTables
 from stepwell.store.journal import Committed, NewRun, Write
 from stepwell.store.journal_sqlite import SqliteJournal
 
@@ -62,6 +65,51 @@ async def test_the_window_slides(shop: Workshop, clock: TestClock) -> None:
         assert await states(shop, "d") == ["queued"]
         clock.advance(50)
         await shop.finished("d")
+
+
+async def follows(shop: Workshop, clock: TestClock, run: str, seconds: float) -> bool:
+    """Let time pass in small steps; say whether a run begins within so many seconds."""
+    end = clock.elapsed() + seconds
+    while clock.elapsed() < end:
+        clock.advance(5)
+        if await states(shop, run) == ["passed"]:
+            return True
+    return False
+
+
+@pytest.mark.parametrize("jump", [-86_400.0, -30.0])
+@pytest.mark.parametrize("waits", [True, False])
+async def test_a_rate_goes_on_within_two_windows_after_the_clock_was_set_back(
+    shop: Workshop, clock: TestClock, jump: float, waits: bool
+) -> None:
+    once = Order(rate=Rate("k", 1, 60))
+    async with shop.running(clock=clock) as engine:
+        await shop.create("return 1", "a", order=once)
+        await shop.finished("a")
+        for run in "bcd" if waits else "":
+            await shop.create("return 1", run, order=once)
+        clock.jump(jump)
+        for run in "" if waits else "bcd":
+            await shop.create("return 1", run, order=once)
+        assert await follows(shop, clock, "b", 120)
+        assert not await follows(shop, clock, "c", 50), "it still holds"
+        assert await follows(shop, clock, "c", 15) and await follows(shop, clock, "d", 65)
+        await shop.until(lambda _: not engine.in_memory, "d")
+    journal = shop.journal()
+    journal.open()
+    with closing(journal):
+        report = Rebuild(SqliteTables(journal), mend=False).run()
+        assert (report.told, report.damaged) == ([], [])
+
+
+async def test_a_window_is_over_when_the_clock_was_set_forward(shop: Workshop, clock: TestClock) -> None:
+    async with shop.running(clock=clock):
+        for run in "ab":
+            await shop.create("return 1", run, order=Order(rate=Rate("k", 1, 60)))
+        await shop.finished("a")
+        assert await states(shop, "b") == ["queued"]
+        clock.jump(86_400)
+        await shop.finished("b")
 
 
 async def test_keys_tenants_and_scopes_have_rates_of_their_own(shop: Workshop, clock: TestClock) -> None:

@@ -8,7 +8,7 @@ that makes it necessary, so that a crash at any moment leaves somebody to be loo
     created, arriving later        reminder at its start
     created, may cancel others     reminder now
     the run before it has left     reminder now, in the transaction of that leaving
-    waiting for its rate's window  reminder when the window has room
+    waiting for its rate's window  reminder when the window has room; looked at also when the clock was set back
     behind others                  none: it costs a row until those before it have left
 
 A group is held from `admitted` to `ended`, whatever the run does meanwhile: waiting for people, paused, without its
@@ -18,7 +18,7 @@ code. How it ended makes no difference to the next one.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from stepwell.engine.clock import Clock
+from stepwell.engine.clock import Clock, Handle
 from stepwell.engine.commits import Commits
 from stepwell.engine.live import Live
 from stepwell.engine.order import Order, group_queue, rate_queue, reason_of
@@ -39,15 +39,17 @@ class Obstacle:
     until: float | None = None
     joins: str = ""
     ahead: Sequence[Standing] = ()
+    seconds: float | None = None  # how long a rate lets it wait, whatever the clock is set to meanwhile
 
 
 @dataclass(frozen=True)
 class Acts:
-    """What admission has the engine do: find a run, draft its cancellation (run, by, reason), heed a due time."""
+    """What admission has the engine do: find a run, cancel it (run, by, reason), heed a due time, forget a run."""
 
     load: Callable[[str], Live | None]
     cancel: Callable[[Live, str, str], None]
     arm: Callable[[float], None]
+    forget: Callable[[Live], None]
 
 
 class Admission:
@@ -58,6 +60,7 @@ class Admission:
         self._clock = clock
         self._commits = commits
         self._acts = acts
+        self._looks: dict[str, Handle] = {}  # run → the look at it when its rate should have room
 
     def created(self, live: Live) -> None:
         """Heed a run that was just created."""
@@ -79,7 +82,8 @@ class Admission:
         obstacle = self._obstacle(live.state)
         if obstacle is None:
             live.timers[REMINDER] = live.reminder = None
-            self._commits.append(live, "admitted", "", None)
+            self._commits.append(live, "admitted", "", self._told_at(live.state))
+            self._look_later(live.id, None)
             return
         self._supersede(live, obstacle.ahead)
         self._wait(live, obstacle)
@@ -92,13 +96,40 @@ class Admission:
             live.timers[REMINDER] = live.reminder = None
             self._commits.touch(live)
 
+    def stop(self) -> None:
+        """Look at nothing any more."""
+        for look in self._looks.values():
+            look.cancel()
+        self._looks.clear()
+
     def reason(self, state: RunState) -> str:
         """Say what a held run waits for, as of now."""
         queue = group_queue(state.tenant, state.scope, state.order)
         ahead = self._journal.queues.ahead(queue, state.id, 1) if queue else None
         return reason_of(state.order, ahead[0].number if ahead else None, self._clock.now())
 
+    def _told_at(self, state: RunState) -> dict[str, float] | None:
+        """Say what the clock shows when it was set back, for a rate counts by it: the journal's time stands still."""
+        now = self._clock.now()
+        return {"now": now} if state.order.rate is not None and now < state.updated_at else None
+
+    def _look_later(self, run: str, seconds: float | None) -> None:
+        before = self._looks.pop(run, None)
+        if before is not None:
+            before.cancel()
+        if seconds is not None:
+            self._looks[run] = self._clock.call_later(seconds, lambda: self._look(run))
+
+    def _look(self, run: str) -> None:
+        del self._looks[run]
+        live = self._acts.load(run)
+        if live is not None:
+            self.consider(live, reminded=True)
+            self._acts.forget(live)
+
     def _wait(self, live: Live, obstacle: Obstacle) -> None:
+        if obstacle.seconds is not None:
+            self._look_later(live.id, obstacle.seconds)
         if live.reminder == obstacle.until and not obstacle.joins:
             if obstacle.until is not None:
                 self._acts.arm(obstacle.until)
@@ -133,9 +164,10 @@ class Admission:
         ahead = self._journal.queues.ahead(queue, state.id, 1)
         if ahead is None or ahead:
             return Obstacle() if ahead else Obstacle(now + JOINING_SECONDS, queue)
-        used = self._journal.queues.used(queue, rate.runs)
+        # What lies further ahead than a window was used before the clock was set back, nobody knows how long ago.
+        used = self._journal.queues.used(queue, rate.runs, now + rate.seconds)
         room_at = now if used is None else used + rate.seconds
-        return Obstacle(room_at) if room_at > now else None
+        return Obstacle(room_at, seconds=room_at - now) if room_at > now else None
 
 
 def arrival_of(order: Order, tenant: str, scope: str, now: float) -> Arrival | None:

@@ -173,7 +173,8 @@ class Live:
                 moves.begins = True
                 if order.rate is not None:
                     moves.leaves = rate_queue(state.tenant, state.scope, order)
-                    moves.uses = (moves.leaves, entry.at, entry.at + order.rate.seconds)
+                    at = admitted_at(entry)
+                    moves.uses = (moves.leaves, at, at + order.rate.seconds)
         return moves
 
     def written(self) -> list[tuple[Entry, str]]:
@@ -258,6 +259,11 @@ def kept_bytes(entry: Entry) -> int:
 def plain(text: str | None) -> str | None:
     """Make a text fit for a column: what is not valid Unicode becomes "?"."""
     return text if text is None or text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+def admitted_at(entry: Entry) -> float:
+    """When a run was let begin, as a rate counts it: an entry's own time stands still when the clock was set back."""
+    return float(entry.data["now"]) if entry.data else entry.at
 
 
 def _approvals(state: RunState) -> list[str | dict[str, str]]:

@@ -12,6 +12,7 @@ from itertools import pairwise
 
 from stepwell.engine.entries import Entry
 from stepwell.engine.fold import fold
+from stepwell.engine.live import admitted_at
 from stepwell.engine.order import group_queue, is_group, rate_queue
 from stepwell.store.derived import Difference
 from stepwell.store.queues import REMINDER, Place, Rows, Use
@@ -42,7 +43,7 @@ class ToldQueues:
             return
         state = fold(entries)
         order, place = state.order, (state.tenant, state.scope)
-        begun = next((entry.at for entry in entries if entry.type == "admitted"), None)
+        begun = next((admitted_at(entry) for entry in entries if entry.type == "admitted"), None)
         if begun is not None and order.rate is not None:
             self.uses.append((rate_queue(*place, order), begun, begun + order.rate.seconds, state.id))
         if state.finished:

@@ -59,7 +59,7 @@ class Scheduler:
         firing = Firing(parts, self.memory, self._head_starts, self._remind, self.spawn)
         self._timers = firing.timers
         self.kept_layers = KeptLayers(parts)
-        entry = admission.Acts(self.memory.take_up, self._supersede, self._timers.arm)
+        entry = admission.Acts(self.memory.take_up, self._supersede, self._timers.arm, self.memory.forget_idle)
         self.admission = Admission(parts.journal, parts.clock, parts.commits, entry)
         self._tasks: set[asyncio.Task[Any]] = set()
         self.running = False
@@ -74,6 +74,7 @@ class Scheduler:
         """Stop at once. Nothing is written but what was drafted already."""
         self.running = False
         self._timers.stop()
+        self.admission.stop()
         self._parts.commits.flush()
         await self._attempts.close()
         await self._calls.close()

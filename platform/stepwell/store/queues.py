@@ -77,6 +77,6 @@ class Queues(Protocol):
         """Give those before a run, the first of all first; None when it does not stand in the queue."""
         ...
 
-    def used(self, queue: str, place: int) -> float | None:
-        """Give the time of the `place`-th latest use of a rate (from 1), None when there were fewer."""
+    def used(self, queue: str, place: int, until: float) -> float | None:
+        """Give the time of the `place`-th latest use (from 1) of a rate up to a time, None when there were fewer."""
         ...

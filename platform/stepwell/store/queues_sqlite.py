@@ -90,9 +90,10 @@ class SqliteQueues:
         rows = self._db.execute(_AHEAD, (queue, row[0], limit))
         return [Standing(run, number, bool(held)) for run, number, held in rows]
 
-    def used(self, queue: str, place: int) -> float | None:
+    def used(self, queue: str, place: int, until: float) -> float | None:
         row = self._db.execute(
-            "SELECT at FROM rate_uses WHERE queue=? ORDER BY at DESC LIMIT 1 OFFSET ?", (queue, place - 1)
+            "SELECT at FROM rate_uses WHERE queue=? AND at<=? ORDER BY at DESC LIMIT 1 OFFSET ?",
+            (queue, until, place - 1),
         ).fetchone()
         return None if row is None else float(row[0])
 
