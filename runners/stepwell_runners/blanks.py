@@ -17,14 +17,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 from stepwell_runners.blank import Blank
 from stepwell_runners.cgroups import Cgroup, Cgroups
-from stepwell_runners.demand import Demand
+from stepwell_runners.demand import QUIET_SECONDS, Demand
 from stepwell_runners.isolate import Isolate
 from stepwell_runners.link import Gone, Refused, Reply
 from stepwell_runners.spare_memory import affordable, available
 from stepwell_runners.spec import Limits
 from stepwell_runners.zygotes import Zygote, Zygotes
 
-_QUIET_SECONDS = 0.05
 _LOOK_SECONDS = 15.0  # after which a pool that nobody asks may be too large
 _USUAL = Limits()  # others are set when a blank is claimed
 
@@ -114,7 +113,7 @@ class Blanks:
 
     async def _reach_size(self) -> None:
         while True:
-            pause = self._asked + _QUIET_SECONDS - time.monotonic()
+            pause = self._asked + QUIET_SECONDS - time.monotonic()
             if pause > 0:
                 await asyncio.sleep(pause)
                 continue

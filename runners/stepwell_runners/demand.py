@@ -1,6 +1,6 @@
 """How many isolates should stand ready, judged by when some were asked for.
 
-A burst is what is asked for without a pause: in less the pool can hardly be refilled. As many as the largest burst of
+A burst is what is asked for without a pause in which the pool is refilled. As many as the largest burst of
 the last minutes had are wanted, since what comes in bursts comes again; never fewer than the usual number, and none
 when nobody has asked for long. Each burst moves the bound by what it had and no more, so it needs no average.
 """
@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-_PAUSE_SECONDS = 0.1  # ends a burst
+QUIET_SECONDS = 0.05  # ends a burst; then the pool is refilled
 _KEPT_SECONDS = 300.0  # for which a burst counts
 
 
@@ -31,7 +31,7 @@ class Demand:
     def ask(self) -> None:
         """Note that one is asked for now."""
         now = self._clock()
-        if self._asked is None or now - self._asked > _PAUSE_SECONDS:
+        if self._asked is None or now - self._asked > QUIET_SECONDS:
             self._burst = 0
         self._asked = now
         self._burst = min(self._burst + 1, self.most)

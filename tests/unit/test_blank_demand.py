@@ -50,7 +50,7 @@ def test_no_more_are_wanted_than_the_most_however_many_are_asked_for(demand: Dem
 
 
 def test_what_comes_one_by_one_is_no_burst(demand: Demand, clock: Clock) -> None:
-    ask(demand, clock, 50, apart=0.2)
+    ask(demand, clock, 50, apart=0.06)
     assert demand.wanted() == 4
 
 

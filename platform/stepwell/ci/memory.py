@@ -20,6 +20,12 @@ def share_one_arena() -> None:
         choose(_M_ARENA_MAX, 1)
 
 
+def freeze() -> None:
+    """Have no collection look at what is there now: modules and routes, which stay for good."""
+    gc.collect()
+    gc.freeze()
+
+
 def give_back_memory() -> None:
     """Collect garbage and return freed memory to the host.
 

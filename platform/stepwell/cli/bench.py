@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
+from stepwell.ci.memory import share_one_arena
 from stepwell.cli.screen import JsonFlag, say, show_json, show_table
 from stepwell.errors import Invalid, Unavailable
 
@@ -57,6 +58,7 @@ def bench(
     unknown = [name for name in names or () if name not in known]
     if unknown:
         raise Invalid(f"There is no figure {unknown[0]!r}. Known are: {', '.join(known)}.")
+    share_one_arena()
     found = {}
     for name in names or known:
         say(f"measuring {name}", "dim")

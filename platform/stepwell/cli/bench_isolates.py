@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stepwell.ci.memory import freeze
 from stepwell.cli.bench import Sample
 from stepwell.engine.seams import Code, IsolateSpec
 from stepwell.errors import Unavailable
@@ -141,6 +142,7 @@ async def _isolates(blanks: int) -> "AsyncIterator[tuple[ZygoteIsolates, Path]]"
         tree.mkdir()
         isolates = ZygoteIsolates(Path(folder), Path, IsolateOptions(blanks=blanks))
         await isolates.start()
+        freeze()
         try:
             yield isolates, tree
         finally:

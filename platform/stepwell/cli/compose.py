@@ -7,7 +7,6 @@ and runs go on while the web's libraries are still being imported, which takes l
 """
 
 import contextlib
-import gc
 import os
 import threading
 import time
@@ -21,7 +20,7 @@ from urllib.parse import quote, urlsplit
 
 from pydantic import ValidationError
 
-from stepwell.ci.memory import share_one_arena
+from stepwell.ci.memory import freeze, share_one_arena
 from stepwell.cli.listening import address_of, listen
 from stepwell.cli.lock import StateLock, tell_address
 from stepwell.errors import Bug, Invalid, Unavailable
@@ -238,8 +237,7 @@ class Server:
             rooms = kept.enter_context(Rooms.open(settings, may_do_without_wall=may_do_without_wall))
             web = kept.enter_context(WebThread(rooms, listening))
             tell_address(settings.state, settings.base_url)
-            gc.collect()
-            gc.freeze()  # modules and routes stay for good: the minute's collection need not look at them
+            freeze()
             return cls(rooms, web, kept.pop_all())
         raise Bug("The server did not start and did not say why. Please report.")
 

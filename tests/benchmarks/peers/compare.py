@@ -22,8 +22,9 @@ from pathlib import Path
 HERE = Path(__file__).parent
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "stepwell-peers"
 FIGURES = (
-    "start_to_first_step_ms", "sequential_steps_per_s", "concurrent_steps_per_s", "concurrent_steps_ready_per_s",
-    "event_to_step_ms", "restart_to_step_ms", "parked_bytes_on_disk", "parked_bytes_of_memory",
+    "start_to_first_step_ms", "sequential_steps_per_s", "concurrent_steps_per_s", "concurrent_steps_cold_per_s",
+    "concurrent_steps_ready_per_s", "event_to_step_ms", "restart_to_step_ms", "parked_bytes_on_disk",
+    "parked_bytes_of_memory",
 )  # fmt: skip
 OURS = "each run in a sandboxed process of its own; SQLite, every commit flushed; a waiting run has no process"
 
