@@ -2,6 +2,7 @@
 
 import ast
 import asyncio
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -95,6 +96,32 @@ async def test_an_embedded_engine_goes_on_the_next_time(tmp_path: Path) -> None:
         state = await asyncio.wait_for(found.finished(), 20)
     assert state.result[:3] == ["on", 2, "written"] and "no executor" in state.result[3]
     assert notes.call.await_count == 1
+
+
+async def test_one_engine_at_a_time_on_a_file(tmp_path: Path) -> None:
+    program = """
+import asyncio, sys
+from unittest.mock import AsyncMock
+from stepwell.dynamic import embedded
+from stepwell.errors import Unavailable
+
+async def main():
+    try:
+        async with embedded("runs.db", AsyncMock()):
+            print("runs")
+    except Unavailable as error:
+        print(error)
+
+asyncio.run(main())
+"""
+    async with embedded(tmp_path / "runs.db", AsyncMock()):
+        refused = f"runs on the database 'runs.db' already (process {os.getpid()}). Use that one, end it"
+        (said,) = await asyncio.to_thread(run, tmp_path, program)
+        assert refused in said
+        with pytest.raises(Unavailable, match="already"):
+            async with embedded(tmp_path / "runs.db", AsyncMock()):
+                raise AssertionError
+    assert await asyncio.to_thread(run, tmp_path, program) == ["runs"]
 
 
 async def test_a_file_that_is_none_leaves_no_process_behind(tmp_path: Path) -> None:

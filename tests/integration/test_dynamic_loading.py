@@ -10,7 +10,7 @@ from engines import Workshop
 
 from stepwell.dynamic import Code, bind, pin, route
 from stepwell.engine.specs import Limits
-from stepwell.errors import Invalid, NotFound
+from stepwell.errors import Conflict, Invalid, NotFound, TryLater
 
 QUICK = Limits(loading=0.05, again=0.02)
 WAITS = """
@@ -76,6 +76,28 @@ async def test_whatever_is_wrong_with_the_code_is_a_reason_and_no_loss(shop: Wor
         assert state.state == "waiting" and says in str(state.reason)
     async with shop.running(limits=QUICK) as engine:
         assert (await shop.finished(handle.id)).result == "yes"
+
+
+@pytest.mark.parametrize("broken", [fails, is_lost, hangs, gives_nothing])
+async def test_who_asks_again_for_a_run_that_is_there_needs_no_loader(shop: Workshop, broken: Load) -> None:
+    async with shop.running(limits=QUICK) as engine:
+        first = await bind(engine, {"tenant": "t", "source": "s"}).create({"payload": 1}, id="once")
+    async with shop.running(limits=QUICK, loader=route(broken)) as engine:
+        again = await bind(engine, {"tenant": "t", "source": "s"}).create({"payload": 1}, id="once")
+        assert (first.created, again.created, again.number) == (True, False, first.number)
+        with pytest.raises(Conflict, match="'once' is taken"):
+            await bind(engine, {"tenant": "u", "source": "s"}).create({"payload": 1}, id="once")
+
+
+@pytest.mark.parametrize(
+    ("broken", "says"), [(hangs, "is not there after 0.05 s"), (gives_nothing, "gave NoneType for this run")]
+)
+async def test_a_loader_that_gives_no_code_creates_no_run(shop: Workshop, broken: Load, says: str) -> None:
+    async with shop.running(limits=QUICK, loader=broken) as engine:
+        workflows = bind(engine, {"tenant": "t", "source": "s"})
+        with pytest.raises(TryLater, match=says):
+            await workflows.create({"payload": 1})
+        assert await workflows.runs() == []
 
 
 async def test_a_loader_that_recovers_needs_no_restart(shop: Workshop) -> None:

@@ -3,9 +3,11 @@
 import asyncio
 from typing import Any
 
+import pytest
 from engines import Workshop
 
 from stepwell.dynamic import bind
+from stepwell.errors import Invalid
 
 SEARCH = """
 import gc
@@ -84,3 +86,51 @@ async def test_runs_are_listed_by_their_metadata_the_newest_first(shop: Workshop
         narrow = bind(engine, {"tenant": "t", "third": 0}, scope="t/x")
         assert [run.number for run in await narrow.runs(limit=4)] == [226, 220, 214, 208]
         assert await bind(engine, {"tenant": "t", "third": 7}, scope="t/x").runs() == []
+
+
+async def test_metadata_find_their_runs_after_a_restart_whatever_json_makes_of_them(shop: Workshop) -> None:
+    shop.sources["s"] = "class W(Pipeline):\n    async def run(self, event, step): pass\n"
+    metadata = {"tenant": "t", "source": "s", "tags": ("x", "y"), "of": {1: (2,)}}
+    async with shop.running() as engine:
+        made = await bind(engine, metadata).create({"payload": 1}, id="one", metadata={"more": (3,)})
+    async with shop.running() as engine:
+        found = await bind(engine, metadata).get("one")
+        assert (found.number, len(await bind(engine, metadata).runs())) == (made.number, 1)
+        assert not (await bind(engine, metadata).create({"payload": 1}, id="one", metadata={"more": (3,)})).created
+        assert (await found.status()).metadata["of"] == {"1": [2]}
+
+
+@pytest.mark.parametrize("value", [{1, 2}, float("nan"), b"bytes", object])
+async def test_metadata_that_cannot_be_kept_are_refused(shop: Workshop, value: Any) -> None:
+    async with shop.running() as engine:
+        with pytest.raises(Invalid, match="Metadata cannot be kept"):
+            bind(engine, {"tenant": "t", "what": value})
+        with pytest.raises(Invalid, match="Metadata cannot be kept"):
+            await bind(engine, {"tenant": "t"}).create({}, metadata={"what": value})
+
+
+@pytest.mark.parametrize("tenant", ["", 0, None, False, 7, ["t"]])
+async def test_a_tenant_that_is_given_is_a_text(shop: Workshop, tenant: Any) -> None:
+    async with shop.running() as engine:
+        with pytest.raises(Invalid, match="The tenant has value"):
+            bind(engine, {"tenant": tenant})
+        assert bind(engine, {}).tenant == "default"
+
+
+async def test_tenants_number_their_runs_apart_under_the_same_name(shop: Workshop) -> None:
+    async with shop.running() as engine:
+        scopes = [bind(engine, {"tenant": one, "name": "greeter"}).scope for one in ("a", "b")]
+        assert scopes == ["a/greeter", "b/greeter"]
+        assert bind(engine, {"tenant": "a", "name": "a/x"}).scope == "a/x"
+        assert (bind(engine, {"tenant": "a"}).scope, bind(engine, {"tenant": "a"}, scope="s").scope) == ("a", "s")
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [({"params": [1]}, "params has value"), ({"params": "x"}, "params has value"), ({"id": ""}, "id has value ''"),
+     ({"id": 7}, "id has value 7")],
+)  # fmt: skip
+async def test_a_run_is_asked_for_by_names_and_values(shop: Workshop, asked: dict[str, Any], says: str) -> None:
+    async with shop.running() as engine:
+        with pytest.raises(Invalid, match=says):
+            await bind(engine, {"tenant": "t", "source": "s"}).create(asked.pop("params", None), **asked)

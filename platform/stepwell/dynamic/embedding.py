@@ -7,6 +7,7 @@ from typing import Any
 
 from stepwell.dynamic.binding import WorkflowsBinding
 from stepwell.dynamic.loading import route
+from stepwell.dynamic.sole import held_alone
 from stepwell.engine.engine import Engine
 from stepwell.engine.local import ProcessIsolates, local_engine
 from stepwell.engine.seams import Binding, Code, Isolates
@@ -24,8 +25,20 @@ async def embedded(
 
     Code has `self.env.workflows` and what `bindings` adds. `isolates` are the caller's, started and ended by them;
     without, code runs in ordinary processes behind no wall, which is for code that is trusted like one's own.
-    Raises Unavailable when the file cannot be opened.
+    Raises Unavailable when the file cannot be opened, or another engine runs on it.
     """
+    with held_alone(Path(database)):
+        async with _running(database, load, isolates, bindings) as engine:
+            yield engine
+
+
+@asynccontextmanager
+async def _running(
+    database: Path | str,
+    load: Callable[[Mapping[str, Any]], Awaitable[Code]],
+    isolates: Isolates | None,
+    bindings: Mapping[str, Binding] | None,
+) -> AsyncIterator[Engine]:
     own = ProcessIsolates()
     engine = local_engine(database, isolates or own, route(load))
     for name, binding in {"workflows": WorkflowsBinding(engine), **(bindings or {})}.items():

@@ -1,6 +1,7 @@
 """Creating runs and holding on to them, within the bounds of one metadata."""
 
 import asyncio
+import json
 import uuid
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -41,7 +42,7 @@ class Workflows:
         self.tenant = tenant
         self.scope = scope
         self._engine = engine
-        self._metadata = dict(metadata)
+        self._metadata = _as_kept(metadata)
 
     async def create(
         self, params: Mapping[str, Any] | None = None, *, id: str | None = None,
@@ -51,21 +52,26 @@ class Workflows:
         """Create a run and have it start.
 
         `id` twice is one run. `metadata` adds to the bound one and cannot change it. `code` is the digest to pin; by
-        default the loader is asked now. `order` says when it may begin: its group, rate, start and priority. Raises
-        Conflict (the id is another's), Invalid, TryLater.
+        default the loader is asked now, unless the run is there. `order` says when it may begin: its group, rate, start
+        and priority. Raises Conflict (the id is another's), Invalid, TryLater.
         """
-        merged = self._merged(metadata or {})
+        merged, params = self._merged(metadata or {}), _parameters(params)
+        if id is None:
+            id = uuid.uuid4().hex
+        elif (known := await self._engine.glance(_checked_id(id))) is not None:
+            return await self._known(id, known.number)
         if code is None:
-            loaded = await self._engine.loader(merged)
+            loaded = await self._engine.load(merged)
             code, entry = loaded.digest, entry or loaded.entry
-        spec = RunSpec(
-            id or uuid.uuid4().hex, self.tenant, self.scope, title or entry, merged, dict(params or {}), code, entry,
-            order=order,
-        )  # fmt: skip
+        spec = RunSpec(id, self.tenant, self.scope, title or entry, merged, params, code, entry, order=order)
         ref = await self._engine.create(spec)
-        if not ref.created and not await self._owns(ref.id):
-            raise Conflict(f"The id {ref.id!r} is taken. Choose another one.")
-        return Handle(self._engine, ref.id, ref.number, ref.created)
+        return Handle(self._engine, ref.id, ref.number, True) if ref.created else await self._known(ref.id, ref.number)
+
+    async def _known(self, id: str, number: int) -> "Handle":
+        """Give a run that is there already. Raises Conflict when it is another's."""
+        if not await self._owns(id):
+            raise Conflict(f"The id {id!r} is taken. Choose another one.")
+        return Handle(self._engine, id, number, created=False)
 
     async def restart(
         self, run: str, step: str, *, id: str | None = None, metadata: Mapping[str, Any] | None = None, title: str = ""
@@ -128,10 +134,11 @@ class Workflows:
         return all(name in metadata and metadata[name] == value for name, value in self._metadata.items())
 
     def _merged(self, metadata: Mapping[str, Any]) -> dict[str, Any]:
-        for name, value in metadata.items():
+        added = _as_kept(metadata)
+        for name, value in added.items():
             if name in self._metadata and self._metadata[name] != value:
                 raise Invalid(f"Metadata {name!r} has value {value!r}, but is bound to {self._metadata[name]!r}.")
-        return {**self._metadata, **metadata}
+        return {**self._metadata, **added}
 
 
 class Handle:
@@ -211,7 +218,37 @@ def bind(
 ) -> Workflows:
     """Give the workflows of this metadata.
 
-    `tenant` is `metadata["tenant"]` by default; `scope`, in which runs are numbered, `metadata["name"]` or the tenant.
+    `tenant` is `metadata["tenant"]` by default, or "default" where metadata name none; `scope`, in which runs are
+    numbered, is `<tenant>/<name>` of `metadata["name"]` (which may begin with the tenant itself) or the tenant. Raises
+    Invalid.
     """
-    owner = tenant or str(metadata.get("tenant") or "default")
-    return Workflows(engine, metadata, owner, scope or str(metadata.get("name") or owner))
+    owner = metadata.get("tenant", "default") if tenant is None else tenant
+    if not isinstance(owner, str) or not owner:
+        raise Invalid(f"The tenant has value {owner!r}. Give a text, or leave it out.")
+    if scope is None:
+        name = str(metadata.get("name") or owner)
+        scope = name if name == owner or name.startswith(f"{owner}/") else f"{owner}/{name}"
+    return Workflows(engine, metadata, owner, scope)
+
+
+def _as_kept(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Return metadata as they come back from disk, so that who created a run also finds it. Raises Invalid."""
+    try:
+        kept = json.loads(json.dumps(metadata, allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise Invalid(f"Metadata cannot be kept: {error}. Give texts, numbers, lists and objects of them.") from error
+    if not isinstance(kept, dict):
+        raise Invalid(f"Metadata have value {metadata!r}. Give names and values.")
+    return kept
+
+
+def _parameters(params: Any) -> dict[str, Any]:
+    if params is not None and not isinstance(params, Mapping):
+        raise Invalid(f"params has value {str(params)[:80]!r}. Give names and values, as in {{'payload': …}}.")
+    return dict(params or {})
+
+
+def _checked_id(id: Any) -> str:
+    if not isinstance(id, str) or not id:
+        raise Invalid(f"id has value {id!r}. Give a text, the same for the same run, or leave it out.")
+    return id

@@ -18,6 +18,7 @@ from stepwell.engine.control import draft_cancel, draft_pause, draft_resumption,
 from stepwell.engine.decisions import draft_decision
 from stepwell.engine.entries import FINISHED, Entry
 from stepwell.engine.fold import fold
+from stepwell.engine.loading import ask
 from stepwell.engine.no_blobs import NoBlobs
 from stepwell.engine.order import NO_ORDER
 from stepwell.engine.parts import Parts
@@ -25,7 +26,7 @@ from stepwell.engine.present import Present, look
 from stepwell.engine.restarts import successor
 from stepwell.engine.room import CapsOf, Room, no_caps
 from stepwell.engine.scheduler import Scheduler
-from stepwell.engine.seams import Binding, BlobStore, Executor, Gate, Isolates, Judge, Loader, LogSink, Preparer
+from stepwell.engine.seams import Binding, BlobStore, Code, Executor, Gate, Isolates, Judge, Loader, LogSink, Preparer
 from stepwell.engine.selection import Selection
 from stepwell.engine.slots import Slots
 from stepwell.engine.specs import DEFAULT_LIMITS, Limits, RunRef, RunSpec, Subscriber, check_json, check_text
@@ -60,6 +61,10 @@ class Engine:
     def loader(self) -> Loader:
         """Where the code of runs comes from."""
         return self._parts.loader
+
+    async def load(self, metadata: Mapping[str, Any]) -> Code:
+        """Ask for the code of these metadata. Raises TryLater when it is slow or there is none, else what it raises."""
+        return await ask(self._parts.loader, metadata, self._parts.limits)
 
     @property
     def clock(self) -> Clock:

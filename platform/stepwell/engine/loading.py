@@ -2,11 +2,14 @@
 
 import asyncio
 import platform
+from collections.abc import Mapping
+from typing import Any
 
 from stepwell.authoring.version import REPLAYS
 from stepwell.engine.live import Live
 from stepwell.engine.parts import Parts
-from stepwell.engine.seams import Code
+from stepwell.engine.seams import Code, Loader
+from stepwell.engine.specs import Limits
 from stepwell.errors import NotFound, StepwellError, TryLater, Unavailable
 
 
@@ -31,22 +34,31 @@ async def load_code(live: Live, parts: Parts) -> Code:
     """Ask the loader for the run's code and check that it is what the run was created with."""
     state = live.state
     try:
-        async with asyncio.timeout(parts.limits.loading):
-            code = await parts.loader(state.metadata)
-    except TimeoutError as error:
-        message = f"The code of this run is not there after {parts.limits.loading:g} s; asked again."
-        raise TryLater(message, parts.limits.again) from error
+        code = await ask(parts.loader, state.metadata, parts.limits)
     except StepwellError:
         raise
     except Exception as error:  # a loader is the embedder's code: its mistake must not lose the run
         message = f"The code of this run could not be loaded: {type(error).__name__}: {error}; asked again."
         raise TryLater(message, parts.limits.again) from error
-    if not isinstance(code, Code):
-        message = f"The loader gave {type(code).__name__} for this run where Code belongs; asked again."
-        raise TryLater(message, parts.limits.again)
     if state.code and code.digest != state.code:
         raise NotFound(
             f"The code of this run has changed: it was created with {state.code!r}, the loader now gives "
             f"{code.digest!r}. Bring the old code back, or cancel the run."
         )
+    return code
+
+
+async def ask(loader: Loader, metadata: Mapping[str, Any], limits: Limits) -> Code:
+    """Ask a loader, within the bounds. Raises TryLater when it is slow or gives no code, else what it raises."""
+    try:
+        async with asyncio.timeout(limits.loading) as bound:
+            code = await loader(metadata)
+    except TimeoutError as error:
+        if not bound.expired():
+            raise
+        message = f"The code of this run is not there after {limits.loading:g} s; ask again later."
+        raise TryLater(message, limits.again) from error
+    if not isinstance(code, Code):
+        message = f"The loader gave {type(code).__name__} for this run where Code belongs; ask again later."
+        raise TryLater(message, limits.again)
     return code
