@@ -23,6 +23,7 @@ from pydantic import ValidationError
 from stepwell.ci.memory import freeze, share_one_arena
 from stepwell.cli.listening import address_of, listen
 from stepwell.cli.lock import StateLock, tell_address
+from stepwell.engine.garbage import collection_paused
 from stepwell.errors import Bug, Invalid, Unavailable
 from stepwell.settings import Settings
 
@@ -229,7 +230,7 @@ class Server:
     def start(cls, settings: Settings, *, may_do_without_wall: bool = False) -> "Server":
         """Start everything and return once pages are served."""
         share_one_arena()
-        with ExitStack() as kept:
+        with collection_paused(), ExitStack() as kept:
             prepare(settings.state)
             listening = kept.enter_context(contextlib.closing(listen(settings.host, settings.port)))
             taken = {"port": listening.getsockname()[1], "url": settings.url or address_of(listening)}

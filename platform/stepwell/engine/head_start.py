@@ -11,8 +11,9 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
+from stepwell.engine.garbage import collection_paused
 from stepwell.engine.lines import Lines
-from stepwell.engine.live import Live, absorb_part, collection_paused, encode
+from stepwell.engine.live import Live, absorb_part, encode
 from stepwell.engine.loading import check_replay, load_code
 from stepwell.engine.memory import Memory
 from stepwell.engine.parts import Parts

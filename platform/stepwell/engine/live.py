@@ -1,10 +1,8 @@
 """A run in memory: there only while something goes on in it."""
 
 import asyncio
-import gc
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import repeat
 from typing import TYPE_CHECKING
@@ -194,20 +192,6 @@ class Live:
             state.state, plain(state.reason), state.started_at, state.ended_at, state.updated_at, state.seq,
             len(state.approvals), not (state.finished or state.held) and (unheard or busy > 0), self.played, text,
         )  # fmt: skip
-
-
-@contextmanager
-def collection_paused() -> Iterator[None]:
-    """Keep Python from looking for garbage while a long journal is read: there is none, and it would look at all of it
-    again and again, which takes as long as the reading.
-    """
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def load(run: str, loaded: Loaded) -> Live:

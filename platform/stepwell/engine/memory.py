@@ -3,8 +3,9 @@
 import logging
 from collections.abc import Iterator
 
+from stepwell.engine.garbage import collection_paused
 from stepwell.engine.hearing import gated, holds
-from stepwell.engine.live import Live, collection_paused, load
+from stepwell.engine.live import Live, load
 from stepwell.engine.parts import Parts
 from stepwell.errors import Conflict, NotFound, Unavailable
 
