@@ -4,9 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from browsers import FLAGS
 from live import LiveServer, commit_all, git, write_pipeline
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 pytestmark = pytest.mark.chromium
 PIPELINE = """
@@ -22,27 +21,26 @@ class Ship(Pipeline):
 """
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[LiveServer]:
-    live = LiveServer(tmp_path / "state", {"STEPWELL_TRUST_ALL_CODE": "1"})
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    live = LiveServer(tmp_path_factory.mktemp("control") / "state", {"STEPWELL_TRUST_ALL_CODE": "1"})
     live.start()
     yield live
     live.stop()
 
 
 @pytest.fixture
-def page(chromium_path: str) -> Iterator[Page]:
-    with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=chromium_path, args=FLAGS)
-        yield browser.new_page()
-        browser.close()
+def page(browser: Browser) -> Iterator[Page]:
+    context = browser.new_context()
+    yield context.new_page()
+    context.close()
 
 
-def push(server: LiveServer, tree: Path, remote: str, source: str, message: str) -> None:
+def push(server: LiveServer, tree: Path, repository: str, source: str, message: str) -> None:
     write_pipeline(tree, source)
     commit_all(tree, message)
-    git("push", remote, "HEAD:main", cwd=tree)
-    server.wait_for_state(server.runs("shop")[0]["id"], {"waiting"})
+    git("push", server.clone_url(repository), "HEAD:main", cwd=tree)
+    server.wait_for_state(server.runs(repository)[0]["id"], {"waiting"})
 
 
 def press(page: Page, name: str) -> None:
@@ -66,16 +64,17 @@ def test_a_failed_run_says_why_and_is_rerun_from_what_failed(server: LiveServer,
     page.goto(server.signin_link())
     press(page, "Sign in")
     page.wait_for_url(f"{server.url}/")
-    push(server, tmp_path / "tree", server.create_repository("shop"), FAILING, "Ship it")
-    page.goto(f"{server.url}/acme/shop/runs/1")
+    server.create_repository("broken")
+    push(server, tmp_path / "tree", "broken", FAILING, "Ship it")
+    page.goto(f"{server.url}/acme/broken/runs/1")
     reason = page.locator("#head .reason")
     expect(reason).to_have_text("waits for the event 'go'")
-    server.api("POST", f"/runs/{server.runs('shop')[0]['id']}/events", json={"type": "go"})
+    server.api("POST", f"/runs/{server.runs('broken')[0]['id']}/events", json={"type": "go"})
     expect(reason).to_have_text("deploy: exit code 4")
     expect(page.locator("#head .button.primary")).to_have_text("Re-run failed")
     expect(page.get_by_role("button", name="Re-run", exact=True)).to_be_visible()
     press(page, "Re-run failed")
-    page.wait_for_url(f"{server.url}/acme/shop/runs/2")
+    page.wait_for_url(f"{server.url}/acme/broken/runs/2")
     expect(reason).to_have_text("deploy: exit code 4")
     expect(page.locator(".steps a", has_text="build")).to_contain_text("from #1")
 
@@ -89,8 +88,9 @@ def test_a_run_is_paused_ended_and_restarted_from_a_step_in_the_browser(
     page.goto(server.signin_link())
     press(page, "Sign in")
     page.wait_for_url(f"{server.url}/")
-    remote, tree, state = server.create_repository("shop"), tmp_path / "tree", page.locator("[data-word]")
-    push(server, tree, remote, PIPELINE, "Ship it")
+    server.create_repository("shop")
+    tree, state = tmp_path / "tree", page.locator("[data-word]")
+    push(server, tree, "shop", PIPELINE, "Ship it")
 
     page.goto(f"{server.url}/acme/shop/runs/1")
     press(page, "Pause")
@@ -112,7 +112,7 @@ def test_a_run_is_paused_ended_and_restarted_from_a_step_in_the_browser(
     server.api("POST", f"/runs/{run}/events", json={"type": "go"})
     expect(state).to_have_text("Passed")
 
-    push(server, tree, remote, PIPELINE.replace("echo built", "echo built anew"), "Build anew")
+    push(server, tree, "shop", PIPELINE.replace("echo built", "echo built anew"), "Build anew")
     page.goto(f"{server.url}/acme/shop/runs/2?step=deploy")
     press(page, "Restart with newest code")
     page.wait_for_url(f"{server.url}/acme/shop/runs/4")

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import httpx
 import pytest
-from browsers import FLAGS
 from command_line import Terminal
 from live import LiveServer, commit_all, git, write_pipeline
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from stepwell.store.blobs import BlobFiles
 
@@ -44,14 +43,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
 
 
 @pytest.fixture(scope="module")
-def page(chromium_path: str, server: LiveServer) -> Iterator[Page]:
-    with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=chromium_path, args=FLAGS)
-        page = browser.new_context(java_script_enabled=False).new_page()
-        page.goto(server.signin_link())
-        page.get_by_role("button", name="Sign in").click()
-        yield page
-        browser.close()
+def page(browser: Browser, server: LiveServer) -> Iterator[Page]:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(server.signin_link())
+    page.get_by_role("button", name="Sign in").click()
+    yield page
+    context.close()
 
 
 def push(server: LiveServer, tree: Path, name: str, source: str, state: str) -> str:

@@ -6,7 +6,8 @@ turns.
 """
 
 import os
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 import pytest
@@ -23,6 +24,15 @@ PARTS = 4
 TRIES = 3
 """A page that a slow machine has shown in pieces is loaded again: what scripts and styles move, they move each time."""
 expect.set_options(timeout=30_000)
+
+
+@dataclass(frozen=True)
+class Window:
+    """A window of the browser, and the pages that are looked at in it."""
+
+    page: Page
+    served: Served
+    pages: Mapping[str, str]
 
 
 def load(page: Page, url: str) -> float:
@@ -56,20 +66,30 @@ def check(page: Page, name: str, url: str, with_axe: bool) -> list[str]:
     return wrong
 
 
+@pytest.fixture(scope="module")
+def windows(browser: Browser, full: Served, empty: Served) -> Iterator[dict[int, list[Window]]]:
+    """Of each width a window for each kind of visitor, kept open: to open one takes as long as to load three pages."""
+    kinds = ((full, PAGES, True), (empty, EMPTY_PAGES, True), (full, OPEN_PAGES, False))
+    opened = {
+        width: [Window(visit(browser, served, known, width), served, pages) for served, pages, known in kinds]
+        for width in WIDTHS
+    }
+    for window in (window for ones in opened.values() for window in ones):
+        window.page.add_init_script(SHIFTS)
+        window.page.add_init_script(AXE)  # the browser is sent it once, not for each page
+    yield opened
+    for window in (window for ones in opened.values() for window in ones):
+        window.page.context.close()
+
+
 @pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize("width", WIDTHS)
-def test_pages_are_free_of_errors_and_stand_still(
-    browser: Browser, full: Served, empty: Served, width: int, part: int
-) -> None:
+def test_pages_are_free_of_errors_and_stand_still(windows: dict[int, list[Window]], width: int, part: int) -> None:
     wrong: list[str] = []
-    for served, pages, known in ((full, PAGES, True), (empty, EMPTY_PAGES, True), (full, OPEN_PAGES, False)):
-        page = visit(browser, served, known, width)
-        page.add_init_script(SHIFTS)
-        page.add_init_script(AXE)  # the browser is sent it once, not for each page
-        for number, (name, path) in enumerate(list(pages.items())[part::PARTS]):
+    for window in windows[width]:
+        for number, (name, path) in enumerate(list(window.pages.items())[part::PARTS]):
             with_axe = SOAK or number % len(WIDTHS) == WIDTHS.index(width)
-            wrong += check(page, name, served.url + path, with_axe)
-        page.context.close()
+            wrong += check(window.page, name, window.served.url + path, with_axe)
     assert wrong == []
 
 

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from browsers import FLAGS
 from live import LiveServer, commit_all, git, write_pipeline
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 pytestmark = pytest.mark.chromium
 PIPELINE = """
@@ -30,20 +29,19 @@ class Ship(Pipeline):
 """
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[LiveServer]:
-    live = LiveServer(tmp_path / "state", {"STEPWELL_TRUST_ALL_CODE": "1"})
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    live = LiveServer(tmp_path_factory.mktemp("story") / "state", {"STEPWELL_TRUST_ALL_CODE": "1"})
     live.start()
     yield live
     live.stop()
 
 
 @pytest.fixture
-def page(chromium_path: str) -> Iterator[Page]:
-    with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=chromium_path, args=FLAGS)
-        yield browser.new_page()
-        browser.close()
+def page(browser: Browser) -> Iterator[Page]:
+    context = browser.new_context()
+    yield context.new_page()
+    context.close()
 
 
 def test_a_deploy_is_watched_and_approved_in_the_browser(server: LiveServer, page: Page, tmp_path: Path) -> None:
@@ -95,6 +93,7 @@ def test_a_page_that_slept_catches_up(server: LiveServer, page: Page, tmp_path: 
 
 
 def test_the_server_stops_while_pages_follow_it(server: LiveServer, page: Page, tmp_path: Path) -> None:
+    """The last of this file: nobody starts its server again."""
     tree = tmp_path / "tree"
     write_pipeline(tree, PIPELINE)
     commit_all(tree, "Stop")

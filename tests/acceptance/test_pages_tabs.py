@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from browsers import FLAGS
 from live import LiveServer, commit_all, git, write_pipeline
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 pytestmark = pytest.mark.chromium
 PIPELINE = """from stepwell import Pipeline, push
@@ -33,14 +32,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
 
 
 @pytest.fixture
-def page(chromium_path: str, server: LiveServer) -> Iterator[Page]:
-    with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=chromium_path, args=FLAGS)
-        page = browser.new_context(java_script_enabled=False).new_page()
-        page.goto(server.signin_link())
-        page.get_by_role("button", name="Sign in").click()
-        yield page
-        browser.close()
+def page(browser: Browser, server: LiveServer) -> Iterator[Page]:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(server.signin_link())
+    page.get_by_role("button", name="Sign in").click()
+    yield page
+    context.close()
 
 
 def test_the_commands_of_an_empty_repository_work_as_pasted(server: LiveServer, page: Page, tmp_path: Path) -> None:

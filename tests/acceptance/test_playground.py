@@ -6,9 +6,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from browsers import FLAGS
 from live import LiveServer, commit_all, git, wait_until, write_pipeline
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from stepwell_web.plan_examples import EXAMPLES, Example
 
@@ -43,15 +42,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
 
 
 @pytest.fixture
-def page(chromium_path: str, server: LiveServer) -> Iterator[Page]:
-    with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=chromium_path, args=FLAGS)
-        page = browser.new_page()
-        page.goto(server.signin_link())
-        page.get_by_role("button", name="Sign in").click()
-        page.wait_for_url(f"{server.url}/")
-        yield page
-        browser.close()
+def page(browser: Browser, server: LiveServer) -> Iterator[Page]:
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(server.signin_link())
+    page.get_by_role("button", name="Sign in").click()
+    page.wait_for_url(f"{server.url}/")
+    yield page
+    context.close()
 
 
 def send(server: LiveServer, example: Example) -> str:
