@@ -1,6 +1,8 @@
 """What the tests in a browser share, and those of commands."""
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from browsers import FLAGS
@@ -31,6 +33,13 @@ def person(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Terminal]:
     terminal = Terminal(tmp_path_factory.mktemp("person"))
     with terminal.server():
         yield terminal
+
+
+@pytest.fixture(scope="session")
+def tools_kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the example's toolchains lie once a demo has installed them: one place for all workers."""
+    own = tmp_path_factory.getbasetemp()
+    return (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "tools-kept"
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ from typing import Any
 import ordinary
 import pytest
 from command_line import BIN, Terminal
+from lent_tools import keep, lend
 
 ROUNDS = 10 if os.environ.get("STEPWELL_SOAK") else 2
 pytestmark = pytest.mark.timeout(400)
@@ -37,7 +38,7 @@ def _assert_told(story: dict[str, Any]) -> None:
     assert 0 < story["push_start_to_first_output_ms"] < story["total_ms"]
 
 
-def test_demo_passes_again_and_again_on_one_state(tmp_path: Path) -> None:
+def test_demo_passes_again_and_again_on_one_state(tmp_path: Path, tools_kept: Path) -> None:
     person = Terminal(tmp_path)
     runs = []
     for _ in range(ROUNDS):
@@ -48,6 +49,7 @@ def test_demo_passes_again_and_again_on_one_state(tmp_path: Path) -> None:
         assert "a key that only the deployment sees" not in said
         runs.append(story["run"])
     assert len(set(runs)) == ROUNDS
+    keep(tmp_path / "demo", tools_kept)
 
 
 @pytest.mark.root
@@ -58,7 +60,7 @@ def test_demo_passes_for_an_ordinary_user_without_docker() -> None:
     _assert_told(story)
 
 
-def test_demo_without_user_namespaces_goes_on_under_a_banner(tmp_path: Path) -> None:
+def test_demo_without_user_namespaces_goes_on_under_a_banner(tmp_path: Path, tools_kept: Path) -> None:
     """The limit is one of a user namespace: it holds for this demo alone, not for the machine."""
     if shutil.which("unshare") is None:
         pytest.skip("needs unshare of util-linux")
@@ -66,6 +68,7 @@ def test_demo_without_user_namespaces_goes_on_under_a_banner(tmp_path: Path) -> 
     wrapped = ["unshare", "--user", "--map-user=1000", "--keep-caps", "sh", "-c", forbid, "sh"]
     if subprocess.run([*wrapped, "true"], check=False, capture_output=True).returncode:
         pytest.skip("this host gives no user namespace to try it in")
+    lend(tools_kept, tmp_path / "demo")
     story, said = _story(Terminal(tmp_path), *wrapped)
     _assert_told(story)
     assert "WITHOUT the wall" in said

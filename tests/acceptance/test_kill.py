@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from lent_tools import lend
 from live import LiveServer, commit_all, git, wait_until
 
 SOAK = bool(os.environ.get("STEPWELL_SOAK"))
@@ -30,9 +31,10 @@ WORDS = (b"test session starts", b"All checks passed", b"Success: no issues", b"
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+def server(tmp_path_factory: pytest.TempPathFactory, tools_kept: Path) -> Iterator[LiveServer]:
     """One server for all kills: what one of them breaks, the next ones see."""
     live = LiveServer(tmp_path_factory.mktemp("kill") / "state")
+    lend(tools_kept, live.state)
     live.start()
     live.api("POST", "/repos", json={"tenant": "acme", "name": "service"})
     live.api("PUT", "/repos/acme/service/secrets/DEPLOY_KEY", json={"value": "correct horse battery"})
