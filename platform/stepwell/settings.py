@@ -32,7 +32,8 @@ class Settings(BaseSettings):
     ))  # fmt: skip
     keep_runs: int = Field(100, ge=1, description="newest runs of each repository, which are kept however old they are")
     keep_artifacts_days: float | None = Field(None, gt=0, le=36_500, description=(
-        "days for which artifacts are kept after their run's end; without it as long as the run"
+        "days for which artifacts are kept after their run's end; without it as long as the run; a repository may "
+        "ask for fewer"
     ))  # fmt: skip
     trust_all_code: bool = Field(False, description="run code without the wall; only where every author is trusted")
     docker_host: str | None = Field(None, description="Docker engine for container steps; the local socket by default")

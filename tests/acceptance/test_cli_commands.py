@@ -223,6 +223,28 @@ def test_repository_is_created_once(person: Terminal, project: Path) -> None:
         assert person.stepwell("repo", "create", wrong, cwd=project).returncode == 2
 
 
+def test_a_repository_keeps_its_artifacts_for_fewer_days(person: Terminal, project: Path) -> None:
+    person.json("repo", "create", "home/brief", cwd=project)
+    person.json("repo", "create", "home/plain", cwd=project)
+    assert "Nothing is to be changed" in person.stepwell("repo", "set", "home/brief", cwd=project).stderr
+    refused = person.stepwell("repo", "set", "home/brief", "--keep-artifacts-days", "91", cwd=project)
+    assert (refused.returncode, "have value 91. Write a whole number from 1 to 90" in refused.stderr) == (2, True)
+    told = person.stepwell("repo", "set", "brief", "--keep-artifacts-days", "7", "--description", "Short", cwd=project)
+    assert "kept for 7 days after their run's end" in told.stdout + told.stderr
+    assert person.json("repo", "set", "home/plain", "--description", "x", cwd=project)["keep_artifacts_days"] is None
+    kept = person.json("retention", cwd=project)["artifacts"]
+    assert kept == {"days": None, "repositories": {"home/brief": 7}, "runs": []}
+    shown = person.stepwell("retention", cwd=project)
+    assert (
+        "home/brief" in shown.stdout and "Other artifacts are kept as long as their run" in shown.stdout + shown.stderr
+    )
+    person.json("repo", "set", "home/brief", "--keep-artifacts-days", "0", cwd=project)
+    shown = person.stepwell("retention", cwd=project)
+    assert "Artifacts are kept as long as their run" in shown.stdout + shown.stderr
+    for name in ("home/brief", "home/plain"):
+        person.json("repo", "delete", name, "--yes", cwd=project)
+
+
 def test_repository_is_deleted_once_its_name_is_typed(person: Terminal, project: Path) -> None:
     assert person.json("repo", "create", "home/gone", cwd=project)["full_name"] == "home/gone"
     assert "Give --yes where nobody can be asked" in person.stepwell("repo", "delete", "home/gone", cwd=project).stderr

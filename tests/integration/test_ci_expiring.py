@@ -1,6 +1,7 @@
 """Artifacts go before their run where the operator says so, and nothing else of it; what is gone says when it went."""
 
 import json
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -8,11 +9,14 @@ import pytest
 from places import Clone, Place
 
 from stepwell.ci.artifacts import Artifacts
-from stepwell.ci.expiring import PAUSE_SECONDS, Expiring
-from stepwell.ci.retention import DAY_SECONDS, Aged, Policy
-from stepwell.errors import NotFound, Unavailable
+from stepwell.ci.expiring import PAUSE_SECONDS, Expiring, days_of_server, policy_of
+from stepwell.ci.plans import Plan
+from stepwell.ci.retention import DAY_SECONDS, Aged
+from stepwell.errors import Denied, Invalid, NotFound, Unavailable
+from stepwell.settings import Settings
 from stepwell.store.blobs import BlobFiles
 
+SEVEN = Settings(keep_artifacts_days=7)
 SOURCE = """
 from stepwell import *
 
@@ -44,10 +48,10 @@ def collected(blobs: BlobFiles, run: str) -> tuple[Any, dict[str, str]]:
     return step, ids
 
 
-def expiring(place: Place, steps: dict[str, Any], clock: list[float], newest: int = 1) -> Expiring:
-    aged = Aged(place.base.store, Policy(7, newest))
-    audit = place.base.tenants.audit
-    return Expiring(aged, audit, place.base.blobs, lambda run: [steps[run]], lambda: clock[0])
+def expiring(place: Place, steps: dict[str, Any], clock: list[float], settings: Settings = SEVEN) -> Expiring:
+    base = place.base
+    policy = partial(policy_of, settings, base.store)
+    return Expiring(base.store, policy, base.tenants.audit, base.blobs, lambda run: [steps[run]], now=lambda: clock[0])
 
 
 def start(clone: Clone) -> str:
@@ -120,3 +124,40 @@ def test_a_run_that_adopts_what_is_left_knows_what_is_gone(clone: Clone) -> None
     assert [blobs.has("new", ids[name]) for name in ("app", "both", "junit", "result")] == [False, True, True, True]
     with pytest.raises(Unavailable):
         blobs.adopt("newer", "old", [ids["app"]], [])
+
+
+def test_a_repository_keeps_its_artifacts_for_fewer_days_than_the_server(clone: Clone) -> None:
+    place, blobs = clone.place, clone.place.base.blobs
+    runs = [start(clone) for _ in range(2)]
+    steps = {run: collected(blobs, run)[0] for run in runs}
+    plan = place.services.plans.start(place.admin(), "acme", Plan({"pipeline.py": SOURCE}))[0].id
+    steps[plan] = collected(blobs, plan)[0]
+    place.finished(plan)
+    clock = [(place.services.runs.get(place.admin(), plan).summary.ended_at or 0) + 3 * DAY_SECONDS]
+    sweep = expiring(place, steps, clock, Settings())
+    assert policy_of(Settings(), place.base.store) is None and sweep.remove_some() == 0
+    update = place.services.catalog.update
+    update(place.admin(), "acme", "api", keep_artifacts_days=4)
+    assert sweep.remove_some() == 0, "they are not old enough"
+    clock[0] += PAUSE_SECONDS
+    assert update(place.admin(), "acme", "api", keep_artifacts_days=2).keep_artifacts_days == 2
+    assert sweep.remove_some() == 1, "of the run that is not the newest; the plan's are kept as the server says"
+    (told,) = [one for one in place.services.tenants.audit.list(place.admin(), "acme") if "artifacts" in one.action]
+    assert (told.subject, told.detail) == ("acme/api", {"numbers": [1], "after_days": 2})
+    assert update(place.admin(), "acme", "api", keep_artifacts_days=0).keep_artifacts_days is None
+    assert policy_of(Settings(), place.base.store) is None
+
+
+def test_the_servers_days_bound_those_of_repositories(clone: Clone) -> None:
+    place, store = clone.place, clone.place.base.store
+    update = place.services.catalog.update
+    assert days_of_server(Settings()) == 90 and days_of_server(Settings(keep_artifacts_days=400)) == 90
+    for days in (-1, 91):
+        with pytest.raises(Invalid, match=f"have value {days}. Write a whole number from 1 to 90, which is how long"):
+            update(place.admin(), "acme", "api", keep_artifacts_days=days)
+    with pytest.raises(Denied):
+        update(place.person("dev", "developer"), "acme", "api", keep_artifacts_days=1)
+    update(place.admin(), "acme", "api", keep_artifacts_days=30)
+    later = policy_of(Settings(keep_artifacts_days=7), store)  # the operator may ask for less at any time
+    assert later is not None and (later.days_of("acme/api"), later.days_of("acme/-"), later.fewest_days) == (7, 7, 7)
+    assert [run.id for run in Aged(store, later).all(0.0)] == []

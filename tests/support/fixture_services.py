@@ -1049,6 +1049,8 @@ class _Catalog:
         actor.require("write", tenant)
         return self._repository(actor, name)
 
+    artifacts_days = 90.0
+
     def update(self, actor: Actor, tenant: str, name: str, **_: Any) -> None:
         actor.require("manage", tenant)
 

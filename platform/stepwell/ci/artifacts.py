@@ -97,7 +97,7 @@ class Artifacts:
             more = f" and {len(gone) - 1} more were" if len(gone) > 1 else " was"
             raise NotFound(
                 f"Artifact {one.path[:200]!r}{more} removed on {day} by retention: how long artifacts are kept is the "
-                "operator's setting STEPWELL_KEEP_ARTIFACTS_DAYS. Run it again to have them."
+                "operator's setting STEPWELL_KEEP_ARTIFACTS_DAYS, or the repository's own. Run it again to have them."
             )
 
     def _of(self, run_id: str, step: StepView) -> Iterator[Artifact]:

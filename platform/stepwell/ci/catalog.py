@@ -33,6 +33,7 @@ class Catalog:
         declarations: DeclarationCache,
         schedules: Schedules,
         *,
+        artifacts_days: float,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
@@ -41,6 +42,8 @@ class Catalog:
         self._declarations = declarations
         self._schedules = schedules
         self._history = History(store, repositories)
+        self.artifacts_days = artifacts_days
+        """For how many days the server keeps artifacts: at most so many a repository may ask for."""
         self._now = now
 
     def list(self, actor: Actor, tenant: str | None = None, *, last_runs: bool = True) -> list[RepositoryView]:
@@ -87,10 +90,12 @@ class Catalog:
         description: str | None = None,
         default_branch: str | None = None,
         protected: Sequence[str] | None = None,
+        keep_artifacts_days: int | None = None,
     ) -> RepositoryView:
-        """Change what is given. For maintainers."""
+        """Change what is given; 0 days: artifacts are kept as long as the server keeps them. For maintainers."""
         found = self._tenants.scope.repository(actor, tenant, name, "manage")
         _check_description(description or "")
+        self._check_days(keep_artifacts_days)
         if (
             default_branch is not None
             and self._repositories.reader(found.id).resolve(f"refs/heads/{default_branch}") is None
@@ -101,7 +106,12 @@ class Catalog:
             row.description = row.description if description is None else description
             row.default_branch = default_branch or row.default_branch
             row.protected = row.protected if protected is None else list(protected)
-            detail = {"default_branch": row.default_branch, "protected": row.protected}
+            if keep_artifacts_days is not None:
+                row.keep_artifacts_days = keep_artifacts_days or None
+            detail = {
+                "default_branch": row.default_branch, "protected": row.protected,
+                "keep_artifacts_days": row.keep_artifacts_days,
+            }  # fmt: skip
             self._tenants.audit.add(session, actor, tenant, "repository.update", name, **detail)
         sha = self._repositories.reader(row.id).resolve(f"refs/heads/{row.default_branch}")
         if default_branch is not None and sha is not None:
@@ -124,6 +134,14 @@ class Catalog:
     def schedules(self, actor: Actor, tenant: str, name: str) -> tuple[ScheduleView, ...]:
         """Return the cron triggers of the default branch, the next one first."""
         return tuple(self._schedules.of(self._tenants.scope.repository(actor, tenant, name)))
+
+    def _check_days(self, days: int | None) -> None:
+        if days is not None and not 0 <= days <= self.artifacts_days:
+            raise Invalid(
+                f"The days for which artifacts are kept have value {days}. Write a whole number from 1 to "
+                f"{self.artifacts_days:g}, which is how long this server keeps them, or nothing for just as long.",
+                field="keep_artifacts_days",
+            )
 
     def _refuse_taken(self, tenant: str, name: str) -> None:
         with self._store.read() as session:
@@ -154,4 +172,5 @@ def _view(actor: Actor, row: Repository, last: RunSummary | None) -> RepositoryV
         created_by=row.created_by,
         last_run=last,
         may=tuple(action for action in ACTIONS if actor.may(action, row.tenant, row.name)),
+        keep_artifacts_days=row.keep_artifacts_days,
     )

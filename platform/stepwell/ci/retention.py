@@ -11,8 +11,8 @@ A run stays whatever its age when
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any, Protocol
 
@@ -52,15 +52,28 @@ class Files(Protocol):
 
 @dataclass(frozen=True)
 class Policy:
-    """How long runs are kept after their end, and how many of each repository whatever their age."""
+    """How long runs are kept after their end, and how many of each repository whatever their age.
+
+    `shorter` is for repositories that keep theirs for fewer days, by their full names.
+    """
 
     days: float
     newest: int
+    shorter: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(cls, settings: Settings) -> "Policy":
         """Read it from the settings."""
         return cls(settings.keep_runs_days, settings.keep_runs)
+
+    @property
+    def fewest_days(self) -> float:
+        """The age below which nothing goes."""
+        return min([self.days, *self.shorter.values()])
+
+    def days_of(self, scope: str) -> float:
+        """Return for how many days those of a scope are kept."""
+        return min(self.days, self.shorter.get(scope, self.days))
 
 
 @dataclass(frozen=True)
@@ -90,7 +103,7 @@ class Aged:
         The second is None when there are none behind.
         """
         columns = [RUNS.c[name] for name in ("ended_at", "id", "tenant", "scope", "number", "state", "seq", "metadata")]
-        query = select(*columns).where(RUNS.c.ended_at < now - self.policy.days * DAY_SECONDS)
+        query = select(*columns).where(RUNS.c.ended_at < now - self.policy.fewest_days * DAY_SECONDS)
         if after is not None:
             same = and_(RUNS.c.ended_at == after.ended_at, RUNS.c.id > after.id)
             query = query.where(RUNS.c.ended_at >= after.ended_at, or_(RUNS.c.ended_at > after.ended_at, same))
@@ -98,7 +111,8 @@ class Aged:
             rows = session.execute(query.order_by(RUNS.c.ended_at, RUNS.c.id).limit(limit)).all()
             looked_at = [Over(*row) for row in rows]
             newest: dict[str, int] = {}
-            doomed = [run for run in looked_at if self._goes(session, run, newest)]
+            old = [run for run in looked_at if run.ended_at < now - self.policy.days_of(run.scope) * DAY_SECONDS]
+            doomed = [run for run in old if self._goes(session, run, newest)]
         return doomed, looked_at[-1] if len(looked_at) == limit else None
 
     def all(self, now: float) -> Iterator[Over]:

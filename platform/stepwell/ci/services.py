@@ -7,7 +7,7 @@ In two halves, because the engine must run before anything else: `Foundation` is
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from stepwell.ci.answers import answer_of
@@ -26,7 +26,7 @@ from stepwell.ci.deployments import Deployments
 from stepwell.ci.describing import describe
 from stepwell.ci.environments import Environments
 from stepwell.ci.expected import Expectations
-from stepwell.ci.expiring import Expiring
+from stepwell.ci.expiring import Expiring, days_of_server, policy_of
 from stepwell.ci.history import History
 from stepwell.ci.installation import Installation
 from stepwell.ci.keeper import Keeper
@@ -174,8 +174,7 @@ class Services:
 
         def retain() -> None:
             retention.remove_some()
-            if expiring is not None:
-                expiring.remove_some()
+            expiring.remove_some()
             base.plan_texts.sweep()
 
         def relax() -> None:
@@ -219,7 +218,14 @@ class Services:
             environments=base.environments,
             declarations=declarations,
             schedules=schedules,
-            catalog=Catalog(store, base.tenants, repositories, declarations, schedules),
+            catalog=Catalog(
+                store,
+                base.tenants,
+                repositories,
+                declarations,
+                schedules,
+                artifacts_days=days_of_server(base.settings),
+            ),
             pushes=pushes,
             runs=runs,
             control=Control(history, launcher, Newest(repositories, declarations), store, base.tenants.audit),
@@ -334,14 +340,12 @@ def _beside(base: Foundation, host: Host | None) -> Callable[[Removed], bool]:
     return forget
 
 
-def _expiring(base: Foundation, thread: EngineThread) -> Expiring | None:
-    """Return who removes artifacts before their runs, where the operator wants that."""
-    days = base.settings.keep_artifacts_days
-    if days is None:
-        return None
+def _expiring(base: Foundation, thread: EngineThread) -> Expiring:
+    """Return who removes artifacts before their runs, where the operator or a repository wants that."""
 
     def steps_of(run: str) -> Iterable[StepState]:
         state = answer_of(thread, thread.engine.get(run))
         return state.steps.values() if state else ()
 
-    return Expiring(Aged(base.store, Policy(days, newest=1)), base.tenants.audit, base.blobs, steps_of)
+    policy = partial(policy_of, base.settings, base.store)
+    return Expiring(base.store, policy, base.tenants.audit, base.blobs, steps_of)

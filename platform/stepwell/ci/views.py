@@ -273,6 +273,7 @@ class RepositoryView:
     created_by: str
     last_run: RunSummary | None
     may: tuple[str, ...]  # actions of the actor: read, write, approve, manage, own
+    keep_artifacts_days: int | None = None  # None: as long as the server keeps them
 
     @property
     def full_name(self) -> str:

@@ -51,9 +51,10 @@ class Client:
         answer = self._call("PUT", path, body=body)
         return answer.json() if answer.content else None
 
-    def patch(self, path: str, **body: Any) -> None:
+    def patch(self, path: str, **body: Any) -> Any:
         """Change a part of something."""
-        self._call("PATCH", path, body=body)
+        answer = self._call("PATCH", path, body=body)
+        return answer.json() if answer.content else None
 
     def delete(self, path: str, **query: Any) -> Any:
         """Remove something."""

@@ -1,4 +1,4 @@
-"""`stepwell repo`: create, list and delete repositories."""
+"""`stepwell repo`: create, list, set and delete repositories."""
 
 import sys
 from typing import Annotated, Any
@@ -9,7 +9,7 @@ from stepwell.cli.screen import JsonFlag, say, show_json, show_table, state_text
 from stepwell.cli.where import connected
 from stepwell.errors import Invalid
 
-app = typer.Typer(help="Create, list and delete repositories.", no_args_is_help=True)
+app = typer.Typer(help="Create, list, set and delete repositories.", no_args_is_help=True)
 
 
 @app.command("create")
@@ -39,6 +39,33 @@ def list_(json: JsonFlag = False) -> None:
         show_json(found)
         return
     show_table(("REPOSITORY", "LAST RUN", "DESCRIPTION"), (_row(item) for item in found))
+
+
+@app.command("set")
+def set_(
+    name: Annotated[str, typer.Argument(help="tenant/name, or a name in your first tenant.")],
+    keep_artifacts_days: Annotated[
+        int | None,
+        typer.Option(
+            help="Days after their run's end, at most as long as the server keeps them; 0: just as long.", min=0
+        ),
+    ] = None,
+    description: Annotated[str | None, typer.Option(help="A line about it.")] = None,
+    json: JsonFlag = False,
+) -> None:
+    """Change a repository's settings: what is given."""
+    given = {"keep_artifacts_days": keep_artifacts_days, "description": description}
+    changed = {key: value for key, value in given.items() if value is not None}
+    if not changed:
+        raise Invalid("Nothing is to be changed. Give --keep-artifacts-days or --description.")
+    with connected() as (client, _):
+        made = client.patch(f"/repos/{full_name(client, name)}", **changed)
+    if json:
+        show_json(made)
+        return
+    days = made["keep_artifacts_days"]
+    kept = f"for {days} days after their run's end" if days else "as long as the server keeps them"
+    say(f"Changed {made['full_name']}. Its artifacts are kept {kept}.", "green")
 
 
 @app.command("delete")

@@ -14,7 +14,7 @@ from stepwell.errors import Invalid
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-HEAD = "0007"
+HEAD = "0008"
 """The newest revision in `migrations/versions`; a test compares the two."""
 MIGRATIONS = Path(__file__).parent / "migrations"
 VERSION_TABLE = """CREATE TABLE alembic_version (

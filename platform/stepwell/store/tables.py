@@ -106,6 +106,7 @@ class Repository(SQLModel, table=True):
     protected: list[str] = Field(default_factory=lambda: ["main"], sa_column=_json())
     created_by: str = ""
     created_at: float
+    keep_artifacts_days: int | None = None
 
     @property
     def full_name(self) -> str:

@@ -41,7 +41,8 @@ def visible_sql(actor: Actor, tenant: str, full_name: str) -> tuple[str, list[st
 
 
 _REPOSITORY = (
-    "SELECT id, tenant, name, description, default_branch, protected, created_by, created_at FROM repositories WHERE "
+    "SELECT id, tenant, name, description, default_branch, protected, created_by, created_at, keep_artifacts_days "
+    "FROM repositories WHERE "
 )
 
 
@@ -73,8 +74,8 @@ class Scope:
 
 
 def _repository(row: Sequence[Any]) -> Repository:
-    id_, tenant, name, description, default_branch, protected, created_by, created_at = row
+    id_, tenant, name, description, default_branch, protected, created_by, created_at, days = row
     return Repository(
         id=id_, tenant=tenant, name=name, description=description, default_branch=default_branch,
-        protected=json.loads(protected), created_by=created_by, created_at=created_at,
+        protected=json.loads(protected), created_by=created_by, created_at=created_at, keep_artifacts_days=days,
     )  # fmt: skip

@@ -19,6 +19,17 @@ class NewRepository(BaseModel):
     description: str = ""
 
 
+class RepositorySettings(BaseModel):
+    """What is to be changed of a repository; what is not given stays."""
+
+    description: str | None = None
+    default_branch: str | None = Field(None, description="a branch that is there")
+    protected: list[str] | None = Field(None, description="globs of branches")
+    keep_artifacts_days: int | None = Field(
+        None, ge=0, description="days after their run's end, at most as long as the server keeps them; 0: just as long"
+    )
+
+
 Refs = Literal["protected"] | list[str]
 WHICH = "which refs' runs get it: 'protected', or globs of branches and of tags/; none: every ref"
 
@@ -71,6 +82,16 @@ def create_repository(caller: Caller, body: NewRepository) -> dict[str, Any]:
 def get_repository(caller: Caller, tenant: str, name: str) -> dict[str, Any]:
     """Get a repository."""
     return answers.repository(caller.services.catalog.get(caller.actor, tenant, name))
+
+
+@router.patch("/repos/{tenant}/{name}")
+def change_repository(caller: Caller, tenant: str, name: str, body: RepositorySettings) -> dict[str, Any]:
+    """Change a repository's settings. For maintainers."""
+    view = caller.services.catalog.update(
+        caller.actor, tenant, name, description=body.description, default_branch=body.default_branch,
+        protected=body.protected, keep_artifacts_days=body.keep_artifacts_days,
+    )  # fmt: skip
+    return answers.repository(view)
 
 
 @router.delete("/repos/{tenant}/{name}", status_code=204)

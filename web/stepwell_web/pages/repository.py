@@ -108,6 +108,7 @@ def settings(
         changed=chosen or EnvironmentView(environment),
         secrets=secrets,
         known=secretform.chosen(secrets, secret, of),
+        artifacts_days=visit.services.catalog.artifacts_days,
         **values,
     )
 
@@ -118,8 +119,21 @@ def change_settings(visit: Visiting, *, tenant: str, name: str, form: Form) -> R
     visit.services.catalog.update(
         visit.actor, tenant, name, description=text(form, "description", ""),
         default_branch=text(form, "default_branch").strip(), protected=words(text(form, "protected", "")),
+        keep_artifacts_days=_days(text(form, "keep_artifacts_days", "").strip()),
     )  # fmt: skip
     return to(f"/{tenant}/{name}/settings")
+
+
+def _days(written: str) -> int:
+    if not written:
+        return 0
+    if not (written.isascii() and written.isdigit() and len(written) < 10):
+        raise Invalid(
+            f"The days for which artifacts are kept have value {written[:40]!r}. Write a whole number, or nothing for "
+            "as long as the server keeps them.",
+            field="keep_artifacts_days",
+        )
+    return int(written)
 
 
 @router.post("/{tenant}/{name}/settings/delete")
