@@ -52,7 +52,8 @@ class Settings(BaseSettings):
         "GiB that all attempts of one tenant that are under way may write into their workspaces together"
     ))  # fmt: skip
     git_memory_mb: int = Field(2048, ge=64, le=1_000_000, description=(
-        "MiB of memory that git may take for one push or fetch, besides packs that it maps"
+        "MiB of memory that git may take for one push or fetch, besides packs that it maps; all of them together half "
+        "of the host's"
     ))  # fmt: skip
     artifacts_mb: int = Field(1024, ge=1, le=1_000_000, description="MiB of artifacts that are kept of a step")
     network: Literal["any", "listed", "none"] = Field("any", description=(

@@ -47,3 +47,8 @@ def test_every_other_answer_passes_as_it_is(answer: bytes) -> None:
 )
 def test_each_refusal_says_what_to_do(said: bytes, words: str) -> None:
     assert words in " ".join(explain(said, b"unpack index-pack abnormal exit", "much"))
+
+
+def test_what_all_pushes_may_take_together_is_said_where_one_was_ended() -> None:
+    (line,) = explain(b"", b"unpack index-pack abnormal exit", "much", ", and together with others more")
+    assert "it is given much, and together with others more. Push in smaller parts, or again in a minute." in line

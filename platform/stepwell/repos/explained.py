@@ -19,10 +19,11 @@ _SUBMODULES = re.compile(r"gitmodules|gitattributes|gitignore|mailmap")
 
 
 class Explained:
-    """Passes git's answer to one push on. `limit` says in words what its processes may take."""
+    """Passes git's answer to one push on. `limit` says in words what its processes may take, `together` with others."""
 
-    def __init__(self, limit: str) -> None:
+    def __init__(self, limit: str, together: str = "") -> None:
         self._limit = limit
+        self._together = together
         self._rest = b""
         self._said = b""
         self._is_over = False  # or it is no row of packets
@@ -59,12 +60,12 @@ class Explained:
             self._said = (self._said + packet[5:])[-_KEPT:]
         elif packet[4:5] == _REPORT:
             self._is_over = True
-            lines = explain(self._said, packet[5:], self._limit)
+            lines = explain(self._said, packet[5:], self._limit, self._together)
             return b"".join(encode(_WORDS + f"stepwell: {line}\n".encode()) for line in lines) + packet
         return packet
 
 
-def explain(said: bytes, report: bytes, limit: str) -> list[str]:
+def explain(said: bytes, report: bytes, limit: str, together: str = "") -> list[str]:
     """Return lines on what to do about a push that git could not take in; none about any other."""
     if b"unpack ok" in report:
         return []
@@ -78,7 +79,10 @@ def explain(said: bytes, report: bytes, limit: str) -> list[str]:
     if b"exceeds maximum allowed size" in said:
         return ["push in smaller parts: git push origin COMMIT:refs/heads/BRANCH, the oldest commits first."]
     if b"abnormal exit" in report:
-        return [f"git was ended while it took this push in; it is given {limit}. Push in smaller parts."]
+        return [
+            f"git was ended while it took this push in; it is given {limit}{together}. Push in smaller parts, or again "
+            "in a minute."
+        ]
     return []
 
 

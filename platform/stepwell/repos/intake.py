@@ -11,6 +11,7 @@ the files and trusting their names.
 
 import hashlib
 import os
+import signal
 import struct
 import subprocess
 import zlib
@@ -22,6 +23,7 @@ from typing import IO
 
 from stepwell.errors import Invalid
 from stepwell.repos.captured import BRANCHES, TAGS, alternates
+from stepwell.repos.common_memory import COMMON
 from stepwell.repos.process import bound, environment
 
 MOST_BYTES = 256 << 20  # as they lie on disk
@@ -158,6 +160,7 @@ class _Git:
             asked, env=self._environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         ) as process:
             bound(process.pid, _MEMORY, int(_SECONDS))
+            COMMON.watch(process.pid)
             out = process.stdout
             assert out is not None
             try:
@@ -173,6 +176,7 @@ class _Git:
             stdout=out or subprocess.PIPE, stderr=subprocess.PIPE,
         ) as process:  # fmt: skip
             bound(process.pid, _MEMORY, int(_SECONDS))
+            COMMON.watch(process.pid)
             try:
                 told, words = process.communicate(data, timeout=_SECONDS)
             except subprocess.TimeoutExpired as error:
@@ -180,6 +184,8 @@ class _Git:
                 raise Invalid("Looking at what the step committed took too long. Commit less.") from error
         if process.returncode != 0:
             reason = words.decode("utf-8", "replace").strip()[-1000:]
+            if process.returncode == -signal.SIGKILL:
+                reason = "it was ended, for lack of memory most likely: commit less, or restart from this step"
             raise _Failed(f"What the step committed cannot be kept: git {arguments[0]} says: {reason or 'no message'}")
         return told or b""
 

@@ -10,7 +10,8 @@ finishes the push, which the client meant. Signals come only after `unattended_s
 
 What a push unpacks to is the pusher's choice: a few kilobytes of deltas can ask for gigabytes. So git and all that it
 starts are bounded in memory and processor time, from outside and before they are given a byte: `RLIMIT_DATA` leaves
-packs alone that are only mapped. And should memory run out all the same, the kernel ends them and not the server.
+packs alone that are only mapped. All of them together have a bound as well, see common_memory. And should memory run
+out all the same, the kernel ends them and not the server.
 
 A server killed while pushes run leaves git processes behind for a moment. They hold a shared lock on one file;
 `wait_for_orphans` takes it exclusively, and after that no ref moves except through this process.
@@ -30,6 +31,7 @@ from pathlib import Path
 from typing import Literal
 
 from stepwell.errors import TryLater
+from stepwell.repos.common_memory import COMMON, CommonMemory
 from stepwell.repos.explained import Explained
 from stepwell.repos.hooks import HookChannel, check_hooks, install_hooks
 from stepwell.repos.maintenance import remove_leftovers
@@ -150,9 +152,11 @@ class Wire:
     """Starts git for clients. Make it before serving, `wait_for_orphans` at start, `close` at the end."""
 
     def __init__(
-        self, state: Path, repositories: Repositories, handler: PushHandler, limits: WireLimits | None = None
-    ) -> None:
+        self, state: Path, repositories: Repositories, handler: PushHandler, limits: WireLimits | None = None,
+        memory: CommonMemory = COMMON,
+    ) -> None:  # fmt: skip
         self.limits = limits or WireLimits()
+        self.memory = memory
         self._repositories = repositories
         self._handler = handler
         self._hooks = install_hooks(state / "hooks")
@@ -283,10 +287,12 @@ class Wire:
             limit=CHUNK,
         )
         bound(process.pid, self.limits.memory_bytes, self.limits.processor_s)
+        self.memory.watch(process.pid)
         if channel is None:
             return Exchange(process, None)
         channel.started()
-        return Exchange(process, channel, Explained(self.limits.in_words))
+        together = f", and together with others {self.memory.most_bytes >> 20:,} MiB"
+        return Exchange(process, channel, Explained(self.limits.in_words, together))
 
     async def _sweep(self, repository: str, path: Path) -> None:
         if repository not in self._swept:

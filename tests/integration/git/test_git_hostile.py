@@ -11,6 +11,7 @@ import psutil
 import pytest
 from bombs import MEBI, delta_bomb, entry, packed, zeros
 
+from stepwell.repos.common_memory import CommonMemory, family
 from stepwell.repos.wire import WireLimits
 
 MEMORY = WireLimits(memory_bytes=128 * MEBI)
@@ -92,6 +93,21 @@ def test_git_is_bounded_in_all_that_it_starts_and_goes_before_the_server(make_se
     client.run("push", server.url(), "main")
     assert len(seen) >= 2 and set(seen) == {(512 * MEBI, 77, 0, 900)}, "git and its hook"
     assert oom(psutil.Process().pid) < 900
+
+
+def test_git_and_what_it_starts_are_under_the_common_bound(make_server: Any, client: Any) -> None:
+    server = make_server(WireLimits())
+    seen: list[str] = []
+    server.wire.memory = memory = CommonMemory(1 << 40)
+
+    async def decide(context: Any, updates: Any) -> None:
+        seen.extend(psutil.Process(pid).name() for leader in memory.leaders() for pid in family(leader))
+        assert memory.look() is None
+
+    server.handler.decide = decide
+    client.commit()
+    client.run("push", server.url(), "main")
+    assert "git" in seen and len(seen) >= 2, "git and its hook"
 
 
 def oom(pid: int) -> int:
