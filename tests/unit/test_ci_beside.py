@@ -5,7 +5,8 @@ from collections.abc import Callable
 
 from live import wait_until
 
-from stepwell.ci.beside import Beside, Seen
+from stepwell.ci.beside import AGAIN_SECONDS, Beside, Failure, Seen
+from stepwell.errors import Unavailable
 
 LONG = 30.0
 
@@ -72,3 +73,31 @@ def test_a_look_that_fails_leaves_what_was_seen_and_is_not_tried_at_once() -> No
     assert part.seen() == Seen(7, 100.0)
     clock.now = 121.0
     assert part.seen() == Seen(9, 121.0)
+
+
+def test_a_look_that_fails_is_told_and_tried_again_before_it_is_old() -> None:
+    clock = Clock()
+    told: list[int | Exception] = [OSError(5, "Input/output error"), Unavailable("No engine answers."), 3, ValueError()]
+    looks = iter(told)
+
+    def look() -> int:
+        found = next(looks)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    part = Beside(look, 600.0, LONG, clock)
+    assert part.failure is None
+    assert part.seen() is None
+    assert part.failure == Failure(100.0, "OSError: [Errno 5] Input/output error")
+    clock.now += AGAIN_SECONDS - 0.1
+    assert part.seen() is None
+    assert part.failure == Failure(100.0, "OSError: [Errno 5] Input/output error")
+    clock.now = 100.0 + AGAIN_SECONDS
+    assert part.seen() is None and part.failure == Failure(110.0, "No engine answers.")
+    clock.now += AGAIN_SECONDS
+    assert part.seen() == Seen(3, 120.0) and part.failure is None
+    clock.now += AGAIN_SECONDS
+    assert part.seen() == Seen(3, 120.0) and part.failure is None, "it is fresh for as long as ever"
+    clock.now = 720.0
+    assert part.seen() == Seen(3, 120.0) and part.failure == Failure(720.0, "ValueError: no message")

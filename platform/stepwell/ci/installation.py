@@ -8,11 +8,11 @@ import platform
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
 
 from stepwell.ci.answers import answer_of
-from stepwell.ci.beside import Beside, Seen
+from stepwell.ci.beside import Beside, Failure, Seen
 from stepwell.ci.census import Census, Counts
 from stepwell.ci.occupied import Occupied, occupied
 from stepwell.ci.runners import Ability, Host, Standing
@@ -42,7 +42,10 @@ class SettingView:
 
 @dataclass(frozen=True)
 class InstallationView:
-    """All of it. `counted` is what goes on and waits for room now, by tenant; None: not seen yet."""
+    """All of it. `counted` is what goes on and waits for room now, by tenant; None: not seen yet.
+
+    `failures` has the last look of health, tenants or disk if it failed; what was seen before stands beside.
+    """
 
     version: str
     python: str
@@ -59,6 +62,7 @@ class InstallationView:
     disk: Seen[Occupied] | None
     backup: BackupNote | None
     settings: tuple[SettingView, ...]
+    failures: Mapping[str, Failure] = field(default_factory=dict)
 
 
 class Installation:
@@ -83,11 +87,14 @@ class Installation:
         if not actor.administers:
             raise NotFound("There is no such page, or you may not see it.")
         present, standing = answer_of(self._thread, self._look())
+        health, tenants, disk = self._health.seen(), self._counts.seen(), self._disk.seen()
+        looks = {"health": self._health.failure, "tenants": self._counts.failure, "disk": self._disk.failure}
         return InstallationView(
             metadata.version("stepwell"), platform.python_version(), self._host.name if self._host else "local",
             self._settings.base_url, self._started_at, present.turns, present.steps, present.per_tenant,
-            present.counted, standing, self._health.seen(), self._counts.seen(), self._disk.seen(),
+            present.counted, standing, health, tenants, disk,
             last_backup(self._settings.state), in_force(self._settings),
+            {name: failure for name, failure in looks.items() if failure},
         )  # fmt: skip
 
     async def _look(self) -> tuple[Present, Standing]:
