@@ -13,11 +13,11 @@ from stepwell.errors import Unavailable
 from stepwell.store import queues_sqlite, told
 from stepwell.store.derived import COLUMNS
 
-FORM = 4
+FORM = 5
 """What a program must know to read the file: raised with the version of entries, and when they are kept otherwise.
 
 1: plain JSON, entries of version 1; 2: data may be packed; 3: rows name what runs ask in brief (asked.py);
-4: timers name a run by its row's serial number.
+4: timers name a run by its row's serial number; 5: data may be packed with the second dictionary.
 """
 WAL_BYTES = 8 * 1024 * 1024
 BUSY_MS = 5_000
