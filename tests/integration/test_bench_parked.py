@@ -60,9 +60,9 @@ def history_of(parked: Parked) -> Iterator[tuple[History, list[int]]]:
     store.close()
 
 
-def test_a_waiting_run_takes_less_than_a_kilobyte_of_disk_and_nearly_no_memory(many: Parked) -> None:
+def test_a_waiting_run_takes_less_than_700_bytes_of_disk_and_nearly_no_memory(many: Parked) -> None:
     (size,) = bench_parked.bytes_per_run(many)
-    assert 300 < size < 1_000
+    assert 300 < size < 700
     (memory,) = asyncio.run(bench_parked.memory_per_run(many))
     assert memory < 500, "most of it is what an engine needs that has no runs"
 

@@ -60,6 +60,7 @@ class Parked:
 
     state: Path
     runs: int
+    before: int = 0  # bytes of the database before there was a run
 
     @property
     def database(self) -> Path:
@@ -79,11 +80,12 @@ def _engine(journal: SqliteJournal, isolates: ProcessIsolates) -> Engine:
 
 async def park(state: Path, runs: int) -> Parked:
     """Make them: the first is played, the others are written."""
-    parked = Parked(state, runs)
-    Store(parked.database).close()
-    journal, isolates = parked.journal(), ProcessIsolates()
+    database = Parked(state, runs).database
+    Store(database).close()
+    journal, isolates = SqliteJournal(database), ProcessIsolates()
     engine = _engine(journal, isolates)
     await engine.start()
+    parked = Parked(state, runs, _used(database))
     waits = asyncio.Event()
     engine.subscribe(lambda news, _state: waits.set() if getattr(news, "text", "") == "end" else None)
     try:
@@ -130,13 +132,18 @@ def _parked() -> Parked:
 
 
 def bytes_per_run(parked: Parked) -> list[float]:
-    """Bytes of the database for each run: tables and indexes, without room that is free."""
+    """Bytes by which each run makes the database larger: tables and indexes, without room that is free."""
     with closing(sqlite3.connect(parked.database)) as db:
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return [(_used(parked.database) - parked.before) / parked.runs]
+
+
+def _used(database: Path) -> int:
+    with closing(sqlite3.connect(database)) as db:
         size, pages, free = (
-            db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_size", "page_count", "freelist_count")
+            int(db.execute(f"PRAGMA {name}").fetchone()[0]) for name in ("page_size", "page_count", "freelist_count")
         )
-    return [size * (pages - free) / parked.runs]
+    return size * (pages - free)
 
 
 async def start_ms(parked: Parked, samples: int = 5) -> list[float]:
