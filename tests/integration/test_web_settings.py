@@ -59,6 +59,8 @@ async def test_a_repositorys_days_of_artifacts_are_set_by_its_form_and_over_the_
         for written, kept in (("30", 30), (" ", 0), ("", 0)):
             answer = await web.post(here, data={"default_branch": "main", "keep_artifacts_days": written})
             assert (answer.status_code, days.pop()) == (303, kept)
+        answer = await web.post(here, data={"default_branch": "main"})  # a page from before there was the field
+        assert (answer.status_code, days.pop()) == (303, None)
         for wrong in ("-1", "1.5", "two", "\u0663", "9" * 30):
             answer = await web.post(here, data={"default_branch": "main", "keep_artifacts_days": wrong})
             assert answer.status_code == 422 and "Write a whole number, or nothing" in answer.text

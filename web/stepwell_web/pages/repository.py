@@ -119,21 +119,23 @@ def change_settings(visit: Visiting, *, tenant: str, name: str, form: Form) -> R
     visit.services.catalog.update(
         visit.actor, tenant, name, description=text(form, "description", ""),
         default_branch=text(form, "default_branch").strip(), protected=words(text(form, "protected", "")),
-        keep_artifacts_days=_days(text(form, "keep_artifacts_days", "").strip()),
+        keep_artifacts_days=_days(form),
     )  # fmt: skip
     return to(f"/{tenant}/{name}/settings")
 
 
-def _days(written: str) -> int:
-    if not written:
-        return 0
-    if not (written.isascii() and written.isdigit() and len(written) < 10):
+def _days(form: FormData) -> int | None:
+    """Return the days that a form says; 0 for an empty field, None without the field."""
+    if "keep_artifacts_days" not in form:
+        return None
+    written = text(form, "keep_artifacts_days").strip()
+    if written and not (written.isascii() and written.isdigit() and len(written) < 10):
         raise Invalid(
             f"The days for which artifacts are kept have value {written[:40]!r}. Write a whole number, or nothing for "
             "as long as the server keeps them.",
             field="keep_artifacts_days",
         )
-    return int(written)
+    return int(written or 0)
 
 
 @router.post("/{tenant}/{name}/settings/delete")
