@@ -11,7 +11,7 @@ from sqlmodel import select
 from stepwell.ci.metering import AGAIN_SECONDS, FilesOfRepositories, Meter, Took, month_of, took
 from stepwell.ci.usage import DiskUsage, Usage
 from stepwell.errors import NotFound
-from stepwell.store.caches import CacheFiles
+from stepwell.store.caches import CacheFiles, CacheKey
 from stepwell.store.tables import UsageRun
 from stepwell.tenants import NOBODY
 
@@ -78,6 +78,16 @@ def test_a_run_that_has_ended_is_counted_once(place: Place, shop: Clone) -> None
     assert meter(place, Runner(), later=0.0).count() == 0  # it has just ended
     assert meter(place, Runner()).count() == 1
     assert [one.runs for one in usage.months(admin, "acme")] == [2]
+
+
+def test_what_steps_have_cached_is_counted_once_by_content(place: Place, shop: Clone) -> None:
+    caches, owner = CacheFiles(place.settings.state / "caches", 1 << 30), f"acme/{shop.id}"
+    for key, digest, size in (("a", "one", 300), ("b", "one", 300), ("c", "two", 40)):
+        made = CacheKey(key, "main", ("deps",), digest, size, 1, 1.0, 1.0, "run")
+        caches.keep(owner, caches.fresh(owner), made)
+    meter(place, Runner()).count()
+    (disk,) = place.services.usage.disk(place.admin(), "acme")
+    assert disk.caches == 340
 
 
 def test_other_tenants_see_nothing_of_it(place: Place, shop: Clone) -> None:

@@ -58,7 +58,7 @@ class PlaceFiles(Protocol):
 
     def git(self, repository: str) -> int: ...
 
-    def caches(self, repository: str) -> int: ...
+    def caches(self, tenant: str, repository: str) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -72,9 +72,9 @@ class FilesOfRepositories:
         """Count the repository itself."""
         return taken([self.repositories.path(repository)])[0]
 
-    def caches(self, repository: str) -> int:
+    def caches(self, tenant: str, repository: str) -> int:
         """Count what its steps have saved; keys may share one content."""
-        return sum({one.digest: one.bytes for one in self.cached.keys(repository)}.values())
+        return sum({one.digest: one.bytes for one in self.cached.keys(f"{tenant}/{repository}")}.values())
 
 
 @dataclass(frozen=True)
@@ -254,7 +254,7 @@ class Meter:
             query = select(Repository).where(col(Repository.tenant) == tenant, col(Repository.name) == repository)
             with self._store.read() as session:
                 found = session.execute(query).scalar_one_or_none()
-            git, caches = (self._places.git(found.id), self._places.caches(found.id)) if found else (0, 0)
+            git, caches = (self._places.git(found.id), self._places.caches(tenant, found.id)) if found else (0, 0)
             row = UsagePlace(
                 tenant=tenant, repository=repository, git=git, caches=caches,
                 snapshots=snapshots.get(f"{tenant}/{repository}", 0), measured_at=self._now(),
