@@ -77,7 +77,10 @@ class CommonMemory:
 
     def _drop_ended(self) -> bool:
         with self._lock:
-            for descriptor in select.select(list(self._watched), [], [], 0)[0]:
+            ended = select.poll()  # not select(), which knows no descriptor above 1,023
+            for descriptor in self._watched:
+                ended.register(descriptor, select.POLLIN)
+            for descriptor, _ in ended.poll(0):
                 del self._watched[descriptor]
                 os.close(descriptor)
             if not self._watched:

@@ -1,5 +1,7 @@
 """Processes that take too much memory together: the one that takes most is ended, and the others go on."""
 
+import os
+import resource
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -63,3 +65,23 @@ def test_who_has_ended_is_watched_no_more(holder: Holder) -> None:
     assert memory.leaders() == [] and memory._thread is None
     memory.watch(process.pid)
     assert memory.leaders() == [] and anonymous(process.pid) == 0
+
+
+def test_a_server_with_many_open_files_watches_as_well(holder: Holder) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(max(soft, 2048), hard), hard))
+    process, memory = holder(1), CommonMemory(1 << 40)
+    with ExitStack() as kept:
+        reading, writing = os.pipe()
+        kept.callback(os.close, reading)
+        kept.callback(os.close, writing)
+        while (last := os.dup(reading)) < 1100:
+            kept.callback(os.close, last)
+        kept.callback(os.close, last)
+        memory.watch(process.pid)
+        thread = memory._thread
+        process.communicate(timeout=20)
+        assert thread is not None
+        thread.join(20)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert memory.leaders() == [] and memory._thread is None
