@@ -4,16 +4,19 @@ Nothing is mounted and nothing is written: trees and layers are read as a stack.
 link is followed. A layer may be let go while it is read, which is Unavailable.
 """
 
-import difflib
 import io
 import os
 import stat
 import tarfile
-from collections.abc import Iterator, Sequence
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from stepwell.ci.moments import Changes, FileChange, Kind, Moment, When
-from stepwell.errors import Unavailable
+from stepwell.errors import TryLater, Unavailable
 from stepwell.repos.captured import RefChange
+from stepwell.repos.differences import unified
 from stepwell.store.pieces import Pieces
 from stepwell_runners.collected import shown
 from stepwell_runners.layers import File, Folder, Layer, Link, Node, below, join, parents
@@ -26,38 +29,56 @@ MOST_DIFFED = 200
 DIFF_BYTES = 128 * 1024
 """Larger files are listed without a diff."""
 DIFF_LINES = 4_000
+MOST_DIFF_LINES = 20_000
+"""Lines of all diffs of an answer together: a page of more is none."""
+DIFF_SECONDS = 5.0
+"""What an answer may take to read and compare its texts."""
+AT_ONCE = 4
 _PIECE = 1 << 20
+_BEYOND = "It is not shown: the others took the time or the room there is. `stepwell shell` has both sides."
 _GONE = "The files of this step went while they were read: they are not kept any more."
 
 
 class Moments:
     """Implements MomentFiles on this host."""
 
-    def __init__(self, trees: Trees, workspaces: Workspaces) -> None:
+    def __init__(self, trees: Trees, workspaces: Workspaces, clock: Callable[[], float] = time.monotonic) -> None:
         self._trees = trees
         self._workspaces = workspaces
+        self._clock = clock
+        self._places = threading.BoundedSemaphore(AT_ONCE)
 
     def missing(self, moment: Moment) -> Sequence[str]:
         """Name layers that are not kept any more."""
         return self._workspaces.missing([*moment.base, *([moment.layer] if moment.layer else [])])
 
     def changes(self, moment: Moment) -> Changes:
-        """List what the step changed, each with a diff where both sides are text and small; branches and tags too."""
+        """List what the step changed, each with a diff where both sides are text and small; branches and tags too.
+
+        Raises TryLater while as many are being answered as may at once.
+        """
         if moment.layer is None:
             return Changes()
-        before, after = self._stack(moment, "before"), self._stack(moment, "after")
+        if not self._places.acquire(blocking=False):
+            raise TryLater(f"The changes of {AT_ONCE} steps are being compared at this moment. Try again.", 2)
         try:
-            layer = self._workspaces.load(moment.layer)
-            told = _told(layer, before, after)
-            git = self._workspaces.captured_of(moment.layer)
-            moved = [_moved(ref, change) for ref, change in git.refs.items()] if git else []
-            listed = [
-                _change(path, (before.node(path), before), (after.node(path), after), wanted=number < MOST_DIFFED)
-                for number, path in enumerate(told[: max(0, MOST_LISTED - len(moved))])
-            ]
-            return Changes(moved + listed, len(moved) + len(told))
+            return self._changes(moment, moment.layer)
         except FileNotFoundError as error:
             raise Unavailable(_GONE) from error
+        finally:
+            self._places.release()
+
+    def _changes(self, moment: Moment, own: str) -> Changes:
+        before, after = self._stack(moment, "before"), self._stack(moment, "after")
+        told = _told(self._workspaces.load(own), before, after)
+        git = self._workspaces.captured_of(own)
+        moved = [_moved(ref, change) for ref, change in git.refs.items()] if git else []
+        texts = _Texts(self._clock)
+        listed = {
+            path: _change(path, (before.node(path), before), (after.node(path), after), texts)
+            for path in told[: max(0, MOST_LISTED - len(moved))]
+        }
+        return Changes(moved + texts.compared(listed), len(moved) + len(told))
 
     def archive(self, moment: Moment, when: When) -> Iterator[bytes]:
         """Give the workspace as a tar file."""
@@ -95,15 +116,57 @@ def _is_only_a_folder(old: Node | None, new: Node | None) -> bool:
     return (old is None and isinstance(new, Folder)) or (new is None and isinstance(old, Folder))
 
 
-def _change(path: str, old: tuple[Node | None, Stack], new: tuple[Node | None, Stack], *, wanted: bool) -> FileChange:
+@dataclass
+class _Texts:
+    """The texts of one answer, compared all at once: what it may cost is bounded for all of them."""
+
+    clock: Callable[[], float]
+    found: dict[str, tuple[bytes, bytes]] = field(default_factory=dict)
+    asked: int = 0
+
+    def __post_init__(self) -> None:
+        self.deadline = self.clock() + DIFF_SECONDS
+
+    def add(self, path: str, old: tuple[Node | None, Stack], new: tuple[Node | None, Stack]) -> str:
+        """Take a file to be compared, or say why not."""
+        self.asked += 1
+        if self.asked > MOST_DIFFED:
+            return "Only the first changes are shown in full."
+        if self.clock() >= self.deadline:
+            return _BEYOND
+        sides = _side(path, *old), _side(path, *new)
+        for side in sides:
+            if isinstance(side, str):
+                return side
+        one, other = sides
+        assert isinstance(one, bytes) and isinstance(other, bytes)
+        if one != other and _without_ends(one) == _without_ends(other):
+            return "Only line ends changed."
+        self.found[path] = (one, other)
+        return ""
+
+    def compared(self, listed: Mapping[str, FileChange]) -> list[FileChange]:
+        """Return the changes with their diffs."""
+        left_s, room, result = self.deadline - self.clock(), MOST_DIFF_LINES, []
+        given = unified(list(self.found.values()), timeout_s=left_s) if left_s > 0 else [None] * len(self.found)
+        diffs = dict(zip(self.found, given, strict=True))
+        for path, change in listed.items():
+            diff = diffs.get(path, "")
+            if diff:
+                room -= diff.count("\n") + 1
+            beyond = diff is None or (diff and room < 0)
+            result.append(replace(change, why=_BEYOND) if beyond else replace(change, diff=diff or ""))
+        return result
+
+
+def _change(path: str, old: tuple[Node | None, Stack], new: tuple[Node | None, Stack], texts: _Texts) -> FileChange:
     was, is_now = old[0], new[0]
     sizes = (_size(was), _size(is_now))
     name = shown(path) + "/" * all(side is None or isinstance(side, Folder) for side in (was, is_now))
     if was is not None and is_now is not None and _same(was, is_now):
         return FileChange(name, "mode", *sizes)
-    diff, why = _diff(path, old, new) if wanted else ("", "Only the first changes are shown in full.")
     kind: Kind = "added" if was is None else "removed" if is_now is None else "changed"
-    return FileChange(name, kind, *sizes, diff, why)
+    return FileChange(name, kind, *sizes, "", texts.add(path, old, new))
 
 
 def _same(one: Node, other: Node) -> bool:
@@ -116,32 +179,31 @@ def _size(node: Node | None) -> int | None:
     return node.content.size if isinstance(node, File) and isinstance(node.content, OnDisk) else None
 
 
-def _diff(path: str, old: tuple[Node | None, Stack], new: tuple[Node | None, Stack]) -> tuple[str, str]:
-    """Give a unified diff, or the word why there is none."""
-    sides: list[list[str]] = []
-    for node, stack in (old, new):
-        if (_size(node) or 0) > DIFF_BYTES:
-            return "", "It is too large to be shown."
-        try:
-            text = _text(path, node, stack)
-        except UnicodeDecodeError:
-            return "", "It is not text."
-        if "\0" in text:
-            return "", "It is not text."
-        sides.append(text.splitlines())
-        if len(sides[-1]) > DIFF_LINES:
-            return "", "It has too many lines to be shown."
-    lines = list(difflib.unified_diff(sides[0], sides[1], lineterm=""))
-    return "\n".join(lines[2:]), ""
+def _side(path: str, node: Node | None, stack: Stack) -> bytes | str:
+    """Give the text of a file, or the words why there is none."""
+    if (_size(node) or 0) > DIFF_BYTES:
+        return "It is too large to be shown."
+    text = _text(path, node, stack)
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return "It is not text."
+    if b"\0" in text:
+        return "It is not text."
+    return text if text.count(b"\n") <= DIFF_LINES else "It has too many lines to be shown."
 
 
-def _text(path: str, node: Node | None, stack: Stack) -> str:
+def _without_ends(text: bytes) -> bytes:
+    return text.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+
+
+def _text(path: str, node: Node | None, stack: Stack) -> bytes:
     if isinstance(node, Link):
-        return f"link to {shown(node.target)}\n"
+        return f"link to {shown(node.target)}\n".encode()
     if not isinstance(node, File):
-        return ""
+        return b""
     with _opened(stack, path) as file:
-        return file.read(DIFF_BYTES + 1).decode()
+        return file.read(DIFF_BYTES + 1)
 
 
 def _opened(stack: Stack, path: str) -> io.BufferedReader:

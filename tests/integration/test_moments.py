@@ -11,7 +11,9 @@ from logged import Log, attempt
 from stepwell.ci.moments import Changes, Moment
 from stepwell.cli.unpacking import unpack
 from stepwell.engine.seams import Prepared
+from stepwell.errors import TryLater
 from stepwell_runners.executor import LocalExecutor
+from stepwell_runners.moments import AT_ONCE, DIFF_SECONDS, Moments
 
 
 async def step(executor: LocalExecutor, command: str, base: tuple[str, ...] = ()) -> Moment:
@@ -88,3 +90,51 @@ async def test_a_virtual_environment_works_in_a_copy(executor: LocalExecutor, tm
     copy = tmp_path / "copy"
     assert sorted(unpack(iter([archive]), copy)) == ["out", "up"]
     assert subprocess.check_output([copy / "bin" / "shell", "-c", "cat data"], cwd=copy) == b"1\n"
+
+
+REPEATING = "for f in 1 2 3; do seq 0 3999 | awk '{print ($1 * %d) %% 100}' > $f; done"
+
+
+async def test_texts_of_a_few_repeating_lines_are_compared_within_bounds(
+    executor: LocalExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stepwell_runners.moments.MOST_DIFF_LINES", 9_000)
+    first = await step(executor, REPEATING % 1)
+    second = await step(executor, REPEATING % 7, after(first))
+    one, *others = executor.moments.changes(second).items
+    assert one.diff.startswith("@@ -1") and not one.why
+    assert [(other.diff, other.why[:16]) for other in others] == [("", "It is not shown:")] * 2
+
+
+async def test_what_there_is_no_time_for_is_named(executor: LocalExecutor) -> None:
+    moment = await step(executor, "echo 1 > a; echo 2 > b")
+    times = iter([0.0, 0.0, DIFF_SECONDS, DIFF_SECONDS])
+    slow = Moments(executor.moments._trees, executor.moments._workspaces, lambda: next(times))
+    assert [(one.path, one.diff, one.why[:16]) for one in slow.changes(moment).items] == [
+        ("a", "", "It is not shown:"),
+        ("b", "", "It is not shown:"),
+    ]
+
+
+async def test_only_a_few_are_compared_at_once(executor: LocalExecutor) -> None:
+    moment = await step(executor, "echo 1 > a")
+    moments = executor.moments
+    for _ in range(AT_ONCE):
+        moments._places.acquire()
+    with pytest.raises(TryLater, match="are being compared"):
+        moments.changes(moment)
+    moments._places.release()
+    assert moments.changes(moment).items[0].diff == "@@ -0,0 +1 @@\n+1"
+    assert moments.changes(moment).total == 1
+
+
+async def test_line_ends_and_odd_separators_are_told(executor: LocalExecutor) -> None:
+    first = await step(executor, r"printf 'a\nb\n' > crlf; printf 'a\nb\n' > last; printf 'x\fy\n' > page")
+    second = await step(
+        executor, r"printf 'a\r\nb\r\n' > crlf; printf 'a\nb' > last; printf 'x\fz\n' > page", after(first)
+    )
+    assert [(one.path, one.diff, one.why) for one in executor.moments.changes(second).items] == [
+        ("crlf", "", "Only line ends changed."),
+        ("last", "@@ -1,2 +1,2 @@\n a\n-b\n+b\n\\ No newline at end of file", ""),
+        ("page", "@@ -1 +1 @@\n-x\fy\n+x\fz", ""),
+    ]

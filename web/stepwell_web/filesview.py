@@ -28,7 +28,7 @@ class ChangedFile:
 
 def changed(one: FileChange) -> ChangedFile:
     """Show a change."""
-    lines = [(_CLASSES.get(line[:1], ""), line) for line in one.diff.splitlines()]
+    lines = [(_CLASSES.get(line[:1], ""), line.replace("\r", "␍")) for line in one.diff.split("\n") if line]
     sizes = " → ".join(times.size(size) for size in (one.before, one.after) if size is not None)
     return ChangedFile(one.path, one.kind, _WORDS[one.kind], sizes, lines, one.why, 0 < len(lines) <= OPEN_LINES)
 

@@ -31,7 +31,7 @@ class Moment:
 class FileChange:
     """What a step did to a path, that of a directory with "/" at its end; sizes in bytes.
 
-    `diff` is unified, `why` says why there is none.
+    `diff` is unified, its lines end with a newline alone; `why` says why there is none.
     """
 
     path: str
@@ -60,7 +60,8 @@ class MomentFiles(Protocol):
     """Reads the files of moments on the host that has them; methods block.
 
     `missing` names layers that are not kept any more; the others raise Unavailable when one goes meanwhile, and
-    NotFound when the commit is gone. `archive` gives a tar file piece by piece.
+    NotFound when the commit is gone. `changes` is bounded in time, and raises TryLater when asked for too many at once.
+    `archive` gives a tar file piece by piece.
     """
 
     def missing(self, moment: Moment) -> Sequence[str]: ...

@@ -41,7 +41,7 @@ def diff(
         tell(f"{_SIGNS[one['kind']]} {plain(one['path'])}", "bold")
         if one["why"]:
             tell(f"  {one['why']}", "dim")
-        for line in one["diff"].splitlines():
+        for line in one["diff"].split("\n") if one["diff"] else ():
             tell(f"  {plain(line)}", _COLOURS.get(line[:1], ""))
     if not found["items"]:
         say(found["why"] or "It changed nothing.")
