@@ -3,7 +3,8 @@
 import pytest
 
 from stepwell.store.asked import Asked, asked_of, brief
-from stepwell.store.derived import Derived, differences, encode
+from stepwell.store.derived import Derived, differences
+from stepwell.store.json_text import encode
 
 QUESTIONS = [
     (Asked("Ship it?#1", "Ship it?", ""), "Ship it?#1"),

@@ -26,7 +26,6 @@ from stepwell.ci.memory import give_back_memory
 from stepwell.cli.bench import Sample
 from stepwell.engine.engine import Engine
 from stepwell.engine.entries import Entry
-from stepwell.engine.live import encode
 from stepwell.engine.local import NoLogs, ProcessIsolates
 from stepwell.engine.seams import Code
 from stepwell.engine.specs import RunSpec
@@ -35,6 +34,7 @@ from stepwell.errors import Invalid
 from stepwell.repos.repositories import Repositories
 from stepwell.store.journal import NewRun, Summary, Write
 from stepwell.store.journal_sqlite import SqliteJournal
+from stepwell.store.json_text import encode
 from stepwell.store.store import Store
 from stepwell.tenants.actors import Actor
 

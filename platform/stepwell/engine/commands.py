@@ -12,9 +12,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 from stepwell.engine.asked_options import OPTIONS_BYTES, refusal
-from stepwell.engine.live import EXECUTED, Live, encode
+from stepwell.engine.live import EXECUTED, Live
 from stepwell.engine.specs import Limits
 from stepwell.engine.state import OPEN, RunState
+from stepwell.store.json_text import encode
 
 KEY_CHARACTERS = 512
 RESULT_BYTES = 1_048_576

@@ -13,7 +13,7 @@ from typing import Any
 
 from stepwell.engine.garbage import collection_paused
 from stepwell.engine.lines import Lines
-from stepwell.engine.live import Live, absorb_part, encode
+from stepwell.engine.live import Live, absorb_part
 from stepwell.engine.loading import check_replay, load_code
 from stepwell.engine.memory import Memory
 from stepwell.engine.parts import Parts
@@ -21,6 +21,7 @@ from stepwell.engine.seams import Code, IsolateChannel, IsolateSpec
 from stepwell.engine.state import RunState
 from stepwell.engine.telling import Columns, Plain, plain_of
 from stepwell.store.journal import Part
+from stepwell.store.json_text import encode
 
 LONG = 500
 """Entries from which on a journal is worth it."""

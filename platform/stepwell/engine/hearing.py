@@ -6,11 +6,12 @@ from typing import Any
 
 from stepwell.engine import commands
 from stepwell.engine.commands import Malformed
-from stepwell.engine.live import Live, encode
+from stepwell.engine.live import Live
 from stepwell.engine.parts import Parts
 from stepwell.engine.seams import Output
 from stepwell.engine.specs import Note
 from stepwell.engine.state import Inflight, StepState
+from stepwell.store.json_text import encode
 
 _log = logging.getLogger(__name__)
 

@@ -12,9 +12,10 @@ from typing import Any
 
 from stepwell.engine import commands
 from stepwell.engine.commands import Malformed
-from stepwell.engine.live import Live, encode
+from stepwell.engine.live import Live
 from stepwell.engine.parts import Parts
 from stepwell.engine.seams import BlobWriter
+from stepwell.store.json_text import encode
 
 AT_ONCE = 100
 PIECE_BYTES = 1_048_576

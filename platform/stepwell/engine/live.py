@@ -1,7 +1,6 @@
 """A run in memory: there only while something goes on in it."""
 
 import asyncio
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import repeat
@@ -17,6 +16,7 @@ from stepwell.engine.versions import REMEDY
 from stepwell.errors import Unavailable
 from stepwell.store.asked import Asked, brief
 from stepwell.store.journal import Loaded, Part, Summary, Write
+from stepwell.store.json_text import encode
 from stepwell.store.queues import Moves
 
 if TYPE_CHECKING:
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 
 EXECUTED = frozenset({"run", "read", "image"})
 """Kinds of steps that an executor runs."""
-
-encode = json.JSONEncoder(separators=(",", ":")).encode
-"""JSON in ASCII: whatever a string holds, the database and the wire can carry it."""
 
 
 @dataclass(eq=False, slots=True)

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 
 from stepwell.engine.derive import derive
 from stepwell.engine.entries import Entry
-from stepwell.engine.live import encode
 from stepwell.engine.rebuild_queues import ToldQueues
 from stepwell.errors import Conflict, StepwellError
 from stepwell.store.derived import Derived, Difference, Kept, Tables, differences
+from stepwell.store.json_text import encode
 from stepwell.store.queues import Rows
 
 RUNS_AT_ONCE = 100

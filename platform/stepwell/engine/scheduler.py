@@ -26,7 +26,7 @@ from stepwell.engine.entries import Entry
 from stepwell.engine.firing import Firing
 from stepwell.engine.head_start import HeadStarts
 from stepwell.engine.kept_layers import KeptLayers
-from stepwell.engine.live import EXECUTED, Live, encode
+from stepwell.engine.live import EXECUTED, Live
 from stepwell.engine.memory import Memory
 from stepwell.engine.parts import Parts
 from stepwell.engine.room import Wish, rank_of
@@ -36,6 +36,7 @@ from stepwell.engine.state import RunState
 from stepwell.engine.turn import Ending, Turn
 from stepwell.errors import StepwellError
 from stepwell.store.journal import Awake, Created
+from stepwell.store.json_text import encode
 
 _log = logging.getLogger(__name__)
 

@@ -10,8 +10,9 @@ from typing import Any
 
 from stepwell.authoring.frames import PASSED, frame_of, plain
 from stepwell.engine.entries import Entry
-from stepwell.engine.live import EXECUTED, Live, encode
+from stepwell.engine.live import EXECUTED, Live
 from stepwell.store.journal import Part
+from stepwell.store.json_text import encode
 
 SEEN = frozenset({
     "created", "continued", "asked", "retry", "fired", "event", "took", "done", "dropped", "cancel", "overdue",

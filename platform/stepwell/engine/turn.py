@@ -25,7 +25,7 @@ from stepwell.engine.head_start import head_of
 from stepwell.engine.hearing import Hearing
 from stepwell.engine.large_results import LargeResults
 from stepwell.engine.lines import Lines
-from stepwell.engine.live import Live, encode
+from stepwell.engine.live import Live
 from stepwell.engine.loading import check_replay, load_code, other_python
 from stepwell.engine.parts import Parts
 from stepwell.engine.seams import Code, IsolateChannel, IsolateSpec
@@ -33,6 +33,7 @@ from stepwell.engine.specs import Note
 from stepwell.engine.standstill import Standstill
 from stepwell.engine.telling import line_of, replayed
 from stepwell.errors import StepwellError, TryLater, Unavailable
+from stepwell.store.json_text import encode
 
 _log = logging.getLogger(__name__)
 

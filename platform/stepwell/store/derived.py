@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from stepwell.engine.entries import Entry
 from stepwell.store.asked import asked_of
 from stepwell.store.journal import Summary
+from stepwell.store.json_text import encode
 from stepwell.store.queues import Rows
 
 COLUMNS = (
@@ -20,9 +21,6 @@ COLUMNS = (
 )  # fmt: skip
 """Of the table `runs`, in its order."""
 _JSON = frozenset({"metadata", "summary"})
-
-encode = json.JSONEncoder(separators=(",", ":")).encode
-"""JSON in ASCII, as kept in text columns."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ from typing import Any
 from stepwell.engine.entries import VERSION, Entry, EntryType
 from stepwell.engine.versions import REMEDY, read
 from stepwell.errors import Unavailable
-from stepwell.store.derived import encode
 from stepwell.store.journal import Part
+from stepwell.store.json_text import encode
 from stepwell.store.packed import unpack
 
 COLUMNS = "seq, at, type, key, attempt, turn, version, data"

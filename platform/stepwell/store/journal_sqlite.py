@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from stepwell.engine.entries import VERSION, Entry
 from stepwell.store import scans_sqlite
-from stepwell.store.derived import COLUMNS, encode, row_of
+from stepwell.store.derived import COLUMNS, row_of
 from stepwell.store.entry_rows import COLUMNS as ENTRY_COLUMNS
 from stepwell.store.entry_rows import Row, entries_of, part_of, text_of
 from stepwell.store.journal import (
@@ -37,6 +37,7 @@ from stepwell.store.journal import (
     Write,
 )
 from stepwell.store.journal_file import WAL_BYTES, opened
+from stepwell.store.json_text import encode
 from stepwell.store.packed import pack, unpack
 from stepwell.store.queues_sqlite import SERIAL, SET_TIMER, SqliteQueues
 
