@@ -32,3 +32,11 @@ def test_home_tells_the_last_run_of_each_repository(place: Place) -> None:
     api, docs = listed.split("</li>")[:2]
     assert ("acme/api" in api, "Waiting" in api, "No runs yet" in api) == (True, True, False)
     assert ("acme/docs" in docs, "No runs yet" in docs) == (True, True)
+
+
+def test_a_repository_to_which_nothing_was_pushed_greets_with_the_guide(place: Place) -> None:
+    place.repository()
+    for path in ("/acme/api", "/acme/api/pipelines"):
+        page = asked(place, place.admin(), path).text
+        assert ("cannot be read" in page, "octagon" in page, 'class="failure' in page) == (False, False, False)
+        assert "git push stepwell HEAD:main" in page

@@ -42,6 +42,7 @@ EMPTY_PAGES = {
     "no runs": "/acme/new-project/runs",
     "first home": "/",
     "first repository": "/acme/new-project",
+    "first pipelines": "/acme/new-project/pipelines",
     "no approvals": "/approvals",
     "first tenant": "/acme",
     "first look at the server": "/admin",

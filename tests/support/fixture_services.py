@@ -73,6 +73,7 @@ NOW = 1_763_800_000.0
 NASTY = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
 ADMIN = Actor("p1", "ida.berg", {"acme": "owner"}, via="session")
 STRANGER = Actor("p2", "sam", {}, via="session")
+VIEWER = Actor("p3", "eve", {"acme": "viewer"}, via="session")
 LOG = b"""\x1econtainer python:3.13-slim started in 84 ms
 \x1b[1m============================= test session starts ==============================\x1b[0m
 platform linux -- Python 3.13.2, pytest-9.0.1, pluggy-1.6.0
@@ -230,6 +231,19 @@ def busy_run() -> RunView:
     return RunView(run, {"kind": "push"}, "pipeline.py:Ship", "c0de", None, None, steps, (approval(run),), True, 0)
 
 
+def asking_run(number: int, **changes: Any) -> RunView:
+    """A run that asks what others ask, too."""
+    waits = (WaitingView("Ship it?#1", "Ship it?", "production"),)
+    run = summary(number, state="waiting", counts={"waiting": 1}, waiting=waits, branch="main")
+    asked = approval(
+        run, key="Ship it?#1", name="Ship it?", environment="production", reviewers=(), count=1, approved=0,
+        fields={"version": "1.0"}, decisions=(),
+    )  # fmt: skip
+    steps = (step("Ship it?", "waiting", 0, None, kind="approval"),)
+    shown = (replace(asked, **changes),)
+    return RunView(run, {"kind": "push"}, "pipeline.py:Ship", "c0de", None, None, steps, shown, True, 0)
+
+
 def failed_run() -> RunView:
     """A run that ended before its first step: the program is wrong."""
     trace = (
@@ -364,6 +378,7 @@ class FixtureServices:
     def __post_init__(self) -> None:
         shown = (
             busy_run(), failed_run(), passed_run(), waited_run(), diverged_run(), broken_run(), wide_run(),
+            asking_run(1830), asking_run(1831), asking_run(1832, environment="", fields={}),
         )  # fmt: skip
         self.views = {v.summary.id: v for v in shown}
         self.decided: list[tuple[str, str, bool, str, Any]] = []
@@ -435,7 +450,7 @@ class _Tenants:
         self.members, self.audit = _Members(services), _Audit(services)
         self.services = services
         self.codes = {"code-1"}
-        self.open_sessions = {"admin-session": ADMIN, "stranger-session": STRANGER}
+        self.open_sessions = {"admin-session": ADMIN, "stranger-session": STRANGER, "viewer-session": VIEWER}
 
     def redeem(self, code: str) -> _Person:
         if code not in self.codes:
@@ -458,7 +473,12 @@ class _Tenants:
         self.open_sessions.pop(session, None)
 
     def actor(self, secret: str) -> Actor | None:
-        known = {"p1": ADMIN, "sw_admin": replace(ADMIN, via="token"), "sw_stranger": replace(STRANGER, via="token")}
+        known = {
+            "p1": ADMIN,
+            "sw_admin": replace(ADMIN, via="token"),
+            "sw_stranger": replace(STRANGER, via="token"),
+            "p3": VIEWER,
+        }
         return known.get(secret) or self.open_sessions.get(secret)
 
     def get(self, actor: Actor, name: str) -> Any:
@@ -648,14 +668,18 @@ class _Runs:
         return [e for e in entries if e.seq > after][:limit]
 
     def inbox(self, actor: Actor) -> builtins.list[ApprovalView]:
-        return (
-            [a for v in self._services.views.values() for a in v.approvals]
-            if actor.tenants and not self._services.empty
-            else []
-        )
+        asked = [a for v in self._services.views.values() for a in v.approvals if actor.may("read", a.run.tenant)]
+        if self._services.empty:
+            return []
+        if actor.may("approve", "acme"):
+            return asked
+        return [
+            replace(a, may_decide=False, why_not="Your role or token does not allow you to approve here.")
+            for a in asked
+        ]
 
     def inbox_count(self, actor: Actor) -> int:
-        return len(self.inbox(actor))
+        return sum(a.may_decide for a in self.inbox(actor))
 
     def log(self, actor: Actor, run_id: str, key: str, attempt: int | None = None) -> FixtureLog:
         self._see(actor, run_id)
@@ -1056,6 +1080,8 @@ class _Catalog:
 
     def schedules(self, actor: Actor, tenant: str, name: str) -> tuple[ScheduleView, ...]:
         actor.require("read", tenant)
+        if self._services.empty:
+            return ()
         return (ScheduleView("Nightly", "0 3 * * 1-5", "Europe/Berlin", NOW + 30_000, NOW - 50_000),)
 
     def pipelines(self, actor: Actor, tenant: str, name: str, ref: str | None = None) -> PipelinesView:
@@ -1064,7 +1090,7 @@ class _Catalog:
             problem = Problem("syntax-error", f"invalid syntax {NASTY}", "pipeline.py", 12, "Traceback …")
             return PipelinesView("main", "7c1e9d4", (), problem)
         if self._services.empty:
-            return PipelinesView("main", "", (), Problem("no-stepwell", "There is no .stepwell/pipeline.py at main."))
+            return PipelinesView("main", "", (), Problem("empty", "Nothing has been pushed yet."))
         inputs = (InputView("target", ("staging", "production"), "staging", True), InputView("note", (), "", False))
         ship = PipelineView(
             "Ship", "pipeline.py:Ship", "Check every push; ship main.", 7, ("push to main", "manual"), True, inputs
