@@ -40,3 +40,29 @@ def test_a_repository_to_which_nothing_was_pushed_greets_with_the_guide(place: P
         page = asked(place, place.admin(), path).text
         assert ("cannot be read" in page, "octagon" in page, 'class="failure' in page) == (False, False, False)
         assert "git push stepwell HEAD:main" in page
+
+
+def test_the_inbox_counts_what_this_person_may_decide(place: Place) -> None:
+    admin, clone = place.admin(), place.repository()
+    people = [place.person("ann", "developer"), place.person("bob", "developer"), place.person("eve", "viewer")]
+    reviewer, other, viewer = people
+    place.services.environments.put(admin, "acme", "api", "production", reviewers=["admin", "ann"], count=2)
+    clone.pipeline()
+    clone.push(actor=other)
+    run = clone.runs()[0].id
+    (approval,) = place.waiting(run).approvals
+
+    def badges() -> list[int]:
+        pages = [asked(place, person, "/approvals").text for person in (admin, *people)]
+        found = [int(page.split('aria-label="Approvals, ')[1].partition(" ")[0]) for page in pages]
+        assert found == [0 if "Nothing waits for you" in page else 1 for page in pages]
+        return found
+
+    assert badges() == [1, 1, 0, 0]
+    place.services.runs.decide(reviewer, run, approval.key, approve=True)
+    assert badges() == [1, 0, 0, 0]
+    place.services.environments.put(admin, "acme", "api", "production", reviewers=["bob"])
+    assert badges() == [0, 0, 1, 0]
+    for person, path in ((other, "/approvals"), (viewer, "/")):
+        code = place.services.tenants.links.issue(person.name)
+        assert asked(place, person, "/signin", {"code": code}).headers["location"] == path

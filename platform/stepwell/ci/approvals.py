@@ -97,6 +97,12 @@ def _why_not(asked: Asked, actor: Actor, summary: RunSummary, run: RunState, dec
     return asked.why_not(actor.name, run.metadata, decisions)
 
 
+def may_decide(environments: Environments, actor: Actor, metadata: Mapping[str, Any], step: StepState) -> bool:
+    """Say whether somebody whose role allows it may decide a step, as `approval_view` tells it."""
+    asked = question(rules_of(environments, metadata, step), step)
+    return not asked.why_not(actor.name, metadata, said(step))
+
+
 def decision_view(decision: Mapping[str, Any]) -> DecisionView:
     """Show a decision."""
     return DecisionView(

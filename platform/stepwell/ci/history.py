@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Column, Float, Integer, MetaData, String, Table, and_, func, literal_column, or_, select
 from sqlalchemy.sql import Select
@@ -54,8 +54,6 @@ LOOKED_AT = 1000
 LONGEST_TEXT = 200
 STATES = frozenset({"queued", "running", "waiting", "paused", "passed", "failed", "cancelled", "diverged"})
 MOST_ROWS = 200
-MOST_COUNTED = 1_000
-"""Runs that are counted; a million may wait, and the number stands on every page."""
 
 
 _UNDER_RULES = (
@@ -71,7 +69,10 @@ _ENTRIES = (
     "SELECT run, seq, at, type, key, attempt, turn, data, version FROM journal WHERE run = ? AND seq > ? "
     "ORDER BY seq LIMIT ?"
 )
-_ASKING = "SELECT coalesce(sum(approvals), 0) FROM (SELECT approvals FROM runs WHERE {} AND approvals > 0 LIMIT ?)"
+_ASKING = (
+    "SELECT id, scope, seq, awake, created_at FROM runs "
+    "WHERE tenant = ? AND approvals > 0 AND (? IS NULL OR scope = ?) ORDER BY created_at LIMIT ?"
+)
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,16 @@ class Choices:
     pipelines: tuple[str, ...] = ()
     branches: tuple[str, ...] = ()
     people: tuple[str, ...] = ()
+
+
+class Asking(NamedTuple):
+    """A run that waits for people, as short as can be: every page looks at all of them."""
+
+    id: str
+    scope: str
+    seq: int
+    awake: int
+    created_at: float
 
 
 class History:
@@ -159,10 +170,16 @@ class History:
         query = self._of(actor).where(RUNS.c.approvals > 0).order_by(RUNS.c.created_at)
         return sorted(self._of_each_tenant(actor, query, limit), key=lambda run: run.created_at)[:limit]
 
-    def waiting_count(self, actor: Actor) -> int:
-        """Return how many questions wait for people; of more than MOST_COUNTED runs only so many are looked at."""
-        condition, values = visible_sql(actor, "tenant", "scope")
-        return int(self._store.rows(_ASKING.format(condition), [*values, MOST_COUNTED])[0][0])
+    def asking(self, actor: Actor, limit: int) -> list[Asking]:
+        """Return the oldest runs that wait for people, of those whose questions the actor's role may answer."""
+        found: list[Asking] = []
+        for tenant in actor.tenants:
+            only = actor.repository or None
+            rows = self._store.rows(_ASKING, (tenant, only, only, limit))
+            found += [
+                one for one in map(Asking._make, rows) if actor.may("approve", tenant, one.scope.partition("/")[2])
+            ]
+        return sorted(found, key=lambda one: one.created_at)[:limit]
 
     def latest(self, repositories: Mapping[str, Repository]) -> dict[str, RunSummary]:
         """Return the last run of each repository, by full name. The caller has narrowed the repositories."""

@@ -6,14 +6,14 @@ and may be called from any thread but the engine's.
 
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import replace
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from typing import Any, Literal, TypeVar
 
 from stepwell.ci.answers import answer_of
-from stepwell.ci.approvals import approval_view, check_decision, judge_of, rules_of
+from stepwell.ci.approvals import approval_view, check_decision, judge_of, may_decide, rules_of
 from stepwell.ci.divergence import restart_note, ways_on
 from stepwell.ci.environments import Environments
-from stepwell.ci.history import Choices, Filter, History, as_of, cursor_after
+from stepwell.ci.history import Asking, Choices, Filter, History, as_of, cursor_after
 from stepwell.ci.inflight import with_inflight
 from stepwell.ci.launch import Cause, Launcher, new_id
 from stepwell.ci.lent import lent_again
@@ -34,6 +34,7 @@ from stepwell.tenants.actors import Actor
 T = TypeVar("T")
 Entries = list[Entry]
 Approvals = list[ApprovalView]
+Asked = tuple[Mapping[str, Any], tuple[StepState, ...]]
 INBOX = 100
 """Runs that the inbox looks at."""
 FOLDED = 64
@@ -63,6 +64,7 @@ class Runs:
         self._logs = logs
         self._finished = lru_cache(FOLDED)(lambda run: fold(history.entries(run)))
         self._shown: Remembered[tuple[StepView, ...]] = Remembered(FOLDED)
+        self._asking: Remembered[Asked] = Remembered(4 * INBOX)
         self._resting = lru_cache(FOLDED)(lambda run, seq: fold(history.entries(run, limit=seq)))
 
     def list(
@@ -184,8 +186,28 @@ class Runs:
         return sorted(views, key=lambda view: (not view.may_decide, view.asked_at))
 
     def inbox_count(self, actor: Actor) -> int:
-        """Return how many questions wait for people in the actor's tenants."""
-        return self._history.waiting_count(actor)
+        """Return how many of the questions that the inbox shows the actor may decide."""
+        found = self._history.asking(actor, INBOX)
+        asked = [
+            self._asking.of(f"{one.id} {one.seq}", partial(self._read_open, one)) for one in found if not one.awake
+        ]
+        asked += self._open_awake([one.id for one in found if one.awake])
+        return sum(may_decide(self._environments, actor, told, step) for told, steps in asked for step in steps)
+
+    def _read_open(self, run: Asking) -> Asked:
+        return _open(self._resting(run.id, run.seq))
+
+    def _open_awake(self, runs: Sequence[str]) -> Sequence[Asked]:
+        """Return what runs ask that are awake: all by one question to the engine."""
+        engine = self._thread.engine
+
+        async def look() -> Sequence[Asked]:
+            return [_open(state) for run in runs if (state := await engine.get(run)) is not None]
+
+        try:
+            return self._engine(look()) if runs else ()
+        except (Unavailable, TryLater):  # the engine stops or stands still: a page without a number is better than none
+            return ()
 
     def log(self, actor: Actor, run_id: str, key: str, attempt: int | None = None) -> StepLog:
         """Return the log of a step's attempt, the last one by default; key "" is the run's own log.
@@ -305,6 +327,11 @@ class Runs:
 
     def _engine(self, work: Coroutine[Any, Any, T]) -> T:
         return answer_of(self._thread, work)
+
+
+def _open(run: RunState) -> Asked:
+    """Return what is told of a run's open questions: its metadata and the steps that wait for people."""
+    return run.metadata, tuple(run.steps[key] for key in run.approvals)
 
 
 def _rests(step: StepState) -> bool:

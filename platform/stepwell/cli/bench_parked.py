@@ -238,10 +238,10 @@ def list_ms(parked: Parked, samples: int = SAMPLES) -> list[float]:
 
 
 def inbox_ms(parked: Parked, samples: int = SAMPLES) -> list[float]:
-    """What waits for a person: how many questions, and the oldest 100, as every page and the inbox show them."""
+    """What waits for a person: those that are counted, and the oldest 100, as every page and the inbox show them."""
 
     def look(history: History) -> None:
-        history.waiting_count(_ACTOR)
+        history.asking(_ACTOR, 100)
         history.waiting(_ACTOR, 100)
 
     return _list_ms(parked, look, samples)
