@@ -6,7 +6,7 @@ from fixture_services import approval, broken_run, busy_run, diverged_run, faile
 
 from stepwell.ci.views import ApprovalView, RunView, StepView
 from stepwell_web import times
-from stepwell_web.reasons import Reason, first_failed, reason
+from stepwell_web.reasons import Reason, reason
 
 ASKED = step("Ship it?", "waiting", 1, None, kind="approval", reason="0 of 1 approved for production")
 ORDER = step("order", "waiting", 0, None, kind="event", reason="waits for the event 'order'")
@@ -38,20 +38,16 @@ def test_a_failed_run_names_the_step_that_it_ended_with() -> None:
     broken = broken_run()
     caught = step("try", "failed", 0, 1, exit_code=9, error={"type": "CommandFailed", "message": "9.", "traceback": ""})
     assert reason(replace(broken, steps=(caught, *broken.steps))) == Reason("deploy: exit code 4")
-    assert first_failed(replace(broken, steps=(caught, *broken.steps))) == caught.key
-    assert first_failed(broken) == "deploy#1"
 
 
 def test_a_failing_run_counts_what_has_failed() -> None:
     lost = {"type": "StepTimeout", "message": "took longer than 5 s\nTraceback …", "traceback": ""}
     steps = (step("a", "failed", 0, 1, error=lost), step("b", "failed", 0, 1, exit_code=2))
     assert reason(view("running", *steps, counts={"failed": 2})) == Reason("a: took longer than 5 s, and 1 more")
-    assert first_failed(view("running", *steps)) == ""
 
 
 def test_what_is_told_below_the_head_is_not_said_twice() -> None:
     assert [reason(one) for one in (failed_run(), diverged_run(), passed_run())] == [None, None, None]
-    assert first_failed(failed_run()) == ""
     said = reason(busy_run())
     assert said is not None
     assert said.words == "unit 3.13: exit code 1"

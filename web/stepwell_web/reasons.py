@@ -36,12 +36,6 @@ def tells(view: RunView, step: StepView) -> bool:
     return bool(step.error and step.name in message and step.error["message"] in message)
 
 
-def first_failed(view: RunView) -> str:
-    """Return the key of the step from which what failed in an ended run can be done once more, "" when nothing did."""
-    failed = (step.key for step in view.steps if step.state == "failed")
-    return next(failed, "") if view.summary.state == "failed" else ""
-
-
 def _wait(view: RunView) -> Reason | None:
     asked = {one.key for one in view.approvals}
     waits = sorted((step for step in view.steps if step.state == "waiting"), key=lambda step: step.key not in asked)

@@ -26,6 +26,7 @@ class StepFailed(Exception):
         self.message = message
         self.traceback = traceback
         self.step = step
+        self.key = ""
 
     def __str__(self) -> str:
         what = self.message if self.type in QUIET_TYPES else f"{self.type}: {self.message}"
@@ -69,11 +70,25 @@ _BY_KIND: dict[str, dict[str, type[StepFailed]]] = {
 }
 
 
-def failure_of(kind: str, name: str, error: Mapping[str, Any]) -> StepFailed:
+def failure_of(kind: str, name: str, key: str, error: Mapping[str, Any]) -> StepFailed:
     """Turn a journaled error into the exception that the code receives."""
     named = str(error.get("type", "StepFailed"))
     known = _BY_KIND.get(kind, {}).get(named, StepFailed)
-    return known(named, str(error.get("message", "")), str(error.get("traceback", "")), name)
+    failure = known(named, str(error.get("message", "")), str(error.get("traceback", "")), name)
+    failure.key = key
+    return failure
+
+
+def blamed(error: BaseException | None) -> str:
+    """Give the key of the step whose failure an exception is, or was raised because of; "" when it is none."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        for one in (error, *_members(error)):
+            if isinstance(one, StepFailed) and one.key:
+                return one.key
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return ""
 
 
 def describe_error(error: BaseException) -> dict[str, Any]:

@@ -231,7 +231,7 @@ class Turn:
             step.set_result(None)
         else:
             self._waits.close(step)
-            step.set_exception(failure_of(step.kind, step.name, _TIMEOUTS[step.kind]))
+            step.set_exception(failure_of(step.kind, step.name, step.key, _TIMEOUTS[step.kind]))
 
     def _event(self, _key: str, data: Any) -> None:
         step = self._waits.arrived(data["type"], self.seq, data.get("payload"))
@@ -329,7 +329,7 @@ class Turn:
         if step.done():
             return
         if not ok:
-            step.set_exception(failure_of(step.kind, step.name, value))
+            step.set_exception(failure_of(step.kind, step.name, step.key, value))
         else:
             step.set_result(value if step.kind == "do" else given_of(step.kind, value))
 

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable
 from typing import Any, Literal
 
 from stepwell.authoring import places
-from stepwell.authoring.failures import MESSAGE_LENGTH, describe_error
+from stepwell.authoring.failures import MESSAGE_LENGTH, blamed, describe_error
 from stepwell.authoring.step_future import StepFuture
 
 State = Literal["passed", "failed", "cancelled"]
@@ -25,7 +25,8 @@ def verdict(main: "asyncio.Task[Any]", cancel_asked: bool, unused: Iterable[Step
         return "failed", failure("Cancelled", "run() awaited something that it had cancelled itself.")
     error = main.exception()
     if error is not None:
-        return "failed", describe_error(error)
+        key = blamed(error)
+        return "failed", {**describe_error(error), **({"step": key} if key else {})}
     if cancel_asked:
         return "cancelled", None
     for step in unused:

@@ -14,6 +14,7 @@ from stepwell.ci.launch import Launcher, id_of, new_id
 from stepwell.ci.lent import lent_again
 from stepwell.ci.newest import Newest
 from stepwell.ci.views import RunSummary
+from stepwell.engine.named_step import key_of
 from stepwell.engine.state import RunState
 from stepwell.errors import Conflict, Invalid, NotFound
 from stepwell.store.store import Store
@@ -89,7 +90,7 @@ class Control:
             raise Conflict(f"Run #{run.number} could not run its code. Correct .stepwell/ and push again.")
         if code not in get_args(WhichCode):
             raise Invalid(f"Code {str(code)[:40]!r} is none that a run could be restarted with. Use 'same' or 'newer'.")
-        found = _key(state, step)
+        found = key_of(state, step)
         changes = {**self._provenance(actor, state), "restart_code": code}
         changes |= lent_again(state.metadata, actor)
         if code == "newer":
@@ -121,16 +122,3 @@ class Control:
 
     def _answer(self, work: Coroutine[Any, Any, T]) -> T:
         return answer_of(self._launcher.thread, work)
-
-
-def _key(run: RunState, said: str) -> str:
-    """Find the step that is meant by its key, or by a name that only one has."""
-    if said in run.steps:
-        return said
-    keys = [step.key for step in run.steps.values() if step.name == said]
-    if len(keys) > 1:
-        raise Invalid(f"Run #{run.number} has several steps {said!r}: {', '.join(keys)}. Name one of them.")
-    if not keys:
-        known = ", ".join(run.steps) or "none"
-        raise NotFound(f"Run #{run.number} has no step {said!r}. Its steps: {known}.")
-    return keys[0]

@@ -26,6 +26,7 @@ from stepwell.engine.entries import Entry
 from stepwell.engine.fold import fold
 from stepwell.engine.rounds import rounds_of
 from stepwell.engine.state import RunState, StepState
+from stepwell.engine.where_ended import where_ended
 from stepwell.errors import Conflict, Invalid, NotFound, TryLater, Unavailable
 from stepwell.store.log_files import Log
 from stepwell.store.logs import LogStore, round_key
@@ -261,6 +262,7 @@ class Runs:
             restart_of=source,
             restarted_at=run.ancestry.step if run.ancestry else "",
             restart_note=restart_note(run),
+            where_ended=where_ended(run),
             cancelling=run.cancel is not None and not run.finished,
             ways_on=ways_on(run, RunLink(run.id, run.number, summary.url), source),
             workspace=str(run.metadata.get("workspace") or ""),

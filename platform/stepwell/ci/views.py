@@ -193,7 +193,7 @@ class RunView:
     entry: str
     code: str
     result: Any
-    error: Mapping[str, str] | None  # type, message, traceback, file, line; of a diverged run step, its key
+    error: Mapping[str, str] | None  # type, message, traceback, file, line; step, the key of the one it ended with
     steps: tuple[StepView, ...]  # in the order asked
     approvals: tuple[ApprovalView, ...]  # open ones
     may_write: bool  # the actor may pause, cancel, re-run, restart it, send it events
@@ -203,6 +203,7 @@ class RunView:
     parent: Mapping[str, Any] | None = None  # the run that made this one: {run, number, key, root, depth, waits}
     restart_of: RunLink | None = None  # the run whose beginning this one has adopted
     restarted_at: str = ""  # key of the step before which that beginning ends
+    where_ended: str = ""  # key of the step at which it came to its end, from which a restart goes on; "": none
     restart_note: str = ""  # what becomes of decisions that were made before that
     cancelling: bool = False  # it has been cancelled and is cleaning up
     ways_on: tuple[WayOn, ...] = ()  # when it has diverged

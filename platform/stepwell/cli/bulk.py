@@ -28,7 +28,9 @@ def bulk(
     older_than: Annotated[str, typer.Option(help="Only runs begun longer ago, like '2 days'.")] = "",
     reason: Annotated[str, typer.Option(help="Why; everybody sees it.")] = "",
     undo: Annotated[bool, typer.Option("--undo", help="With cancel: undo what has passed.")] = False,
-    step: Annotated[str, typer.Option("--from", help="With restart: a step's key; else where each run ended.")] = "",
+    step: Annotated[
+        str, typer.Option("--from", help="With restart: a step's name or key; else where each ended.")
+    ] = "",
     key: Annotated[str, typer.Option(help="With restart: names it; the same again restarts no run twice.")] = "",
     json: JsonFlag = False,
 ) -> None:
@@ -54,7 +56,8 @@ def bulk(
     if json:
         show_json({"changed": changed, "refused": refused})
     else:
-        say(f"{action}: {len(changed)} runs, {len(refused)} refused.", "yellow" if refused else "green")
+        runs = "1 run" if len(changed) == 1 else f"{len(changed)} runs"
+        say(f"{action}: {runs}, {len(refused)} refused.", "yellow" if refused else "green")
         for one in refused[:SHOWN]:
             say(f"{one['scope']}#{one['number']}: {one['why']}", "yellow")
     if refused:

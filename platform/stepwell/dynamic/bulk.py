@@ -47,7 +47,7 @@ def _nothing(run: RunState) -> Mapping[str, Any]:
 class Bulk:
     """What is to be done, to which runs, by whom. Without states all that apply are meant, but no run that has passed.
 
-    `undo` belongs to cancel. `step` belongs to restart: a key, or the step at which each run came to its end;
+    `undo` belongs to cancel. `step` belongs to restart: a key or name, or the step at which each run ended;
     `id` names the restart, so that the same one again gives no run a second successor. `everything` must be said when
     neither tenant, scope, metadata nor age narrows.
     """

@@ -14,6 +14,7 @@ from stepwell.engine.order import Order
 from stepwell.engine.seams import Judge
 from stepwell.engine.specs import Note, Restart, RunSpec
 from stepwell.engine.state import RunState
+from stepwell.engine.where_ended import where_ended
 from stepwell.errors import Conflict, Invalid, NotFound
 
 PAGE = 100
@@ -74,21 +75,24 @@ class Workflows:
         return Handle(self._engine, id, number, created=False)
 
     async def restart(
-        self, run: str, step: str, *, id: str | None = None, metadata: Mapping[str, Any] | None = None, title: str = ""
+        self, run: str, step: str = "", *, id: str | None = None, metadata: Mapping[str, Any] | None = None,
+        title: str = "",
     ) -> "Handle":  # fmt: skip
         """Create a run that adopts what an ended one did before it asked for a step (its key), and goes on from there.
 
-        `metadata` may lead to other code, never to another owner. What was adopted is not run again; with other code
-        people are asked again. It stands in the same group. `id` twice is one run. Raises NotFound, Conflict, TryLater.
+        Without `step` from where it ended; everything is run again when no step ended it. `metadata` may lead to other
+        code, never to another owner. What was adopted is not run again; with other code people are asked again. It
+        stands in the same group. `id` twice is one run. Raises NotFound, Conflict, TryLater.
         """
         state = await (await self.get(run)).status()
+        step = step or _where_ended(state)
         changed = self._merged({**state.metadata, **(metadata or {})})
         loaded = await self._engine.loader(changed)
         entry = state.entry if loaded.digest == state.code else loaded.entry
         ref = await self._engine.create(
             RunSpec(
                 id or uuid.uuid4().hex, self.tenant, self.scope, title or state.title, changed, state.params,
-                loaded.digest, entry, restart=Restart(run, step), order=state.order.again(),
+                loaded.digest, entry, restart=Restart(run, step) if step else None, order=state.order.again(),
             )
         )  # fmt: skip
         if not ref.created and not await self._owns(ref.id):
@@ -196,6 +200,15 @@ class Handle:
         """Decide on a step that waits for people; see Engine.decide."""
         return await self._engine.decide(self.id, key, decision, judge)
 
+    async def restart(
+        self, step: str = "", *, id: str | None = None, metadata: Mapping[str, Any] | None = None, title: str = ""
+    ) -> "Handle":
+        """Create a run that goes on instead of this one, which has ended; see Workflows.restart."""
+        state = await self.status()
+        owner = {name: state.metadata[name] for name in ("tenant", "name") if name in state.metadata}
+        workflows = Workflows(self._engine, owner, state.tenant, state.scope)
+        return await workflows.restart(self.id, step, id=id, metadata=metadata, title=title)
+
     async def cancel(self, by: str, reason: str = "", undo: bool = False) -> None:
         """Cancel it; with `undo` its passed steps are undone."""
         await self._engine.cancel(self.id, by, reason, undo)
@@ -211,6 +224,12 @@ class Handle:
     async def resume(self, by: str) -> None:
         """Have it go on. Raises Conflict when it is not paused."""
         await self._engine.resume(self.id, by)
+
+
+def _where_ended(state: RunState) -> str:
+    if not state.finished:
+        raise Conflict(f"Run #{state.number} is {state.state}. Cancel or terminate it first.")
+    return where_ended(state)
 
 
 def bind(

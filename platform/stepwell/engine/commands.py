@@ -75,11 +75,11 @@ def whole(value: object) -> int:
 
 
 def failure(value: object) -> dict[str, Any]:
-    """Check an error: {type, message, traceback} and, for code that cannot be loaded, {file, line}."""
+    """Check an error: {type, message, traceback}; {file, line} of code not to be loaded, or {step}, a key."""
     if not isinstance(value, dict):
         raise Malformed(f"It sent {str(value)[:80]!r} where an error belongs.")
     given = {name: str(value.get(name) or "") for name in ("type", "message", "traceback")}
-    where = {name: value[name] for name in ("file", "line") if isinstance(value.get(name), str | int)}
+    where = {name: value[name] for name in ("file", "line", "step") if isinstance(value.get(name), str | int)}
     return {**{name: part[: 64 * 1024] for name, part in given.items()}, **where}
 
 

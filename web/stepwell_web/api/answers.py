@@ -25,7 +25,7 @@ def run(view: RunView) -> Json:
         "may_write": view.may_write, "log_size": view.log_size, "parent": view.parent,
         "cancelling": view.cancelling, "round": view.round, "rounds": [asdict(one) for one in view.rounds],
         "restart_of": asdict(view.restart_of) if view.restart_of else None, "restarted_at": view.restarted_at,
-        "restart_note": view.restart_note,
+        "restart_note": view.restart_note, "where_ended": view.where_ended,
         "ways_on": [asdict(way) for way in view.ways_on],
     }  # fmt: skip
 

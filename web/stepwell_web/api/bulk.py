@@ -22,7 +22,7 @@ class Many(BaseModel):
     created_until: float | None = Field(None, description="seconds since the epoch")
     reason: str = ""
     undo: bool = Field(False, description="with cancel: run the undo functions of the steps that have passed")
-    step: str = Field("", description="with restart: key of a step; left out: where each run came to its end")
+    step: str = Field("", description="with restart: a step, by key or name; left out: where each run came to its end")
     key: str = Field("", max_length=200, description="with restart: names it, so that no run is restarted twice")
     cursor: str | None = Field(None, description="`next` of the answer before")
 

@@ -57,7 +57,7 @@ def run_page(visit: Visit, view: RunView, **values: Any) -> Response:
         run=run,
         error_in_step=any(reasons.tells(view, step) for step in view.steps),  # then it is shown there
         reason=reasons.reason(view),
-        failed_step=reasons.first_failed(view),
+        failed_step=view.where_ended if run.state == "failed" else "",
         error_where=where,
         source_href=sourceview.href,
         artifact_count=artifacts.count(view),
