@@ -87,7 +87,7 @@ async def test_the_caller_costs_nothing_while_the_other_run_waits(shop: Workshop
 @pytest.mark.parametrize(
     ("child", "said"),
     [
-        ('raise ValueError("no luck")', "step 'c' failed: run #2 (Child) failed: no luck"),
+        ('raise ValueError("no luck")', "step 'c' failed: run #2 (Child) failed: ValueError: no luck"),
         ("await asyncio.Event().wait()", "step 'c' failed: run #2 (Child) failed: run() waits at"),
     ],
 )
@@ -254,7 +254,7 @@ async def test_an_event_too_large_to_hand_on_is_refused_where_it_is_written(shop
     async with shop.running():
         await shop.create_source(pair("return 1", 'await step.call("c", Child, "ü" * 60_000)'))
         state = await shop.finished()
-        assert str(state.reason).startswith("The settings of step 'c' are 360,") and not state.steps
+        assert str(state.reason).startswith("ValueError: The settings of step 'c' are 360,") and not state.steps
 
 
 @pytest.mark.parametrize(

@@ -276,6 +276,50 @@ class W(Pipeline):
         assert [attempt.state for attempt in state.steps["d#1"].attempts] == ["failed", "passed"]
 
 
+@pytest.mark.parametrize("how", ["def", "async def"])
+@pytest.mark.parametrize("before", ["", 'await step.do("before", give)'])
+async def test_a_step_that_kills_its_isolate_at_once_fails_and_not_the_run(
+    shop: Workshop, tmp_path: Path, how: str, before: str
+) -> None:
+    source = f"""
+{how} die():
+    with open({str(tmp_path / "mark")!r}, "a") as file:
+        file.write("x")
+    os._exit(3)
+class W(Pipeline):
+    async def run(self, event, step):
+        {before or "pass"}
+        try:
+            await step.do("d", die, retries=0)
+        except StepFailed as error:
+            return error.type
+"""
+    async with shop.running():
+        await shop.create_source(source)
+        state = await shop.finished()
+        assert (state.state, state.result) == ("passed", "IsolateDied")
+        assert [attempt.state for attempt in state.steps["d#1"].attempts] == ["failed"]
+    assert (tmp_path / "mark").read_text() == "xx"  # the first time nobody could know that it was the step
+
+
+@pytest.mark.parametrize(
+    ("raised", "said"),
+    [
+        ("{}['b']", "KeyError: 'b'"),
+        ("assert False", "AssertionError"),
+        ("raise TimeoutError", "TimeoutError"),
+        ("raise ExceptionGroup('all', [ValueError('a'), KeyError('b')])", "ExceptionGroup: a; 'b'"),
+        ("await step.do('d', int, 'x', retries=0)", "step 'd' failed: ValueError: invalid literal"),
+        ("await step.wait_for_event('e', type='t', timeout=0.01)", "step 'e' failed: the event did not come in time"),
+    ],
+)
+async def test_the_reason_of_a_run_says_what_was_raised(shop: Workshop, raised: str, said: str) -> None:
+    async with shop.running():
+        await shop.create(raised)
+        state = await shop.finished()
+        assert state.state == "failed" and str(state.reason).startswith(said), state.reason
+
+
 async def test_three_failed_turns_fail_the_run(shop: Workshop) -> None:
     source = "class W(Pipeline):\n    async def run(self, event, step):\n        os.abort()\n"
     async with shop.running() as engine:

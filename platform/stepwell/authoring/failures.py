@@ -63,6 +63,9 @@ QUIET_TYPES = frozenset({
 })  # fmt: skip
 """Types that Stepwell gives itself: their message already says everything."""
 
+FAILED_STEPS = frozenset(one.__name__ for one in (StepFailed, Rejected, ApprovalTimeout, EventTimeout))
+"""Types of what `run` raised, by passing on that a step failed: their message already says what was wrong."""
+
 _BY_KIND: dict[str, dict[str, type[StepFailed]]] = {
     "approval": {"Rejected": Rejected, "ApprovalTimeout": ApprovalTimeout},
     "event": {"EventTimeout": EventTimeout},

@@ -27,7 +27,11 @@ from stepwell.authoring.wire import Wire, encode
 PIECE_CHARACTERS = 262_144
 """Of a large result, in one line to the host."""
 ANNOUNCE_SECONDS = 0.05
-"""A step that has lasted this long is shown as running."""
+"""A step that has lasted this long is shown as running.
+
+One that takes its isolate down sooner is not told from code of `run()` that did, and the turn is played again. There
+each attempt is announced before it begins, so the second time it is the step's attempt that has failed.
+"""
 ABANDON_SECONDS = 5.0
 """How long a cancelled async function may take for its `finally:` before its attempt is over without it."""
 
@@ -66,15 +70,18 @@ class Attempt:
 
 
 class Inline:
-    """Runs attempts and turns their ends into commands."""
+    """Runs attempts and turns their ends into commands; `at_once` announces each before it begins."""
 
-    def __init__(self, outer: asyncio.AbstractEventLoop, wire: Wire, prints: Prints, limit: int) -> None:
+    def __init__(
+        self, outer: asyncio.AbstractEventLoop, wire: Wire, prints: Prints, limit: int, at_once: bool = False
+    ) -> None:
         self.running: dict[str, Attempt] = {}
         self.unconfirmed: dict[str, tuple[bool, Any]] = {}
         self._outer = outer
         self._wire = wire
         self._prints = prints
         self._limit = limit  # bytes of a result
+        self._at_once = at_once
         self._threads = Threads()
         self._announcing = False
         self._lock = threading.Lock()
@@ -84,6 +91,10 @@ class Inline:
         attempt = Attempt(step, number)
         work = attempt.work
         self.running[step.key] = attempt
+        if self._at_once:
+            attempt.announced = True
+            self._wire.put(encode(_running(attempt)))
+            self._wire.flush()
         context = contextvars.Context()
         context.run(CURRENT_STEP.set, step.key)
         if _is_async(work.function):

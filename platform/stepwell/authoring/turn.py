@@ -49,7 +49,8 @@ class Turn:
         outer: asyncio.AbstractEventLoop, leave: Callable[[int], Any] = os._exit,
     ) -> None:  # fmt: skip
         self.loop = Loop(self)  # type: ignore[abstract]  # what it does not have is refused at the end of loop.py
-        self.inline = Inline(outer, wire, prints, int(head.get("result_bytes") or RESULT_BYTES))
+        most, at_once = int(head.get("result_bytes") or RESULT_BYTES), bool(head.get("announce"))
+        self.inline = Inline(outer, wire, prints, most, at_once)
         self.seq = 0
         self.ended = False
         self._head = head

@@ -11,6 +11,7 @@ from dataclasses import fields
 from itertools import repeat
 from typing import Any, Literal
 
+from stepwell.authoring.failures import FAILED_STEPS
 from stepwell.engine.ancestry import Ancestry
 from stepwell.engine.entries import FINISHED, Entry, StepKind, StepStatus
 from stepwell.engine.order import Order
@@ -350,7 +351,7 @@ def _ended(state: RunState, entry: Entry) -> None:
         raise Bug(f"Run {state.id!r} ended as {final!r}.")
     state.final, state.ended_at, state.paused = final, entry.at, None
     state.result, state.error = entry.data.get("result"), entry.data.get("error")
-    state.reason = state.error["message"] if state.error else _why_cancelled(state)
+    state.reason = _why_failed(state.error) if state.error else _why_cancelled(state)
     for step in state.steps.values():
         if step.state in OPEN:
             _end_attempt(step, entry, "cancelled")
@@ -359,6 +360,14 @@ def _ended(state: RunState, entry: Entry) -> None:
     state.timers.clear()
     state.approvals.clear()
     state.inflight.clear()
+
+
+def _why_failed(error: Mapping[str, Any]) -> str:
+    """Say what ended it; what the code raised by itself begins with its type, as Python prints it."""
+    kind, message = error["type"], str(error["message"])
+    if not error.get("traceback") or kind in FAILED_STEPS:
+        return message
+    return f"{kind}: {message}" if message else str(kind)
 
 
 def _why_cancelled(state: RunState) -> str | None:

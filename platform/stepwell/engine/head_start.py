@@ -190,5 +190,5 @@ def head_of(live: Live, code: Code, parts: Parts) -> dict[str, Any]:
         "run": state.id, "params": state.params, "stall": parts.limits.stall, "grace": parts.limits.grace,
         "number": state.known_number, "seed": state.seed, "offset": state.offset, "scope": state.scope,
         "tenant": state.tenant, "played": live.played, "replay": state.replay,
-        "result_bytes": parts.blobs.most_bytes,
+        "result_bytes": parts.blobs.most_bytes, "announce": bool(state.failed_turns),
     }  # fmt: skip
