@@ -176,7 +176,7 @@ class Cold:
         overlay mounts only once.
         """
         name = volume_of(workspace)
-        paths = f"{slots.overlay_paths(mount)},volatile,nodev,nosuid"
+        paths = f"{slots.overlay_options(mount)},nodev,nosuid"
         private = workspace.place / "files"
         volumes = {
             name: {"bind": WORKSPACE, "mode": "rw,nocopy"},  # a copy would mount it once too often

@@ -32,7 +32,6 @@ from stepwell_runners.zygote import describe
 HUNG_UP = "handing over"  # the step that fails when the one who was to have the mounts is gone
 _KEPT_MAPPINGS = 512
 _MOST_SPENT = 128  # descriptors that wait to be closed
-_OVERLAY = (("redirect_dir", "nofollow"), ("metacopy", "off"), ("index", "off"))  # an upper holds whole files
 _SCRATCH = b"/sys"  # hides nothing the mounter needs, and only from the mounter
 _SAFE = sys_.ATTR_NOSUID | sys_.ATTR_NODEV
 
@@ -134,7 +133,7 @@ class Mounter:
                 os.mkdir(name)
                 sys_.move_mount(_owned(stack, self.tree(path, owner, 0)), name.encode())
             flags = ["volatile"] * ("upper" in mount) + ["userxattr"] * (not self.root)
-            text = ",".join([*(f"{key}={value}" for key, value in (options | dict(_OVERLAY)).items()), *flags])
+            text = ",".join([*(f"{key}={value}" for key, value in (options | dict(sys_.OVERLAY)).items()), *flags])
             kind = sys_.MS_NOSUID | sys_.MS_NODEV | (0 if "upper" in mount else sys_.MS_RDONLY)
             os.mkdir("m")
             sys_.mount(b"overlay", b"m", b"overlay", kind, text.encode())
@@ -157,7 +156,7 @@ class Mounter:
                 spent.append(inside)
                 sys_.fsconfig_fd(context, f"{key}dir", inside)
             sys_.fsconfig_flag(context, "volatile")
-        for key, value in _OVERLAY:
+        for key, value in sys_.OVERLAY:
             sys_.fsconfig_string(context, key, value)
         if not self.root:
             sys_.fsconfig_flag(context, "userxattr")

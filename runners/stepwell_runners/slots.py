@@ -57,7 +57,7 @@ class Slot:
             finally:
                 os.close(tree)
         flags = sys_.MS_NOSUID | sys_.MS_NODEV
-        options = os.fsencode(f"{overlay_paths(mount)},volatile")
+        options = os.fsencode(overlay_options(mount))
         sys_.mount(b"overlay", os.fsencode(self.place / "ws"), b"overlay", flags, options)
 
     def is_seen_by(self, pid: int) -> bool:
@@ -139,13 +139,14 @@ class Slots:
         self._is_shared = True
 
 
-def overlay_paths(mount: Overlay) -> str:
-    """Return an overlay's directories as mount options. Raises Invalid for paths that these cannot hold."""
+def overlay_options(mount: Overlay) -> str:
+    """Return the options that mount an overlay. Raises Invalid for paths that these cannot hold."""
     paths = [str(path) for path in (*mount.lowers, mount.upper, mount.work)]
     if any(bad in path for path in paths for bad in ',:"\\'):
         raise Invalid("Container steps need a state directory whose path has no comma, colon, quote or backslash.")
     lowers = ":".join(paths[:-2])
-    return f"lowerdir={lowers},upperdir={paths[-2]},workdir={paths[-1]}"
+    same = ",".join(f"{key}={value}" for key, value in sys_.OVERLAY)
+    return f"lowerdir={lowers},upperdir={paths[-2]},workdir={paths[-1]},{same},volatile"
 
 
 def open_files(folder: Path) -> None:

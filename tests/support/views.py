@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from stepwell_runners.slots import overlay_options
 from stepwell_runners.spec import Overlay
 from stepwell_runners.workspaces import Form, Workspace
 
@@ -20,8 +21,7 @@ def entered(workspace: Workspace) -> Iterator[Path]:
         return
     view = workspace.place / "view"
     view.mkdir()
-    lowers = ":".join(str(path) for path in workspace.mount.lowers)
-    options = f"volatile,lowerdir={lowers},upperdir={workspace.mount.upper},workdir={workspace.mount.work}"
+    options = overlay_options(workspace.mount)
     subprocess.run(["mount", "-t", "overlay", "-o", options, "overlay", view], check=True)
     try:
         yield view
