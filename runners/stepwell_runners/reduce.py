@@ -22,12 +22,13 @@ from stepwell_runners.layers import File, Folder, Link, Node, Upper, join, paren
 
 MOST_ENTRIES = 1_000_000
 MOST_DEPTH = 200
+MOST_PATH_BYTES = 3_000
+"""Of a directory: Linux takes 4,095 of a whole path, and the host's own part of it and a name in it come to that."""
 MOST_PARTS = 10_000
 KEPT_BITS = 0o1777  # no setuid, no setgid
 _ODD = {stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
 _FICLONE = 0x40049409
 _BLOCK = 1 << 20
-_OPAQUE = ("trusted.overlay.opaque", "user.overlay.opaque")
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,6 +189,11 @@ def entries(root: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
                 if entry.is_dir(follow_symlinks=False):
                     if path.count("/") >= MOST_DEPTH:
                         raise Invalid(f"The step left directories nested deeper than {MOST_DEPTH}: {path[:80]!r}….")
+                    if len(os.fsencode(path)) > MOST_PATH_BYTES:
+                        raise Invalid(
+                            f"The step left directories whose path is longer than {MOST_PATH_BYTES:,} bytes: "
+                            f"{path[:80]!r}…. Remove what is not kept, or nest less."
+                        )
                     waiting.append((path, Path(entry.path)))
 
 
@@ -215,12 +221,16 @@ def _lost(status: os.stat_result) -> str:
 
 
 def is_opaque(path: str) -> bool:
-    """Say whether a directory of an upper hides all that lies below."""
-    for name in _OPAQUE:
-        with contextlib.suppress(OSError):
-            if os.getxattr(path, name, follow_symlinks=False) in (b"y", b"x"):
-                return True
-    return False
+    """Say whether a directory of an upper hides all that lies below.
+
+    Only the mark of the overlay's own mode is believed: root's is `trusted.`, and a step may write a `user.` one.
+    Where overlays are in `user.` mode they keep that name to themselves.
+    """
+    name = "trusted.overlay.opaque" if os.geteuid() == 0 else "user.overlay.opaque"
+    try:
+        return os.getxattr(path, name, follow_symlinks=False) == b"y"
+    except OSError:
+        return False
 
 
 def settle(root: Path, wanted: Upper, owner: tuple[int, int]) -> None:

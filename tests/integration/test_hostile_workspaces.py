@@ -116,3 +116,26 @@ def git(repository: Path, *arguments: str, text: str = "") -> str:
     who = {f"GIT_{role}_{part}": "t@localhost" for role in ("AUTHOR", "COMMITTER") for part in ("NAME", "EMAIL")}
     command = ["git", "--git-dir", str(repository), *arguments]
     return subprocess.check_output(command, input=text.encode(), env=environment(extra=who)).decode().strip()
+
+
+async def test_a_mark_that_a_step_writes_itself_hides_nothing(executor: LocalExecutor) -> None:
+    first, _ = await run(executor, "mkdir src; echo precious > src/file")
+    assert first.layer
+    marks = ("opaque", "redirect", "metacopy", "whiteout", "origin")
+    code = f"import os; [os.setxattr('src', 'user.overlay.' + name, b'y') for name in {marks}]; open('src/new', 'w')"
+    second, said = await run(executor, f'python3 -c "{code}"; ls src', first.layer)
+    assert second.layer and said.split() == ["file", "new"]
+    _, seen = await run(executor, "cat src/file; ls src", first.layer, second.layer)
+    assert seen.split() == ["precious", "file", "new"]
+
+
+DEEP = "import os\nfor _ in range(300): os.mkdir('d' * 200); os.chdir('d' * 200)"
+
+
+async def test_paths_longer_than_any_are_refused_in_few_words(executor: LocalExecutor, tmp_path: Path) -> None:
+    outcome, _ = await run(executor, f'python3 -c "{DEEP}"')
+    assert not outcome.ok and outcome.error
+    message = outcome.error["message"]
+    assert message.startswith("The step left directories whose path is longer than 3,000 bytes: 'dddd")
+    assert str(tmp_path) not in message and len(message) < 300
+    assert list((tmp_path / "work").iterdir()) == []
