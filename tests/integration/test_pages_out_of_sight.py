@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 from browsers import FLAGS
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
 from stepwell_web import graph, steplist
 from stepwell_web.graph import Node
@@ -18,20 +18,26 @@ SHOWN = "(kind) => [...document.querySelectorAll(kind)].map((e) => e.checkVisibi
 LAST_SHOWN = f"(kind) => ({SHOWN})(kind).at(-1)"
 
 
+@pytest.fixture(scope="module")
+def browser(chromium_path: str) -> Iterator[Browser]:
+    with sync_playwright() as play, play.chromium.launch(executable_path=chromium_path, args=FLAGS) as browser:
+        yield browser
+
+
 @pytest.fixture
-def page(chromium_path: str) -> Iterator[Page]:
+def page(browser: Browser) -> Iterator[Page]:
     styles = "".join((STATIC / name).read_text() for name in ("base.css", "run.css"))
     names = [f"step-{'x' * number}" for number in range(STEPS)]
     rows = [Row(name, "#", "passed", "Passed", "1s", None, 0, 9, 1, not n, False) for n, name in enumerate(names)]
     nodes = [Node(name, name, "passed", "#", tuple(names[max(0, n - 1) : n]), "1s") for n, name in enumerate(names)]
     nodes += [Node(f"side{'y' * n}", f"side{'y' * n}", "failed", "#", (names[20],), "1s") for n in range(12)]
-    with sync_playwright() as play, play.chromium.launch(executable_path=chromium_path, args=FLAGS) as browser:
-        page = browser.new_page(viewport={"width": 1440, "height": 900})
-        page.set_content(
-            f"<!doctype html><style>{styles}</style><main><div class='graph-scroll'>{graph.draw(nodes, 'Steps')}</div>"
-            f"<nav class='panel steps'><ol>{steplist.html([Item(row) for row in rows])}</ol></nav></main>"
-        )
-        yield page
+    page = browser.new_page(viewport={"width": 1440, "height": 900})
+    page.set_content(
+        f"<!doctype html><style>{styles}</style><main><div class='graph-scroll'>{graph.draw(nodes, 'Steps')}</div>"
+        f"<nav class='panel steps'><ol>{steplist.html([Item(row) for row in rows])}</ol></nav></main>"
+    )
+    yield page
+    page.close()
 
 
 @pytest.mark.parametrize(("kind", "box"), [(".step-name", ".steps"), ("svg.graph", ".graph-scroll")])

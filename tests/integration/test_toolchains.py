@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from lent_tools import keep, lend
 from logged import Log
 
 from stepwell.engine.seams import Attempt, Code, Prepared
@@ -63,10 +64,17 @@ async def test_a_cancelled_installation_leaves_nothing(tmp_path: Path) -> None:
     assert _kept(tmp_path) == []
 
 
+@pytest.fixture(scope="module")
+def tools_kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("kept") / "tools"
+
+
 @pytest.mark.parametrize("wall", ["full", "none"])
-async def test_scripts_and_modules_work_in_steps(tmp_path: Path, wall: str) -> None:
+async def test_scripts_and_modules_work_in_steps(tmp_path: Path, tools_kept: Path, wall: str) -> None:
+    """They are installed outside of the wall, so once for both."""
     state = tmp_path / "state"
     (state / "work").mkdir(parents=True)
+    lend(tools_kept, state)
     isolates = ZygoteIsolates(state, lambda _: state, IsolateOptions(wall="full" if wall == "full" else "none"))
     await isolates.start()
     try:
@@ -86,6 +94,7 @@ async def test_scripts_and_modules_work_in_steps(tmp_path: Path, wall: str) -> N
         assert b"1 passed" in log.data and log.data.endswith(b"pytest 9.2.0\npkg\ntest_f.py\n")
     finally:
         await isolates.stop()
+    keep(state, tools_kept)
 
 
 async def test_no_code_of_a_package_named_by_address_runs_on_the_host(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The example's toolchains, installed by one server of a test run and lent to those whose tests are not about that."""
+"""Toolchains that were installed once and are lent to tests that are not about installing them."""
 
 import os
 import shutil
@@ -7,7 +7,8 @@ from pathlib import Path
 
 def keep(state: Path, kept: Path) -> None:
     """Keep the toolchains of a state directory that nobody uses any more."""
-    (state / "tools").rename(kept)
+    if not kept.exists():
+        (state / "tools").rename(kept)
 
 
 def lend(kept: Path, state: Path) -> None:
