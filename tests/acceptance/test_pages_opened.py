@@ -1,9 +1,11 @@
 """What opens on a page: the palette, dialogs and menus, by keyboard and by mouse."""
 
+from collections.abc import Iterator
+
 import pytest
 from addresses import RUN
 from looked import AXE, COLOURS, RULES, keep, violations, visit
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Page, expect
 from served import Served
 
 pytestmark = pytest.mark.chromium
@@ -63,17 +65,32 @@ OPENED = {
 }
 
 
-@pytest.mark.parametrize("width", [1440, 390])
+WIDTHS = (1440, 390)
+
+
+@pytest.fixture(scope="module")
+def windows(browser: Browser, full: Served) -> Iterator[dict[int, Page]]:
+    """A window of each width, kept open: to open one takes as long as to load three pages."""
+    opened = {width: visit(browser, full, width=width) for width in WIDTHS}
+    for page in opened.values():
+        page.add_init_script(AXE)
+    yield opened
+    for page in opened.values():
+        page.context.close()
+
+
+@pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("what", OPENED)
-def test_what_opens_on_a_page_is_free_of_errors(browser: Browser, full: Served, what: str, width: int) -> None:
-    page = visit(browser, full, width=width)
+def test_what_opens_on_a_page_is_free_of_errors(windows: dict[int, Page], full: Served, what: str, width: int) -> None:
+    page = windows[width]
+    page.complaints.clear()  # type: ignore[attr-defined]
+    page.emulate_media(color_scheme="light")
     page.goto(full.url + RUN)
     OPENED[what](page)
     expect(page.locator(OPEN)).to_have_count(1)
     if what == "palette":
         page.keyboard.type("unit")
         expect(page.locator("#jump li").first).to_contain_text("unit")
-    page.evaluate(AXE)
     wrong: list[str] = list(page.complaints)  # type: ignore[attr-defined]
     for scheme, rules in (("light", RULES), ("dark", COLOURS)):
         page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
@@ -82,4 +99,3 @@ def test_what_opens_on_a_page_is_free_of_errors(browser: Browser, full: Served, 
     if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
         wrong.append("wider than the window")
     assert wrong == []
-    page.context.close()
