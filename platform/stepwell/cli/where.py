@@ -46,13 +46,8 @@ class Place:
 
 def find_place(directory: Path | None = None, logins: Logins | None = None) -> Place:
     """Find the server: STEPWELL_URL with STEPWELL_TOKEN, else a remote's, else the default login."""
-    from stepwell.cli.worktree import WorkTree
-
     known = _logins(logins or Logins())
-    try:
-        tree = WorkTree(directory or Path.cwd())
-    except (NotFound, Invalid):
-        tree = None
+    tree = _tree_around(directory or Path.cwd())
     for url in tree.remotes().values() if tree else ():
         if not url.startswith(("http://", "https://")):
             continue
@@ -65,6 +60,22 @@ def find_place(directory: Path | None = None, logins: Logins | None = None) -> P
             "No Stepwell server is known here. Start one with `stepwell up`, or sign in with `stepwell login URL`."
         )
     return Place(known[0], None, tree)
+
+
+def _tree_around(directory: Path) -> "WorkTree | None":
+    """Open the working tree of a directory. Where there is none, what opens it is not loaded: that takes as long as all
+    else that a command loads.
+    """
+    above = (directory, *directory.absolute().parents)
+    there = (os.path.lexists(folder / ".git") for folder in above)  # a folder above that may not be read is no reason
+    if "GIT_DIR" not in os.environ and not any(there):
+        return None
+    from stepwell.cli.worktree import WorkTree
+
+    try:
+        return WorkTree(directory)
+    except (NotFound, Invalid):
+        return None
 
 
 def _logins(logins: Logins) -> list[Login]:
