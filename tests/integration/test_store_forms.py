@@ -77,7 +77,9 @@ def soundly_opened(journal: SqliteJournal, timers: list[Due], fresh: Path) -> No
         assert journal.next_due() == timers[0].due, "what belonged to no run is gone"
         assert journal.db.execute("PRAGMA user_version").fetchone() == (FORM,)
         assert Rebuild(SqliteTables(journal), mend=False).run().told == []
-    SqliteJournal(fresh, wal_bytes=4096).open()
+    new = SqliteJournal(fresh, wal_bytes=4096)
+    new.open()
+    new.close()
     assert schema(journal.path) == schema(fresh)
 
 
