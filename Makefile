@@ -41,6 +41,8 @@ soak: .venv/.development ## at length: kill -9 in every place, a storm of 200 ru
 	@.ci/compose
 	@STEPWELL_SOAK=1 $(BIN)/python -m pytest -rs tests/acceptance tests/integration/test_engine_model.py \
 		tests/integration/test_engine_crash.py tests/integration/test_replay_order.py \
+		tests/integration/test_engine_groups_crash.py tests/integration/test_engine_continue.py \
+		tests/integration/test_engine_caps.py \
 		tests/integration/test_workspaces_model.py \
 		tests/integration/test_isolates_churn.py tests/integration/test_isolates_neighbours.py \
 		tests/integration/test_hostile_workspaces.py \

@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from stepwell.authoring import given as gifts
 from stepwell.authoring.calling import params_of
-from stepwell.authoring.event import Event
+from stepwell.authoring.event import FIELDS, Event
 from stepwell.authoring.failures import ApprovalTimeout, EventTimeout
 from stepwell.authoring.given import NOTHING, Given, NotPlayed
 from stepwell.authoring.pipeline import Pipeline, check
@@ -66,7 +66,8 @@ class Played:
     """How a run went. `steps` are names in the order in which they were asked; `seconds` is how far the clock moved.
 
     `waiting` is a run that waits for ever: nobody decides, nothing comes, and no timeout ends it. `continued` is one
-    round, ended by step.continue_as; its result is the event of the next, for another `play`.
+    round, ended by step.continue_as; its result is the event of the next, for another `play`. `unused` are the names in
+    results, decisions and events that no step asked for: misspelt, or of steps that this run did not come to.
     """
 
     state: State
@@ -75,6 +76,7 @@ class Played:
     steps: list[str]
     seconds: float
     details: tuple[PlayedStep, ...] = field(repr=False)
+    unused: tuple[str, ...] = ()
 
     def step(self, name: str, use: int = 1) -> PlayedStep:
         """Give the n-th step of a name. Raises KeyError with the names there are."""
@@ -100,6 +102,8 @@ def play(
     Rejected, ApprovalTimeout. `events` by type: a payload, EventTimeout, a callable. CancelledError anywhere: somebody
     cancels the run while that step is in flight.
     """
+    if not (isinstance(pipeline, type) and issubclass(pipeline, Pipeline)):
+        raise TypeError(f"play() was given {pipeline!r}. Give a class of your pipeline, like play(Ship).")
     check(pipeline)
     if start.tzinfo is None:
         raise ValueError(f"start has value {start!r}. Write a datetime with a time zone.")
@@ -148,7 +152,8 @@ class _Host(Rehearsal):
             value = params_of(self.params, value["event"])
         done = state in {"passed", "continued"}
         result, error = (value, None) if done else (None, _failure(value) if value else None)
-        return Played(state, result, error, [step.name for step in details], self._now - self.start, details)
+        unused = tuple(self._given.unused())
+        return Played(state, result, error, [step.name for step in details], self._now - self.start, details, unused)
 
     def _step(self, asked: AskedStep) -> PlayedStep:
         base = (asked.key, asked.name, asked.kind, asked.options, asked.args)
@@ -198,13 +203,13 @@ class _Host(Rehearsal):
 
     def _answer(self, key: str, kind: str, name: str, options: Mapping[str, Any]) -> Entry | None:
         """Answer an open step; None when only time can."""
-        if kind in {"sleep", "timer", "backoff"}:
+        if kind in {"timer", "backoff"}:
             return None
-        given = self._find(key, kind, name, options)
+        given = self._given.result(key, name, kind) if kind == "sleep" else self._find(key, kind, name, options)
         if gifts.is_error(given, asyncio.CancelledError):
             del self._open[key]
             return self._cancel()
-        if gifts.is_error(given, ApprovalTimeout if kind == "approval" else EventTimeout):
+        if kind == "sleep" or gifts.is_error(given, ApprovalTimeout if kind == "approval" else EventTimeout):
             return None
         if kind == "event":
             return self._arrive(given, name, options)
@@ -261,6 +266,14 @@ def _remedy(kind: str, name: str, options: Mapping[str, Any]) -> str:
 def _params(event: Event | Mapping[str, Any] | None) -> dict[str, Any]:
     if isinstance(event, Event):
         return {name.lstrip("_"): value for name, value in vars(event).items() if value is not None}
+    if event is not None and not isinstance(event, Mapping):
+        raise TypeError(
+            f"The event has value {event!r}. Write names and values, like {{'kind': 'push', 'branch': 'main'}}."
+        )
+    known = (*FIELDS, "changed", "number")
+    for name in event or {}:
+        if name not in known:
+            raise ValueError(f"An event has no field {name!r}. Known are: {', '.join(known)}.")
     return dict(event or {})
 
 

@@ -183,6 +183,42 @@ def test_a_run_can_be_cancelled_while_a_step_is_in_flight(where: str) -> None:
     )  # fmt: skip
 
 
+def test_a_run_can_be_cancelled_while_it_sleeps() -> None:
+    async def run(self: Any, event: Event, step: Step) -> None:
+        try:
+            await step.sleep("a week", "7 days")
+        finally:
+            await step.run("clean up", "y")
+
+    played = play(pipeline(run), results={"a week": CANCELLED}, default=Result())
+    assert (played.state, played.step("a week").state, played.step("clean up").state) == (
+        "cancelled", "cancelled", "passed",
+    )  # fmt: skip
+    assert played.seconds < 1 and play(pipeline(run), results={"*": Result()}).seconds >= 7 * 86400
+
+
+def test_names_that_no_step_asked_for_are_told() -> None:
+    async def run(self: Any, event: Event, step: Step) -> None:
+        await step.do("next", next_version, "1.0")
+        await step.run("test", "pytest")
+
+    played = play(pipeline(run), results={"nxet": "2.0", "test*": 0, "late *": 0}, decisions={"ok?": True})
+    assert (played.state, played.unused) == ("passed", ("nxet", "late *", "ok?"))
+
+
+@pytest.mark.parametrize(
+    ("what", "event", "says"),
+    [
+        (5, None, "play\\(\\) was given 5. Give a class"),
+        (Ship, "push", "The event has value 'push'. Write names and values"),
+        (Ship, {"brnch": "main"}, "An event has no field 'brnch'. Known are: kind, sha"),
+    ],
+)
+def test_what_cannot_be_played_is_refused(what: Any, event: Any, says: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=says):
+        play(what, event)
+
+
 @pytest.mark.parametrize(
     ("given", "says"),
     [

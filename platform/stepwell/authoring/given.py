@@ -3,7 +3,7 @@
 import asyncio
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,27 +29,33 @@ class Given:
     decisions: Mapping[str, Any] = field(default_factory=dict)
     events: Mapping[str, Any] = field(default_factory=dict)
     default: Any = NOTHING
+    used: set[tuple[int, str]] = field(default_factory=set, init=False)
+
+    def unused(self) -> Iterator[str]:
+        """Names that nothing was looked up by."""
+        for table in (self.results, self.decisions, self.events):
+            yield from (name for name in table if (id(table), name) not in self.used)
 
     def result(self, key: str, name: str, kind: str) -> Any:
         """Find what is given for a step; the default is for commands only."""
-        found = _find(self.results, key, name)
+        found = self._find(self.results, key, name)
         return self.default if found is NOTHING and kind == "run" else found
 
     def decision(self, key: str, name: str) -> Any:
         """Find what people decide."""
-        return _find(self.decisions, key, name)
+        return self._find(self.decisions, key, name)
 
     def event(self, type_: str) -> Any:
         """Find what arrives."""
-        return _find(self.events, type_, type_)
+        return self._find(self.events, type_, type_)
 
-
-def _find(table: Mapping[str, Any], key: str, name: str) -> Any:
-    for known in (key, name):
-        if known in table:
-            return table[known]
-    patterns = (pattern for pattern in table if "*" in pattern)
-    return next((table[pattern] for pattern in patterns if _matches(pattern, name)), NOTHING)
+    def _find(self, table: Mapping[str, Any], key: str, name: str) -> Any:
+        patterns = (pattern for pattern in table if "*" in pattern and _matches(pattern, name))
+        for known in (key, name, *patterns):
+            if known in table:
+                self.used.add((id(table), known))
+                return table[known]
+        return NOTHING
 
 
 def _matches(pattern: str, name: str) -> bool:

@@ -5,8 +5,9 @@ folders, ctypes. They do not see sleeping, thread starts, clocks and entropy; th
 author's module is imported. Both are active only while the run's loop is running on its own thread, so the
 functions of `step.do` are as free as any Python.
 
-This is help for honest code, not a wall (the wall is the isolate's). Known leaks: time.localtime, strftime and
-clock_gettime, an unseeded random.Random(), uuid1, select, threading.Event.wait, os.getpid, os.environ, id().
+This is help for honest code, not a wall (the wall is the isolate's). Known leaks, told in docs/pipelines.md as well:
+time.localtime, gmtime, ctime, strftime and clock_gettime, an unseeded random.Random(), select, threading.Event.wait,
+os.getpid, os.environ, id().
 Callers inside the standard library (logging's time stamps) get the journal's time instead of an error.
 """
 
