@@ -19,6 +19,7 @@ async def follow(engine: Engine, run: str, after: int, ahead: int = AHEAD) -> As
 
     The engine is listened to before the disk is read, so nothing falls between the two; what both have is given once.
     Entries are counted without gaps, so a number that is not the next one says that the disk knows more.
+    What stood in a round that `continue_as` has ended is gone: a reader that was away goes on with the round there is.
     Raises NotFound for no run.
     """
     arrived: deque[Entry] = deque(maxlen=ahead)

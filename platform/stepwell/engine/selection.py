@@ -20,11 +20,14 @@ class Selection:
 
     tenant: str = ""
     scope: str = ""
-    states: frozenset[str] = frozenset()
+    states: frozenset[str] = frozenset()  # any other collection is made one
     metadata: Mapping[str, Any] = field(default_factory=dict)
     created_after: float | None = None
     created_until: float | None = None  # this moment included
     explained: bool = False  # something is said of them: why they do not go on, or have failed
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "states", frozenset(self.states))
 
     @property
     def narrow(self) -> bool:
