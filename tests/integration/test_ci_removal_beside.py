@@ -1,11 +1,14 @@
 """Runs, pushes and schedules that begin on a repository beside its deletion: before it, or not at all."""
 
 import asyncio
+import shutil
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -191,3 +194,53 @@ def test_who_waits_for_somebody_who_has_not_done_is_told_to_try_again(place: Pla
                 raise AssertionError("nobody may begin now")
     with beginnings.none_on(clone.id), beginnings.none_on("another"), pytest.raises(NotFound), beginnings.on("third"):
         raise AssertionError("there is no such repository")
+
+
+def test_a_deleted_repository_takes_no_schedules_of_others_along(place: Place, clone: Clone) -> None:
+    other, pushes = place.repository("other"), place.services.pushes
+    other.pipeline(SOURCE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pushes, "finish", lambda: None)  # both wait to be dealt with
+        for one in (clone, other):
+            one.commit_files({"more": "more"})
+            one.push()
+            place.finished(one.runs()[0].id)
+    deleted(place)
+    pushes.finish()
+    assert [one.cron for one in place.services.catalog.schedules(place.admin(), "acme", "other")] == ["0 3 * * *"]
+
+
+def test_a_push_that_gets_the_number_of_a_deleted_repositorys_intent_has_its_runs(place: Place, clone: Clone) -> None:
+    other, pushes = place.repository("other"), place.services.pushes
+    other.pipeline(SOURCE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pushes, "finish", lambda: None)
+        clone.commit_files({"more": "more"})
+        clone.push()  # its intent waits to be closed
+        place.finished(clone.runs()[0].id)
+    deleted(place)
+    context, updates = other.context(), [other.update("refs/heads/side"), other.update()]
+    assert other.permit(context, updates) is None  # with the numbers 1 and 2, as the two of the other had
+    pushes.finish()  # beside the push, as the keeper does
+    for update in updates:
+        other.move(update)
+    told = asyncio.run(pushes.post_receive(context, updates))
+    assert [line.partition(" →")[0] for line in told] == ["stepwell: run #1 Ship", "stepwell: run #2 Ship"]
+
+
+def test_a_file_that_git_removes_first_does_not_end_the_removal(
+    place: Place, clone: Clone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remove, passes = shutil.rmtree, list[Path]()
+
+    def beaten(path: Path) -> None:
+        passes.append(path)
+        if len(passes) == 1:
+            (path / "HEAD").unlink()
+            raise FileNotFoundError(2, "No such file", "HEAD")
+        remove(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("stepwell.repos.repositories.shutil", SimpleNamespace(rmtree=beaten))
+        place.base.repositories.delete(clone.id)
+    assert len(passes) == 2 and not list(place.base.repositories.root.iterdir())

@@ -67,11 +67,11 @@ class Intents:
             return session.exec(query).first() is not None
 
     def resolve(self, intents: Iterable[PushIntent], state: str) -> None:
-        """Close intents: `done` or `dropped`."""
+        """Close intents: `done` or `dropped`. Not others that have got the ids of those of a deleted repository."""
         with self._store.write() as session:
             for intent in intents:
                 row = session.get(PushIntent, intent.id)
-                if row is not None and row.state != "done":
+                if row is not None and row.push == intent.push and row.state != "done":
                     row.state, row.resolved_at = state, self._now()
 
     def _found(self, query: SelectOfScalar[PushIntent]) -> list[PushIntent]:

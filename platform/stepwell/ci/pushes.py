@@ -141,7 +141,15 @@ class Pushes:
         self._intents.resolve([intent for intent, _ in dealt], "done")
         for _, pushed in dealt:
             if pushed is not None and pushed.update.branch == pushed.repository.default_branch:
-                self.default_branch_moved(pushed.repository, pushed.commit.sha)
+                self._tell_of(pushed)
+
+    def _tell_of(self, pushed: Pushed) -> None:
+        try:
+            self.default_branch_moved(pushed.repository, pushed.commit.sha)
+        except NotFound:
+            if self._is_there(pushed.repository.id):
+                raise
+            _LOGGER.info("%s was deleted before its push was dealt with.", pushed.repository.full_name)
 
     def _moved(self, intent: PushIntent) -> bool:
         """Say whether git moved the ref, also if it has moved on since."""

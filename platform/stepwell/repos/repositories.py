@@ -83,8 +83,9 @@ class Repositories:
         with contextlib.suppress(FileNotFoundError):
             self.path(repository).rename(gone)
         self.let_go(repository)
-        with contextlib.suppress(FileNotFoundError):
-            shutil.rmtree(gone)
+        while gone.exists():  # a git process may remove a file of its own before we do, which ends one pass
+            with contextlib.suppress(FileNotFoundError):
+                shutil.rmtree(gone)
 
     def let_go(self, repository: str) -> None:
         """Release the files of a repository that is read no more."""
