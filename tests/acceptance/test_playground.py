@@ -138,6 +138,37 @@ def test_a_program_is_written_corrected_run_and_shared(server: LiveServer, page:
     assert complaints == []
 
 
+@pytest.mark.chromium
+def test_the_way_back_from_a_run_finds_the_program_as_it_was_sent(server: LiveServer, page: Page) -> None:
+    page.goto(f"{server.url}/playground?example=events")
+    code = page.get_by_label("pipeline.py")
+    wrong = EXAMPLES[0].code.replace("class First(Pipeline):", "class First(Pipeline)")
+    code.fill(wrong)
+    page.get_by_label("Event, as JSON").fill('"mine"')
+    page.get_by_role("button", name="Run", exact=True).click()
+    expect(page.locator("#outline [role=alert]")).to_contain_text("expected ':'")
+    expect(page).to_have_url(f"{server.url}/playground?example=events")
+    code.fill(TWO)
+    page.get_by_text("Files and class").click()
+    page.get_by_label("Class", exact=True).fill("Never")
+    page.get_by_role("button", name="Run", exact=True).click()
+    page.wait_for_url("**/acme/-/runs/*")
+    run = page.url
+    page.go_back()
+    expect(code).to_have_value(TWO)
+    expect(page.get_by_label("Event, as JSON")).to_have_value('"mine"')
+    expect(page.get_by_label("Class", exact=True)).to_have_value("Never")
+    expect(page.locator("#outline li")).to_have_text(["countrun7"])
+    page.get_by_role("link", name="First steps").click()
+    expect(code).to_have_value(EXAMPLES[0].code)
+    page.goto(run)
+    expect(page.locator("[data-word]")).to_have_text("Passed")
+    link = page.get_by_role("button", name="Copy playground link").get_attribute("data-copy")
+    page.get_by_role("link", name="Edit in the playground").click()
+    expect(code).to_have_value(TWO)
+    assert page.url == link
+
+
 def copy_of(page: Page, server: LiveServer) -> str:
     """The address that the run's page gives to share."""
     page.go_back()

@@ -131,7 +131,9 @@ def _page(
 ) -> Response:  # fmt: skip
     tenants = [name for name in visit.actor.tenants if visit.actor.may("write", name, NO_REPOSITORY)]
     draft = replace(draft, tenant=draft.tenant or (tenants[0] if tenants else ""))
+    url = visit.request.url
+    address = f"{url.path}?{url.query}".rstrip("?") if visit.request.method == "POST" else ""
     return visit.page(
         "playground.html", crumbs=[("Playground", "/playground")], status=status, draft=draft, tenants=tenants,
-        examples=EXAMPLES, example=example, checked=checked, wrong=wrong,
+        examples=EXAMPLES, example=example, checked=checked, wrong=wrong, address=address,
     )  # fmt: skip

@@ -54,10 +54,23 @@ function draw({ file, field: text, paint, numbers }) {
   }));
 }
 
+// What was written belongs to this visit of the page: the way back to it, and a reload, find it again.
+function keep() {
+  history.replaceState({ draft: Object.fromEntries(new FormData(field.form)) }, '');
+}
+
+function takeUp(draft) {
+  for (const [name, value] of Object.entries(draft)) {
+    const part = field.form.elements[name];
+    if (part) part.value = value;
+  }
+}
+
 let timer = null;
 let asked = 0;
 
 async function look() {
+  keep();
   asked += 1;
   const mine = asked;
   const body = new URLSearchParams(new FormData(field.form));
@@ -102,6 +115,8 @@ function indent(event) {
 }
 
 if (field) {
+  if (history.state?.draft) takeUp(history.state.draft);
+  field.form.addEventListener('submit', keep);
   for (const editor of editors) {
     editor.field.addEventListener('input', () => {
       draw(editor);
