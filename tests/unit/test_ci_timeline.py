@@ -8,9 +8,11 @@ from hypothesis import strategies as st
 from stepwell.ci.timeline import Span, timeline
 from stepwell.engine.entries import Entry
 
+Told = tuple[float, str, str, Any]
 
-def journal(*told: tuple[float, str, str, Any]) -> list[Entry]:
-    first: tuple[float, str, str, Any] = (0.0, "created", "", {})
+
+def journal(*told: Told) -> list[Entry]:
+    first: Told = (0.0, "created", "", {})
     return [
         Entry("r", n, at, kind, key, 1 if kind in ("started", "done", "retry", "lost") else 0, 1, data)  # type: ignore[arg-type]
         for n, (at, kind, key, data) in enumerate([first, *told], 1)
@@ -139,3 +141,60 @@ def test_whatever_a_journal_says_the_parts_make_the_whole(rows: list[tuple[float
     found = timeline(told, 60)
     assert sum(found.seconds.values()) == pytest.approx(60)
     assert all(0 <= span.start < span.end <= 60 for lane in found.lanes for span in lane.spans)
+
+
+def restarted(*told: Told, until: int, at: float, **more: Any) -> list[Entry]:
+    """The journal of a run that adopted its entries up to `until`, and was restarted at a time."""
+    found = journal(*told)
+    origins = more.get("origins", [["first", until]])
+    found[0] = found[0]._replace(data={"ancestry": {
+        "run": "first", "step": "c#1", "until": until, "at": at, "seed": "first", "number": 1, "origins": origins,
+    }})  # fmt: skip
+    return found
+
+
+ADOPTED: tuple[Told, ...] = (
+    (1, "asked", "a#1", ask("a")), (2, "started", "a#1", {}), (5, "done", "a#1", {"ok": True}),
+    (5, "asked", "b#1", ask("b")),
+)  # fmt: skip
+
+
+def test_the_time_between_an_ended_run_and_its_restart_is_cut() -> None:
+    own: tuple[Told, ...] = (
+        (1001, "started", "b#1", {}),
+        (1003, "done", "b#1", {"ok": True}),
+        (1003, "ended", "", {"state": "passed"}),
+    )
+    found = timeline(restarted(*ADOPTED, *own, until=5, at=1000), 2000)
+    assert (found.begin, found.end, found.adopted) == (995, 1003, 5)
+    assert found.seconds == {"code": 1, "queued": 2, "work": 5}
+    assert {lane.name: lane.spans for lane in found.lanes} == {
+        "a": (Span("queued", 996, 997), Span("work", 997, 1000, 1, "passed")),
+        "b": (Span("queued", 1000, 1001), Span("work", 1001, 1003, 1, "passed")),
+    }  # fmt: skip
+
+
+def test_what_an_ended_run_left_open_waits_from_the_restart_on() -> None:
+    asked: Told = (1, "asked", "b#1", ask("b"))
+    worked: tuple[Told, ...] = (
+        (1, "asked", "a#1", ask("a")),
+        (2, "started", "a#1", {}),
+        (5, "done", "a#1", {"ok": True}),
+    )
+    found = spans(restarted(asked, *worked, (1002, "started", "b#1", {}), until=5, at=1000), 1004)
+    assert found["b#1"] == [("queued", 1000, 1002, ""), ("work", 1002, 1004, "running")]
+
+
+def test_the_gaps_of_a_run_restarted_twice_are_cut_both() -> None:
+    second: tuple[Told, ...] = (
+        (501, "started", "b#1", {}),
+        (503, "done", "b#1", {"ok": True}),
+        (503, "asked", "c#1", ask("c")),
+    )
+    origins = [["first", 5], ["second", 8]]
+    told = restarted(*ADOPTED, *second, (1001, "started", "c#1", {}), until=8, at=1000, origins=origins)
+    found = timeline(told, 1002)
+    assert (found.begin, found.end, found.adopted) == (993, 1002, 7)
+    assert [(span.start, span.end) for span in found.lanes[0].spans] == [(994, 995), (995, 998)]
+    part = timeline(told[:3], told[2].at)  # as much of it as a page reads
+    assert part.end - part.begin == 2

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 from fixture_services import NOW, busy_run, summary, waited_run
 
-from stepwell.ci.views import AttemptView, RunView, StepView
+from stepwell.ci.views import AttemptView, RunLink, RunView, StepView
 from stepwell_web import runview, stepbars
 
 BEGUN = 1000.0
@@ -27,6 +27,7 @@ def step(
 
 
 def bars(view: RunView, now: float = NOW) -> dict[str, tuple[int, int]]:
+    view = stepbars.joined(view)
     axis = stepbars.axis_of(view, now)
     return {one.name: stepbars.bar(one, axis, now) for one in view.steps}
 
@@ -71,7 +72,21 @@ def test_an_environment_that_held_a_step_back_is_folded() -> None:
 
 def test_steps_that_a_restarted_run_adopted_from_long_ago_are_not_far_away() -> None:
     adopted, own = step("a", -90_000, (-90_000, -89_990)), step("b", 0, (0, 10))
-    assert bars(run(adopted, own, end=10)) == {"a": (0, 455), "b": (545, 455)}
+    assert bars(run(adopted, own, end=10)) == {"a": (0, 500), "b": (500, 500)}
+
+
+def test_what_an_ended_run_asked_for_and_its_restart_ran_is_drawn_from_the_restart_on() -> None:
+    adopted = step("a", -90_000, (-90_000, -89_990))
+    lint, unit = step("lint", -89_990, (0, 5)), step("unit", 0, (0, 10))
+    found = bars(run(adopted, lint, unit, end=10))
+    assert found == {"a": (0, 500), "lint": (500, 250), "unit": (500, 500)}
+
+
+def test_steps_of_two_runs_before_stand_side_by_side() -> None:
+    first = step("a", -90_000, (-90_000, -89_990), origin=RunLink("1", 1, "/1"))
+    second = step("b", -89_990, (-5000, -4990), origin=RunLink("2", 2, "/2"))
+    found = bars(run(first, second, step("c", -4990, (0, 20)), end=20))
+    assert found == {"a": (0, 250), "b": (250, 250), "c": (500, 500)}
 
 
 def test_time_in_which_something_worked_was_no_wait() -> None:

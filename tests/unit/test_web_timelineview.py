@@ -34,6 +34,13 @@ def test_one_sentence_says_where_the_time_went() -> None:
     )
 
 
+def test_the_sentence_says_what_another_run_lived_through() -> None:
+    told = Timeline(0.0, 10.0, (), stretches(("work", 10)), {"work": 10.0}, adopted=1.5)
+    assert timelineview.sentence(told, over=True) == (
+        "10s of 10s were work. The first 1.5s were in the run that it was restarted from."
+    )
+
+
 def test_work_is_drawn_to_scale() -> None:
     axis = Axis(stretches(("work", 10), ("queued", 10), ("work", 20)))
     assert [axis.place(at) for at in (0, 10, 20, 40)] == [0, 25, 50, 100]

@@ -198,16 +198,17 @@ def _length(step: StepView, now: float) -> float | None:
 
 def rows(view: RunView, selected: StepView | None, now: float) -> list[Row]:
     """Every step on the time axis, and first the run's own output when there is any."""
-    axis = stepbars.axis_of(view, now)
+    joined = stepbars.joined(view)
+    axis = stepbars.axis_of(joined, now)
     passed = sum(s.state == "passed" for s in view.steps)
     names = slugs(view.steps)
     result = []
     if view.log_size:
         url = f"{view.summary.url}?step={RUN_LOG}"
         result.append(Row("Output of the run", url, view.summary.state, "", "", None, 0, 0, 0, selected is None, False))
-    for step in view.steps:
+    for step, placed in zip(view.steps, joined.steps, strict=True):
         chosen = selected is not None and step.key == selected.key
-        start, width = stepbars.bar(step, axis, now)
+        start, width = stepbars.bar(placed, axis, now)
         busy = step.state in _BUSY
         since = (step.started_at or step.asked_at) if busy else None
         result.append(Row(

@@ -130,7 +130,10 @@ def sentence(told: Timeline, over: bool) -> str:
     said += "" if over else " so far"
     others = sorted(((n, kind) for kind, n in told.seconds.items() if kind != "work"), reverse=True)
     named = [_SAID[kind].format(times.duration(n)) for n, kind in others if total and n / total >= WORTH_A_WORD]
-    return said + (f"; {_listed(named[:3])}." if named else ".")
+    said += f"; {_listed(named[:3])}." if named else "."
+    if told.adopted:
+        said += f" The first {times.duration(told.adopted)} were in the run that it was restarted from."
+    return said
 
 
 def _were(seconds: float) -> str:

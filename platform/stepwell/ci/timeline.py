@@ -3,13 +3,17 @@
 Each step has a lane of spans: queued, at work, between tries, waiting for a person, for a time or an event. Each moment
 of the run as a whole is of one kind, the first of `KINDS` that any lane is in, so that the kinds' seconds add up to the
 run's. Moments in which no step is open at all are the code's own: its isolate boots, replays and goes on.
+
+A restarted run begins with what it adopted. The time between that and the restart is nobody's, and is cut: what was
+adopted is moved up to the restart, and keeps its length.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from stepwell.engine.ancestry import Ancestry
 from stepwell.engine.entries import Entry
 
 Kind = Literal["work", "paused", "queued", "retry", "person", "wait", "code"]
@@ -46,20 +50,46 @@ class Timeline:
     lanes: tuple[Lane, ...]
     stretches: tuple[Span, ...]
     seconds: Mapping[Kind, float]  # sums up to end - begin
+    adopted: float = 0.0  # seconds at the beginning that another run lived through
 
 
 def timeline(entries: Iterable[Entry], now: float) -> Timeline:
     """Read a journal, whole and from its first entry; what is not over goes on until `now`."""
-    reading = _Reading()
+    entries = list(entries)
+    ancestry, gaps = _ancestry(entries), _gaps(entries)
+    moved = sum(gaps.values())
+    reading = _Reading(entries[0].at + moved if entries else 0.0)
     for entry in entries:
-        reading.read(entry)
-    end = reading.over(now)
+        reading.read(entry._replace(at=entry.at + moved))
+        if entry.seq in gaps:
+            reading.restart(entry.at + moved)
+            moved -= gaps[entry.seq]
+    end = reading.over(now + moved)
     lanes = tuple(Lane(key, name, tuple(reading.spans[key])) for key, name in reading.names.items())
     own = stretches(reading.begin, end, [span for spans in reading.spans.values() for span in spans])
     seconds: dict[Kind, float] = {}
     for one in own:
         seconds[one.kind] = seconds.get(one.kind, 0.0) + one.end - one.start
-    return Timeline(reading.begin, end, lanes, own, seconds)
+    adopted = max(0.0, ancestry.at - reading.begin) if ancestry else 0.0
+    return Timeline(reading.begin, end, lanes, own, seconds, adopted)
+
+
+def _ancestry(entries: Sequence[Entry]) -> Ancestry | None:
+    first = entries[0] if entries else None
+    return Ancestry.of_json(first.data.get("ancestry")) if first and first.type == "created" else None
+
+
+def _gaps(entries: Sequence[Entry]) -> dict[int, float]:
+    """By the last entry that each earlier run lived through: the seconds until its successor went on."""
+    ancestry = _ancestry(entries)
+    found: dict[int, float] = {}
+    for _, until in ancestry.origins if ancestry else ():
+        assert ancestry is not None
+        later = (entry.at for entry in entries[until : ancestry.until] if entry.type in _TAKE)
+        on = ancestry.at if until == ancestry.until else next(later, None)
+        if on is not None:
+            found[until] = max(0.0, on - entries[:until][-1].at)
+    return found
 
 
 @dataclass
@@ -93,6 +123,11 @@ class _Reading:
         if take and not entry.key.startswith("~") and self.ended is None:
             data = entry.data if isinstance(entry.data, Mapping) else {}
             take(self, entry, data)
+
+    def restart(self, at: float) -> None:
+        """Begin anew what another run left open: what became of it there is not known here."""
+        for span in self.open.values():
+            span.start = at
 
     def over(self, now: float) -> float:
         """End what is still open; return the run's end."""
@@ -141,7 +176,6 @@ _ASKED: Mapping[str, Kind] = {
 
 
 def _created(reading: _Reading, entry: Entry, data: _Data) -> None:
-    reading.begin = entry.at
     if data.get("held"):
         reading.begin_span(_RUN, "queued", entry.at)
 
