@@ -1,8 +1,10 @@
 """What home and the first pages of a repository tell, over the services that a server has."""
 
 import asyncio
+from pathlib import Path
 
 import httpx
+from fixture_services import services
 from places import Place
 
 from stepwell.tenants import Actor
@@ -66,3 +68,16 @@ def test_the_inbox_counts_what_this_person_may_decide(place: Place) -> None:
     for person, path in ((other, "/approvals"), (viewer, "/")):
         code = place.services.tenants.links.issue(person.name)
         assert asked(place, person, "/signin", {"code": code}).headers["location"] == path
+
+
+async def test_home_shows_three_approvals_and_leads_to_all(tmp_path: Path) -> None:
+    app = create_app(services(tmp_path))  # type: ignore[arg-type]
+    headers = {"Cookie": "stepwell=admin-session"}
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app), base_url="http://testserver", headers=headers
+    ) as web:
+        home, inbox = (await web.get("/")).text, (await web.get("/approvals")).text
+    assert (home.count('class="gate"'), "All 4 approvals" in home) == (3, True)
+    assert inbox.count('class="gate"') == 4
+    labels = [part.partition('"')[0] for part in inbox.split('class="gate" id="')]
+    assert len(set(labels)) == len(labels)

@@ -1,6 +1,7 @@
 // What every page has: theme, dialogs, copying, durations that grow, keyboard, and lists that stay up to date.
 
 import { fetchText, parsePage } from './html.js';
+import './decisions.js';
 import './jump.js';
 import { Stream, debounced, refresh, remember } from './live.js';
 

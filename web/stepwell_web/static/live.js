@@ -27,6 +27,7 @@ export function merge(page) {
     const groups = [...old.querySelectorAll('details[id]')].map((one) => [one.id, one]);
     const part = document.adoptNode(fresh);
     unfold(part, new Map(groups));
+    keep(old, part);
     old.replaceWith(part);
     if (unfolded) part.classList.remove('folded');
     part.scrollTop = top;
@@ -62,6 +63,17 @@ function unfold(part, before) {
     const old = before.get(group.id);
     const chosen = group.querySelector('[aria-current]') && !old?.querySelector('[aria-current]');
     if (old && !chosen) group.open = old.open;
+  }
+}
+
+// What this page itself has put among the rows of a part stays at its place, so nothing moves under a pointer.
+function keep(old, part) {
+  const rows = [...old.children];
+  for (const row of rows.filter((one) => one.dataset.kept)) {
+    const before = rows.slice(0, rows.indexOf(row)).reverse();
+    const anchor = before.map((one) => (one.dataset.kept ? one : [...part.children].find((two) => one.id && two.id === one.id)))
+      .find(Boolean);
+    if (anchor) anchor.after(row); else (part.querySelector(':scope > :not(h2)') ?? part.lastChild).before(row);
   }
 }
 

@@ -1,0 +1,49 @@
+// Decisions in lists: the row says what was decided and stays, so that no other run's button comes under the pointer.
+
+import { parsePage } from './html.js';
+import { merge } from './live.js';
+
+function rowOf(form) {
+  const asked = `${form.getAttribute('action')} ${form.elements.key?.value}`;
+  return document.querySelector(`[data-gate="${CSS.escape(asked)}"]`);
+}
+
+function decided(gate, word) {
+  const run = gate.dataset.gate.replace(/\/decisions .*$/s, '');
+  const said = `${word} #${run.split('/').pop()}`;
+  const row = document.createElement('div');
+  const text = document.createElement('p');
+  const link = Object.assign(document.createElement('a'), { href: run, textContent: 'open the run', className: 'link' });
+  row.className = 'notice';
+  row.dataset.kept = 'yes';
+  Object.assign(row.style, { minHeight: `${gate.offsetHeight}px`, marginBottom: 0 }); // as high as the gate was
+  text.append(`${said} · `, link);
+  row.append(text);
+  gate.replaceWith(row);
+  link.focus({ preventScroll: true });
+  document.querySelector('#status').textContent = said;
+}
+
+async function decide(form, button) {
+  const word = button.value === 'approve' ? 'Approved' : 'Rejected';
+  const body = new URLSearchParams(new FormData(form, button));
+  const answer = await fetch(form.getAttribute('action'), { method: 'POST', body, credentials: 'same-origin' }).catch(() => null);
+  const gate = rowOf(form);
+  if (!answer?.ok || !gate || new URL(answer.url).pathname === '/signin') {
+    // Sent as without scripts: whatever is wrong, a page of its own says it.
+    form.append(Object.assign(document.createElement('input'), { type: 'hidden', name: button.name, value: button.value }));
+    HTMLFormElement.prototype.submit.call(form);
+    return;
+  }
+  form.closest('dialog')?.close();
+  decided(gate, word);
+  const shown = new URL(answer.url).pathname === location.pathname;
+  if (shown) merge(parsePage(await answer.text()));
+}
+
+document.addEventListener('submit', (event) => {
+  const form = event.target;
+  if (form.dataset.sent || event.submitter?.name !== 'decision' || !rowOf(form)) return;
+  event.preventDefault();
+  decide(form, event.submitter);
+});
