@@ -99,3 +99,25 @@ def test_what_opens_on_a_page_is_free_of_errors(windows: dict[int, Page], full: 
     if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
         wrong.append("wider than the window")
     assert wrong == []
+
+
+@pytest.mark.parametrize(("session", "managed"), [("admin-session", 1), ("viewer-session", 0)])
+def test_the_pages_of_a_tenant_are_found_from_everywhere(
+    browser: Browser, full: Served, session: str, managed: int
+) -> None:
+    page = visit(browser, full, signed_in=False)
+    page.context.add_cookies([{"name": "stepwell", "value": session, "url": full.url}])
+    for path in ("/", "/playground", "/acme/-/people"):
+        page.goto(full.url + path)
+        page.keyboard.press("Control+k")
+        expect(page.locator("#jump-text")).to_be_focused()
+        for word, number in (("people", 1), ("usage", 1), ("runners", 1), ("secrets", managed), ("audit", managed)):
+            expect(page.locator(f"#jump a[href='/acme/-/{word}']")).to_have_count(number)
+        for words in ("Home", "Switch between light and dark", "Sign out"):
+            expect(page.locator("#jump li", has_text=words)).to_have_count(1)
+        page.keyboard.press("Escape")
+    page.goto(full.url)
+    expect(page.locator("main a[href='/acme']")).to_be_visible()
+    page.get_by_label("Account: ").click()
+    expect(page.locator(".menu-list a[href='/acme']")).to_be_visible()
+    page.context.close()

@@ -146,6 +146,11 @@ const typedInto = (part) => (
 );
 
 document.addEventListener('keydown', (event) => {
+  if ((event.ctrlKey || event.metaKey) && !event.altKey && !event.shiftKey && event.key === 'k' && find('#jump')) {
+    event.preventDefault();
+    open('jump');
+    return;
+  }
   if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || saved('keys') === 'off') return;
   if (typedInto(event.target)) return;
   if (going && Date.now() - going < 1200 && places[event.key]) { location.assign(places[event.key]); return; }

@@ -35,7 +35,9 @@ function here() {
   ));
   const theme = document.querySelector('[data-theme-button]');
   const light = theme ? [entry('Switch between light and dark', theme.querySelector('svg'), () => theme.click())] : [];
-  return { tabs, acts: [...light, ...acts], steps: all('#steps a.step').map(step) };
+  const out = document.querySelector('#signout');
+  const leave = out ? [entry('Sign out', out.querySelector('svg'), () => out.requestSubmit())] : [];
+  return { tabs, acts: [...light, ...leave, ...acts], steps: all('#steps a.step').map(step) };
 }
 
 function step(row) {
@@ -77,7 +79,9 @@ if (dialog) {
   field.addEventListener('input', () => { clearTimeout(timer); show([]); timer = setTimeout(search, 120); });
   dialog.addEventListener('jump', () => {
     const { tabs, acts, steps } = here();
-    fixed = { own: [...places, ...tabs], acts, steps };
+    const known = new Set(places.map((item) => item.firstChild.getAttribute('href')));
+    const more = tabs.filter((item) => !known.has(item.firstChild.getAttribute('href')));
+    fixed = { own: [...places, ...more], acts, steps };
     field.value = '';
     show([]);
   });
