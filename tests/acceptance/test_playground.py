@@ -80,8 +80,9 @@ def test_a_program_goes_on_after_its_process_was_killed(server: LiveServer, page
     id = server.runs("-")[0]["id"]
     wait_until(lambda: "ponder" in [step["name"] for step in server.run(id)["steps"]], 60, "function under way")
     page.reload()
-    with page.expect_navigation():
-        page.get_by_role("button", name="Kill its process").click()
+    page.get_by_role("button", name="Kill its process").click()
+    expect(page.locator(".notice[role=status]")).to_have_text("Process killed; the run goes on in a new one.")
+    expect(page).to_have_url(run)
     lines = page.locator(".journal tbody tr")
     page.goto(f"{run}/journal")
     expect(lines.filter(has_text="ponder").first).to_contain_text("lost", timeout=60_000)

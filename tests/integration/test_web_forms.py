@@ -67,6 +67,19 @@ async def test_a_program_is_kept_for_somebody_who_may_send_none(given: FixtureSe
     assert (answer.status_code, "mine = 1</textarea>" in answer.text) == (404, True)
 
 
+async def test_killing_a_process_is_told_whatever_ran_there(
+    given: FixtureServices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(given.control, "kill_isolate", lambda *_: None)
+    async with client(given) as web:
+        answer = await web.post(f"{RUN}/kill")
+        later = await web.get(RUN)
+    told = '<section class="notice section" role="status">'
+    assert (answer.status_code, told in later.text) == (200, False)
+    assert told in answer.text and "Process killed; the run goes on in a new one." in answer.text
+    assert f'data-address="{RUN}"' in answer.text
+
+
 async def test_killing_what_is_in_no_process_is_answered_calmly_on_the_runs_page(given: FixtureServices) -> None:
     async with client(given) as web:
         answer = await web.post(f"{RUN}/kill")

@@ -28,6 +28,7 @@ from stepwell_web.visits import Form, Tried, Visit, Visiting, text, to
 router = APIRouter(include_in_schema=False)
 BASE = "/{tenant}/{name}/runs/{number}"
 JOURNAL_PAGE = 500
+KILLED = "Process killed; the run goes on in a new one."
 PACE_SECONDS = 0.04
 """Pause between two deliveries of log lines: lines of one burst arrive together."""
 
@@ -142,12 +143,14 @@ def terminate(visit: Visiting, *, tenant: str, name: str, number: int) -> Respon
 def kill(visit: Visiting, *, tenant: str, name: str, number: int) -> Response:
     """End the process of the run's code, to see it go on in another one."""
     view = view_of(visit, tenant, name, number)
+    url = view.summary.url
     try:
         visit.services.control.kill_isolate(visit.actor, view.summary.id)
     except Conflict as error:  # it went to rest, or ended, since the page was loaded
-        notice, url = str(error), view.summary.url
+        notice = str(error)
         return told(error, lambda status: _steps(visit, view, status=status, notice=notice, address=url))
-    return to(view.summary.url)
+    # The page alone may not show it: a command that runs goes on, and the journal has nothing to tell.
+    return _steps(visit, view_of(visit, tenant, name, number), notice=KILLED, address=url)
 
 
 @router.post(BASE + "/pause")
