@@ -113,6 +113,8 @@ def test_runs_are_paused_terminated_and_restarted_from_a_step(person: Terminal, 
     paused = person.json("runs", "--state", "paused", cwd=project)
     assert [(run["number"], run["reason"]) for run in paused] == [(4, "paused by admin: freeze")]
     assert person.json("resume", "4", cwd=project)["state"] == "waiting"
+    resumed = person.stepwell("resume", "4", cwd=project)
+    assert (resumed.returncode, "Run #4 is not paused" in resumed.stderr) == (2, True)
     ended = person.json("terminate", "4", cwd=project)
     assert (ended["state"], ended["reason"]) == ("cancelled", "terminated by admin")
     made = person.json("restart", "4", "--from", "Ship it?", cwd=project)
@@ -125,6 +127,8 @@ def test_runs_are_paused_terminated_and_restarted_from_a_step(person: Terminal, 
     unknown = person.stepwell("restart", "4", "--from", "x", "--code", "newer", cwd=project)
     assert (unknown.returncode, "has no step 'x'" in unknown.stderr) == (2, True)
     person.json("terminate", "5", cwd=project)
+    nowhere = person.stepwell("restart", "4", "--code", "newer", cwd=project)
+    assert (nowhere.returncode, "Name one with --from" in nowhere.stderr) == (2, True)
 
 
 def test_many_runs_are_changed_by_one_command(person: Terminal, project: Path) -> None:
@@ -140,6 +144,9 @@ def test_many_runs_are_changed_by_one_command(person: Terminal, project: Path) -
     assert (ended.returncode, "terminate: 2 runs, 0 refused" in ended.stderr) == (0, True)
     wrong = person.stepwell("bulk", "pause", "--state", "passed", cwd=project)
     assert (wrong.returncode, "cannot be meant by 'pause'" in wrong.stderr) == (2, True)
+    assert person.json("restart", "7", "--from", "Ship it?", cwd=project)["number"] == 8
+    ended = person.stepwell("bulk", "terminate", cwd=project)
+    assert (ended.returncode, "terminate: 1 run, 0 refused" in ended.stderr) == (0, True)
     assert person.json("dead", cwd=project) == []
 
 

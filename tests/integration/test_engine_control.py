@@ -309,9 +309,9 @@ async def test_what_cannot_be_paused_or_resumed_says_why(shop: Workshop) -> None
         await engine.resume("r", "ann")
         await engine.send_event("r", "go", None)
         await shop.finished()
-        with pytest.raises(Conflict, match="has ended: it is passed"):
+        with pytest.raises(Conflict, match="Run #1 has ended: it is passed"):
             await engine.pause("r", "ann")
-        with pytest.raises(Conflict, match="has ended: it is passed"):
+        with pytest.raises(Conflict, match="Run #1 has ended: it is passed"):
             await engine.resume("r", "ann")
         with pytest.raises(NotFound):
             await engine.pause("other", "ann")
@@ -332,7 +332,7 @@ finally:
         )
         await shop.hibernating()
         await engine.cancel("r", "ann")
-        with pytest.raises(Conflict, match="being cancelled by ann"):
+        with pytest.raises(Conflict, match="Run #1 is being cancelled by ann"):
             await engine.pause("r", "bob")
         await shop.until(lambda state: "x#1" in state.steps)
         await engine.terminate("r", "bob", "no time")

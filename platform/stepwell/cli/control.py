@@ -7,7 +7,7 @@ import typer
 from stepwell.cli.runs import Repository, Run
 from stepwell.cli.screen import JsonFlag, say, show_json
 from stepwell.cli.where import FINISHED, connected, find_run, flat
-from stepwell.errors import Conflict
+from stepwell.errors import Conflict, Invalid
 
 Reason = Annotated[str, typer.Option(help="Why; everybody sees it.")]
 
@@ -50,6 +50,8 @@ def restart(
     json: JsonFlag = False,
 ) -> None:
     """Begin a new run like one that has ended, from the start or from one of its steps."""
+    if code == "newer" and step is None:
+        raise Invalid("--code newer was given without a step. Name one with --from, or start the pipeline anew.")
     with connected() as (client, place):
         view = find_run(client, place, run, repository)
         made = client.post(f"/runs/{view['id']}/restart", from_step=step, code=code)

@@ -14,16 +14,20 @@ def draft_pause(live: Live, parts: Parts, by: str, reason: str) -> None:
     """Pause a run that has not ended. Raises Conflict."""
     state = live.state
     if state.paused:
-        raise Conflict(f"Run {live.id!r} is paused already, by {state.paused.get('by')}. Resume it to have it go on.")
+        raise Conflict(
+            f"Run #{state.number} is paused already, by {state.paused.get('by')}. Resume it to have it go on."
+        )
     if state.cancel:
-        raise Conflict(f"Run {live.id!r} is being cancelled by {state.cancel.get('by')}. Terminate it to end it now.")
+        raise Conflict(
+            f"Run #{state.number} is being cancelled by {state.cancel.get('by')}. Terminate it to end it now."
+        )
     parts.commits.append(live, "paused", "", {"by": by, "reason": reason})
 
 
 def draft_resumption(live: Live, parts: Parts, by: str) -> None:
     """Resume a paused run. Raises Conflict."""
     if not live.state.paused:
-        raise Conflict(f"Run {live.id!r} is not paused: it is {live.state.state}.")
+        raise Conflict(f"Run #{live.state.number} is not paused: it is {live.state.state}.")
     parts.commits.append(live, "resumed", "", {"by": by})
 
 

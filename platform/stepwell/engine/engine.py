@@ -207,7 +207,7 @@ class Engine:
         check_json("payload", payload)
         async with self._scheduler.telling(run_id) as live:
             if live.state.length >= self._parts.limits.entries:
-                raise Conflict(f"Run {run_id!r} has {live.state.length} entries; no more are allowed.")
+                raise Conflict(f"Run #{live.state.number} has {live.state.length} entries; no more are allowed.")
             if id is None or id not in live.state.event_ids:
                 self._commits.append(live, "event", "", {"type": type, "payload": payload, "id": id})
 

@@ -74,7 +74,7 @@ class Memory:
         live = self.find(run_id)
         if live.state.finished:
             self.forget_idle(live)
-            raise Conflict(f"Run {run_id!r} has ended: it is {live.state.state}.")
+            raise Conflict(f"Run #{live.state.number} has ended: it is {live.state.state}.")
         return live
 
     def regate(self, live: Live) -> None:
