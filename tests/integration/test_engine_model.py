@@ -12,8 +12,9 @@ import os
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import closing
+from itertools import pairwise
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from promises import ENDED, MOVES, STEP_MOVES, Promises
 
 from stepwell.engine.clock import TestClock
+from stepwell.engine.entries import Entry
 from stepwell.engine.fold import apply
 from stepwell.engine.local import ProcessIsolates
+from stepwell.engine.order import Order, Rate
 from stepwell.engine.rebuild import Rebuild
 from stepwell.engine.seams import Code
 from stepwell.engine.specs import RunSpec
@@ -39,6 +42,7 @@ from stepwell.store.derived_sqlite import SqliteTables
 SOAK = bool(os.environ.get("STEPWELL_SOAK"))
 TYPES = ("go", "stop")
 RUNS = ("a", "b", "c", "d")
+RATE = Rate("k", 1, 60)
 MORTAL = ("c", "d")  # may be cancelled; the others live until their code is over
 
 
@@ -74,6 +78,7 @@ class Life(RuleBasedStateMachine):
         self.clock = TestClock()
         self.runs: dict[str, Promises] = {}
         self.sent = 0
+        self.was_set = False  # the clock, by whoever
         files = {"pipeline.py": (PROGRAMS / "interpreted" / "pipeline.py").read_text()}
         files["effects.py"] = (PROGRAMS / "effects.py").read_text()
         self.code = Code("interpreted", files, "pipeline.py:Interpreted")
@@ -143,19 +148,19 @@ class Life(RuleBasedStateMachine):
 
     # rules
 
-    @initialize(programs=st.tuples(_operations(), _operations(), _operations()))
-    def begin(self, programs: tuple[list[Any], ...]) -> None:
+    @initialize(programs=st.tuples(_operations(), _operations(), _operations()), rated=st.sets(st.sampled_from(RUNS)))
+    def begin(self, programs: tuple[list[Any], ...], rated: set[str]) -> None:
         for run, program in zip(RUNS, programs, strict=False):
-            self.create(run, program)
+            self.create(run, program, Order(rate=RATE) if run in rated else None)
 
-    @rule(run=st.sampled_from(RUNS), program=_operations())
-    def create_again_or_late(self, run: str, program: list[Any]) -> None:
-        self.create(run, program)
+    @rule(run=st.sampled_from(RUNS), program=_operations(), rated=st.booleans())
+    def create_again_or_late(self, run: str, program: list[Any], rated: bool) -> None:
+        self.create(run, program, Order(rate=RATE) if rated else None)
 
-    def create(self, run: str, program: list[Any]) -> None:
+    def create(self, run: str, program: list[Any], order: Order | None = None) -> None:
         payload = {"effects": str(self.path / run), "program": program}
         (self.path / run).touch()
-        spec = RunSpec(run, "t", "t/x", "", {}, {"kind": "manual", "payload": payload}, self.code.digest)
+        spec = RunSpec(run, "t", "t/x", "", {}, {"kind": "manual", "payload": payload}, self.code.digest, order=order)
         promises = self.runs.setdefault(run, Promises(run))
         promises.created |= self.ask(self.host.engine.create(spec))
         self.settle()
@@ -228,6 +233,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([-86_400.0, -60.0, 60.0, 86_400.0]))
     def clock_is_set(self, seconds: float) -> None:
+        self.was_set = True
         self.move(self.clock.jump, seconds)
 
     @rule()
@@ -264,6 +270,13 @@ class Life(RuleBasedStateMachine):
             assert (report.told, report.damaged) == ([], [])
             for run, promises in self.runs.items():
                 promises.check(journal.entries(run), self.effects(run))
+            if not self.was_set:
+                self.check_rate([journal.entries(run) for run in self.runs])
+
+    def check_rate(self, journals: Sequence[Sequence[Entry]]) -> None:
+        of_rate = (journal for journal in journals if journal and journal[0].data.get("order"))
+        begun = sorted(entry.at for journal in of_rate for entry in journal if entry.type == "admitted")
+        assert all(after - before >= RATE.seconds for before, after in pairwise(begun)), begun
 
     def effects(self, run: str) -> Counter[str]:
         lines = (self.path / run).read_text().splitlines()
@@ -323,6 +336,7 @@ class Life(RuleBasedStateMachine):
             if turn < 20:
                 self.pass_time(3600.0)
             else:  # the clock was set back
+                self.was_set = True
                 self.move(self.clock.jump, 86_400.0)
         raise AssertionError(f"{run} does not end: {self.state(run)}")
 
