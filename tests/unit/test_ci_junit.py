@@ -56,6 +56,8 @@ LAUGHS = '<!DOCTYPE x [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;&a;&a
         ("", "well-formed"),
         ('<?xml version="1.0" encoding="no-such"?><x/>', "unknown encoding"),
         ("{}", "well-formed"),
+        ("<html/>", "outermost element is <html>"),
+        ('<testsuites tests="5" failures="5"/>', "claims to have 5 tests"),
     ],
 )
 def test_what_is_no_report_is_a_problem_with_its_name(text: str | bytes, why: str) -> None:
@@ -79,3 +81,24 @@ def test_numbers_and_lengths_are_bounded(monkeypatch: pytest.MonkeyPatch) -> Non
     first = report.cases[0]
     assert (len(first.name), len(first.message), len(first.text)) == (500, 2_000, 16_000)
     assert report.cases[1].text == ""
+
+
+def test_cases_that_passed_give_way_to_others_and_all_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(junit, "MOST_CASES", 3)
+    cases = "".join(f'<testcase name="{n}" time="1"/>' for n in range(4))
+    bad = "".join(f'<testcase name="bad{n}" time="1"><failure/></testcase>' for n in range(2))
+    skipped = '<testcase name="not" time="1"><skipped/></testcase>'
+    report = read(f"<testsuite>{cases}{bad}{cases}</testsuite>", f"<testsuite>{skipped}</testsuite>")
+    assert [case.name for case in report.cases] == ["bad0", "bad1", "not"]
+    counts = {"total": 11, "failed": 2, "error": 0, "skipped": 1, "passed": 8, "seconds": 11.0, "problems": 0}
+    assert (report.counts(), report.left) == (counts, 8)
+
+
+def test_failures_beyond_the_bound_are_counted_as_failures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(junit, "MOST_CASES", 3)
+    report = read(f"<testsuite>{'<testcase><error/></testcase>' * 5}</testsuite>")
+    assert (len(report.cases), report.left, report.counts()["error"]) == (3, 2, 5)
+
+
+def test_a_suite_of_no_tests_is_a_report() -> None:
+    assert read('<testsuites tests="0"><testsuite tests="0"/></testsuites>', "<testsuite/>").problems == []

@@ -9,6 +9,7 @@ lengths are bounded.
 """
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, BinaryIO, Literal
@@ -18,6 +19,7 @@ CaseState = Literal["passed", "failed", "error", "skipped"]
 STATES: tuple[CaseState, ...] = ("failed", "error", "skipped", "passed")
 """What people look at first comes first."""
 MOST_CASES = 20_000
+"""Cases that are kept: of more, those that passed go first. All are counted."""
 MOST_TOLD = 500
 """Failures whose text is kept."""
 NAME_CHARACTERS, MESSAGE_CHARACTERS, TEXT_CHARACTERS = 500, 2_000, 16_000
@@ -51,6 +53,9 @@ class Report:
     left: int = 0
     problems: list[tuple[str, str]] = field(default_factory=list)
     _told: int = 0
+    _passed: list[int] = field(default_factory=list)  # where in `cases` those are that may go
+    _beyond: Counter[CaseState] = field(default_factory=Counter)
+    _beyond_seconds: float = 0.0
 
     def add(self, path: str, source: BinaryIO) -> None:
         """Read one more file; what is wrong with it becomes a problem, and the cases before that count."""
@@ -63,21 +68,30 @@ class Report:
             self.problems.append((path, str(error) or "It cannot be read."))
 
     def take(self, case: Case) -> None:
-        """Count a case."""
+        """Count a case, and keep it if there is room or one that passed can go for it."""
         if len(self.cases) >= MOST_CASES:
-            self.left += 1
-            return
-        if case.state in ("failed", "error"):
+            is_kept = case.state != "passed" and bool(self._passed)
+            self._leave(self.cases.pop(self._passed.pop()) if is_kept else case)
+            if not is_kept:
+                return
+        if case.state == "passed":
+            self._passed.append(len(self.cases))
+        elif case.state != "skipped":
             self._told += 1
             if self._told > MOST_TOLD:
                 case = replace(case, text="")
         self.cases.append(case)
 
+    def _leave(self, case: Case) -> None:
+        self.left += 1
+        self._beyond[case.state] += 1
+        self._beyond_seconds += case.seconds
+
     def counts(self) -> dict[str, Any]:
         """Count cases by state, for the journal."""
         found: dict[str, Any] = {"total": len(self.cases) + self.left}
-        found |= {state: sum(case.state == state for case in self.cases) for state in STATES}
-        found["seconds"] = round(sum(case.seconds for case in self.cases), 3)
+        found |= {state: sum(case.state == state for case in self.cases) + self._beyond[state] for state in STATES}
+        found["seconds"] = round(sum(case.seconds for case in self.cases) + self._beyond_seconds, 3)
         return found | {"problems": len(self.problems)}
 
     def as_json(self) -> dict[str, Any]:
@@ -109,7 +123,8 @@ class _Reader:
 
     def __init__(self, report: Report) -> None:
         self._report = report
-        self._depth = 0
+        self._depth = self._found = self._claimed = 0
+        self._root = ""
         self._suites: list[str] = []
         self._case: Case | None = None
         self._telling: list[str] | None = None  # text of the failure that is being read
@@ -123,6 +138,10 @@ class _Reader:
 
     def read(self, source: BinaryIO) -> None:
         self._parser.ParseFile(source)
+        if not self._found and self._root not in ("testsuites", "testsuite"):
+            raise _Refused(f"It is no JUnit report: its outermost element is <{self._root[:NAME_CHARACTERS]}>.")
+        if not self._found and self._claimed:
+            raise _Refused(f"It claims to have {self._claimed:,} tests, but has no <testcase>.")
 
     def _entity(self, *_: Any) -> None:
         raise _Refused("It declares entities of its own, which are not read.")
@@ -132,12 +151,16 @@ class _Reader:
         if self._depth > _DEEPEST:
             raise _Refused(f"It is nested deeper than {_DEEPEST} elements.")
         tag = tag.rpartition(":")[2]
+        if self._depth == 1:
+            self._root = tag
+        if tag in ("testsuites", "testsuite"):
+            self._claimed = max(self._claimed, _whole(given.get("tests", "")) or 0)
         if tag == "testsuite":
             self._suites.append(given.get("name", ""))
         elif tag == "testcase" and self._case is None:
             group = given.get("classname") or (self._suites[-1] if self._suites else "")
             name, file = given.get("name", "")[:NAME_CHARACTERS], given.get("file", "")[:NAME_CHARACTERS]
-            seconds, line = _seconds(given.get("time", "")), _line(given.get("line", ""))
+            seconds, line = _seconds(given.get("time", "")), _whole(given.get("line", ""))
             self._case = Case(group[:NAME_CHARACTERS], name, seconds=seconds, file=file, line=line)
         elif tag in _OUTCOMES and self._case is not None:
             state = min(self._case.state, _OUTCOMES[tag], key=STATES.index)
@@ -154,6 +177,7 @@ class _Reader:
             text = self._case.text or "".join(self._telling).strip()[:TEXT_CHARACTERS]
             self._case, self._telling = replace(self._case, text=text), None
         elif tag == "testcase" and self._case is not None:
+            self._found += 1
             self._report.take(self._case)
             self._case = self._telling = None
 
@@ -171,5 +195,5 @@ def _seconds(text: str) -> float:
     return min(seconds, 1e9) if math.isfinite(seconds) and seconds > 0 else 0.0
 
 
-def _line(text: str) -> int | None:
+def _whole(text: str) -> int | None:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 9 else None
