@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stepwell.ci.runs import Runs
 from stepwell.ci.views import RunView, StepView
@@ -18,6 +18,9 @@ from stepwell.errors import NotFound
 from stepwell.store.blobs import BlobFiles
 from stepwell.store.pieces import Pieces
 from stepwell.tenants.actors import Actor
+
+if TYPE_CHECKING:
+    from stepwell.engine.state import StepState
 
 LISTS = 64
 """Lists of files that are kept for the next view."""
@@ -42,6 +45,7 @@ class Artifacts:
         self._runs = runs
         self._blobs = blobs
         self._manifests = lru_cache(LISTS)(self._read_list)
+        self._by_path = lru_cache(LISTS)(self._index)
 
     def listed(self, actor: Actor, run_id: str, key: str | None = None) -> list[Artifact]:
         """Return those of a run, or of one of its steps. Raises NotFound, Unavailable."""
@@ -57,9 +61,12 @@ class Artifacts:
 
     def find(self, actor: Actor, run_id: str, key: str, path: str) -> Artifact:
         """Return one by the path that it had in the workspace. Raises NotFound."""
-        for one in self.listed(actor, run_id, key):
-            if one.path == path:
-                return one
+        step = self._runs.step(actor, run_id, key)
+        if kept_by(step):
+            assert step.collected is not None
+            found = self._by_path(run_id, str(step.collected["id"]), int(step.collected["size"])).get(path)
+            if found is not None:
+                return Artifact(key, step.name, path, *found)
         raise NotFound(f"Step {key!r} kept no artifact {path[:200]!r}.")
 
     def read(self, run_id: str, artifact: Artifact, size: int | None = None) -> Iterator[bytes]:
@@ -110,12 +117,17 @@ class Artifacts:
         assert step.collected is not None
         return self._manifests(run_id, str(step.collected["id"]), int(step.collected["size"]))
 
+    def _index(self, run_id: str, id: str, size: int) -> Mapping[str, tuple[int, str]]:
+        """Return size and SHA-256 by path; of two files that are shown alike, the first."""
+        manifest = self._manifests(run_id, id, size)
+        return {path: (size, manifest["blobs"][n]) for path, size, n in reversed(manifest["artifacts"])}
+
     def _read_list(self, run_id: str, id: str, size: int) -> Mapping[str, Any]:
         manifest: Mapping[str, Any] = json.loads(b"".join(self._blobs.whole(run_id, id, size)))
         return manifest
 
 
-def kept_by(step: StepView) -> int:
+def kept_by(step: "StepView | StepState") -> int:
     """Say how many artifacts a step has kept."""
     return int((step.collected or {}).get("artifacts") or 0)
 

@@ -299,6 +299,13 @@ class Runs:
     def _rules(self, run: RunState, step: StepState) -> Rules:
         return rules_of(self._environments, run.metadata, step)
 
+    def step(self, actor: Actor, run_id: str, key: str) -> StepState:
+        """Return a step of a run as it is folded: for less than the whole view. Raises NotFound."""
+        summary = self._history.find(actor, run_id)
+        if (found := self._state(summary).steps.get(key)) is None:
+            raise NotFound(f"Run #{summary.number} has no step {key!r}.")
+        return found
+
     def permitted_step(self, actor: Actor, run_id: str, key: str) -> tuple[RunState, StepState]:
         """Return a step of a run that the actor may change. Raises NotFound, Denied."""
         summary, run = self._permitted(actor, run_id)

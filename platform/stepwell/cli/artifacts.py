@@ -38,9 +38,7 @@ def artifacts(
         if to is not None:
             if not found:
                 raise NotFound(f"Run #{view['number']} has no such artifacts.")
-            for one, target in targets(found, to).items():
-                save(client, view["id"], found[one], target)
-                say(f"{plain(str(target))}")
+            _download(client, view["id"], found, to)
     if json:
         show_json(found)
     elif to is None:
@@ -51,16 +49,42 @@ def _matches(path: str, only: str | None) -> bool:
     return only is None or glob_pattern(only).fullmatch(path)
 
 
-def targets(found: list[dict[str, Any]], to: Path) -> dict[int, Path]:
-    """Say where each is saved, by its place in the list: by step where several kept some. Raises Invalid."""
+def _download(client: "Client", run: str, found: list[dict[str, Any]], to: Path) -> None:
+    """Save what can be saved. Raises Invalid at the end, naming the others."""
+    where, left = targets(found, to)
+    for number, target in where.items():
+        try:
+            save(client, run, found[number], target)
+        except (OSError, Invalid, NotFound) as error:
+            left.append((found[number]["path"], getattr(error, "strerror", None) or str(error)))
+        else:
+            say(plain(str(target)))
+    if left:
+        named = "\n".join(f"  {plain(path)}: {plain(why)}" for path, why in left)
+        raise Invalid(f"{len(left):,} of {len(found):,} artifacts were not saved:\n{named}")
+
+
+def targets(found: list[dict[str, Any]], to: Path) -> tuple[dict[int, Path], list[tuple[str, str]]]:
+    """Say where each is saved, by its place in the list, by step where several kept some; and which are not, and why.
+
+    A backslash, which bytes that are no UTF-8 are written with too, could lead elsewhere on some systems: it becomes
+    "_", as in the ZIP file.
+    """
     several = len({one["key"] for one in found}) > 1
-    where = {}
+    where: dict[int, Path] = {}
+    left = []
     for number, one in enumerate(found):
         parts = one["path"].split("/")
-        if any(part in ("", ".", "..") or "\0" in part or "\\" in part for part in parts):
-            raise Invalid(f"Artifact {one['path']!r} has a name that could lead elsewhere. Leave it out with --only.")
-        where[number] = to.joinpath(*([one["key"].replace("/", "_")] if several else []), *parts)
-    return where
+        if any(part in ("", ".", "..") or "\0" in part for part in parts):
+            left.append((one["path"], "Its name could lead elsewhere."))
+            continue
+        folder = [one["key"].replace("/", "_")] if several else []
+        where[number] = to.joinpath(*folder, *(part.replace("\\", "_") for part in parts))
+    taken = {target: number for number, target in reversed(where.items())}
+    for target, number in [(target, number) for number, target in where.items() if taken[target] != number]:
+        left.append((found[number]["path"], f"Another is saved as {target.name!r}."))
+        del where[number]
+    return where, left
 
 
 def save(client: "Client", run: str, artifact: dict[str, Any], target: Path) -> None:
