@@ -101,6 +101,7 @@ class Settler:
             if change.upper.lost:
                 ending.notes.append(_told_lost(change.upper.lost))
             layer = strip(change.layer, held.roots if held else (), workspace.stack)
+            ending.notes.extend(_told_reverted(found.files, layer, workspace.stack))
             layer = collected.without(layer, found.files, workspace.stack)
         try:
             kept = self._workspaces.commit(workspace, layer)
@@ -135,6 +136,15 @@ def _is_full(place: Path) -> bool:
 def _told_lost(lost: Sequence[tuple[str, str]]) -> str:
     named = _some([f"{shown(path)} ({what})" for path, what in lost])
     return f"Not kept: {named}. A workspace has files, directories and links, without setuid and setgid."
+
+
+def _told_reverted(files: Sequence[str], layer: Layer, base: Stack) -> list[str]:
+    """Say which files were there before and changed: what is collected goes no further."""
+    paths = [shown(path) for path in files if path in layer.written and base.node(path) is not None]
+    if not paths:
+        return []
+    beside = "what artifacts= and junit= name is kept beside the workspace"
+    return [f"Later steps see {_some(paths)} as before this step: {beside}."]
 
 
 def _some(paths: list[str]) -> str:
