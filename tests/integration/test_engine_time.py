@@ -1,14 +1,17 @@
 """Time is moved, set and stopped under the engine: what is due is met, and what takes its time is given it."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pytest
 from engines import FakeExecutor, Workshop, failed, passed
 
 from stepwell.engine.clock import RealClock, TestClock
+from stepwell.engine.seams import Code
 from stepwell.engine.specs import Limits, Note
 from stepwell.engine.timers import BUSY_SECONDS
+from stepwell.errors import TryLater
 from stepwell.store.journal import Committed, NewRun, Write
 from stepwell.store.journal_sqlite import SqliteJournal
 
@@ -145,6 +148,28 @@ async def test_cancelled_code_has_its_grace_whatever_the_clock_is_set_to(shop: W
         assert not (await shop.until(lambda _: True)).finished
         clock.advance(1)
         assert "did not end within 30 s" in str((await shop.finished()).reason)
+
+
+@pytest.mark.parametrize("jump", [-HOUR, 2 * HOUR])
+async def test_a_cancelled_run_does_not_wait_for_its_code_longer_because_the_clock_was_set(
+    shop: Workshop, jump: float
+) -> None:
+    clock, gone = TestClock(), False
+
+    async def load(metadata: Mapping[str, Any]) -> Code:
+        if gone:
+            raise TryLater("The code is not to be had.", 5)
+        return await shop.load(metadata)
+
+    async with shop.running(clock=clock, loader=load) as engine:
+        await shop.create('await step.sleep("s", "1 day")')
+        await shop.hibernating()
+        gone = True
+        await engine.cancel("r", "ann")
+        await shop.until(lambda state: state.reason == "The code is not to be had.")
+        clock.jump(jump)
+        clock.advance(31)
+        assert (await shop.finished()).state == "cancelled"
 
 
 SLOW = """

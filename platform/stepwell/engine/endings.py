@@ -39,7 +39,7 @@ def _postpone(live: Live, ending: Ending, parts: Parts) -> float | None:
     cancel, after = live.state.cancel, ending.after
     if cancel and not cancel.get("undo"):
         grace = cancel["at"] + parts.limits.grace - parts.clock.now()
-        if after is None or grace <= 0:
+        if after is None or not 0 < grace <= 2 * parts.limits.grace:  # more: the clock was set back meanwhile
             end_run(live, parts, "cancelled", None, None)  # code that cannot be had has nothing to clean up with
             return None
         after = min(after, grace)
