@@ -1,14 +1,17 @@
 """What home and the first pages of a repository tell, over the services that a server has."""
 
 import asyncio
+import re
 from pathlib import Path
 
 import httpx
 from fixture_services import services
 from places import Place
 
+from stepwell import ci
 from stepwell.tenants import Actor
 from stepwell_web.app import create_app
+from stepwell_web.auditwords import WORDS
 
 
 def asked(place: Place, actor: Actor, path: str, form: dict[str, str] | None = None) -> httpx.Response:
@@ -81,3 +84,28 @@ async def test_home_shows_three_approvals_and_leads_to_all(tmp_path: Path) -> No
     assert inbox.count('class="gate"') == 4
     labels = [part.partition('"')[0] for part in inbox.split('class="gate" id="')]
     assert len(set(labels)) == len(labels)
+
+
+def test_the_audit_log_says_in_words_who_decided_what(place: Place) -> None:
+    clone, admin = place.repository(), place.admin()
+    clone.pipeline()
+    clone.push()
+    run = clone.runs()[0].id
+    key = place.waiting(run).approvals[0].key
+    place.services.runs.decide(admin, run, key, approve=True, comment="go", fields={"version": "2"})
+    place.services.tenants.secrets.put(admin, "acme", "KEY", "correct horse")
+    page = asked(place, admin, "/acme/-/audit").text
+    assert 'title="secret.put">set a secret<' in page
+    entry = page[page.index('title="approval.approve">approved<') :].partition("</li>")[0]
+    for words in ("<b>api#1</b>", "step: Ship it?", "environment: production", "comment: go"):
+        assert words in entry
+
+
+def test_every_action_that_is_written_down_has_words() -> None:
+    written = {
+        action
+        for path in Path(ci.__file__).parents[1].rglob("*.py")
+        for action in re.findall(r'"((?:[a-z]+\.)+[a-z_]+)"', " ".join(path.read_text().partition("udit.add(")[2:]))
+        if action.partition(".")[0] in {code.partition(".")[0] for code in WORDS}
+    }
+    assert {"secret.put", "member.put", "repository.create"} <= written <= set(WORDS)

@@ -30,7 +30,9 @@ from stepwell.engine.where_ended import where_ended
 from stepwell.errors import Conflict, Invalid, NotFound, TryLater, Unavailable
 from stepwell.store.log_files import Log
 from stepwell.store.logs import LogStore, round_key
+from stepwell.store.store import Store
 from stepwell.tenants.actors import Actor
+from stepwell.tenants.audit import Audit
 
 T = TypeVar("T")
 Entries = list[Entry]
@@ -55,12 +57,15 @@ class Runs:
     """Everything about runs."""
 
     def __init__(
-        self, history: History, starter: Starter, launcher: Launcher, environments: Environments, logs: LogStore
-    ) -> None:
+        self, history: History, starter: Starter, launcher: Launcher, environments: Environments, logs: LogStore,
+        *, store: Store, audit: Audit,
+    ) -> None:  # fmt: skip
         self._history = history
         self._starter = starter
         self._launcher = launcher
         self._environments = environments
+        self._store = store
+        self._audit = audit
         self._thread = launcher.thread
         self._logs = logs
         self._finished = lru_cache(FOLDED)(lambda run: fold(history.entries(run)))
@@ -169,7 +174,13 @@ class Runs:
         rules = self._rules(run, step) if step is not None else Rules()
         filled = check_decision(rules, actor, run, key, (fields or {}) if approve else {})
         decision = {"by": actor.name, "approve": approve, "comment": comment, "fields": filled if approve else {}}
-        return self._engine(self._thread.engine.decide(run_id, key, decision, judge_of(rules)))
+        verdict = self._engine(self._thread.engine.decide(run_id, key, decision, judge_of(rules)))
+        detail = {"step": run.steps[key].name, "environment": rules.environment, "comment": comment}
+        told = {name: value for name, value in detail.items() if value}
+        did, subject = "approve" if approve else "reject", f"{summary.repository}#{summary.number}"
+        with self._store.write() as session:
+            self._audit.add(session, actor, summary.tenant, f"approval.{did}", subject, **told)
+        return verdict
 
     def journal(self, actor: Actor, run_id: str, after: int = 0, limit: int = 1000) -> Entries:
         """Return entries of a run's journal with numbers above `after`."""

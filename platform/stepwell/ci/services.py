@@ -206,7 +206,7 @@ class Services:
         left = Leftovers(files_of_runs, remove, terminate, _beside(base, host))
         removal = Removal(store, base.tenants, repositories, beginnings, left)
         expiring = _expiring(base, thread)
-        runs = Runs(history, starter, launcher, base.environments, base.logs)
+        runs = Runs(history, starter, launcher, base.environments, base.logs, store=store, audit=base.tenants.audit)
         services = cls(
             settings=base.settings,
             store=store,
