@@ -71,8 +71,9 @@ class Reusing:
 
     def adopt(self, attempt: Attempt, asked: CommandPlan, tree: Path, key: str) -> Outcome | None:
         """Take over what a step with this key left, if there is one. Raises WorkspaceConflict, OSError."""
-        found = self._files.find(asked.repository, asked.cache_rights.reads, key)
-        if found is None or found.run == attempt.run:
+        hints = (self._files.find(asked.repository, asked.cache_rights.reads, one) for one in _places(attempt, key))
+        found = next((hint for hint in hints if hint is not None and hint.run != attempt.run), None)
+        if found is None:
             return None
         stack = Stack(self._workspaces.lowers(attempt.base, tree))
         try:
@@ -91,7 +92,7 @@ class Reusing:
         own = LogName(attempt.run, attempt.key, attempt.number)
         copy_log(self._logs, LogName(found.run, found.step, found.attempt), own)
         mine = replace(found, run=attempt.run, step=attempt.key, attempt=attempt.number, layer=adopted)
-        self._offer(asked, key, mine)
+        self._offer(attempt, asked, key, mine)
         reused = {"run": found.origin, "number": found.number}
         return Outcome(
             True, found.value, exit_code=found.exit_code, layer=adopted, collected=found.collected, reused=reused
@@ -111,12 +112,22 @@ class Reusing:
             attempt.run, attempt.key, attempt.number, attempt.run, attempt.run_number, outcome.value,
             outcome.exit_code, outcome.layer, where, outcome.collected,
         )  # fmt: skip
-        self._offer(asked, key, made)
+        self._offer(attempt, asked, key, made)
         return ""
 
-    def _offer(self, asked: CommandPlan, key: str, made: Reusable) -> None:
+    def _offer(self, attempt: Attempt, asked: CommandPlan, key: str, made: Reusable) -> None:
         if asked.cache_rights.writes is not None:
-            self._files.keep(asked.repository, asked.cache_rights.writes, key, made)
+            for place in _places(attempt, key):
+                self._files.keep(asked.repository, asked.cache_rights.writes, place, made)
+
+
+def _places(attempt: Attempt, key: str) -> list[str]:
+    """Return where the hint of a step is, that of its own place in a run first.
+
+    Of two steps with one key in a run, the first moves the common hint to this run, which the second cannot follow.
+    """
+    number = attempt.key.rpartition("#")[2]
+    return [key] if number == "1" else [f"{key}#{number}", key]
 
 
 def options_of(options: Mapping[str, Any]) -> dict[str, Any]:

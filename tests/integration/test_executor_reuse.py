@@ -104,6 +104,15 @@ async def test_a_step_runs_when_its_files_are_gone_or_would_undo_a_later_change(
     assert (await run(executor, step(5, later, rewrite))).reused is None
 
 
+async def test_two_steps_of_one_name_are_both_reused_in_every_later_run(executor: LocalExecutor) -> None:
+    base = await inputs(executor, "1")
+    for number in (1, 2, 3):
+        for place in (1, 2):
+            asked = replace(step(number, base, keep=False), key=f"step#{place}")
+            outcome = await run(executor, asked)
+            assert outcome.reused == (None if number == 1 else {"run": "run-1", "number": 1}), (number, place)
+
+
 async def test_what_must_run_runs(executor: LocalExecutor) -> None:
     base, log = await inputs(executor, "1"), Log()
     for number in (1, 2):
