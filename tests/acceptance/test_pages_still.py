@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 from addresses import RUN
-from fixture_services import NOW
+from fixture_services import NOW, step
 from live import wait_until
 from looked import MOST_SHIFTED, SHIFTS, shifted
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Locator, expect
 from served import Served, open_page
 
 from stepwell.engine.entries import Entry
@@ -39,6 +39,39 @@ def test_nothing_moves_on_an_open_page_when_a_step_ends(browser: Browser, full: 
 
     wait_until(seen, 30, "tick at the step that has ended")
     assert shifted(page) - moved <= MOST_SHIFTED
+    page.context.close()
+
+
+@pytest.mark.parametrize("count", [7, 12])
+def test_the_graph_keeps_its_height_while_its_steps_end_one_after_the_other(
+    browser: Browser, full: Served, count: int
+) -> None:
+    names = [f"part-{chr(97 + n)}" for n in range(count)]
+    view = full.services.views["run1842"]
+    steps = (step("checkout", "passed", 0, 2), *(step(name, "running", 2, None, "checkout") for name in names))
+    id, seq = f"run{count}", view.summary.seq
+    summary = replace(view.summary, id=id, number=count)
+    full.services.views[id] = replace(view, summary=summary, steps=steps, approvals=())
+    page = open_page(browser, full, 1440)
+    page.goto(f"{full.url}/acme/payments-api/runs/{count}?step=checkout")
+    expect(page.locator(".graph .node")).to_have_count(count + 1)
+    height = page.evaluate("document.querySelector('.graph-scroll').offsetHeight")
+    assert height == min(count * 44 - 10 + 28 + 2, 332)
+    for n, name in enumerate(names, 1):
+        steps = tuple(replace(one, state="passed", ended_at=NOW) if one.name == name else one for one in steps)
+        summary = replace(summary, seq=seq + n)
+        full.services.views[id] = replace(view, summary=summary, steps=steps, approvals=())
+        entry = Entry(id, summary.seq, NOW, "done", name, 1, 1, {})
+        ticked = page.locator(".steps .step", has_text=name).get_by_role("img", name="Passed")
+
+        def seen(entry: Entry = entry, ticked: Locator = ticked) -> bool:
+            for tell in full.services.entry_callbacks:
+                tell(entry, None)
+            return ticked.is_visible()
+
+        wait_until(seen, 30, f"tick at {name}")
+        assert page.evaluate("document.querySelector('.graph-scroll').offsetHeight") == height
+    assert page.locator(".graph .node").count() == (count + 1 if count < 11 else 2)
     page.context.close()
 
 

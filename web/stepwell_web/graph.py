@@ -22,8 +22,10 @@ PART = 8
 """Columns of a picture, when a graph has more than two times as many: browsers then draw only those in sight."""
 SIBLINGS = 4
 """From so many steps of one stem and the same needs on, they are drawn as one box."""
-CROWD = 7
+CROWD = 11
 """From so many boxes of the same needs on, those of them that ask for no look are drawn as one for each state."""
+LIST = "#steps"
+"""Where the box of a crowd leads: to the list, for it stands for no step in particular."""
 _PLAIN = frozenset({"passed", "queued", "skipped", "cancelled", "expected"})
 _NUMBER = re.compile(r"[\w.+]")  # a character of the last word, which tells siblings apart if it has a digit
 _BEFORE = " \t\n:/([-"
@@ -127,7 +129,8 @@ def _thinned(nodes: Sequence[Node]) -> list[Node]:
                     longest = max(members, key=lambda member: member.seconds)
                     label = f"{sum(member.steps for member in members)} {state}"
                     hint = f"{label}, the longest {longest.label}" if longest.detail else label
-                    _join(members, replace(longest, label=label, hint=hint), renamed, boxes)
+                    like = replace(longest, label=label, hint=hint, href=longest.href and LIST)
+                    _join(members, like, renamed, boxes)
     return _put(nodes, renamed, boxes)
 
 
@@ -177,7 +180,8 @@ def _box(node: Node, x: float, y: float) -> str:
     spoken = (node.hint or f"{node.label}: {node.state}") + (f", {node.detail}" if node.detail else "")
     selected = ' aria-current="true"' if node.selected else ""
     opening = f'class="node is-{node.state}" aria-label="{escape(spoken)}"'
-    tag = f'a href="{escape(node.href)}" data-step' if node.href else 'g role="img"'
+    opens = "" if node.href == LIST else " data-step"
+    tag = f'a href="{escape(node.href)}"{opens}' if node.href else 'g role="img"'
     detail = f"<small>{escape(node.detail)}</small>" if node.detail else ""
     return (
         f"<{tag} {opening}{selected}>"

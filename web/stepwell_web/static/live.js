@@ -20,7 +20,8 @@ export function merge(page) {
     if (shown.get(fresh.id) === html) continue;
     if (old.contains(document.activeElement) && document.activeElement.matches('input, textarea, select')) continue;
     const focused = old.contains(document.activeElement) ? selectorOf(document.activeElement) : null;
-    const scrolled = [...old.querySelectorAll('.graph-scroll')].map((box) => [box.scrollLeft, box.scrollTop]);
+    const graphs = [...old.querySelectorAll('.graph-scroll')];
+    const scrolled = graphs.map((box) => [box.scrollLeft, box.scrollTop, box.offsetHeight]);
     const menus = [...old.querySelectorAll('details.menu')].map((menu) => menu.open);
     const top = old.scrollTop;
     const unfolded = old.classList.contains('folded') === false && fresh.classList.contains('folded');
@@ -31,7 +32,12 @@ export function merge(page) {
     old.replaceWith(part);
     if (unfolded) part.classList.remove('folded');
     part.scrollTop = top;
-    part.querySelectorAll('.graph-scroll').forEach((box, n) => { if (scrolled[n]) box.scrollTo(...scrolled[n]); });
+    part.querySelectorAll('.graph-scroll').forEach((box, n) => {
+      if (!scrolled[n]) return;
+      const [left, top, height] = scrolled[n];
+      box.style.minHeight = `${height}px`; // a graph of fewer boxes leaves the log where it is
+      box.scrollTo(left, top);
+    });
     part.querySelectorAll('details.menu').forEach((menu, n) => { menu.open = menus[n] ?? false; });
     if (focused) part.querySelector(focused)?.focus({ preventScroll: true });
     shown.set(part.id, html);
