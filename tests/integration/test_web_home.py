@@ -109,3 +109,46 @@ def test_every_action_that_is_written_down_has_words() -> None:
         if action.partition(".")[0] in {code.partition(".")[0] for code in WORDS}
     }
     assert {"secret.put", "member.put", "repository.create"} <= written <= set(WORDS)
+
+
+def test_a_repositorys_name_that_is_taken_is_told_at_its_field_on_the_page_that_asked(place: Place) -> None:
+    place.repository()
+    for at, heading in (("", "<h1>Home</h1>"), ("acme", 'aria-label="Tenant"')):
+        for name, status, words in (("api", 409, "There is a repository"), ("plans", 422, "is a word of Stepwell")):
+            answer = asked(place, place.admin(), "/new", {"tenant": "acme", "name": name, "at": at})
+            assert (answer.status_code, heading in answer.text) == (status, True)
+            field = answer.text.partition('<label>Name<input name="name"')[2].partition("</label>")[0]
+            assert f'value="{name}" aria-invalid="true" autofocus' in field and words in field
+            assert f'data-address="/{at}"' in answer.text
+    made = asked(place, place.admin(), "/new", {"tenant": "acme", "name": "web", "at": "acme"})
+    assert (made.status_code, made.headers["location"]) == (303, "/acme/web")
+
+
+def test_what_is_refused_in_the_settings_is_told_at_its_field_and_nothing_typed_is_lost(place: Place) -> None:
+    place.repository()
+    here = "/acme/api/settings"
+    rules = {"name": "stage", "count": "2", "reviewers": "nobody", "branches": "release/*", "wait": "5 minutes"}
+    for field, wrong in (("reviewers", "nobody"), ("name", "a b"), ("count", "101"), ("wait", "soon")):
+        typed = {**rules, "reviewers": "", field: wrong, "forbid_author": "yes"}
+        answer = asked(place, place.admin(), f"{here}/environments", typed)
+        assert (answer.status_code, f'data-address="{here}"' in answer.text) == (422, True)
+        form = answer.text.partition('id="environment">')[2].partition("</form>")[0]
+        assert [value for value in typed.values() if f'value="{value}"' not in form] == []
+        assert "Add an environment" in form and "readonly" not in form and "checked" in form
+        told = form.partition(f'name="{field}"')[2].partition("</label>")[0]
+        assert 'aria-invalid="true" autofocus' in told and 'class="field-wrong" role="alert"' in told
+    general = {"description": "mine", "default_branch": "trunk", "protected": "a, b", "keep_artifacts_days": "7"}
+    answer = asked(place, place.admin(), here, general)
+    form = answer.text.partition(f'method="post" action="{here}">')[2].partition("</form>")[0]
+    assert (answer.status_code, [v for v in general.values() if f'value="{v}"' not in form]) == (404, [])
+    assert "There is no branch &#39;trunk&#39;. Push it first." in form
+
+
+def test_the_way_back_from_a_refused_form_leads_to_its_page(place: Place) -> None:
+    place.repository()
+    for path, back in (
+        ("/acme/api/settings/secrets", "/acme/api/settings"),
+        ("/acme/-/secrets", "/acme/-/secrets"),
+    ):
+        answer = asked(place, place.admin(), path, {"name": "no name", "value": "v", "given": "every"})
+        assert (answer.status_code, f'href="{back}">Back</a>' in answer.text) == (422, True)

@@ -150,8 +150,9 @@ def _way_out(request: Request, failure: Failure, known: bool) -> dict[str, str]:
     parts = request.url.path.strip("/").split("/")
     if failure.status in (409, 422, 403) and len(parts) >= 2:
         run = len(parts) >= 4 and parts[2] == "runs"
+        form = request.method == "POST" and (parts[1] == "-" or parts[2:3] == ["settings"])  # of that page
         return {
-            "back": "/" + "/".join(parts[:4] if run else parts[:2]),
+            "back": "/" + "/".join(parts[: 4 if run else 3 if form else 1 if parts[1] == "-" else 2]),
             "back_words": "Back to the run" if run else "Back",
         }
     return {"back": "/", "back_words": "Go home"}

@@ -97,17 +97,19 @@ class Environments:
         if not _NAME.fullmatch(rules.environment):
             raise Invalid(
                 f"Name {rules.environment[:60]!r} of an environment is not valid. Use 1 to 63 letters, digits, '.', "
-                "'_' or '-', a letter or digit first."
+                "'_' or '-', a letter or digit first.",
+                field="name",
             )
         members = {member.name for member in self._tenants.members.list(actor, tenant)}
         strangers = [name for name in rules.reviewers if name not in members]
         if strangers:
-            raise Invalid(f"Reviewer {strangers[0]!r} is no member of {tenant!r}. Add them as a member first.")
+            words = f"Reviewer {strangers[0]!r} is no member of {tenant!r}. Add them as a member first."
+            raise Invalid(words, field="reviewers")
         if len(rules.reviewers) > MOST_REVIEWERS or not 0 <= rules.count <= max(1, len(rules.reviewers) or 100):
             many = f"there are {len(rules.reviewers)} reviewers" if rules.reviewers else "at most 100"
-            raise Invalid(f"{rules.count} approvals cannot be required: {many}.")
+            raise Invalid(f"{rules.count} approvals cannot be required: {many}.", field="count")
         if any(not branch.strip() for branch in rules.branches):
-            raise Invalid("A branch rule is empty. Write a branch or a glob such as 'release/*'.")
+            raise Invalid("A branch rule is empty. Write a branch or a glob such as 'release/*'.", field="branches")
 
     def _written(self, session: Session, row: Repository, rules: Rules) -> Environment:
         found = _find(session, row.id, rules.environment)
@@ -147,9 +149,10 @@ def _seconds(wait: Duration) -> float:
     try:
         seconds = seconds_of(wait, "wait")
     except (TypeError, ValueError) as error:
-        raise Invalid(str(error)) from error
+        raise Invalid(str(error), field="wait") from error
     if seconds > LONGEST_WAIT:
-        raise Invalid(f"An environment makes steps wait for {spoken(LONGEST_WAIT)} at most; wait has value {wait!r}.")
+        words = f"An environment makes steps wait for {spoken(LONGEST_WAIT)} at most; wait has value {wait!r}."
+        raise Invalid(words, field="wait")
     return seconds
 
 

@@ -1,11 +1,12 @@
 """Home, the inbox of approvals."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from stepwell_web.visits import Form, Visit, Visiting, text, to
+from stepwell_web.visits import Visit, Visiting
 
 router = APIRouter(include_in_schema=False)
 
@@ -21,6 +22,11 @@ class Place:
 @router.get("/")
 def home(visit: Visiting) -> Response:
     """Show what needs the person, what ran lately, and their repositories."""
+    return page(visit)
+
+
+def page(visit: Visit, **more: Any) -> Response:
+    """Render the home page."""
     return visit.page(
         "home.html",
         crumbs=[("Home", "/")],
@@ -29,6 +35,7 @@ def home(visit: Visiting) -> Response:
         places=visit.services.catalog.list(visit.actor),  # unlike other pages, this one tells of their last runs
         tenants=places(visit),
         sample=SAMPLE,
+        **more,
     )
 
 
@@ -42,13 +49,6 @@ def approvals(visit: Visiting) -> Response:
     """Show every approval that waits for the person."""
     waiting = visit.services.runs.inbox(visit.actor)
     return visit.page("approvals.html", crumbs=[("Approvals", "/approvals")], approvals=waiting)
-
-
-@router.post("/new")
-def create_repository(visit: Visiting, form: Form) -> Response:
-    """Create a repository and show how to push to it."""
-    made = visit.services.catalog.create(visit.actor, text(form, "tenant"), text(form, "name").strip())
-    return to(made.url)
 
 
 SAMPLE = """from stepwell import Pipeline, manual, push

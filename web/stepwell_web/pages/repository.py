@@ -8,7 +8,7 @@ from starlette.datastructures import FormData
 from starlette.responses import Response
 
 from stepwell.ci.views import EnvironmentView, RepositoryView
-from stepwell.errors import Invalid, NotFound
+from stepwell.errors import Invalid, NotFound, StepwellError
 from stepwell_web import secretform
 from stepwell_web.goings import Going, ask, confirmed
 from stepwell_web.pages.home import SAMPLE
@@ -96,6 +96,13 @@ def settings(
     visit: Visiting, *, tenant: str, name: str, environment: str = "", secret: str = "", of: str = ""
 ) -> Response:
     """Show secrets, environments and the repository's own settings; one environment or one secret to be changed."""
+    return _settings(visit, (tenant, name), environment, secret, of)
+
+
+def _settings(
+    visit: Visit, place: tuple[str, str], environment: str = "", secret: str = "", of: str = "", **more: Any
+) -> Response:
+    tenant, name = place
     visit.actor.require("manage", tenant, name)
     values = common(visit, tenant, name, "settings")
     environments = visit.services.environments.list(visit.actor, tenant, name)
@@ -110,17 +117,33 @@ def settings(
         known=secretform.chosen(secrets, secret, of),
         artifacts_days=visit.services.catalog.artifacts_days,
         **values,
+        **more,
     )
+
+
+def _refused(
+    visit: Visit, place: tuple[str, str], error: StepwellError, of: tuple[str, FormData], field: str
+) -> Response:
+    """Show the settings with what was typed into the form of a name, and what is wrong at its field."""
+    which, form = of
+    typed = {key: value for key, value in form.items() if isinstance(value, str)}
+    chosen = typed.get("name", "") if which == "environment" else ""
+    tried, address = Tried(which, typed, str(error), field), f"/{place[0]}/{place[1]}/settings"
+    return told(error, lambda status: _settings(visit, place, chosen, status=status, tried=tried, address=address))
 
 
 @router.post("/{tenant}/{name}/settings")
 def change_settings(visit: Visiting, *, tenant: str, name: str, form: Form) -> Response:
     """Change the repository's own settings."""
-    visit.services.catalog.update(
-        visit.actor, tenant, name, description=text(form, "description", ""),
-        default_branch=text(form, "default_branch").strip(), protected=words(text(form, "protected", "")),
-        keep_artifacts_days=_days(form),
-    )  # fmt: skip
+    try:
+        visit.services.catalog.update(
+            visit.actor, tenant, name, description=text(form, "description", ""),
+            default_branch=text(form, "default_branch").strip(), protected=words(text(form, "protected", "")),
+            keep_artifacts_days=_days(form),
+        )  # fmt: skip
+    except (Invalid, NotFound) as error:  # where the repository itself is not found, its page says so as well
+        field = error.field if isinstance(error, Invalid) else "default_branch"
+        return _refused(visit, (tenant, name), error, ("general", form), field)
     return to(f"/{tenant}/{name}/settings")
 
 
@@ -188,11 +211,14 @@ def _ask(visit: Visit, of: tuple[str, str], form: FormData, going: Going) -> Res
 def put_environment(visit: Visiting, *, tenant: str, name: str, form: Form) -> Response:
     """Create an environment or change its rules."""
     count = text(form, "count", "1")
-    visit.services.environments.put(
-        visit.actor, tenant, name, text(form, "name").strip(), reviewers=words(text(form, "reviewers", "")),
-        count=int(count) if count.isdigit() else 1, branches=words(text(form, "branches", "")),
-        forbid_author=bool(form.get("forbid_author")), wait=text(form, "wait", "").strip() or 0,
-    )  # fmt: skip
+    try:
+        visit.services.environments.put(
+            visit.actor, tenant, name, text(form, "name").strip(), reviewers=words(text(form, "reviewers", "")),
+            count=int(count) if count.isdigit() else 1, branches=words(text(form, "branches", "")),
+            forbid_author=bool(form.get("forbid_author")), wait=text(form, "wait", "").strip() or 0,
+        )  # fmt: skip
+    except Invalid as error:
+        return _refused(visit, (tenant, name), error, ("environment", form), error.field)
     return to(f"/{tenant}/{name}/settings#environments")
 
 

@@ -12,8 +12,10 @@ from stepwell.errors import Conflict, Invalid, StepwellError
 from stepwell.tenants.actors import ROLES
 from stepwell_web import secretform, usageview
 from stepwell_web.goings import Going, ask, confirmed
+from stepwell_web.pages.home import page as home
 from stepwell_web.pages.home import places
-from stepwell_web.visits import Form, Visit, Visiting, text, to
+from stepwell_web.problems import told
+from stepwell_web.visits import Form, Tried, Visit, Visiting, text, to
 
 router = APIRouter(include_in_schema=False)
 AUDIT_PAGE = 100
@@ -40,12 +42,30 @@ def common(visit: Visit, tenant: str, tab: str, word: str = "") -> dict[str, Any
 @router.get("/{tenant}")
 def overview(visit: Visiting, tenant: str) -> Response:
     """Show a tenant: its repositories and runs."""
+    return _overview(visit, tenant)
+
+
+def _overview(visit: Visit, tenant: str, **more: Any) -> Response:
     services = visit.services
     return visit.page(
         "tenant.html", runs=services.runs.list(visit.actor, tenant=tenant, limit=20),
         listed=services.catalog.list(visit.actor, tenant), tenants=places(visit, tenant),
-        **common(visit, tenant, "overview"),
+        **common(visit, tenant, "overview"), **more,
     )  # fmt: skip
+
+
+@router.post("/new")
+def create_repository(visit: Visiting, form: Form) -> Response:
+    """Create a repository and show how to push to it. A refusal is shown on the page whose form it was."""
+    tenant, name, at = text(form, "tenant"), text(form, "name").strip(), text(form, "at", "")
+    try:
+        made = visit.services.catalog.create(visit.actor, tenant, name)
+    except (Invalid, Conflict) as error:
+        more = {"tried": Tried("repository", {"tenant": tenant, "name": name}, str(error), "name"), "address": f"/{at}"}
+        if at:
+            return told(error, lambda status: _overview(visit, at, status=status, **more))
+        return told(error, lambda status: home(visit, status=status, **more))
+    return to(made.url)
 
 
 @router.get("/{tenant}/-/people")
