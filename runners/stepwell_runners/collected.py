@@ -53,6 +53,7 @@ class Asked:
 
     artifacts: tuple[str, ...] = ()
     junit: tuple[str, ...] = ()
+    cwd: str = ""  # where the command ran, to say what it has nothing to do with
 
     def __bool__(self) -> bool:
         return bool(self.artifacts or self.junit)
@@ -117,7 +118,7 @@ class Collector:
         check("artifacts=", artifacts, self._artifacts)
         reports = _bounded(reports, result.notes)
         for patterns, found in ((asked.artifacts, artifacts), (asked.junit, reports)):
-            result.notes += _notes(patterns, found)
+            result.notes += _notes(patterns, found, asked.cwd)
         result.files = tuple(sorted({*artifacts.files, *reports.files}))
         if result.files:
             batch = self._blobs.batch(run)
@@ -220,10 +221,12 @@ def check(option: str, found: Found, bound: Bound) -> None:
         )
 
 
-def _notes(patterns: Sequence[str], found: Found) -> list[str]:
+def _notes(patterns: Sequence[str], found: Found, cwd: str) -> list[str]:
     notes = []
     if patterns and not found.files:
-        notes.append(f'No file matches {", ".join(patterns)}. To name all files below a folder, write "folder/**".')
+        below = f'Patterns begin at the top of the workspace, not in cwd={cwd!r}: write "{_tidy(cwd)}/…".'
+        every = 'To name all files below a folder, write "folder/**".'
+        notes.append(f"No file matches {', '.join(patterns)}. {below if _tidy(cwd) else every}")
     if found.links:
         more = f" and {len(found.links) - SHOWN} more" if len(found.links) > SHOWN else ""
         named = ", ".join(map(shown, found.links[:SHOWN]))

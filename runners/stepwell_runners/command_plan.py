@@ -113,7 +113,9 @@ def plan(attempt: Attempt, prepared: Prepared, policy: NetworkPolicy = "any", me
         setup_inputs=tuple(options.get("setup_inputs") or ()),
         check=options.get("check", True),
         keep=options.get("keep", True),
-        collected=Asked(tuple(options.get("artifacts") or ()), tuple(options.get("junit") or ())),
+        collected=Asked(
+            tuple(options.get("artifacts") or ()), tuple(options.get("junit") or ()), options.get("cwd") or ""
+        ),
         caches=tuple(CacheAsked.of(one) for one in options.get("cache") or ()),
         cache_rights=prepared.caches,
         reuse=tuple(options.get("reuse") or ()),

@@ -54,7 +54,10 @@ class Reusing:
         hashes = {pattern: self._hash(attempt.base, tree, pattern) for pattern in asked.reuse}
         empty = [pattern for pattern, found in hashes.items() if not found]
         if empty:
-            note(f"reuse= names no file by {', '.join(map(repr, empty))}, so the step runs. Check the pattern.")
+            stack = Stack(self._workspaces.lowers(attempt.base, tree))
+            folder = next((one.rstrip("/") for one in empty if isinstance(stack.node(one.rstrip("/")), Folder)), None)
+            remedy = "Check the pattern." if folder is None else f'For all files below a folder write "{folder}/**".'
+            note(f"reuse= names no file by {', '.join(map(repr, empty))}, so the step runs. {remedy}")
             return None
         told = [
             SCHEME, attempt.name, options_of(attempt.options), sorted(hashes.items()), image,

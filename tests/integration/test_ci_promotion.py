@@ -43,7 +43,7 @@ def promote(
     made_by: Any = (),
 ) -> Any:
     """Make the call as the engine does."""
-    run = cast(Any, SimpleNamespace(metadata=metadata, number=7))
+    run = cast(Any, SimpleNamespace(metadata=metadata, number=7, steps={"bump#1": SimpleNamespace(name="bump")}))
     named = {"made_by": made_by} if made_by else {}
     call = BindingCall(run, "promote#1", 0.0, "promote", (ref,), named, base)
     return asyncio.run((promotions or place.base.promotions).call(call))
@@ -294,6 +294,8 @@ def test_what_no_named_step_has_made_is_not_published(place: Place) -> None:
             promote(place, "refs/heads/main", own, base=base, made_by=["bump"])
     with pytest.raises(Conflict, match="No step 'bump' of this run has moved branch next"):
         promote(place, "refs/heads/next", own, base=bumped, made_by=["bump"])
+    with pytest.raises(Conflict, match="has asked for no step 'nosuch', which made_by= names"):
+        promote(place, "refs/heads/next", own, base=bumped, made_by=["bump", "nosuch"])
     assert (at(clone, "refs/heads/main"), at(clone, "refs/heads/stable")) == (commit, None)
     both = promote(place, "refs/heads/main", own, base=(*moved, *bumped), made_by=["bump", "test"])
     assert (both["sha"], both["made_by"]) == (made, ["test", "bump"])

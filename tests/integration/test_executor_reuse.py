@@ -125,6 +125,9 @@ async def test_what_must_run_runs(executor: LocalExecutor) -> None:
         misspelt = await run(executor, step(number, base, reuse=["in/**", "im/**"]), log)
         assert misspelt.reused is None
     assert log.notes[0] == "reuse= names no file by 'im/**', so the step runs. Check the pattern."
+    folder = Log()
+    await run(executor, step(2, base, reuse=["in/"]), folder)
+    assert folder.notes[0].endswith('so the step runs. For all files below a folder write "in/**".')
     assert (await run(executor, step(3, base))).ok
     assert (await run(executor, step(4, base), reuses=False)).reused is None  # somebody runs it again
     stranger = replace(step(5, base), metadata={"repository": "another"})

@@ -44,6 +44,8 @@ def test_options_that_are_not_executed_are_refused_with_a_remedy(option: str) ->
         ("cache", {"key": "a", "paths": ["a"], "ttl": 3}, "no field 'ttl'"),
         ("artifacts", ["dist/[z-a]"], "in which a set is wrong"),
         ("artifacts", ["a"] * 101, "Write at most 100"),
+        ("artifacts", ["a/*.{txt,md}"], "one glob for each, 'a/*.txt' and so on"),
+        ("junit", ["**", "!a/1"], "leaves nothing out"),
         ("junit", ["/etc/passwd"], "junit has value '/etc/passwd'"),
         ("timeout", 0, "timeout has value 0. It must be longer than 0"),
         ("retries", -1, "retries has value -1"),

@@ -48,3 +48,13 @@ def test_paths_must_be_a_list() -> None:
 def test_inputs_are_choices_or_defaults() -> None:
     with pytest.raises(TypeError, match="manual input 'target' has value None"):
         manual(target=None)
+
+
+@pytest.mark.parametrize(
+    ("glob", "said"), [("v{1,2}.*", "write one glob for each, 'v1.*'"), ("!main", "leaves nothing out")]
+)
+def test_what_other_tools_read_differently_is_refused(glob: str, said: str) -> None:
+    for make in (push, tag):
+        with pytest.raises(ValueError, match=re.escape(said)):
+            make(glob)
+    assert push("[{]a,b}", "{x}", "a!b")

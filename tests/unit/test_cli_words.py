@@ -100,3 +100,8 @@ def test_p95_is_the_bad_end_for_times_and_for_rates() -> None:
     values = tuple(float(value) for value in range(1, 101))
     assert Sample(values, "ms").as_json() == {"median": 50.5, "p95": 95.0, "unit": "ms", "n": 100}
     assert Sample(values, "steps/s").as_json()["p95"] == 6.0
+
+
+def test_a_shell_is_before_or_after_a_step() -> None:
+    refused = CliRunner().invoke(app, ["shell", "1", "build", "--before", "--after"])
+    assert isinstance(refused.exception, Invalid) and "exclude each other" in str(refused.exception)

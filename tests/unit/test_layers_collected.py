@@ -5,7 +5,7 @@ from typing import cast
 
 import pytest
 
-from stepwell_runners.collected import Bound, Found, TooMuchCollected, View, _matches, check, find, without
+from stepwell_runners.collected import Bound, Found, TooMuchCollected, View, _matches, _notes, check, find, without
 from stepwell_runners.layers import File, Folder, Layer, Node, Plain
 from stepwell_runners.reduce import OnDisk, Stack
 
@@ -61,3 +61,11 @@ def test_collected_files_and_their_own_directories_leave_the_layer() -> None:
 def test_what_is_too_much_is_refused_as_a_whole_and_names_the_limit(found: Found, message: str) -> None:
     with pytest.raises(TooMuchCollected, match=message.replace("(", "\\(").replace(")", "\\)")):
         check("artifacts=", found, Bound(2, 2 << 20, "STEPWELL_ARTIFACTS_MB"))
+
+
+def test_a_pattern_below_the_commands_own_folder_is_explained() -> None:
+    [said] = _notes(["x/y"], Found(), "./src")
+    assert said == (
+        "No file matches x/y. Patterns begin at the top of the workspace, not in cwd='./src': write \"src/…\"."
+    )
+    assert _notes(["x/y"], Found(), "")[0].endswith('write "folder/**".')

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Self
 
-from stepwell.authoring.globs import glob_pattern
+from stepwell.authoring.globs import written_glob
 
 FIELDS = ("kind", "sha", "before", "branch", "tag", "actor", "message", "inputs", "payload")
 """What an event says of itself; `number` is the run's, and what changed follows from the commits."""
@@ -37,7 +37,7 @@ class Event:
             )
         if not globs:
             return bool(self._changed)
-        patterns = [glob_pattern(glob) for glob in globs]
+        patterns = [written_glob(glob) for glob in globs]
         return any(pattern.fullmatch(path) for path in self._changed for pattern in patterns)
 
     def replace(self, **fields: Any) -> Self:

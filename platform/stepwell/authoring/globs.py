@@ -9,6 +9,8 @@ import re
 from functools import lru_cache
 
 LONGEST = 1000  # characters
+_SET = re.compile(r"\[[^\]].*?\]", re.DOTALL)
+_BRACES = re.compile(r"\{[^{}]*,[^{}]*\}")
 _TOKEN = re.compile(r"(?P<folders>(?:\*\*/)+)|(?P<all>\*\*)|(?P<star>\*)|\[(?P<set>[^\]].*?)\]|.", re.DOTALL)
 
 
@@ -78,3 +80,20 @@ def glob_pattern(glob: str) -> Glob:
         return Glob(glob)
     except re.error as error:
         raise ValueError(f"glob has value {glob!r}, in which a set is wrong: {error}.") from error
+
+
+def written_glob(glob: str) -> Glob:
+    """Make a glob ready as an author writes it: what other tools read as alternatives or exceptions is refused, too."""
+    made = glob_pattern(glob)
+    if glob.startswith("!"):
+        raise ValueError(
+            f"glob has value {glob!r}. A glob leaves nothing out that others name: name only what is meant "
+            f"({glob.replace('!', '?', 1)!r} is for a name that begins with an exclamation mark)."
+        )
+    if found := _BRACES.search(_SET.sub("", glob)):
+        first = glob.replace(found[0], found[0][1:].partition(",")[0])
+        raise ValueError(
+            f"glob has value {glob!r}. Braces are no alternatives here: write one glob for each, {first!r} and so on "
+            '("[{]" is for a name with a brace).'
+        )
+    return made

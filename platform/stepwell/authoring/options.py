@@ -13,7 +13,7 @@ from typing import Any
 from stepwell.authoring.caches import cache_option
 from stepwell.authoring.durations import seconds_of
 from stepwell.authoring.failures import NotExecuted
-from stepwell.authoring.globs import glob_pattern
+from stepwell.authoring.globs import written_glob
 from stepwell.authoring.retries import retry_of
 
 OPTION_BYTES = 262_144
@@ -213,7 +213,7 @@ def _patterns(name: str, value: object) -> list[str]:
         raise ValueError(f"{name} has {len(patterns)} patterns. Write at most {MOST_PATTERNS}.")
     for pattern in patterns:
         try:
-            glob_pattern(pattern)
+            written_glob(pattern)
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from None
     return patterns

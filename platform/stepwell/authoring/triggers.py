@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
-from stepwell.authoring.globs import glob_pattern
+from stepwell.authoring.globs import written_glob
 
 Kind = Literal["push", "tag", "cron", "manual"]
 
@@ -49,7 +49,7 @@ def _globs(what: str, globs: Sequence[str]) -> list[str]:
     if isinstance(globs, str):
         raise TypeError(f"{what} has value {globs!r}. Write a list: [{globs!r}].")
     for glob in globs:
-        glob_pattern(glob)
+        written_glob(glob)
     return list(globs)
 
 

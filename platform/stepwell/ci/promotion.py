@@ -23,7 +23,7 @@ import asyncio
 import logging
 import tempfile
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,7 @@ class _Asked:
     parts: Sequence[Path]
     run: int
     by: str
+    steps: Collection[str] = ()  # names of all that the run has asked for
 
     def made(self) -> "_Made":
         """Return what to set the ref to. Raises Conflict when that is not what the pipeline has said."""
@@ -65,6 +66,11 @@ class _Asked:
         if not movers and not self.made_by:
             return _Made(self.commit)
         if not movers:
+            if unknown := [name for name in self.made_by if name not in self.steps]:
+                raise Conflict(
+                    f"This run has asked for no step {names(unknown)}, which made_by= names. Write the name that "
+                    "step.run was given."
+                )
             raise Conflict(
                 f"No step {names(self.made_by)} of this run has moved {short(self.ref)}. Leave made_by= out to promote "
                 "the commit of the run."
@@ -141,7 +147,8 @@ class Promotions:
         if not all(part_of(self._layers, layer).parent.exists() for layer in call.base):
             raise Unavailable("The files of earlier steps are not kept any more, so what they made is not known.")
         parts, by = parts_of(self._layers, call.base, commit), str(metadata.get("actor") or "")
-        asked = _Asked(ref, made_by, commit, parts, call.run.number, by)
+        steps = {step.name for step in tuple(call.run.steps.values())}  # the run goes on meanwhile
+        asked = _Asked(ref, made_by, commit, parts, call.run.number, by, steps)
         made = asked.made()
         before = self._move(row, asked, made)
         done = {"ref": ref, "sha": made.target, "before": before, "made_by": list(made.by)}

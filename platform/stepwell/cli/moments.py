@@ -55,11 +55,14 @@ def shell(
     step: Step,
     repository: Repository = None,
     *,
-    before: Annotated[bool, typer.Option("--before/--after", help="The files it stood on, or those it left.")] = False,
+    before: Annotated[bool, typer.Option("--before", help="The files it stood on.")] = False,
+    after: Annotated[bool, typer.Option("--after", help="The files it left, as without this option.")] = False,
     to: Annotated[Path | None, typer.Option(help="Unpack them into this new directory, and start no shell.")] = None,
     command: Annotated[str | None, typer.Option("--command", "-c", help="Run this instead of a shell.")] = None,
 ) -> None:
     """Open a shell on this machine in a copy of the files as they were before or after a step."""
+    if before and after:
+        raise Invalid("--before and --after exclude each other. Give one of them.")
     with connected() as (client, place):
         view = find_run(client, place, run, repository)
         key = _key(view, step)
