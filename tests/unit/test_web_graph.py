@@ -108,6 +108,15 @@ def test_a_box_of_siblings_says_how_long_the_longest_took() -> None:
     assert (box.label, box.state, box.detail, box.href) == ("test × 4", "failed", "14s", "?step=test 3.11")
 
 
+def test_the_time_of_a_box_grows_while_its_longest_step_goes_on() -> None:
+    tests = [replace(node(f"test {n}"), detail=f"{n}s", seconds=float(n)) for n in range(1, 5)]
+    tests[3] = replace(tests[3], state="running", since=1000.5)
+    drawn = graph.draw([node("setup"), *tests], "Steps")
+    assert drawn.count("data-since") == 1 and '<small data-since="1000.5">4s</small>' in drawn
+    tests[0], tests[3] = replace(tests[0], seconds=9.0, detail="9s"), replace(tests[3], seconds=4.0)
+    assert "data-since" not in graph.draw([node("setup"), *tests], "Steps")
+
+
 def test_of_a_crowd_those_that_passed_are_one_box() -> None:
     boxes = graph.collapse([node("checkout"), *crowd(60, "passed", "checkout"), node("ship", "passed-xxx")])
     assert [(b.label, b.detail, b.steps) for b in boxes] == [

@@ -106,3 +106,10 @@ def test_the_graph_draws_steps_after_all_they_need() -> None:
     for node in runview.nodes(busy_run(), None, NOW):
         assert set(node.needs) <= seen
         seen.add(node.id)
+
+
+def test_times_grow_in_the_graph_as_in_the_list() -> None:
+    view = busy_run()
+    told = {row.name: row.since for row in runview.rows(view, None, NOW)}
+    since = {node.label: node.since for node in runview.nodes(view, None, NOW)}
+    assert any(since.values()) and since == {name: told[name] for name in since}

@@ -48,6 +48,7 @@ class Node:
     seconds: float = 0.0
     steps: int = 1  # how many it stands for
     hint: str = ""  # shown when it is pointed at, in place of the label
+    since: float | None = None  # when it began, if it goes on: its time grows
 
 
 @dataclass(frozen=True)
@@ -88,8 +89,8 @@ def _join(members: Sequence[Node], like: Node, renamed: dict[str, str], boxes: d
     longest, id = max(members, key=lambda member: member.seconds), members[0].id
     renamed.update((member.id, id) for member in members)
     boxes[id] = replace(
-        like, id=id, detail=longest.detail, seconds=longest.seconds, selected=any(m.selected for m in members),
-        steps=sum(member.steps for member in members),
+        like, id=id, detail=longest.detail, seconds=longest.seconds, since=longest.since,
+        selected=any(member.selected for member in members), steps=sum(member.steps for member in members),
     )  # fmt: skip
 
 
@@ -182,7 +183,8 @@ def _box(node: Node, x: float, y: float) -> str:
     opening = f'class="node is-{node.state}" aria-label="{escape(spoken)}"'
     opens = "" if node.href == LIST else " data-step"
     tag = f'a href="{escape(node.href)}"{opens}' if node.href else 'g role="img"'
-    detail = f"<small>{escape(node.detail)}</small>" if node.detail else ""
+    since = f' data-since="{node.since}"' if node.since else ""
+    detail = f"<small{since}>{escape(node.detail)}</small>" if node.detail else ""
     return (
         f"<{tag} {opening}{selected}>"
         f"<title>{escape(node.hint or node.label)}</title>"

@@ -196,6 +196,11 @@ def _length(step: StepView, now: float) -> float | None:
     return None if step.state in ("skipped", "queued") else seconds_of(step, now)
 
 
+def _since(step: StepView) -> float | None:
+    """From when on the time of a step grows, if it does."""
+    return (step.started_at or step.asked_at) if step.state in _BUSY and step.state != "queued" else None
+
+
 def rows(view: RunView, selected: StepView | None, now: float) -> list[Row]:
     """Every step on the time axis, and first the run's own output when there is any."""
     joined = stepbars.joined(view)
@@ -209,12 +214,10 @@ def rows(view: RunView, selected: StepView | None, now: float) -> list[Row]:
     for step, placed in zip(view.steps, joined.steps, strict=True):
         chosen = selected is not None and step.key == selected.key
         start, width = stepbars.bar(placed, axis, now)
-        busy = step.state in _BUSY
-        since = (step.started_at or step.asked_at) if busy else None
         result.append(Row(
             step.name, f"{view.summary.url}?step={quote(names[step.key])}", step.state, state_word(step.state),
             times.duration(_length(step, now)),
-            since if step.state != "queued" else None, start, width, step.attempt, chosen,
+            _since(step), start, width, step.attempt, chosen,
             step.state == "passed" and passed >= FOLD_FROM and not chosen, step.origin.number if step.origin else None,
             _length(step, now),
             step.reused.number if step.reused else None,
@@ -237,6 +240,7 @@ def nodes(view: RunView, selected: StepView | None, now: float, expected: Expect
             step.key, step.name, step.state, f"{view.summary.url}?step={quote(names[step.key])}",
             tuple(n for n in step.needs if n in seen), times.duration(seconds),
             selected is not None and selected.key == step.key, seconds or 0.0,
+            since=_since(step),
         ))  # fmt: skip
         seen.add(step.key)
     for one in expected.steps if expected else ():
