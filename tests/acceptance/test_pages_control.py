@@ -1,5 +1,6 @@
 """Power over runs in a browser: pause, resume, terminate, restart from a step, and the ways on from a diverged run."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -85,6 +86,42 @@ def test_a_failed_run_says_why_and_is_rerun_from_what_failed(server: LiveServer,
     page.wait_for_url(f"{server.url}/acme/broken/runs/2")
     expect(reason).to_have_text("deploy: exit code 4")
     expect(page.locator(".steps a", has_text="build")).to_contain_text("from #1")
+
+
+GATED = """
+from stepwell import Pipeline, push
+
+class Ship(Pipeline):
+    on = [push()]
+
+    async def run(self, event, step):
+        wait = "until test -e {gate}/%s; do sleep 0.05; done"
+        await step.run("build", "; ".join([wait % "go", "echo one", wait % "end"]))
+        await step.sleep("night", 10_800)
+"""
+
+
+def test_a_log_of_one_line_and_a_sleep_say_so_while_the_run_goes_on(
+    server: LiveServer, page: Page, tmp_path: Path
+) -> None:
+    page.goto(server.signin_link())
+    press(page, "Sign in")
+    page.wait_for_url(f"{server.url}/")
+    server.create_repository("night")
+    write_pipeline(tmp_path / "tree", GATED.format(gate=tmp_path))
+    commit_all(tmp_path / "tree", "Sleep")
+    git("push", server.clone_url("night"), "HEAD:main", cwd=tmp_path / "tree")
+    server.wait_for_state(server.runs("night")[0]["id"], {"running"})
+    page.goto(f"{server.url}/acme/night/runs/1")
+    expect(page.locator("#log")).to_contain_text("Waiting for output")
+    (tmp_path / "go").touch()
+    expect(page.locator("[data-size]")).to_have_text("1 line")
+    (tmp_path / "end").touch()
+    server.wait_for_state(server.runs("night")[0]["id"], {"waiting"})
+    page.goto(f"{server.url}/acme/night/runs/1?step=night")
+    told = re.compile(r"[Ss]leeps until \d\d:\d\d:\d\d UTC, in (2h 59m|3h 00m)$")
+    expect(page.locator(".log-empty")).to_have_text(told)
+    expect(page.locator("#head .reason")).to_have_text(told)
 
 
 def test_a_run_is_paused_ended_and_restarted_from_a_step_in_the_browser(

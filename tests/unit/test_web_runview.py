@@ -113,3 +113,13 @@ def test_times_grow_in_the_graph_as_in_the_list() -> None:
     told = {row.name: row.since for row in runview.rows(view, None, NOW)}
     since = {node.label: node.since for node in runview.nodes(view, None, NOW)}
     assert any(since.values()) and since == {name: told[name] for name in since}
+
+
+def test_a_step_that_sleeps_says_until_when() -> None:
+    view = busy_run()
+    night = replace(view.steps[0], kind="sleep", state="waiting", due=NOW + 3600, ended_at=None)
+    none = StepLog(Log(Path("none")), 0, False)
+    panel = runview.panel(view, night, none, 0, runview.Shown())
+    assert (panel.empty, panel.until) == ("It sleeps until", NOW + 3600)
+    panel = runview.panel(view, replace(night, state="passed"), none, 0, runview.Shown())
+    assert (panel.empty, panel.until) == ("A sleep has no log.", None)

@@ -99,6 +99,7 @@ class Panel:
     found_count: int = 0
     wanted: str = ""
     awaits: str = ""  # type of the event that it waits for
+    until: float | None = None  # when a sleep is over
     connections: Connections | None = None  # that the attempt shown asked for
 
 
@@ -292,7 +293,8 @@ def panel(view: RunView, step: StepView, log: StepLog, attempt: int, shown: Show
         origin=step.origin, reused=step.reused, files=_files(view, step, slug),
         services=_service_logs(view, step, slug, attempt),
         restart=step.key if view.summary.finished and view.may_write else "",
-        awaits=_awaited(view, step), connections=_connections(tried), **_found(log, slug, address, shown),
+        awaits=_awaited(view, step), until=step.due if _sleeps(step) else None,
+        connections=_connections(tried), **_found(log, slug, address, shown),
     )  # fmt: skip
 
 
@@ -402,13 +404,19 @@ def _child(view: RunView, step: StepView) -> tuple[str, str] | None:
     return f"#{number}", f"/{view.summary.tenant}/{view.summary.repository}/runs/{number}"
 
 
+def _sleeps(step: StepView) -> bool:
+    return step.kind == "sleep" and step.state == "waiting" and step.due is not None
+
+
 def _empty(step: StepView) -> str:
+    if step.kind == "sleep":
+        return "It sleeps until" if _sleeps(step) else "A sleep has no log."
     if step.kind == "approval":
         return "An approval has no log."
     if step.kind == "call":
         return "Its log is in the run that it called." if step.child else "It called no run."
     if step.kind == "binding" and step.state == "passed" and step.reason:
         return f"It {step.reason}."
-    if step.kind in ("sleep", "event", "read", "binding"):
+    if step.kind in ("event", "read", "binding"):
         return f"A step of kind {step.kind} has no log."
     return "Its log begins when it starts." if step.state in _BUSY else "It wrote nothing."

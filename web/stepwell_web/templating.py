@@ -69,8 +69,10 @@ class Templates:
         return Markup(f"<time {_exactly(at)}>{escape(text)}</time>")  # noqa: S704
 
     def until(self, at: float) -> Markup:
-        """Write the moment at which something goes on."""
-        return Markup(f"<time {_exactly(at)}>{escape(times.until(at, self.now()))}</time>")  # noqa: S704
+        """Write the moment at which something goes on, and in how long that is."""
+        now = self.now()
+        left = f', <span class="num" data-due="{at}">in {times.duration(at - now)}</span>' if at > now else ""
+        return Markup(f"<time {_exactly(at)}>{escape(times.until(at, now))}</time>{left}")  # noqa: S704
 
     def took(self, run: RunSummary) -> str:
         """How long a run has taken, up to now if it goes on."""

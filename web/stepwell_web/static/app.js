@@ -113,6 +113,11 @@ setInterval(() => {
     const text = since ? words(Math.max(0, Date.now() / 1000 - since)) : '';
     if (text && part.textContent !== text) part.textContent = text;
   }
+  for (const part of all('[data-due]')) {
+    const left = Number(part.dataset.due) - Date.now() / 1000;
+    const text = left > 0 ? `in ${words(left)}` : 'now';
+    if (part.textContent !== text) part.textContent = text;
+  }
 }, 1000);
 
 // Keyboard: single keys, off while typing and for those who switch them off.

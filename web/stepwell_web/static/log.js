@@ -181,7 +181,7 @@ export class Log {
     }
     this.groups(this.box);
     const size = find('[data-size]', this.panel);
-    if (size) size.textContent = `${this.lines.toLocaleString('en')} lines`;
+    if (size) size.textContent = `${this.lines.toLocaleString('en')} line${this.lines === 1 ? '' : 's'}`;
     if (this.follow) this.end();
   }
 
