@@ -1,8 +1,9 @@
 """The page of admins in a real browser: what is well is folded away and opens by the keyboard."""
 
 import pytest
+from addresses import PAGES
 from fixture_services import ADMIN
-from looked import visit
+from looked import keep, visit
 from playwright.sync_api import Browser, expect
 from served import Served
 
@@ -32,4 +33,20 @@ def test_only_admins_find_the_way_there(browser: Browser, full: Served) -> None:
     page.get_by_label("Account: ida.berg").click()
     expect(page.get_by_role("link", name="Access tokens").first).to_be_visible()
     expect(page.get_by_role("link", name="Administration")).to_have_count(0)
+    page.context.close()
+
+
+def test_nothing_is_cut_without_a_sign_on_a_phone(browser: Browser, full: Served) -> None:
+    page = visit(browser, full, width=390)
+    page.goto(full.url + PAGES["review"])
+    commits = page.locator(".review-commits")
+    expect(commits).to_be_visible()
+    assert commits.evaluate("box => getComputedStyle(box).maxHeight") == "none"
+    for path in ("/acme/-/usage", "/admin"):
+        page.goto(full.url + path)
+        wide = page.locator(".scroll:has(> .figures)")
+        assert wide.evaluate_all("boxes => boxes.some((box) => box.scrollWidth > box.clientWidth)")
+        shades = "boxes => boxes.every((box) => getComputedStyle(box).backgroundAttachment.startsWith('local, local'))"
+        assert wide.evaluate_all(shades)
+        keep(page, f"a wide table of {path.rpartition('/')[2]}")
     page.context.close()
