@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 from addresses import RUN
-from fixture_services import FixtureServices, services, step
+from fixture_services import FixtureServices, approval, services, step, summary
 
 from stepwell.errors import Bug, Conflict, Denied, Invalid, NotFound, StepwellError, TryLater, Unavailable
 from stepwell_web.app import create_app
@@ -167,3 +167,17 @@ async def test_a_reviewers_wrong_field_is_told_where_it_is_and_keeps_the_rest(
     kept = ('value="go &amp; see"', "<option selected>500</option>", 'value="mine"', 'name="next" value="/approvals"')
     assert (answer.status_code, [words for words in kept if words not in answer.text]) == (422, [])
     assert 'value="true" form="review-form">' in answer.text  # was switched off
+
+
+async def test_a_failed_run_in_a_list_says_why_and_a_plans_approval_says_whose_it_is(
+    given: FixtureServices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = approval(summary())
+    plan = replace(asked.run, plan="digest", repository="-", title="Nothing is in memory.")
+    monkeypatch.setattr(given.runs, "inbox", lambda _: [replace(asked, run=plan)])
+    async with client(given) as web:
+        runs = (await web.get("/acme/payments-api/runs")).text
+        waiting = (await web.get("/approvals")).text
+    assert "<span>deploy: ./deploy.sh ended with exit code 4.</span>" in runs
+    assert f">acme, plans #{plan.number}</a> Nothing is in memory. " in waiting
+    assert "acme/- #" not in waiting

@@ -6,7 +6,7 @@ from fixture_services import approval, broken_run, busy_run, diverged_run, faile
 
 from stepwell.ci.views import ApprovalView, RunView, StepView
 from stepwell_web import times
-from stepwell_web.reasons import Reason, reason
+from stepwell_web.reasons import Reason, brief, reason
 
 ASKED = step("Ship it?", "waiting", 1, None, kind="approval", reason="0 of 1 approved for production")
 ORDER = step("order", "waiting", 0, None, kind="event", reason="waits for the event 'order'")
@@ -60,3 +60,16 @@ def test_a_run_that_is_held_says_what_holds_it() -> None:
 @pytest.mark.parametrize(("hours", "said"), [(1, "15:13:20 UTC"), (30, "16 Nov 2023, 20:13 UTC")])
 def test_a_moment_to_come_has_its_day_when_that_is_not_plain(hours: int, said: str) -> None:
     assert times.until(1_700_057_600.0 + 3600 * hours, 1_700_057_600.0) == said
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("step 'unit 3.13' failed: exit code 1", "unit 3.13: exit code 1"),
+        ('Step "it\'s" failed: it ended.\nmore', "it's: it ended."),
+        ("ValueError: no step here", "ValueError: no step here"),
+        ("x" * 121, "x" * 120 + "…"),
+    ],
+)
+def test_a_run_in_a_list_says_shortly_why_it_failed(words: str, said: str) -> None:
+    assert brief(words) == said

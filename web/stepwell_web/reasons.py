@@ -1,11 +1,13 @@
 """Why a run stands where it stands: the few words beside its state."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from stepwell.ci.views import RunView, StepView
 
 LONGEST = 120
+_OF_STEP = re.compile(r"""[Ss]tep (['"])(.+?)\1 failed: """)
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,12 @@ def reason(view: RunView) -> Reason | None:
         blamed = [step for step in failed if tells(view, step)] or ([] if run.finished else failed)
         return Reason(_failure(blamed[0]) + _others(blamed)) if blamed else None
     return None
+
+
+def brief(words: str) -> str:
+    """Shorten the reason that a run's row has: "unit 3.13: exit code 1"."""
+    line = _OF_STEP.sub(lambda found: f"{found[2]}: ", words.partition("\n")[0], count=1)
+    return line if len(line) <= LONGEST else f"{line[:LONGEST]}…"
 
 
 def tells(view: RunView, step: StepView) -> bool:

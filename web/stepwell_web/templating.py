@@ -18,7 +18,7 @@ from markupsafe import Markup, escape
 
 from stepwell.authoring.durations import spoken
 from stepwell.ci.views import RunSummary
-from stepwell_web import times
+from stepwell_web import reasons, times
 from stepwell_web.auditwords import did
 from stepwell_web.icons import icon, state_icon
 
@@ -56,7 +56,8 @@ class Templates:
         self._env.globals.update(icon=icon, state_icon=state_icon, static=static, moment=self.moment, until=self.until)
         self._env.filters.update(
             did=did, initials=initials, word=word, tone=tone, deed=lambda kind: _DEEDS.get(kind, kind), title=title,
-            took=self.took, duration=times.duration, spoken=spoken, size=times.size, why=why, favicon=favicon,
+            took=self.took, duration=times.duration, brief=reasons.brief, spoken=spoken, size=times.size, why=why,
+            favicon=favicon,
         )  # fmt: skip
 
     def render(self, template: str, values: Mapping[str, Any]) -> str:
