@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 ARGS ?=
-WORKERS ?= 3# of `make test`: files of tests run side by side, most of them wait for something
+WORKERS ?= 4# of `make test`: files of tests run side by side, most of them wait for something
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check bench bench-peers soak
@@ -21,7 +21,8 @@ demo: .venv/.runtime ## start Stepwell, push an example with git, follow it to t
 test: .venv/.development ## run all tests; installs Docker, Chromium and strace for them on Debian and Ubuntu
 	@.ci/host-packages test
 	@.ci/compose
-	@$(BIN)/python -m pytest -rs --durations=40 -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
+	@# Bytecode is written: else each worker compiles all tests anew.
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -rs --durations=40 -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: .venv/.development ## lint, format and types
 	$(BIN)/ruff check
