@@ -642,6 +642,12 @@ class _Runs:
     def summary(self, actor: Actor, run_id: str) -> RunSummary:
         return self._see(actor, run_id).summary
 
+    def step(self, actor: Actor, run_id: str, key: str) -> StepView:
+        found = next((one for one in self._see(actor, run_id).steps if one.key == key), None)
+        if found is None:
+            raise NotFound(f"There is no step {key!r}.")
+        return found
+
     def by_number(self, actor: Actor, tenant: str, repository: str, number: int) -> RunView:
         actor.require("read", tenant)
         return self._see(actor, f"run{number}")
