@@ -123,6 +123,9 @@ def test_a_program_is_written_corrected_run_and_shared(server: LiveServer, page:
     expect(page.locator(".editor-numbers .wrong")).to_have_text("4")
     page.locator("#outline").get_by_role("button", name="Line 4").click()
     assert page.evaluate("document.activeElement.id") == "code"
+    code.fill(right.replace("step.run(", "step.rum("))
+    expect(page.locator("#outline [role=alert]")).to_contain_text("step has no call 'rum'. Did you mean 'run'?")
+    expect(page.locator(".editor-numbers .wrong")).to_have_text("9")
     code.fill(right)
     expect(page.locator("#outline li")).to_have_count(2)
     code.press("Control+Enter")

@@ -17,6 +17,7 @@ from typing import Any
 
 from stepwell.authoring.failures import describe_error
 from stepwell.authoring.pipeline import Pipeline, PipelineRefused, choose, pipelines_of
+from stepwell.authoring.step import CALLS
 
 
 class Files(MetaPathFinder, Loader):
@@ -93,6 +94,16 @@ def load_all(files: Files, entry: str) -> tuple[str, list[type[Pipeline]]]:
 def refused(files: Files, path: str, error: PipelineRefused) -> LoadFailed:
     """Turn a refused declaration into what the host is told."""
     return LoadFailed(_error(error, files.shown(path), error.line))
+
+
+def misspelt(files: Files, path: str, line: int, name: str) -> dict[str, Any]:
+    """Say that `step` has no call of a name, and which one it might be."""
+    import difflib
+
+    file, near = files.shown(path), difflib.get_close_matches(name, CALLS, 1)
+    remedy = f"Did you mean {near[0]!r}?" if near else f"Known are: {', '.join(CALLS)}."
+    message = f"{file}:{line}: step has no call {name!r}. {remedy}"
+    return {"type": "AttributeError", "message": message, "traceback": "", "file": file, "line": line}
 
 
 def _import(files: Files, path: str) -> ModuleType:

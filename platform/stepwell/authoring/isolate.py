@@ -21,12 +21,13 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NoReturn
 
 from stepwell.authoring import ordered, warming
-from stepwell.authoring.code import Files, LoadFailed, load_all, load_entry, refused
+from stepwell.authoring.code import Files, LoadFailed, load_all, load_entry, misspelt, refused
 from stepwell.authoring.guard import Guard
 from stepwell.authoring.outer import Outer
 from stepwell.authoring.outline import outline
 from stepwell.authoring.pipeline import PipelineRefused, declaration
 from stepwell.authoring.prints import Prints
+from stepwell.authoring.step_calls import unknown_call
 from stepwell.authoring.turn import Turn
 from stepwell.authoring.watchdog import Watchdog
 from stepwell.authoring.wire import Wire, encode
@@ -63,7 +64,11 @@ def describe(head: dict[str, Any]) -> dict[str, Any]:
         path, found = load_all(files, head.get("entry") or "pipeline.py")
         try:
             told = {"ok": True, "pipelines": [declaration(cls, path) for cls in found]}
-            return {**told, "steps": outline(files.files)} if head.get("outline") else told
+            if not head.get("outline"):
+                return told
+            if wrong := unknown_call(files.files):
+                raise LoadFailed(misspelt(files, *wrong))
+            return {**told, "steps": outline(files.files)}
         except PipelineRefused as error:
             raise refused(files, path, error) from error
     except LoadFailed as error:
