@@ -76,15 +76,6 @@ def test_runs_are_filtered_by_the_address_without_javascript(browser: Browser, s
     page.context.close()
 
 
-def test_what_is_chosen_in_a_filter_is_looked_for_at_once(browser: Browser, server: LiveServer) -> None:
-    page = signed_in(browser, server, script=True)
-    page.goto(f"{server.url}/acme/shop/runs")
-    page.get_by_role("combobox", name="Pipeline").select_option("Check")
-    page.wait_for_url("**/acme/shop/runs?*pipeline=Check*")
-    expect(page.get_by_role("link", name="Clear")).to_be_visible()
-    page.context.close()
-
-
 def test_a_run_that_goes_on_changes_in_the_open_list(browser: Browser, server: LiveServer) -> None:
     page = signed_in(browser, server, script=True)
     page.goto(f"{server.url}/acme/shop/runs?pipeline=Ship")

@@ -173,11 +173,6 @@ document.addEventListener('change', (event) => {
   for (const box of all('input[type="checkbox"][name]', event.target.form)) box.checked = event.target.checked;
 });
 
-// What is chosen in a list of filters is looked for at once; what is typed waits for Enter.
-document.addEventListener('change', (event) => {
-  if (event.target.matches('.run-filters select')) event.target.form.requestSubmit();
-});
-
 // A form is sent once, however often its button is pressed.
 document.addEventListener('submit', (event) => {
   if (event.target.method === 'dialog' || event.target.method === 'get') return;
