@@ -52,6 +52,7 @@ def test_pushes_of_a_queueing_group_run_one_after_the_other(
     assert [run["reason"] for run in server.runs("shop")] == ["waits for run #1 in group ship-main"] * 2 + [""]
     assert browser.get("/acme/shop/runs").text.count("<span>waits for run #1 in group ship-main</span>") == 2
     page = browser.get("/acme/shop/runs/3").text
+    assert "There is no wall around steps: steps can do whatever the server&#39;s user can do." in page
     assert 'waits for run <a href="/acme/shop/runs/1">#1</a> in group ship-main' in page
     assert 'action="/acme/shop/runs/3/cancel"' in page
 

@@ -111,7 +111,8 @@ class Wall:
 
     @staticmethod
     def _words(missing: "Sequence[Finding]") -> str:
-        return " ".join(f"There is no wall around steps: {one.detail}. {one.remedy}" for one in missing)
+        told = ((one.detail.removeprefix("none: "), one.remedy) for one in missing)
+        return " ".join(f"There is no wall around steps: {detail}. {remedy}" for detail, remedy in told)
 
 
 class Rooms:
