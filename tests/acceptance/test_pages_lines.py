@@ -88,6 +88,8 @@ def test_a_key_copies_the_link_to_the_line(browser: Browser, full: Served, key: 
     hit(page, 1)
     page.keyboard.press(key)
     expect(page.locator("#status")).to_have_text("Link copied")
+    page.wait_for_url("**#lint:1")  # what is said of the line itself came before
+    expect(page.locator("#status")).to_have_text("Link copied")
     copied = page.evaluate("navigator.clipboard.readText()")
     assert copied.endswith("?step=lint&from=1#lint:1")
     page.keyboard.press("?")

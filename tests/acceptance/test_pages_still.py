@@ -8,7 +8,7 @@ from addresses import RUN
 from fixture_services import NOW, step
 from live import wait_until
 from looked import MOST_SHIFTED, SHIFTS, shifted
-from playwright.sync_api import Browser, Locator, expect
+from playwright.sync_api import Browser, Locator, Route, expect
 from served import Served, open_page
 
 from stepwell.engine.entries import Entry
@@ -39,6 +39,29 @@ def test_nothing_moves_on_an_open_page_when_a_step_ends(browser: Browser, full: 
 
     wait_until(seen, 30, "tick at the step that has ended")
     assert shifted(page) - moved <= MOST_SHIFTED
+    page.context.close()
+
+
+def test_an_answer_from_before_another_step_was_opened_does_not_take_its_reader_back(
+    browser: Browser, full: Served
+) -> None:
+    page, held = open_page(browser, full, 1440), list[Route]()
+    page.goto(full.url + f"{RUN}?step=lint")
+    page.route(re.compile("[?&]have="), lambda route: route.continue_() if held else held.append(route))
+    entry = Entry("run1842", full.services.views["run1842"].summary.seq + 1, NOW, "done", "lint#1", 1, 1, {})
+
+    def asked() -> bool:
+        for tell in full.services.entry_callbacks:  # again until the page listens
+            tell(entry, None)
+        return page.evaluate("true") and bool(held)
+
+    wait_until(asked, 30, "request for what is new")
+    page.locator(".steps a", has_text="typecheck").click()
+    expect(page.locator("#log-title")).to_have_text("typecheck")
+    with page.expect_response(re.compile("step=typecheck&have=")):
+        held[0].continue_()
+    page.evaluate("new Promise(requestAnimationFrame)")
+    expect(page.locator("#log-title")).to_have_text("typecheck")
     page.context.close()
 
 

@@ -8,7 +8,6 @@ class Walk {
   constructor(current) {
     this.current = current;
     this.busy = false;
-    this.timer = 0;
   }
 
   // The step list keeps j and k while the focus is in it; so does a page without a log.
@@ -31,8 +30,14 @@ class Walk {
     log.chosen(n, n, true);
     log.setFollow(false);
     line.scrollIntoView({ block: 'nearest' });
-    clearTimeout(this.timer);
-    this.timer = setTimeout(() => { history.replaceState(history.state, '', log.link()); say(`Line ${n}`); }, SETTLED);
+    clearTimeout(log.settling);
+    log.settle = () => {
+      clearTimeout(log.settling);
+      log.settle = null;
+      history.replaceState(history.state, '', log.link());
+      say(`Line ${n}`);
+    };
+    log.settling = setTimeout(log.settle, SETTLED);
   }
 
   // Without a chosen line it begins with the first that is in view.

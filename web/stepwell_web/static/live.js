@@ -91,9 +91,16 @@ function place(fresh) {
   if (anchor) anchor.after(document.adoptNode(fresh));
 }
 
+// What was asked for before somebody went elsewhere on the page, to another step, would take them back.
 export async function refresh() {
-  const url = new URL(location.href);
-  merge(parsePage(await fetchText(url)));
+  const here = () => location.pathname + location.search;
+  let asked;
+  let text;
+  do {
+    asked = here();
+    text = await fetchText(new URL(asked, location.href));
+  } while (asked !== here());
+  merge(parsePage(text));
 }
 
 // Opens a stream while the page is seen; a hidden tab holds no connection and catches up when it comes back.

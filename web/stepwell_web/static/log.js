@@ -264,6 +264,7 @@ export class Log {
 
   // What is copied works without scripts, too: the server marks the lines.
   async copy() {
+    this.settle?.(); // what is said of the line comes before what is said of its link
     const url = this.link();
     url.searchParams.set('step', this.slug);
     if (this.picked) {
@@ -352,6 +353,7 @@ export class Log {
     this.observer?.disconnect();
     this.leave?.abort();
     clearTimeout(this.timer);
+    clearTimeout(this.settling);
   }
 }
 

@@ -74,15 +74,27 @@ function begin(page) {
   if (log) stream?.restart();
 }
 
+// What was asked for before another step was opened would take its reader back: it is asked for again.
 const update = debounced(async () => {
-  const url = pageAddress();
-  url.searchParams.set('have', identity());
-  take(parsePage(await fetchText(url)));
+  let asked;
+  let text;
+  do {
+    const url = pageAddress();
+    asked = url.href;
+    url.searchParams.set('have', identity());
+    text = await fetchText(url);
+  } while (asked !== pageAddress().href);
+  take(parsePage(text));
 }, 60);
+
+let openings = 0;
 
 async function openStep(link, push) {
   const url = new URL(link, location.href);
+  openings += 1;
+  const mine = openings;
   const page = parsePage(await fetchText(url));
+  if (mine !== openings) return; // another one was chosen meanwhile
   chosen = url.searchParams.has('step');
   if (push) history.pushState(null, '', url);
   const go = () => { take(page, true); showChosen(); };
