@@ -24,6 +24,7 @@ from stepwell_runners.spare_memory import affordable, available
 from stepwell_runners.spec import Limits
 from stepwell_runners.zygotes import Zygote, Zygotes
 
+_CALM_SECONDS = 1.0  # without a question before more than the usual number are made: what was asked for goes on first
 _LOOK_SECONDS = 15.0  # after which a pool that nobody asks may be too large
 _USUAL = Limits()  # others are set when a blank is claimed
 
@@ -119,9 +120,14 @@ class Blanks:
                 continue
             wanted, zygote = self.wanted, self._zygotes.in_use
             standing = len(self.standing)
-            if zygote is not None and standing > wanted:
+            pause = self._asked + _CALM_SECONDS - time.monotonic()
+            if standing == wanted:
+                return
+            if standing >= self._demand.least and pause > 0:
+                await asyncio.sleep(pause)
+            elif zygote is not None and standing > wanted:
                 await zygote.blanks.pop().end()
-            elif standing == wanted or not await self._add():
+            elif not await self._add():
                 return
 
     async def _add(self) -> bool:
