@@ -124,7 +124,7 @@ class Blanks:
             if standing == wanted:
                 return
             if standing >= self._demand.least and pause > 0:
-                await asyncio.sleep(pause)
+                await asyncio.sleep(min(pause, QUIET_SECONDS))  # no longer: some may be asked for meanwhile
             elif zygote is not None and standing > wanted:
                 await zygote.blanks.pop().end()
             elif not await self._add():

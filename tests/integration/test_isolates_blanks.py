@@ -226,6 +226,22 @@ async def test_pool_has_what_the_largest_burst_had_and_shrinks_when_that_is_long
     await where.stop()
 
 
+async def test_usual_number_is_made_again_at_once_while_more_wait_for_a_calm_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blanks, "_CALM_SECONDS", 3600.0)
+    where = isolates(tmp_path, blanks=2, most_blanks=6)
+    await where.start()
+    await until_full(where, 2)
+    before = set[int]()
+    for burst in (5, 2, 3):
+        await asyncio.gather(*map(_close, await asyncio.gather(*(where.open(_spec("acme")) for _ in range(burst)))))
+        assert (await until_full(where, 2)).isdisjoint(before)
+        assert (where.wanted(), len(where.standing())) == (5, 2)
+        before |= set(where.standing())
+    await where.stop()
+
+
 async def test_pool_beyond_the_usual_number_waits_for_free_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
