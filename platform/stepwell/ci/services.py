@@ -161,31 +161,9 @@ class Services:
         host: Host | None = None,
     ) -> "Services":  # fmt: skip
         """Put the parts together around a running engine."""
-
-        def ask(tenant: str, code: Code) -> dict[str, Any] | Problem:
-            return answer_of(thread, describe(isolates, tenant, code))
-
-        def look_through(tenant: str, code: Code) -> dict[str, Any] | Problem:
-            return answer_of(thread, describe(isolates, tenant, code, outline=True))
-
-        def reconcile(older_than_seconds: float) -> None:
-            pushes.reconcile(older_than_seconds)
-            removal.clear()
-
-        def retain() -> None:
-            retention.remove_some()
-            expiring.remove_some()
-            base.plan_texts.sweep()
-
-        def relax() -> None:
-            answer_of(thread, thread.engine.relax())
-            base.store.relax()
-            seconds = base.settings.keep_layers_days * DAY_SECONDS
-            with suppress(Conflict), removals_held(base.settings.state):  # not while a backup is being made
-                thread.submit(thread.engine.let_go_of_layers(seconds))  # not waited for: these may be many files
-
         store, repositories = base.store, base.repositories
-        declarations = DeclarationCache(store, repositories, base.code, ask)
+        outlines = _describing(thread, isolates, outline=True)
+        declarations = DeclarationCache(store, repositories, base.code, _describing(thread, isolates))
         history = History(store, repositories)
         beginnings = Beginnings(store)
         launcher = Launcher(thread, beginnings)
@@ -205,7 +183,6 @@ class Services:
         retention = Retention(Aged(store, Policy.of(base.settings)), base.tenants.audit, files_of_runs, remove)
         left = Leftovers(files_of_runs, remove, terminate, _beside(base, host))
         removal = Removal(store, base.tenants, repositories, beginnings, left)
-        expiring = _expiring(base, thread)
         runs = Runs(history, starter, launcher, base.environments, base.logs, store=store, audit=base.tenants.audit)
         services = cls(
             settings=base.settings,
@@ -234,14 +211,8 @@ class Services:
             artifacts=Artifacts(runs, base.blobs),
             reports=Reports(runs, base.blobs),
             moments=Moments(runs, files),
-            keeper=Keeper(
-                reconcile,
-                pushes.finish,
-                relax=relax,
-                retain=retain,
-                count=meter.count,
-            ),
-            plans=Plans(base.tenants.scope, repositories, base.plan_texts, launcher, look_through),
+            keeper=_keeper(base, thread, pushes, removal=removal, retention=retention, meter=meter),
+            plans=Plans(base.tenants.scope, repositories, base.plan_texts, launcher, outlines),
             sources=Sources(base.tenants.scope, base.code, base.plan_texts.files),
             retention=retention,
             removal=removal,
@@ -338,6 +309,42 @@ def _beside(base: Foundation, host: Host | None) -> Callable[[Removed], bool]:
         return caches.forget(owner) and gone
 
     return forget
+
+
+def _describing(
+    thread: EngineThread, isolates: Isolates, *, outline: bool = False
+) -> Callable[[str, Code], dict[str, Any] | Problem]:
+    """Have code say in an isolate of its tenant which pipelines it declares; with `outline` also its steps."""
+
+    def ask(tenant: str, code: Code) -> dict[str, Any] | Problem:
+        return answer_of(thread, describe(isolates, tenant, code, outline=outline))
+
+    return ask
+
+
+def _keeper(
+    base: Foundation, thread: EngineThread, pushes: Pushes, *, removal: Removal, retention: Retention, meter: Meter
+) -> Keeper:
+    """Make what looks after all this from time to time."""
+    expiring = _expiring(base, thread)
+
+    def reconcile(older_than_seconds: float) -> None:
+        pushes.reconcile(older_than_seconds)
+        removal.clear()
+
+    def retain() -> None:
+        retention.remove_some()
+        expiring.remove_some()
+        base.plan_texts.sweep()
+
+    def relax() -> None:
+        answer_of(thread, thread.engine.relax())
+        base.store.relax()
+        seconds = base.settings.keep_layers_days * DAY_SECONDS
+        with suppress(Conflict), removals_held(base.settings.state):  # not while a backup is being made
+            thread.submit(thread.engine.let_go_of_layers(seconds))  # not waited for: these may be many files
+
+    return Keeper(reconcile, pushes.finish, relax=relax, retain=retain, count=meter.count)
 
 
 def _expiring(base: Foundation, thread: EngineThread) -> Expiring:

@@ -12,7 +12,7 @@ from stepwell.engine.engine import Engine
 from stepwell.engine.entries import Entry
 from stepwell.engine.order import Order
 from stepwell.engine.seams import Judge
-from stepwell.engine.specs import Note, Restart, RunSpec
+from stepwell.engine.specs import Note, Restart, RunRef, RunSpec
 from stepwell.engine.state import RunState
 from stepwell.engine.where_ended import where_ended
 from stepwell.errors import Conflict, Invalid, NotFound
@@ -65,7 +65,9 @@ class Workflows:
             loaded = await self._engine.load(merged)
             code, entry = loaded.digest, entry or loaded.entry
         spec = RunSpec(id, self.tenant, self.scope, title or entry, merged, params, code, entry, order=order)
-        ref = await self._engine.create(spec)
+        return await self._made(await self._engine.create(spec))
+
+    async def _made(self, ref: RunRef) -> "Handle":
         return Handle(self._engine, ref.id, ref.number, True) if ref.created else await self._known(ref.id, ref.number)
 
     async def _known(self, id: str, number: int) -> "Handle":
@@ -87,7 +89,7 @@ class Workflows:
         state = await (await self.get(run)).status()
         step = step or _where_ended(state)
         changed = self._merged({**state.metadata, **(metadata or {})})
-        loaded = await self._engine.loader(changed)
+        loaded = await self._engine.load(changed)
         entry = state.entry if loaded.digest == state.code else loaded.entry
         ref = await self._engine.create(
             RunSpec(
@@ -95,9 +97,7 @@ class Workflows:
                 loaded.digest, entry, restart=Restart(run, step) if step else None, order=state.order.again(),
             )
         )  # fmt: skip
-        if not ref.created and not await self._owns(ref.id):
-            raise Conflict(f"The id {ref.id!r} is taken. Choose another one.")
-        return Handle(self._engine, ref.id, ref.number, ref.created)
+        return await self._made(ref)
 
     async def create_batch(self, starts: Iterable[Start]) -> list["Handle"]:
         """Create many runs; they share transactions. Fails with the first that fails, others may exist then."""

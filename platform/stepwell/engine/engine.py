@@ -57,11 +57,6 @@ class Engine:
         self._scheduler = Scheduler(self._parts, heritage, self.create)
         self._memory = self._scheduler.memory
 
-    @property
-    def loader(self) -> Loader:
-        """Where the code of runs comes from."""
-        return self._parts.loader
-
     async def load(self, metadata: Mapping[str, Any]) -> Code:
         """Ask for the code of these metadata. Raises TryLater when it is slow or there is none, else what it raises."""
         return await ask(self._parts.loader, metadata, self._parts.limits)

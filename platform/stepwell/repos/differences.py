@@ -4,14 +4,11 @@ A stranger chose them, and how long a diff takes is up to the texts: difflib nee
 holds the interpreter meanwhile. So a git of its own makes them all, bounded in memory, time and what it may say.
 """
 
-import subprocess
 import tempfile
-import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from stepwell.errors import Unavailable
-from stepwell.repos.process import bound, environment
+from stepwell.repos.process import environment, read_bounded
 
 MOST_BYTES = 4 << 20
 _MEMORY_BYTES = 512 << 20
@@ -42,26 +39,10 @@ def _asked(pairs: Mapping[int, tuple[bytes, bytes]], timeout_s: float, most_byte
                 (Path(home) / folder / f"{number:08}").write_bytes(pair[side])
         # No repository around this place has a say, and neither has the host in what is text.
         own = {"GIT_DIR": str(Path(home) / "none"), "GIT_ATTR_NOSYSTEM": "1"}
-        try:
-            process = subprocess.Popen(
-                _COMMAND, cwd=home, env=environment(extra=own), stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            )  # fmt: skip
-        except FileNotFoundError as error:
-            raise Unavailable("Program 'git' was not found on PATH. Install git 2.34 or later.") from error
-        with process:
-            bound(process.pid, _MEMORY_BYTES, max(1, round(timeout_s)))
-            late = threading.Timer(timeout_s, process.kill)
-            late.start()
-            try:
-                assert process.stdout is not None
-                data = process.stdout.read(most_bytes + 1)
-                if len(data) > most_bytes:
-                    process.kill()
-                    return data[:most_bytes], False
-                return data, process.wait() in (0, 1)
-            finally:
-                late.cancel()
+        return read_bounded(
+            _COMMAND, most_bytes, environment(extra=own), timeout_s=timeout_s, home=home, memory_bytes=_MEMORY_BYTES,
+            accept=(0, 1),
+        )  # fmt: skip
 
 
 def _sections(data: bytes, whole: bool) -> dict[int, str]:

@@ -109,10 +109,27 @@ def run_git(
 
 def bounded_git(repository: Path, arguments: Sequence[str], limit: int, *, timeout_s: float = 20) -> tuple[bytes, bool]:
     """Run git for at most `limit` bytes of its output and so many seconds; return them, and whether that was all."""
-    with subprocess.Popen(
-        ["git", "--git-dir", str(repository), *arguments], env=environment(), stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-    ) as process:  # fmt: skip
+    return read_bounded(["git", "--git-dir", str(repository), *arguments], limit, environment(), timeout_s=timeout_s)
+
+
+def read_bounded(
+    command: Sequence[str], limit: int, variables: Mapping[str, str], *, timeout_s: float, home: str | None = None,
+    memory_bytes: int | None = None, accept: Sequence[int] = (0,),
+) -> tuple[bytes, bool]:  # fmt: skip
+    """Run a git command for at most `limit` bytes of output and so many seconds; return them, and whether that was all.
+
+    `memory_bytes` bounds its processor time as well. Raises Unavailable without git.
+    """
+    try:
+        process = subprocess.Popen(
+            command, cwd=home, env=variables, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+    except FileNotFoundError as error:
+        raise Unavailable("Program 'git' was not found on PATH. Install git 2.34 or later.") from error
+    with process:
+        if memory_bytes is not None:
+            bound(process.pid, memory_bytes, max(1, round(timeout_s)))
         late = threading.Timer(timeout_s, process.kill)
         late.start()
         try:
@@ -121,7 +138,7 @@ def bounded_git(repository: Path, arguments: Sequence[str], limit: int, *, timeo
             if len(data) > limit:
                 process.kill()
                 return data[:limit], False
-            return data, process.wait() == 0
+            return data, process.wait() in accept
         finally:
             late.cancel()
 
