@@ -77,7 +77,10 @@ def traced(pid: int, trace: Path, *more: str) -> Iterator[None]:
 
 def _all_traced(pid: int, strace: "subprocess.Popen[bytes]") -> bool:
     assert strace.poll() is None, f"strace ended with {strace.returncode}"
-    states = [(task / "status").read_text() for task in Path(f"/proc/{pid}/task").iterdir()]
+    try:
+        states = [(task / "status").read_text() for task in Path(f"/proc/{pid}/task").iterdir()]
+    except (FileNotFoundError, ProcessLookupError):  # a thread ended between the two: look again
+        return False
     return all(f"TracerPid:\t{strace.pid}\n" in state for state in states)
 
 
