@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 from live import LiveServer, commit_all, git, write_pipeline
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 ASKS = """
 from stepwell import Pipeline, push
@@ -62,6 +62,20 @@ def test_a_decision_stays_in_its_row_and_no_other_button_comes_under_the_pointer
     assert page.locator("#needs > *").all_inner_texts()[:2] == [
         "Approved #1 · open the run", "Rejected #2 · open the run",
     ]  # fmt: skip
+
+
+def test_news_of_a_decision_that_comes_before_its_answer_takes_no_row_away(page: Page) -> None:
+    held: list[Route] = []
+    page.route("**/decisions", lambda route: held.append(route))  # noqa: PLW0108 - Playwright marks functions
+    row = page.get_by_role("region", name="Ship it? needs approval in acme/asks #3")
+    with page.expect_request("**/decisions"):
+        row.get_by_role("button", name="Approve").click()
+    answer = held[0].fetch()
+    expect(page.locator("#inbox .badge")).to_have_text("2")  # the list has been renewed
+    expect(row).to_be_visible()
+    held[0].fulfill(response=answer)
+    expect(page.get_by_text("Approved #3 · open the run")).to_be_visible()
+    expect(row).to_have_count(0)
 
 
 def test_what_goes_to_an_environment_is_looked_at_before_it_is_decided(page: Page) -> None:

@@ -27,6 +27,7 @@ function decided(gate, word) {
 async function decide(form, button) {
   const word = button.value === 'approve' ? 'Approved' : 'Rejected';
   const body = new URLSearchParams(new FormData(form, button));
+  rowOf(form).dataset.kept = 'yes'; // news of this very decision may come before its answer
   const answer = await fetch(form.getAttribute('action'), { method: 'POST', body, credentials: 'same-origin' }).catch(() => null);
   const gate = rowOf(form);
   if (!answer?.ok || !gate || new URL(answer.url).pathname === '/signin') {

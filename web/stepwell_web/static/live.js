@@ -72,10 +72,11 @@ function unfold(part, before) {
   }
 }
 
-// What this page itself has put among the rows of a part stays at its place, so nothing moves under a pointer.
+// Rows that this page has put into a part, or is deciding on, stay at their place, so nothing moves under a pointer.
 function keep(old, part) {
   const rows = [...old.children];
   for (const row of rows.filter((one) => one.dataset.kept)) {
+    [...part.children].find((one) => row.id && one.id === row.id)?.remove();
     const before = rows.slice(0, rows.indexOf(row)).reverse();
     const anchor = before.map((one) => (one.dataset.kept ? one : [...part.children].find((two) => one.id && two.id === one.id)))
       .find(Boolean);
