@@ -83,6 +83,8 @@ def test_the_same_key_is_one_run(place: Place) -> None:
     assert started(place, Plan({"pipeline.py": SHIP}, key="once"))[0] == first
     sam = place.person("sam", "developer")
     assert started(place, Plan({"pipeline.py": SHIP}, key="once"), sam)[0] != first
+    with pytest.raises(Invalid, match=r"with another request, which is run #\d+\. Use a new key"):
+        started(place, Plan({"pipeline.py": SHIP}, {"other": 1}, key="once"))
 
 
 def test_a_plan_stands_on_the_files_of_a_commit(place: Place) -> None:

@@ -174,8 +174,10 @@ def test_a_manual_start_checks_its_form(clone: Clone) -> None:
     with pytest.raises(NotFound, match="'moon'"):
         runs.start(admin, "acme", "api", "Ship", ref="moon")
     started = runs.start(admin, "acme", "api", "Ship", inputs={"target": "production", "dry": "on"}, key="k1")
-    again = runs.start(admin, "acme", "api", "Ship", inputs={"target": "production"}, key="k1")
+    again = runs.start(admin, "acme", "api", "Ship", inputs={"target": "production", "dry": "on"}, key="k1")
     assert again.id == started.id
+    with pytest.raises(Invalid, match=f"with another request, which is run #{started.number}. Use a new key"):
+        runs.start(admin, "acme", "api", "Ship", inputs={"target": "production"}, key="k1")
     view = place.finished(started.id)
     assert (view.summary.state, view.result, view.event["inputs"]) == (
         "passed", "production", {"target": "production", "dry": True},

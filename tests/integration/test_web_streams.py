@@ -148,6 +148,11 @@ def test_a_run_is_started_once_per_idempotency_key(server: LiveServer, waiting: 
         for _ in range(3)
     }
     assert len(numbers) == 1
+    other = {**body, "inputs": {"target": "production"}}
+    refused = httpx.post(f"{server.url}/api/v1/repos/{TENANT}/talk/runs", json=other, headers=headers, timeout=30)
+    assert refused.status_code == 422
+    told = f"The key was sent before with another request, which is run #{numbers.pop()}. Use a new key."
+    assert refused.json()["detail"] == told
 
 
 def test_the_form_of_a_pipeline_offers_its_choices(server: LiveServer, waiting: str) -> None:

@@ -12,6 +12,7 @@ from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from stepwell.authoring.results import canonical
 from stepwell.ci.answers import answer_of
 from stepwell.ci.beginnings import Beginnings
 from stepwell.ci.order import order_of
@@ -22,11 +23,13 @@ from stepwell.engine.order import NO_ORDER, Order
 from stepwell.engine.specs import RunRef
 from stepwell.engine.state import RunState
 from stepwell.engine.thread import EngineThread
+from stepwell.errors import Invalid
 from stepwell.repos.objects import CommitInfo
 from stepwell.store.tables import Repository
 
 LONGEST_TITLE = 200
 _BOUND = ("tenant", "repository", "name")
+_ASKED = "request"
 
 
 @dataclass(frozen=True)
@@ -40,11 +43,17 @@ class Cause:
     branch: str = ""
     tag: str = ""
     more: Mapping[str, Any] = field(default_factory=dict)  # for the run's metadata
+    asked: str = ""  # fingerprint of the request whose key the id follows from
 
 
 def id_of(*cause: object) -> str:
     """Return the id of the run that this cause starts."""
     return hashlib.sha256("\0".join(str(part) for part in cause).encode()).hexdigest()[:24]
+
+
+def asked_of(*request: object) -> str:
+    """Return the fingerprint of what somebody asked for with a key of their own."""
+    return hashlib.sha256(canonical(request).encode("utf-8", "replace")).hexdigest()[:24]
 
 
 def new_id() -> str:
@@ -80,12 +89,13 @@ class Launcher:
         """Start a plan; which program it is, and on which files it stands, is in `cause.more`."""
         bound = {"tenant": tenant, "repository": "", "name": f"{tenant}/-"}
         title = (pipeline.doc.strip().partition("\n")[0] or pipeline.name)[:LONGEST_TITLE]
-        metadata = {"kind": cause.kind, "actor": cause.actor, **cause.more}
+        metadata = {"kind": cause.kind, "actor": cause.actor, **_kept(cause), **cause.more}
         order = order_of(pipeline, {**cause.event, "kind": cause.kind})
         workflows = bind(self.thread.engine, bound)
         return self._answer(
             metadata,
             lambda: workflows.create(cause.event, id=cause.id, metadata=metadata, title=title, order=order),
+            asked=cause.asked,
         )
 
     def fail(self, place: Place, problem: Problem, cause: Cause) -> RunRef:
@@ -125,21 +135,37 @@ class Launcher:
             "branch": cause.branch,
             "tag": cause.tag,
             "actor": cause.actor,
+            **_kept(cause),
             **cause.more,
             **what,
         }
         title = (commit.subject or f"{cause.kind} at {commit.sha[:7]}")[:LONGEST_TITLE]
         workflows = bind(self.thread.engine, bound)
         return self._answer(
-            bound, lambda: workflows.create(cause.event, id=cause.id, metadata=metadata, title=title, order=order)
+            bound,
+            lambda: workflows.create(cause.event, id=cause.id, metadata=metadata, title=title, order=order),
+            asked=cause.asked,
         )
 
-    def _answer(self, metadata: Mapping[str, Any], create: Callable[[], Coroutine[Any, Any, Handle]]) -> RunRef:
+    def _answer(
+        self, metadata: Mapping[str, Any], create: Callable[[], Coroutine[Any, Any, Handle]], asked: str = ""
+    ) -> RunRef:
         """Have a run created unless its repository is gone; it does not go meanwhile."""
         repository = repository_of(metadata)
         with self._beginnings.on(repository) if repository else nullcontext():
             handle = answer_of(self.thread, create())
+        if asked and not handle.created:
+            self._require_same(handle, asked)
         return RunRef(handle.id, handle.number, handle.created)
+
+    def _require_same(self, handle: Handle, asked: str) -> None:
+        run = answer_of(self.thread, self.thread.engine.get(handle.id))
+        if run is not None and run.metadata.get(_ASKED, asked) != asked:
+            raise Invalid(f"The key was sent before with another request, which is run #{run.number}. Use a new key.")
+
+
+def _kept(cause: Cause) -> dict[str, str]:
+    return {_ASKED: cause.asked} if cause.asked else {}
 
 
 def repository_of(metadata: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ from stepwell.ci import inputs, triggers
 from stepwell.ci.declarations import DeclarationCache
 from stepwell.ci.events import message_of
 from stepwell.ci.history import History
-from stepwell.ci.launch import Cause, Launcher, Place, id_of, new_id
+from stepwell.ci.launch import Cause, Launcher, Place, asked_of, id_of, new_id
 from stepwell.engine.specs import RunRef
 from stepwell.errors import Invalid, NotFound
 from stepwell.repos.reader import Reader
@@ -66,7 +66,8 @@ class Starter:
             **self._history.changed_since_passed(row, found.name, branch, sha),
         }
         run = id_of("manual", row.id, actor.person, wish.key) if wish.key else new_id()
-        cause = Cause(run, "manual", actor.name, event, branch, tag, {"person": actor.person})
+        asked = asked_of(found.name, wish.ref, event["inputs"]) if wish.key else ""
+        cause = Cause(run, "manual", actor.name, event, branch, tag, {"person": actor.person}, asked)
         return self._launcher.start(Place(row, commit, declared.tree), found, cause)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from stepwell.authoring.results import canonical
 from stepwell.ci.code import ENTRY, ROOT
-from stepwell.ci.launch import Cause, Launcher, id_of, new_id
+from stepwell.ci.launch import Cause, Launcher, asked_of, id_of, new_id
 from stepwell.ci.lent import SCOPES
 from stepwell.ci.manual import resolved
 from stepwell.ci.plan_texts import PlanTexts
@@ -126,7 +126,8 @@ class Plans:
         }  # fmt: skip
         run = id_of("plan", tenant, actor.person, plan.key) if plan.key else new_id()
         more = {"plan": digest, "person": actor.person, "pipeline": pipeline.name, "entry": pipeline.entry, **where}
-        cause = Cause(run, "plan", actor.name, event, more=more)
+        asked = asked_of(digest, pipeline.name, plan.event, plan.repository, plan.ref) if plan.key else ""
+        cause = Cause(run, "plan", actor.name, event, more=more, asked=asked)
         return self._launcher.play(tenant, pipeline, cause), found
 
     def _workspace(self, actor: Actor, tenant: str, plan: Plan) -> Mapping[str, Any]:
