@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from browsers import complaints_of, sign_in
 from live import LiveServer, commit_all, git, write_pipeline
 from playwright.sync_api import Browser, Page, expect
 
@@ -70,9 +71,7 @@ class Ship(Pipeline):
 
 
 def test_a_failed_run_says_why_and_is_rerun_from_what_failed(server: LiveServer, page: Page, tmp_path: Path) -> None:
-    page.goto(server.signin_link())
-    press(page, "Sign in")
-    page.wait_for_url(f"{server.url}/")
+    sign_in(page, server)
     server.create_repository("broken")
     push(server, tmp_path / "tree", "broken", FAILING, "Ship it")
     page.goto(f"{server.url}/acme/broken/runs/1")
@@ -104,9 +103,7 @@ class Ship(Pipeline):
 def test_a_log_of_one_line_and_a_sleep_say_so_while_the_run_goes_on(
     server: LiveServer, page: Page, tmp_path: Path
 ) -> None:
-    page.goto(server.signin_link())
-    press(page, "Sign in")
-    page.wait_for_url(f"{server.url}/")
+    sign_in(page, server)
     server.create_repository("night")
     write_pipeline(tmp_path / "tree", GATED.format(gate=tmp_path))
     commit_all(tmp_path / "tree", "Sleep")
@@ -127,12 +124,8 @@ def test_a_log_of_one_line_and_a_sleep_say_so_while_the_run_goes_on(
 def test_a_run_is_paused_ended_and_restarted_from_a_step_in_the_browser(
     server: LiveServer, page: Page, tmp_path: Path
 ) -> None:
-    complaints: list[str] = []
-    page.on("console", lambda m: complaints.append(f"{m.type}: {m.text}"))
-    page.on("pageerror", lambda e: complaints.append(f"error: {e}"))
-    page.goto(server.signin_link())
-    press(page, "Sign in")
-    page.wait_for_url(f"{server.url}/")
+    complaints = complaints_of(page)
+    sign_in(page, server)
     server.create_repository("shop")
     tree, state = tmp_path / "tree", page.locator("[data-word]")
     push(server, tree, "shop", PIPELINE, "Ship it")

@@ -6,8 +6,9 @@ import pytest
 from addresses import PAGES, RUN
 from fixture_services import NOW
 from live import wait_until
+from looked import visit
 from playwright.sync_api import Browser, Page, expect
-from served import Served, open_page
+from served import Served
 
 from stepwell.engine.entries import Entry
 
@@ -45,7 +46,7 @@ def icon(page: Page) -> str:
 
 
 def test_the_tab_shows_the_state_of_a_run_by_shape(browser: Browser, full: Served) -> None:
-    page = open_page(browser, full, 1440)
+    page = visit(browser, full)
     before = full.services.views["run1840"]
     drawn: dict[str, str] = {}
     states = {"passed": "passed", "failed": "failed", "diverged": "failed", "running": "running", "queued": "running",
@@ -66,7 +67,7 @@ def test_the_tab_shows_the_state_of_a_run_by_shape(browser: Browser, full: Serve
 
 def test_the_tab_of_an_open_page_changes_with_the_run(browser: Browser, full: Served) -> None:
     before = full.services.views["run1842"]
-    page = open_page(browser, full, 1440)
+    page = visit(browser, full)
     page.goto(full.url + RUN)
     assert icon(page) == "favicon-failed.svg"  # it goes on after a failed step
     summary = replace(before.summary, state="waiting", counts={"passed": 8, "waiting": 1}, seq=before.summary.seq + 1)
@@ -103,7 +104,7 @@ def test_paper_shows_everything_that_is_to_read_and_nothing_to_press(browser: Br
 
 
 def test_paper_shows_folded_lines_and_every_step(browser: Browser, full: Served) -> None:
-    page = open_page(browser, full, PAPER_PIXELS)
+    page = visit(browser, full, width=PAPER_PIXELS)
     page.goto(f"{full.url}{RUN}?step=install")
     line = page.locator("#log li[data-n='3']")
     expect(line).to_be_hidden()

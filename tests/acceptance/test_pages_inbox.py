@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
+from browsers import sign_in
 from live import LiveServer, commit_all, git, write_pipeline
 from playwright.sync_api import Browser, Page, Route, expect
 
@@ -38,9 +39,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
 def page(browser: Browser, server: LiveServer) -> Iterator[Page]:
     context = browser.new_context(viewport={"width": 390, "height": 900}, reduced_motion="reduce")
     opened = context.new_page()
-    opened.goto(server.signin_link())
-    opened.get_by_role("button", name="Sign in").click()
-    opened.wait_for_url("**/approvals")
+    sign_in(opened, server)
+    expect(opened).to_have_url(f"{server.url}/approvals")
     yield opened
     context.close()
 

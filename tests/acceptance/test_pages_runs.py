@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
+from browsers import sign_in
 from live import LiveServer, commit_all, git, write_pipeline
 from playwright.sync_api import Browser, Page, expect
 
@@ -48,9 +49,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
 
 def signed_in(browser: Browser, server: LiveServer, script: bool) -> Page:
     page = browser.new_context(java_script_enabled=script).new_page()
-    page.goto(server.signin_link())
-    page.get_by_role("button", name="Sign in").click()
-    page.wait_for_url(lambda url: "/signin" not in url)
+    sign_in(page, server)
     return page
 
 

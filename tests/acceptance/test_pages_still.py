@@ -7,9 +7,9 @@ import pytest
 from addresses import RUN
 from fixture_services import NOW, step
 from live import wait_until
-from looked import MOST_SHIFTED, SHIFTS, shifted
+from looked import MOST_SHIFTED, SHIFTS, shifted, visit
 from playwright.sync_api import Browser, Locator, Route, expect
-from served import Served, open_page
+from served import Served
 
 from stepwell.engine.entries import Entry
 
@@ -20,7 +20,7 @@ expect.set_options(timeout=30_000)
 def test_nothing_moves_on_an_open_page_when_a_step_ends(browser: Browser, full: Served) -> None:
     view = full.services.views["run1842"]
     going = next(one for one in view.steps if one.state == "running")
-    page = open_page(browser, full, 1440)
+    page = visit(browser, full)
     page.add_init_script(SHIFTS)
     page.goto(full.url + f"{RUN}?step=lint")
     row = page.locator(".steps .step", has_text=going.name)
@@ -45,7 +45,7 @@ def test_nothing_moves_on_an_open_page_when_a_step_ends(browser: Browser, full: 
 def test_an_answer_from_before_another_step_was_opened_does_not_take_its_reader_back(
     browser: Browser, full: Served
 ) -> None:
-    page, held = open_page(browser, full, 1440), list[Route]()
+    page, held = visit(browser, full), list[Route]()
     page.goto(full.url + f"{RUN}?step=lint")
     page.route(re.compile("[?&]have="), lambda route: route.continue_() if held else held.append(route))
     entry = Entry("run1842", full.services.views["run1842"].summary.seq + 1, NOW, "done", "lint#1", 1, 1, {})
@@ -75,7 +75,7 @@ def test_the_graph_keeps_its_height_while_its_steps_end_one_after_the_other(
     id, seq = f"run{count}", view.summary.seq
     summary = replace(view.summary, id=id, number=count)
     full.services.views[id] = replace(view, summary=summary, steps=steps, approvals=())
-    page = open_page(browser, full, 1440)
+    page = visit(browser, full)
     page.goto(f"{full.url}/acme/payments-api/runs/{count}?step=checkout")
     expect(page.locator(".graph .node")).to_have_count(count + 1)
     height = page.evaluate("document.querySelector('.graph-scroll').offsetHeight")
@@ -99,7 +99,7 @@ def test_the_graph_keeps_its_height_while_its_steps_end_one_after_the_other(
 
 
 def test_a_place_far_down_a_long_log_has_its_lines_and_the_room_stays(browser: Browser, full: Served) -> None:
-    page, room = open_page(browser, full, 1440, True), "document.documentElement.scrollHeight"
+    page, room = visit(browser, full), "document.documentElement.scrollHeight"
     page.goto(f"{full.url}/acme/payments-api/runs/1840?step=hello")
     expect(page.locator("#log ol.of-200")).to_have_attribute("data-from", "10001")
     before = page.evaluate(room)

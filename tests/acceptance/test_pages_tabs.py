@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from browsers import sign_in
 from live import LiveServer, commit_all, git, write_pipeline
 from playwright.sync_api import Browser, Page, expect
 
@@ -35,8 +36,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
 def page(browser: Browser, server: LiveServer) -> Iterator[Page]:
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
-    page.goto(server.signin_link())
-    page.get_by_role("button", name="Sign in").click()
+    sign_in(page, server)
     yield page
     context.close()
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from browsers import complaints_of, sign_in
 from live import LiveServer, commit_all, git, wait_until, write_pipeline
 from playwright.sync_api import Browser, Page, expect
 
@@ -45,9 +46,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
 def page(browser: Browser, server: LiveServer) -> Iterator[Page]:
     context = browser.new_context()
     page = context.new_page()
-    page.goto(server.signin_link())
-    page.get_by_role("button", name="Sign in").click()
-    page.wait_for_url(f"{server.url}/")
+    sign_in(page, server)
     yield page
     context.close()
 
@@ -111,9 +110,7 @@ def test_a_run_that_waits_in_no_process_offers_none_to_kill(server: LiveServer, 
 
 @pytest.mark.chromium
 def test_a_program_is_written_corrected_run_and_shared(server: LiveServer, page: Page) -> None:
-    complaints: list[str] = []
-    page.on("console", lambda m: complaints.append(f"{m.type}: {m.text}"))
-    page.on("pageerror", lambda e: complaints.append(f"error: {e}"))
+    complaints = complaints_of(page)
     page.goto(f"{server.url}/playground?example=events")
     expect(page.locator("#outline li")).to_have_text(["an orderwait_for_event8", "packrun9"])
     code = page.get_by_label("pipeline.py")

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from browsers import complaints_of, sign_in
 from live import LiveServer, commit_all, git, write_pipeline
 from playwright.sync_api import Browser, Page, expect
 
@@ -33,29 +34,20 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
 
 
 @pytest.fixture
-def complaints() -> list[str]:
-    """What the browser's console says: errors, and violations of the content security policy."""
-    return []
-
-
-@pytest.fixture
-def page(browser: Browser, complaints: list[str]) -> Iterator[Page]:
+def page(browser: Browser) -> Iterator[Page]:
     context = browser.new_context(viewport={"width": 1440, "height": 900})
-    opened = context.new_page()
-    opened.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-    opened.on("pageerror", lambda error: complaints.append(str(error)))
-    yield opened
+    yield context.new_page()
     context.close()
 
 
-def sign_in(server: LiveServer, page: Page) -> None:
-    page.goto(server.signin_link())
-    page.get_by_role("button", name="Sign in").click()
-    page.wait_for_url(lambda url: "/signin" not in url)
+@pytest.fixture
+def complaints(page: Page) -> list[str]:
+    """What the browser's console says: errors, and violations of the content security policy."""
+    return complaints_of(page)
 
 
 def test_push_watch_approve_pass(server: LiveServer, page: Page, complaints: list[str], tmp_path: Path) -> None:
-    sign_in(server, page)
+    sign_in(page, server)
     write_pipeline(tmp_path, SLOW)
     commit_all(tmp_path, "Count, then ship")
     shown = git("push", server.create_repository("shop"), "HEAD:main", cwd=tmp_path).stderr
@@ -79,7 +71,7 @@ def test_inbox_leads_to_what_needs_you(server: LiveServer, page: Page, complaint
     git("push", "-q", server.create_repository("asks"), "HEAD:main", cwd=tmp_path)
     run = str(server.query("SELECT id FROM runs WHERE scope = 'acme/asks'")[0][0])
     server.wait_for_state(run, {"waiting"})
-    sign_in(server, page)
+    sign_in(page, server)
     page.goto(f"{server.url}/")
     page.get_by_role("link", name="acme/asks #1").first.click()
     page.wait_for_url("**/acme/asks/runs/1*")
@@ -100,7 +92,7 @@ def test_the_whole_story_goes_without_javascript(server: LiveServer, browser: Br
     assert address in shown
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
-    sign_in(server, page)
+    sign_in(page, server)
     page.goto(f"{server.url}/")
     page.get_by_role("link", name="Count without scripts").first.click()
     page.wait_for_url(address)

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from axe_playwright_python.sync_playwright import Axe
+from browsers import complaints_of
 from playwright.sync_api import Browser, Page
 from served import Served
 
@@ -30,10 +31,7 @@ def visit(browser: Browser, served: Served, signed_in: bool = True, width: int =
     if signed_in:
         context.add_cookies([{"name": "stepwell", "value": "admin-session", "url": served.url}])
     page = context.new_page()
-    complaints: list[str] = []
-    page.on("console", lambda m: complaints.append(f"{m.type}: {m.text}"))
-    page.on("pageerror", lambda e: complaints.append(f"error: {e}"))
-    page.complaints = complaints  # type: ignore[attr-defined]
+    page.complaints = complaints_of(page)  # type: ignore[attr-defined]
     return page
 
 

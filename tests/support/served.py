@@ -1,4 +1,4 @@
-"""The app over services in memory, at an address, and a browser that looks at it."""
+"""The app over services in memory, at an address."""
 
 import threading
 import time
@@ -7,7 +7,6 @@ from pathlib import Path
 import uvicorn
 from fixture_services import NOW, FixtureServices, services
 from live import free_port
-from playwright.sync_api import Browser, Page
 
 from stepwell_web import app as web_app
 from stepwell_web.templating import Templates
@@ -36,11 +35,3 @@ class Served:
     def __exit__(self, *_: object) -> None:
         self._server.should_exit = True
         self._thread.join(20)
-
-
-def open_page(browser: Browser, served: Served, width: int, signed_in: bool = True) -> Page:
-    """Open a window of its own of a width."""
-    context = browser.new_context(viewport={"width": width, "height": 900}, reduced_motion="reduce")
-    if signed_in:
-        context.add_cookies([{"name": "stepwell", "value": "admin-session", "url": served.url}])
-    return context.new_page()
