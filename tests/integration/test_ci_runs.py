@@ -41,6 +41,8 @@ def test_a_push_runs_to_its_approval_and_passes_after_it(clone: Clone) -> None:
         "Ship it?", "production", True, {"version": "1.0"},
     )  # fmt: skip
     assert view.summary.waiting[0].name == "Ship it?"
+    (row,) = place.services.runs.list(place.admin(), tenant="acme", repository="api").items
+    assert row.asks_since == view.summary.asks_since is not None
     assert place.services.runs.inbox_count(place.admin()) == 1
     assert [view.key for view in place.services.runs.inbox(place.admin())] == [asked.key]
     verdict = place.services.runs.decide(
@@ -50,6 +52,10 @@ def test_a_push_runs_to_its_approval_and_passes_after_it(clone: Clone) -> None:
     view = place.finished(run)
     assert view.summary.state == "passed"
     steps = {step.name: step for step in view.steps}
+    (row,) = place.services.runs.list(place.admin(), tenant="acme", repository="api").items
+    assert row.waited == pytest.approx(steps["Ship it?"].seconds, abs=0.002)  # one step after the other
+    assert row.started_at is not None and row.ended_at is not None and row.asks_since is None
+    assert row.worked(0.0) == row.ended_at - row.started_at - row.waited
     assert steps["Ship it?"].value["fields"] == {"version": "2"}
     assert steps["Ship it?"].needs == ("test#1",)
     assert steps["deploy"].needs == ("Ship it?#1",)

@@ -177,6 +177,27 @@ def test_a_held_step_needs_people_until_it_is_released() -> None:
     assert (state.steps["r#1"].state, state.approvals, state.steps["r#1"].released_by) == ("queued", {}, "ann")
 
 
+def test_time_in_which_only_people_keep_a_run_is_counted() -> None:
+    asked = (ask("ship#1", "approval"), ask("scan#1"), ("started", "scan#1", {"runner": "here"}, 1))
+    scanned = ("done", "scan#1", {"ok": True, "seconds": 1}, 1)
+    yes = (("decision", "ship#1", {"by": "jun", "approve": True}), ("done", "ship#1", {"ok": True, "value": {}}))
+    waits = fold(journal(*asked, scanned))  # at 102 it asks, from 105 on it does nothing else
+    assert (waits.asks_since, waits.waited) == (105.0, 1.0)  # one second until the scan was asked for
+    on = fold(journal(*asked, scanned, *yes, ask("deploy#1")))
+    assert (on.asks_since, on.waited) == (None, 3.0)
+    held = fold(journal(ask("deploy#1", held=True), ("released", "deploy#1", {"by": "jun"})))
+    assert (held.asks_since, held.waited) == (None, 1.0)
+    over = fold(journal(ask("ship#1", "approval"), ("ended", "", {"state": "cancelled"})))
+    assert (over.asks_since, over.waited) == (None, 1.0)
+
+
+def test_a_restarted_run_does_not_count_the_waits_that_it_adopted() -> None:
+    yes = (("decision", "ship#1", {"by": "jun", "approve": True}), ("done", "ship#1", {"ok": True, "value": {}}))
+    entries = journal(ask("ship#1", "approval"), *yes, ask("deploy#1"))
+    entries[0] = entries[0]._replace(data={**CREATED, "ancestry": {**ANCESTRY, "until": 4}})
+    assert fold(entries).waited == 0.0
+
+
 def test_the_end_closes_what_is_open() -> None:
     state = fold(
         journal(

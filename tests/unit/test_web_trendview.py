@@ -26,6 +26,16 @@ def test_a_trend_tells_median_of_passed_and_rate_of_judged_runs() -> None:
     assert (trend.pass_rate, trend.passed, trend.judged) == (0.75, 3, 4)
 
 
+def test_waits_for_people_count_neither_in_the_median_nor_in_the_bars() -> None:
+    waited = run(3, 90_020, waited=90_000.0)
+    trend = trend_of((run(1, 10), run(2, 40), waited))
+    assert trend.median_seconds == 20
+    asks = run(4, 0, "running", waited=30.0, asks_since=NOW - 9_950)  # it began at NOW - 10,000
+    assert asks.worked(NOW) == 20
+    assert heights(trendview.draw(trend, NOW)) == [9, 36, 18]
+    assert "#3 Passed, 20s" in trendview.draw(trend, NOW)
+
+
 def test_a_trend_of_runs_without_result_tells_nothing() -> None:
     row = trendview.row(trend_of((run(1, 5, "running"),)), "/x", NOW)
     assert (row.median, row.rate, row.judged) == ("–", "–", "no result yet")

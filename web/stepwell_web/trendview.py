@@ -1,8 +1,8 @@
 """A pipeline's last runs as bars: height is duration, colour and shape the result, the newest at the right.
 
-A bar above the line says how long the run took; the mark below it says how it ended, by shape, for those who do not see
-colour or print without it. A passed run has no mark. The scale ends at twice the median, so that one run that
-waited a week for a person does not press all others flat; a taller bar is drawn open at its top.
+A bar above the line says how long the run worked, waits for people left out; the mark below it says how it ended, by
+shape, for those who do not see colour or print without it. A passed run has no mark. The scale ends at twice the
+median, so that one endless run does not press all others flat; a taller bar is drawn open at its top.
 """
 
 from collections import Counter
@@ -66,14 +66,9 @@ def spoken(runs: Sequence[RunSummary]) -> str:
     return f"Last {len(runs)} runs: {told}." if len(runs) > 1 else f"One run: {told}."
 
 
-def seconds_of(run: RunSummary, now: float) -> float:
-    """How long a run has taken, up to now if it goes on."""
-    return max(0.0, (run.ended_at or now) - (run.started_at or run.created_at))
-
-
 def draw(trend: Trend, now: float) -> Markup:
     """Draw the bars. Each leads to its run for those who point; the list of runs does so for everybody."""
-    took = [seconds_of(run, now) for run in trend.runs]
+    took = [run.worked(now) for run in trend.runs]
     top = max(took)
     if trend.median_seconds:
         top = min(top, TOP_OF_SCALE * trend.median_seconds)

@@ -353,7 +353,7 @@ def summary_of(row: Sequence[Any]) -> RunSummary:
         created_at,
         started_at,
         ended_at,
-        _,
+        updated_at,
     ) = row
     told, short = json.loads(metadata).get, json.loads(summary)
     return RunSummary(
@@ -379,6 +379,8 @@ def summary_of(row: Sequence[Any]) -> RunSummary:
         rerun_of=told("rerun_of") or "",
         seq=seq,
         plan=told("plan") or "",
+        waited=short.get("waited", 0.0),
+        asks_since=updated_at if state == "waiting" and short["approvals"] else None,
     )
 
 
@@ -393,5 +395,7 @@ def as_of(summary: RunSummary, run: RunState) -> RunSummary:
         ended_at=run.ended_at,
         counts={state: number for state, number in run.counts.items() if number},
         waiting=tuple(WaitingView(step.key, step.name, str(step.options.get("environment") or "")) for step in waiting),
+        waited=run.waited,
+        asks_since=run.asks_since,
         seq=run.seq,
     )

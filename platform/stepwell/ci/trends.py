@@ -28,7 +28,7 @@ class Trend:
     scope: str
     pipeline: str
     runs: tuple[RunSummary, ...]
-    median_seconds: float | None  # of those that passed, from their start to their end, waits included
+    median_seconds: float | None  # of those that passed, from their start to their end, without waits for people
     pass_rate: float | None  # passed of those that passed, failed or diverged; a cancelled run says nothing
 
     @property
@@ -75,7 +75,7 @@ def _trends(runs: Iterable[RunSummary]) -> list[Trend]:
 
 def trend_of(runs: tuple[RunSummary, ...]) -> Trend:
     """Tell the trend of one pipeline's runs, the oldest first; there is at least one."""
-    took = [run.ended_at - (run.started_at or run.created_at) for run in runs if run.state == "passed" and run.ended_at]
+    took = [run.worked(run.ended_at) for run in runs if run.state == "passed" and run.ended_at]
     judged = sum(run.state in _JUDGED for run in runs)
     rate = sum(run.state == "passed" for run in runs) / judged if judged else None
     return Trend(runs[-1].scope, runs[-1].pipeline, runs, median(took) if took else None, rate)

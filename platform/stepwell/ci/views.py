@@ -56,6 +56,13 @@ class RunSummary:
     rerun_of: str  # id of the run that this repeats, or ""
     seq: int  # of the last journal entry: grows with every change
     plan: str = ""  # digest of its program, if that was sent instead of committed
+    waited: float = 0.0  # seconds in which it did nothing but wait for people, until `asks_since`
+    asks_since: float | None = None  # from when on it does so now
+
+    def worked(self, now: float) -> float:
+        """Tell the seconds from its start to its end, or to now, without those in which it waited for people."""
+        end = self.ended_at or self.asks_since or now
+        return max(0.0, end - (self.started_at or self.created_at) - self.waited)
 
     @property
     def scope(self) -> str:

@@ -50,6 +50,8 @@ def apply(state: RunState, entry: Entry) -> None:
         if state.started_at is None and not (state.held or state.adopting or kind in _BEFORE):
             state.started_at = max(state.created_at, _began(state, entry))
     _APPLY[kind](state, entry)
+    if state.approvals or state.asks_since is not None:
+        _count_wait(state, entry.at)
     if state.paused is not None:
         state.reason = _why("paused", state.paused)
 
@@ -72,6 +74,19 @@ def apply_passed(state: RunState, part: Part) -> bool:
     state.counts.setdefault("running", 0)
     state.counts["passed"] = state.counts.get("passed", 0) + len(keys)
     return True
+
+
+_WORKS = ("running", "queued", "retrying")
+
+
+def _count_wait(state: RunState, at: float) -> None:
+    """Count the time in which nothing but people keeps a run; what it has adopted was another run's."""
+    only = bool(state.approvals) and not state.adopting and not any(map(state.counts.get, _WORKS))
+    if only and state.asks_since is None:
+        state.asks_since = at
+    elif not only and state.asks_since is not None:
+        state.waited += max(0.0, at - state.asks_since)
+        state.asks_since = None
 
 
 def _move(state: RunState, step: StepState, to: StepStatus) -> None:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import repeat
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from stepwell.engine.entries import Entry
 from stepwell.engine.fold import apply, apply_passed
@@ -183,8 +183,14 @@ class Live:
         state, counts = self.state, self.state.counts
         busy = counts.get("running", 0) + (0 if state.paused else counts.get("queued", 0))
         unheard = self.heard > self.played and not state.paused
-        told = {"counts": {name: n for name, n in counts.items() if n}, "approvals": _approvals(state)}
-        text = encode(told if not state.order.priority else {**told, "priority": state.order.priority})
+        told: dict[str, Any] = {
+            "counts": {name: n for name, n in counts.items() if n}, "approvals": _approvals(state)
+        }  # fmt: skip
+        if state.order.priority:
+            told["priority"] = state.order.priority
+        if state.waited:
+            told["waited"] = round(state.waited, 3)
+        text = encode(told)
         return Summary(
             state.state, plain(state.reason), state.started_at, state.ended_at, state.updated_at, state.seq,
             len(state.approvals), not (state.finished or state.held) and (unheard or busy > 0), self.played, text,

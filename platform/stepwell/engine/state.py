@@ -220,6 +220,8 @@ class RunState:
     event_ids: set[str] = field(default_factory=set)  # of those that have arrived
     last_ids: list[str] = field(default_factory=list)  # the latest of these, oldest first
     approvals: dict[str, None] = field(default_factory=dict)  # steps that wait for people, oldest first
+    waited: float = 0.0  # seconds of this round in which it did nothing but wait for people, until `asks_since`
+    asks_since: float | None = None  # from when on it does so now
     layers: list[tuple[int, str]] = field(default_factory=list)  # (seq of the result, layer), oldest first
     cancel: Mapping[str, Any] | None = None
     paused: Mapping[str, Any] | None = None  # {by, reason, at} while it is
