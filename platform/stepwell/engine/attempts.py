@@ -11,12 +11,14 @@ import logging
 from typing import Any
 
 from stepwell.authoring.retries import Retry
+from stepwell.engine.clock import pause
 from stepwell.engine.live import EXECUTED, Live
 from stepwell.engine.loading import load_code
 from stepwell.engine.parts import Parts
 from stepwell.engine.seams import Attempt, Code, Outcome, Prepared
 from stepwell.engine.specs import Limits
 from stepwell.engine.state import StepState
+from stepwell.engine.tasks import Tasks
 from stepwell.errors import StepwellError, TryLater
 
 _log = logging.getLogger(__name__)
@@ -29,7 +31,7 @@ class Attempts:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks()
 
     def __len__(self) -> int:
         return len(self._tasks)
@@ -42,10 +44,7 @@ class Attempts:
             return
         if not self._parts.room.ask(live.wish(turn=False)):
             return
-        task = asyncio.get_running_loop().create_task(self._attempt(live, key))
-        live.attempts[key] = task
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        live.attempts[key] = self._tasks.start(self._attempt(live, key))
 
     def stop(self, live: Live, key: str) -> None:
         """End an attempt whose step is wanted no more; its processes are dead when its task is done."""
@@ -79,10 +78,7 @@ class Attempts:
 
     async def close(self) -> None:
         """End all attempts of all runs, without a word in any journal: at the next start they are lost ones."""
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._tasks.end()
 
     def _speaks(self, live: Live, key: str) -> bool:
         current = live.attempts.get(key) is asyncio.current_task()
@@ -114,18 +110,10 @@ class Attempts:
             try:
                 live.code = await load_code(live, self._parts)
             except TryLater as error:
-                await self._pause(error.retry_after)
+                await pause(self._parts.clock, error.retry_after)
             except StepwellError:
-                await self._pause(self._parts.limits.again)
+                await pause(self._parts.clock, self._parts.limits.again)
         return live.code
-
-    async def _pause(self, seconds: float) -> None:
-        over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        handle = self._parts.clock.call_later(seconds, lambda: over.set_result(None))
-        try:
-            await over
-        finally:
-            handle.cancel()
 
     async def _execute(self, live: Live, step: StepState, code: Code) -> Outcome:
         parts, state = self._parts, live.state
@@ -141,7 +129,7 @@ class Attempts:
             prepared = await parts.preparer.prepare(attempt) if parts.preparer else Prepared()
             return await self._bounded(attempt, prepared)
         except TryLater as error:
-            await self._pause(error.retry_after)
+            await pause(parts.clock, error.retry_after)
             return Outcome(False, error=_error("TryLater", str(error)), lost=True)
         except StepwellError as error:
             return _refusal(type(error).__name__, str(error))

@@ -9,12 +9,14 @@ import asyncio
 import logging
 from typing import Any
 
+from stepwell.engine.clock import pause
 from stepwell.engine.live import Live
 from stepwell.engine.parts import Parts
 from stepwell.engine.seams import BindingCall
 from stepwell.engine.slots import Slots
 from stepwell.engine.specs import check_json
 from stepwell.engine.state import StepState
+from stepwell.engine.tasks import Tasks
 from stepwell.errors import StepwellError, TryLater
 
 _log = logging.getLogger(__name__)
@@ -29,7 +31,7 @@ class Calls:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._slots = Slots(AT_ONCE)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks()
 
     def start(self, live: Live, key: str) -> None:
         """Make the call of an open step, unless it is under way or the run is at a standstill."""
@@ -37,10 +39,7 @@ class Calls:
             return
         if key in live.withheld:
             return
-        task = asyncio.get_running_loop().create_task(self._call(live, key))
-        live.attempts[key] = task
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        live.attempts[key] = self._tasks.start(self._call(live, key))
 
     def start_open(self, live: Live) -> None:
         """Make the calls that a crash or a pause has left open."""
@@ -50,10 +49,7 @@ class Calls:
 
     async def close(self) -> None:
         """End all calls; those that are open are made again at the next start."""
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._tasks.end()
 
     async def _call(self, live: Live, key: str) -> None:
         try:
@@ -72,7 +68,7 @@ class Calls:
             try:
                 data = await self._in_turn(live, step)
             except TryLater as error:
-                await self._pause(error.retry_after)
+                await pause(self._parts.clock, error.retry_after)
             else:
                 return {**data, "seconds": round(self._parts.clock.elapsed() - began, 6)}
 
@@ -104,14 +100,6 @@ class Calls:
             _log.exception("Step %s of run %s: the binding failed", step.key, live.id)
             return _failure("Bug", f"self.env.{step.name} failed ({type(error).__name__}). Please report this.")
         return {"ok": True, "value": value}
-
-    async def _pause(self, seconds: float) -> None:
-        over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        handle = self._parts.clock.call_later(seconds, lambda: over.set_result(None))
-        try:
-            await over
-        finally:
-            handle.cancel()
 
 
 def _asked(live: Live, step: StepState) -> BindingCall:

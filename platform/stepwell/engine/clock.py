@@ -39,6 +39,16 @@ class Clock(Protocol):
     def call_later(self, seconds: float, callback: Callable[[], object]) -> Handle: ...
 
 
+async def pause(clock: Clock, seconds: float) -> None:
+    """Wait so many seconds, whatever the wall clock is set to meanwhile."""
+    over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    handle = clock.call_later(seconds, lambda: over.set_result(None))
+    try:
+        await over
+    finally:
+        handle.cancel()
+
+
 class RealClock:
     """The machine's clocks, on the running event loop."""
 

@@ -15,6 +15,7 @@ from stepwell.engine.commands import Malformed
 from stepwell.engine.live import Live
 from stepwell.engine.parts import Parts
 from stepwell.engine.seams import BlobWriter
+from stepwell.engine.tasks import Tasks
 from stepwell.store.json_text import encode
 
 AT_ONCE = 100
@@ -36,7 +37,7 @@ class LargeResults:
         self._on_trouble = on_trouble
         self._writers: dict[str, BlobWriter] = {}
         self._keeping: dict[str, list[list[Any]]] = {}  # by key of a step: what was said about it meanwhile
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks()
         self._closed = False
 
     @property
@@ -89,9 +90,7 @@ class LargeResults:
             raise Malformed(f"It sent a result of {key!r} that is not whole.")
         del data["value"]
         self._keeping[key] = []
-        task = asyncio.get_running_loop().create_task(self._keep(writer, key, attempt, data))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks.start(self._keep(writer, key, attempt, data))
 
     async def _keep(self, writer: BlobWriter, key: str, attempt: int, data: dict[str, Any]) -> None:
         try:

@@ -33,6 +33,7 @@ from stepwell.engine.room import Wish, rank_of
 from stepwell.engine.rounds import logs_of
 from stepwell.engine.specs import Note, RunRef, RunSpec
 from stepwell.engine.state import RunState
+from stepwell.engine.tasks import Tasks
 from stepwell.engine.turn import Ending, Turn
 from stepwell.errors import StepwellError
 from stepwell.store.journal import Awake, Created
@@ -62,7 +63,7 @@ class Scheduler:
         self.kept_layers = KeptLayers(parts)
         entry = admission.Acts(self.memory.take_up, self._supersede, self._timers.arm, self.memory.forget_idle)
         self.admission = Admission(parts.journal, parts.clock, parts.commits, entry)
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks = Tasks()
         self.running = False
 
     def start(self, runs: list[Awake]) -> None:
@@ -82,18 +83,14 @@ class Scheduler:
         for live in list(self.memory):
             if live.turn is not None:
                 live.turn.finish(Ending("abandoned"))
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._tasks.end()
         self._parts.commits.flush()
         self.memory.clear()
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         """Do something beside everything else, until it is done or the scheduler stops."""
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
+        task = self._tasks.start(work)
+        task.add_done_callback(_complain)
         return task
 
     @contextlib.asynccontextmanager
@@ -108,11 +105,6 @@ class Scheduler:
                 yield live
             finally:
                 await self.memory.settled(live)
-
-    def _ended(self, task: "asyncio.Task[None]") -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            _log.error("The engine failed. Please report this.", exc_info=task.exception())
 
     async def _revive(self, runs: list[Awake]) -> None:
         """Have every run that was under way wait for its turn, without reading its journal before that."""
@@ -310,3 +302,8 @@ class Scheduler:
             await self._parts.commits.committed(live)
         self.memory.forget_idle(live)
         self._parts.tell(Note(live.id, self._parts.clock.now(), "turn", text="end"), live)
+
+
+def _complain(task: "asyncio.Task[None]") -> None:
+    if not task.cancelled() and task.exception() is not None:
+        _log.error("The engine failed. Please report this.", exc_info=task.exception())
