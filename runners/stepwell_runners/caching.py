@@ -21,7 +21,7 @@ from typing import Any
 from stepwell.engine.seams import CacheRights
 from stepwell.store.caches import CacheFiles, CacheKey
 from stepwell_runners.collected import find_files, shown
-from stepwell_runners.layers import File, Folder, Layer, Link, Node, Upper, parent, parents, reduce
+from stepwell_runners.layers import File, Folder, Layer, Link, Node, Upper, parent, parents, reduce, tidied
 from stepwell_runners.reduce import OnDisk, Stack, cleanse, remove, scan
 
 MOST_BYTES = 4 << 30
@@ -40,7 +40,7 @@ class CacheAsked:
     @classmethod
     def of(cls, option: Mapping[str, Any]) -> "CacheAsked":
         """Read the option's JSON form."""
-        return cls(str(option["key"]), tuple(map(_tidy, option["paths"])), tuple(option.get("fallback") or ()))
+        return cls(str(option["key"]), tuple(map(tidied, option["paths"])), tuple(option.get("fallback") or ()))
 
 
 @dataclass
@@ -352,7 +352,3 @@ def _is_folder(node: Node | None) -> bool:
 
 def _size(node: Node) -> int:
     return node.content.size if isinstance(node, File) and isinstance(node.content, OnDisk) else 0
-
-
-def _tidy(path: str) -> str:
-    return "/".join(part for part in path.split("/") if part not in ("", "."))

@@ -21,7 +21,7 @@ from stepwell.authoring.globs import glob_pattern
 from stepwell.ci.junit import Report
 from stepwell.errors import Invalid
 from stepwell.store.blobs import BlobBatch, BlobFiles
-from stepwell_runners.layers import File, Folder, Layer, Link, join, parent, parents
+from stepwell_runners.layers import File, Folder, Layer, Link, join, parent, parents, tidied
 from stepwell_runners.reduce import Stack, open_beneath
 
 SHOWN = 5
@@ -224,9 +224,9 @@ def check(option: str, found: Found, bound: Bound) -> None:
 def _notes(patterns: Sequence[str], found: Found, cwd: str) -> list[str]:
     notes = []
     if patterns and not found.files:
-        below = f'Patterns begin at the top of the workspace, not in cwd={cwd!r}: write "{_tidy(cwd)}/…".'
+        below = f'Patterns begin at the top of the workspace, not in cwd={cwd!r}: write "{tidied(cwd)}/…".'
         every = 'To name all files below a folder, write "folder/**".'
-        notes.append(f"No file matches {', '.join(patterns)}. {below if _tidy(cwd) else every}")
+        notes.append(f"No file matches {', '.join(patterns)}. {below if tidied(cwd) else every}")
     if found.links:
         more = f" and {len(found.links) - SHOWN} more" if len(found.links) > SHOWN else ""
         named = ", ".join(map(shown, found.links[:SHOWN]))
@@ -273,16 +273,12 @@ def _starts(patterns: Sequence[str]) -> list[str]:
 
 def _fixed(pattern: str) -> str:
     """Return the directories at the start of a pattern that contain no wildcard, or the whole pattern."""
-    parts = _tidy(pattern).split("/")
+    parts = tidied(pattern).split("/")
     for number, part in enumerate(parts):
         if re.search(r"[*?\[]", part):
             return "/".join(parts[:number])
     return "/".join(parts)
 
 
-def _tidy(pattern: str) -> str:
-    return "/".join(part for part in pattern.split("/") if part not in ("", "."))
-
-
 def _matches(path: str, patterns: Sequence[str]) -> bool:
-    return any(glob_pattern(tidy).fullmatch(path) for pattern in patterns if (tidy := _tidy(pattern)))
+    return any(glob_pattern(tidy).fullmatch(path) for pattern in patterns if (tidy := tidied(pattern)))

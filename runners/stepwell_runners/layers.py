@@ -112,6 +112,11 @@ def join(folder: str, name: str) -> str:
     return f"{folder}/{name}" if folder else name
 
 
+def tidied(path: str) -> str:
+    """Return a path as a view knows it, whatever it was written like: `./a//b/` is `a/b`."""
+    return "/".join(part for part in path.split("/") if part not in ("", "."))
+
+
 def below(view: View, path: str) -> Iterator[str]:
     """Yield `path` and everything under it that exists in `view`, a directory before what it contains."""
     waiting = [path]

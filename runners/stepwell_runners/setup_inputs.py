@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from stepwell.errors import Invalid
-from stepwell_runners.layers import File, below
+from stepwell_runners.layers import File, below, tidied
 from stepwell_runners.reduce import Stack
 
 MOST_BYTES = 64 << 20  # in all: with `image=` they pass through memory
@@ -17,7 +17,7 @@ def input_files(paths: Sequence[str], stack: Stack) -> Iterator[tuple[str, Path]
     """
     room, seen = MOST_BYTES, set[str]()
     for path in paths:
-        tidy = "/".join(part for part in path.split("/") if part not in ("", "."))
+        tidy = tidied(path)
         names = [name for name in below(stack, tidy) if isinstance(stack.node(name), File)]
         if not names:
             raise Invalid(f"setup_inputs names {path!r}, which is not a regular file or a directory of the workspace.")

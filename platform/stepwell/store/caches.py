@@ -14,7 +14,6 @@ branch: what a branch saves is seen by its own runs, and by others only if it is
 """
 
 import fcntl
-import hashlib
 import json
 import os
 import shutil
@@ -27,6 +26,7 @@ from typing import Any
 from uuid import uuid4
 
 from stepwell.store.durable import sync_file, sync_file_system, sync_folder
+from stepwell.store.small_files import name_of
 
 MOST_KEYS = 1_000
 """Of a repository; beyond it those that were used least recently go."""
@@ -197,17 +197,13 @@ class CacheFiles:
         os.utime(path, (self._now(), self._now()))
 
     def _folder(self, repository: str) -> Path:
-        return self._root / _hash([repository])
+        return self._root / name_of(repository)
 
     def _content(self, repository: str, digest: str) -> Path:
         return self._folder(repository) / "content" / digest
 
     def _key(self, repository: str, branch: str, key: str, paths: Iterable[str]) -> Path:
-        return self._folder(repository) / "keys" / f"{_hash([branch, key, *paths])}.json"
-
-
-def _hash(words: list[str]) -> str:
-    return hashlib.sha256(json.dumps(words).encode()).hexdigest()[:32]
+        return self._folder(repository) / "keys" / f"{name_of(branch, key, *paths)}.json"
 
 
 def _is_at(descriptor: int, path: Path) -> bool:

@@ -5,7 +5,6 @@ crash leaves behind does no harm, and the oldest hints go when there are many. `
 files are still there; it goes with them.
 """
 
-import hashlib
 import json
 import os
 import shutil
@@ -15,6 +14,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
+
+from stepwell.store.small_files import name_of
 
 MOST = 10_000
 """Of one repository; beyond it a tenth goes, those that were used least recently."""
@@ -76,10 +77,10 @@ class ReuseFiles:
     def forget(self, repository: str) -> None:
         """Remove the hints of a repository that is gone."""
         with suppress(FileNotFoundError):
-            shutil.rmtree(self._root / _hash([repository]))
+            shutil.rmtree(self._root / name_of(repository))
 
     def _mark(self, run: str) -> Path:
-        return self._root / "runs" / _hash([run])
+        return self._root / "runs" / name_of(run)
 
     def _bound(self, folder: Path) -> None:
         with os.scandir(folder) as entries:
@@ -92,8 +93,4 @@ class ReuseFiles:
             Path(name).unlink(missing_ok=True)
 
     def _path(self, repository: str, branch: str, key: str) -> Path:
-        return self._root / _hash([repository]) / f"{_hash([branch, key])}.json"
-
-
-def _hash(words: list[str]) -> str:
-    return hashlib.sha256(json.dumps(words).encode()).hexdigest()[:32]
+        return self._root / name_of(repository) / f"{name_of(branch, key)}.json"

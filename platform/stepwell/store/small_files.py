@@ -1,8 +1,10 @@
-"""Small files and directories by a few system calls each.
+"""Small files and directories by a few system calls each, and names for them.
 
 `open` and paths cost as much again, which counts where a workspace waits for it.
 """
 
+import hashlib
+import json
 import os
 
 
@@ -35,3 +37,8 @@ def make_folder(path: str) -> None:
         os.mkdir(path)  # noqa: PTH102
     except FileNotFoundError:
         os.makedirs(path)  # noqa: PTH103
+
+
+def name_of(*words: str) -> str:
+    """Return a name for what such words stand for: of one length, whatever is in them."""
+    return hashlib.sha256(json.dumps(words).encode()).hexdigest()[:32]
