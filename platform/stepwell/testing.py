@@ -107,6 +107,9 @@ def play(
     check(pipeline)
     if start.tzinfo is None:
         raise ValueError(f"start has value {start!r}. Write a datetime with a time zone.")
+    for name, table in (("results", results), ("decisions", decisions), ("events", events)):
+        if table is not None and not isinstance(table, Mapping):
+            raise TypeError(f"{name} has value {table!r}. Write names and values, like {{'test': Result()}}.")
     host = _Host(pipeline, event, Given(results or {}, decisions or {}, events or {}, default), start.timestamp())
     host.play()
     return host.played(host.divergence() if replay else "")

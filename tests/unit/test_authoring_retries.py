@@ -97,3 +97,15 @@ def test_a_function_that_gives_no_delay_is_told_so(delay: object) -> None:
 def test_commands_take_no_function_and_no_exceptions(value: object, said: str) -> None:
     with pytest.raises(TypeError, match=said):
         retry_of(value)
+
+
+@pytest.mark.parametrize("never", ["ValueError", ("ValueError",), 5, None, (ValueError, 5), int, {"ValueError": 1}])
+def test_what_is_never_tried_again_are_exceptions(never: object) -> None:
+    with pytest.raises(TypeError, match="never has value"):
+        Retry(never=never)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("never", [KeyError, [KeyError], {KeyError}, (KeyError,)])
+def test_one_exception_or_several_are_never_tried_again(never: object) -> None:
+    retry = Retry(never=never)  # type: ignore[arg-type]
+    assert retry.after(1, KeyError("a")) is None and retry.after(1, ValueError("a")) == 10

@@ -419,3 +419,70 @@ def test_the_same_story_on_every_play() -> None:
 def test_unknown_steps_are_named() -> None:
     with pytest.raises(KeyError, match=r"no step 'lnit#1'. There are: lint#1"):
         play(Ship, {}, default=Result()).step("lnit")
+
+
+def test_what_functions_draw_takes_nothing_from_the_sequence_of_run() -> None:
+    """A replay does not call them again: run() would draw something else then."""
+
+    async def run(self: Any, event: Event, step: Step) -> Any:
+        sync = await step.do("sync", lambda: [step.random(), step.uuid()])
+
+        async def draw() -> list[Any]:
+            return [step.random(), step.uuid()]
+
+        drawn = [step.random(), step.uuid()]
+        await step.do("use", print, *drawn)
+        return [sync, await step.do("async", draw), drawn, [step.random(), step.uuid()]]
+
+    played = play(pipeline(run))
+    assert played.state == "passed", played.error
+    assert len({number for number, _ in played.result}) == len({text for _, text in played.result}) == 4
+
+
+Mistake = Callable[[Any, Step], Any]
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        lambda one, step: step.do("use", print, one),
+        lambda one, step: step.do("use", print, {"deep": [one]}),
+        lambda one, step: step.do("use", print, f"{one}"),
+        lambda one, step: step.run("use", f"echo {one}"),
+        lambda one, step: one["key"],
+        lambda one, step: one.outputs,
+    ],
+)
+def test_a_step_where_its_result_belongs_is_refused_before_anything_is_done_with_it(mistake: Mistake) -> None:
+    async def run(self: Any, event: Event, step: Step) -> Any:
+        one = step.do("one", dict)
+        return await mistake(one, step)
+
+    played = play(pipeline(run), default=Result())
+    assert played.state == "failed" and "use" not in played.steps
+    assert played.error is not None and "Write `result = await step.do(…)`" in played.error.message
+    assert f"step 'one' at {__file__}:" in played.error.message
+
+
+def test_a_function_that_uses_a_step_as_its_result_is_not_tried_again() -> None:
+    async def run(self: Any, event: Event, step: Step) -> Any:
+        one = step.do("one", dict)
+        return await step.do("use", lambda: f"{one}")
+
+    played = play(pipeline(run))
+    assert played.state == "failed" and played.seconds < 10  # the delay before a second try
+
+
+def test_a_step_has_what_every_object_has() -> None:
+    async def run(self: Any, event: Event, step: Step) -> Any:
+        one = step.do("one", dict)
+        assert not hasattr(one, "__deepcopy__") and f"{one!r}" == str(one) and one is not None
+        return await one
+
+    assert play(pipeline(run)).state == "passed"
+
+
+@pytest.mark.parametrize("name", ["results", "decisions", "events"])
+def test_what_is_given_has_names(name: str) -> None:
+    with pytest.raises(TypeError, match=rf"{name} has value \[1\]\. Write names and values"):
+        play(Ship, PUSH, **{name: [1]})  # type: ignore[arg-type]

@@ -6,6 +6,7 @@ StepFailed            a step failed for good: `step`, `type`, `message`, `traceb
 └── EventTimeout      the event did not come in time
 FinalError            raised inside `step.do`: do not try again
 NotDurable            `run` did something that a replay could not repeat
+NotAwaited            `run` used what a step call returns instead of awaiting it
 NotExecuted           an option or call that this version of Stepwell does not execute
 """
 
@@ -51,6 +52,10 @@ class FinalError(Exception):
 
 class NotDurable(RuntimeError):
     """`run` did something that a replay could not repeat; the message names the step call to use instead."""
+
+
+class NotAwaited(TypeError):
+    """What a step call returns was used as if it were the step's result."""
 
 
 class NotExecuted(NotImplementedError):

@@ -127,6 +127,11 @@ class Loop(asyncio.AbstractEventLoop):
         self.numbers = 0
         self.timer_count = 0
 
+    @property
+    def here(self) -> bool:
+        """Whether it is the code of run() that runs now, on this thread."""
+        return self.inside and threading.get_ident() == self.thread
+
     def next_number(self) -> int:
         """Count what is created, for hashes."""
         self.numbers += 1

@@ -5,6 +5,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from stepwell.authoring.failures import NotAwaited
+from stepwell.authoring.step_future import StepFuture
+
 RESULT_BYTES = 1_048_576
 """Of JSON in UTF-8, in a journal."""
 LARGE_BYTES = 64 * 1_048_576
@@ -51,6 +54,8 @@ def _plain(value: object) -> Any:
 def _named(value: object) -> Any:
     if isinstance(value, (Result, Approval)):
         return value.__dict__
+    if isinstance(value, StepFuture):
+        raise value.mistaken()
     return f"<{type(value).__qualname__}>"
 
 
@@ -111,8 +116,13 @@ _pieces = _make_pieces()
 
 
 def canonical(value: object) -> str:
-    """Give a text for fingerprints: the same for equal arguments in every process, never an address."""
+    """Give a text for fingerprints: the same for equal arguments in every process, never an address.
+
+    Raises NotAwaited for a step where its result belongs.
+    """
     try:
         return "".join(_pieces(value, 0)) if _pieces is not None else _loosely.encode(value)
+    except NotAwaited:
+        raise
     except (TypeError, ValueError, RecursionError):
         return f"<{type(value).__qualname__}>"

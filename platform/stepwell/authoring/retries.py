@@ -51,6 +51,7 @@ class Retry:
             raise ValueError(f'backoff has value {self.backoff!r}. Write "exponential", "linear" or "constant".')
         if isinstance(self.jitter, bool) or not isinstance(self.jitter, (int, float)) or not 0 <= self.jitter <= 1:
             raise ValueError(f"jitter has value {self.jitter!r}. Write a number between 0 and 1, like 0.1 for ±10 %.")
+        object.__setattr__(self, "never", _types_of(self.never))
         object.__setattr__(self, "delay", seconds_of(self.delay, "Retry delay"))
         object.__setattr__(self, "cap", seconds_of(self.cap, "Retry cap"))
 
@@ -90,6 +91,13 @@ class Retry:
         given = {name: value for name in _TOLD if (value := policy.get(name)) is not None}
         backoff = given.get("backoff", "exponential")
         return cls(**{"max": 0, **given, "backoff": backoff if backoff in BACKOFFS else "constant"})
+
+
+def _types_of(never: object) -> tuple[type[BaseException], ...]:
+    types = tuple(never) if isinstance(never, (tuple, list, set, frozenset)) else (never,)
+    if all(isinstance(one, type) and issubclass(one, BaseException) for one in types):
+        return types
+    raise TypeError(f"never has value {never!r}. Write the exceptions themselves, like never=(ValueError, KeyError).")
 
 
 FUNCTION_DEFAULT = Retry()

@@ -1,9 +1,9 @@
 """The calls of `step`: each registers a durable step when it is called and returns what can be awaited."""
 
 import datetime
-import random
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
+from random import Random, SystemRandom
 from typing import TYPE_CHECKING, Any, NoReturn
 from zlib import crc32
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from stepwell.authoring.turn import Turn
 
 NAME_LENGTH = 200
+_others = SystemRandom()
+"""Draws for functions: their results are kept, so nothing has to be drawn again."""
 
 
 class Step:
@@ -30,7 +32,7 @@ class Step:
         self._turn = turn
         self._params = params
         self._defaults = defaults
-        self._random = random.Random(run)  # noqa: S311 - the same on every replay is the point
+        self._random = Random(run)  # noqa: S311 - the same on every replay is the point
 
     def do(
         self, name: str, function: Callable[..., Any], *args: Any, retries: int | Retry | Decide | None = None,
@@ -143,11 +145,15 @@ class Step:
 
     def random(self) -> float:
         """Give a number from 0 to 1; the same on every replay."""
-        return self._random.random()
+        return self._generator().random()
 
     def uuid(self) -> str:
         """Give a random UUID as text; the same on every replay."""
-        return str(uuid.UUID(int=self._random.getrandbits(128), version=4))
+        return str(uuid.UUID(int=self._generator().getrandbits(128), version=4))
+
+    def _generator(self) -> Random:
+        # A function of step.do is not called again by a replay: what it drew would be missing in run()'s own sequence.
+        return self._random if self._turn.loop.here else _others
 
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(f"step has no call {name!r}. Known are: {', '.join(CALLS)}.")

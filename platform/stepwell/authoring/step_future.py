@@ -2,13 +2,15 @@
 
 import asyncio
 from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from stepwell.authoring import places
+from stepwell.authoring.failures import NotAwaited
 
 if TYPE_CHECKING:
     from stepwell.authoring.loop import Loop, Owner
 
+_CALLS = {"event": "wait_for_event"}
 _await = asyncio.Future.__await__
 _iterate = asyncio.Future.__iter__
 _add_done_callback = asyncio.Future.add_done_callback
@@ -58,6 +60,31 @@ class StepFuture(asyncio.Future[Any]):
     def where(self) -> str:
         """The author's line that asked it, as "file:line"."""
         return places.shown(self._mark)
+
+    @property
+    def call(self) -> str:
+        """The call as the author writes it."""
+        if self.kind == "binding":
+            return f"self.env.{self.name.partition(' ')[0]}"
+        return f"step.{_CALLS.get(self.kind, self.kind)}"
+
+    def mistaken(self) -> NotAwaited:
+        """Make the error of a step that stands where its result belongs."""
+        return NotAwaited(
+            f"step {self.name!r} at {self.where} is used where its result belongs. "
+            f"Write `result = await {self.call}(…)`, and use `result`."
+        )
+
+    def __format__(self, spec: str) -> NoReturn:
+        raise self.mistaken()
+
+    def __getitem__(self, key: object) -> NoReturn:
+        raise self.mistaken()
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if name.startswith("_") or name in self.__slots__:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        raise AttributeError(str(self.mistaken()))
 
     def __await__(self) -> Generator[Any, None, Any]:
         self.used = True

@@ -9,7 +9,6 @@ from stepwell.authoring.failures import MESSAGE_LENGTH, blamed, describe_error
 from stepwell.authoring.step_future import StepFuture
 
 State = Literal["passed", "failed", "cancelled"]
-_CALLS = {"event": "wait_for_event"}
 
 
 def failure(type_: str, message: str) -> dict[str, str]:
@@ -43,13 +42,10 @@ def undone(error: dict[str, str] | None, failed: list[str]) -> dict[str, str] | 
 
 
 def _not_awaited(step: StepFuture) -> dict[str, str]:
-    call = f"step.{_CALLS.get(step.kind, step.kind)}"
-    if step.kind == "binding":
-        call = f"self.env.{step.name.partition(' ')[0]}"
     return failure(
         "NotAwaited",
         f"step {step.name!r} at {step.where} was never awaited. "
-        f"Write `await {call}(…)`, or keep what it returns and await that before run() returns.",
+        f"Write `await {step.call}(…)`, or keep what it returns and await that before run() returns.",
     )
 
 
