@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from places import SHIP, Place
 
+from stepwell.ci.bulk import Wanted
 from stepwell.ci.plans import Plan
 from stepwell.ci.views import RunView
 from stepwell.errors import Denied, Invalid
@@ -158,6 +159,23 @@ def test_who_repeats_a_plan_must_lend_the_same(place: Place) -> None:
         assert "without the scope secret:KEY" in words(place.finished(later.id))
     assert given(place, place.services.runs.rerun(lender, run).id) == {"KEY": OF_TENANT}
     assert given(place, place.services.control.restart(lender, run, "ask#1").id) == {"KEY": OF_TENANT}
+
+
+def test_who_restarts_many_plans_must_lend_the_same(place: Place) -> None:
+    lender = holder(place, "secret:KEY")
+    run = sent(place, lender, KEY)
+    assert given(place, run) == {"KEY": OF_TENANT}
+
+    def restarted(actor: Actor, key: str) -> str:
+        wanted = Wanted("-", frozenset({"passed"}), step="ask#1", key=key)
+        changed = place.services.bulk.sweep(actor, "restart", "acme", wanted).changed
+        (successor,) = [one.successor for one in changed if one.run == run]
+        assert successor is not None
+        return successor
+
+    for number, actor in enumerate((place.admin(), place.person("max", "developer"), holder(place, "secret:OTHER"))):
+        assert "without the scope secret:KEY" in words(place.finished(restarted(actor, f"key {number}")))
+    assert given(place, restarted(lender, "the lender's")) == {"KEY": OF_TENANT}
 
 
 def test_only_who_manages_lends(place: Place) -> None:

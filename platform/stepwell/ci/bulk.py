@@ -13,6 +13,7 @@ from stepwell.ci.beginnings import Beginnings
 from stepwell.ci.control import LONGEST_REASON
 from stepwell.ci.dead_list import DeadList
 from stepwell.ci.launch import repository_of
+from stepwell.ci.lent import lent_again
 from stepwell.dynamic import Action, Bulk, DeadRuns, Report, Selection, sweep
 from stepwell.engine.state import RunState
 from stepwell.engine.thread import EngineThread
@@ -93,10 +94,11 @@ def _selection(tenant: str, wanted: Wanted) -> Selection:
 
 
 def _successor(actor: Actor, run: RunState, repositories: Collection[str]) -> Mapping[str, Any]:
-    """Say who is behind the new run; those who started the old one stay its authors."""
+    """Say who is behind the new run, and what it is lent; those who started the old one stay its authors."""
     if (repository := repository_of(run.metadata)) and repository not in repositories:
         raise Conflict(f"The repository that run #{run.number} stands on has been deleted.")
     if run.metadata.get("problem"):
         raise Conflict(f"Run #{run.number} could not run its code. Correct .stepwell/ and push again.")
     author = str(run.metadata.get("author") or run.metadata.get("actor") or "")
-    return {"restart_of": run.id, "rerun_of": "", "actor": actor.name, "author": author}
+    told = {"restart_of": run.id, "rerun_of": "", "actor": actor.name, "author": author}
+    return told | lent_again(run.metadata, actor)
