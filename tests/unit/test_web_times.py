@@ -36,6 +36,14 @@ def test_moments_are_said_from_now(gap: float, words: str) -> None:
     assert times.relative(1_763_800_000 - gap, 1_763_800_000) == words
 
 
+def test_a_list_tells_the_day_where_it_changes() -> None:
+    midnight = 1_763_769_600.0
+    rows = (None, midnight - 2), (midnight - 2, midnight - 1), (midnight - 1, midnight), (midnight, midnight + 86_400)
+    assert [times.listed(at, above) for above, at in rows] == [
+        "21 Nov, 23:59:58", "23:59:59", "22 Nov, 00:00:00", "23 Nov, 00:00:00",
+    ]  # fmt: skip
+
+
 def test_machines_get_the_exact_moment() -> None:
     assert times.iso(1_763_800_000.25) == "2025-11-22T08:26:40.250Z"
 

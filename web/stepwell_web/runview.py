@@ -89,6 +89,7 @@ class Panel:
     where: str
     facts: Sequence[tuple[str, str]]
     empty: str
+    begun: float  # when its log begins
     services: Sequence[tuple[str, str]] = ()  # beside the step: name, address of its log
     child: tuple[str, str] | None = None  # the run that a call made: its name and its address
     origin: RunLink | None = None  # the run whose log this is, when it is another one
@@ -290,6 +291,7 @@ def panel(view: RunView, step: StepView, log: StepLog, attempt: int, shown: Show
         first_error=error_line, chunks=logview.chunks(log, slug, count, hits, grows=open_),
         shards=shards, shards_label="Attempts" if len(step.attempts) > 1 else "Siblings", error=error, where=step.where,
         facts=_facts(step, count), empty=_empty(step), child=_child(view, step),
+        begun=(tried.started_at if tried else None) or step.started_at or step.asked_at,
         origin=step.origin, reused=step.reused, files=_files(view, step, slug),
         services=_service_logs(view, step, slug, attempt),
         restart=step.key if view.summary.finished and view.may_write else "",
@@ -341,7 +343,7 @@ def run_panel(view: RunView, log: StepLog, shown: Shown) -> Panel:
         url=run.url, href=address, raw=address.replace("?", "/raw?", 1), about="", first_error=None,
         chunks=logview.chunks(log, RUN_LOG, count, shown.lines, grows=not run.finished),
         shards=(), shards_label="", error=None, where="", facts=(), empty="No output",
-        **_found(log, RUN_LOG, address, shown),
+        begun=run.started_at or run.created_at, **_found(log, RUN_LOG, address, shown),
     )  # fmt: skip
 
 

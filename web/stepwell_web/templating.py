@@ -54,6 +54,7 @@ class Templates:
             lstrip_blocks=True,
         )
         self._env.globals.update(icon=icon, state_icon=state_icon, static=static, moment=self.moment, until=self.until)
+        self._env.globals.update(exact_moment=self.exact_moment, listed_moment=self.listed_moment, zone=zone)
         self._env.filters.update(
             did=did, initials=initials, word=word, tone=tone, deed=lambda kind: _DEEDS.get(kind, kind), title=title,
             took=self.took, duration=times.duration, brief=reasons.brief, spoken=spoken, size=times.size, why=why,
@@ -64,20 +65,33 @@ class Templates:
         """Render a page."""
         return self._env.get_template(template).render(values)
 
-    def moment(self, at: float, precise: bool = False) -> Markup:
+    def moment(self, at: float) -> Markup:
         """Write a moment: relative words, the exact time in the tooltip and for machines."""
-        text = times.clock(at) if precise else times.relative(at, self.now())
-        return Markup(f"<time {_exactly(at)}>{escape(text)}</time>")  # noqa: S704
+        return Markup(f"<time {_exactly(at)}>{escape(times.relative(at, self.now()))}</time>")  # noqa: S704
+
+    def exact_moment(self, at: float) -> Markup:
+        """Write the day and the time of day of a moment, in UTC; scripts write it anew in the reader's zone."""
+        return Markup(f'<time {_exactly(at)} data-form="day">{times.day_clock(at)}</time>')  # noqa: S704
+
+    def listed_moment(self, at: float, above: float | None) -> Markup:
+        """Write a moment as a list does whose row above tells of another one, in UTC."""
+        return Markup(f'<time {_exactly(at)} data-form="listed">{times.listed(at, above)}</time>')  # noqa: S704
 
     def until(self, at: float) -> Markup:
         """Write the moment at which something goes on, and in how long that is."""
         now = self.now()
         left = f', <span class="num" data-due="{at}">in {times.duration(at - now)}</span>' if at > now else ""
-        return Markup(f"<time {_exactly(at)}>{escape(times.until(at, now))}</time>{left}")  # noqa: S704
+        form = "until" if times.is_near(at, now) else "date"
+        return Markup(f'<time {_exactly(at)} data-form="{form}">{times.until(at, now)}</time>{left}')  # noqa: S704
 
     def took(self, run: RunSummary) -> str:
         """How long a run has taken, up to now if it goes on."""
         return times.duration((run.ended_at or self.now()) - (run.started_at or run.created_at))
+
+
+def zone(at: float) -> Markup:
+    """Name the zone that the times of day beside it, which begin at a moment, are told in."""
+    return Markup(f'<span data-zone="{at}">UTC</span>')  # noqa: S704
 
 
 @lru_cache(4096)

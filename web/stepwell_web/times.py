@@ -38,9 +38,25 @@ def relative(at: float, now: float) -> str:
 
 
 def until(at: float, now: float) -> str:
-    """Write when something goes on: the time of day, with the day if that is not the next such time."""
-    form = "%H:%M:%S" if at - now < 86400 else "%-d %b %Y, %H:%M"
+    """Write when something goes on: the time of day, with the date if that is not the next such time."""
+    form = "%H:%M:%S" if is_near(at, now) else "%-d %b %Y, %H:%M"
     return f"{datetime.fromtimestamp(at, UTC).strftime(form)} UTC"
+
+
+def is_near(at: float, now: float) -> bool:
+    """Say whether the time of day is enough to tell a moment to come."""
+    return at - now < 86400
+
+
+def day_clock(at: float) -> str:
+    """Write the day and the time of day."""
+    return f"{datetime.fromtimestamp(at, UTC):%-d %b, %H:%M:%S}"
+
+
+def listed(at: float, above: float | None) -> str:
+    """Write the time of day in a list, with the day if that is another one than in the row above."""
+    same = above is not None and datetime.fromtimestamp(above, UTC).date() == datetime.fromtimestamp(at, UTC).date()
+    return clock(at) if same else day_clock(at)
 
 
 def iso(at: float) -> str:

@@ -4,6 +4,7 @@ import { fetchText, parsePage } from './html.js';
 import './decisions.js';
 import './jump.js';
 import { Stream, debounced, refresh, remember } from './live.js';
+import { localTimes } from './zone.js';
 
 const root = document.documentElement;
 const find = (selector, from = document) => from.querySelector(selector);
@@ -13,6 +14,7 @@ function reveal() {
   all('[data-open], [data-theme-button], [data-copy], [data-copy-line], [data-toggle], [data-with-script]')
     .forEach((part) => { part.hidden = false; });
   all('[data-no-script]').forEach((part) => part.remove());
+  localTimes();
 }
 
 function switchTheme() {

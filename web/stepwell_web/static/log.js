@@ -2,6 +2,7 @@
 
 import { fetchText, parseLines, parsePage } from './html.js';
 import { all, duration, find, onKey, save, saved, say } from './app.js';
+import { localLines } from './zone.js';
 
 const PAGE = 500;
 const FLUSH = 120;
@@ -21,7 +22,9 @@ export class Log {
     this.hit = -1;
     this.count = 0;
     this.range = null;
+    this.begun = Number(panel.dataset.begun);
     if (!this.box) return;
+    localLines(all('li', this.box), this.begun);
     this.watch();
     this.tools();
     this.stickFollow();
@@ -117,6 +120,7 @@ export class Log {
       this.observer.unobserve(list);
       list.replaceChildren(...all('li', parsePage(text)));
       list.classList.remove('later');
+      localLines(all('li', list), this.begun);
       this.groups(list);
       if (this.range) this.mark();
       this.paint();
@@ -169,6 +173,7 @@ export class Log {
   flush() {
     this.timer = 0;
     const fresh = parseLines(this.waiting.splice(0).join(''));
+    localLines(fresh, this.begun);
     find('.log-empty', this.box)?.remove();
     for (const line of fresh) {
       if (document.getElementById(line.id)) continue;
