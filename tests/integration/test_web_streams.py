@@ -119,6 +119,14 @@ def test_a_new_line_arrives_soon_and_the_stream_ends_with_the_run(server: LiveSe
     assert min(late) < 0.15, late  # how soon lines come on a quiet machine is the benchmark's to say
 
 
+@pytest.mark.parametrize(("query", "headers"), [("?since=before", {}), ("", {"Last-Event-ID": "before"})])
+def test_who_has_missed_news_of_lists_is_told_at_once(
+    server: LiveServer, waiting: str, query: str, headers: dict[str, str]
+) -> None:
+    ((name, told, _),) = read_stream(server, f"/api/v1/stream{query}", "event: changed", **headers)
+    assert (name, bool(told)) == ("changed", True)
+
+
 def test_a_stranger_gets_no_stream(server: LiveServer, waiting: str) -> None:
     for path in (f"/api/v1/runs/{waiting}/stream", "/api/v1/stream", f"/{TENANT}/talk/runs/1/stream"):
         assert httpx.get(f"{server.url}{path}", headers={"Authorization": "Bearer sw_wrong"}).status_code == 401

@@ -8,7 +8,7 @@ from fixture_services import FixtureLog
 from stepwell.engine.entries import Entry
 from stepwell.engine.specs import Note
 from stepwell.engine.state import RunState
-from stepwell_web.live import RING, Feeds, Head, Hub, Tail, encode, event, run_topic
+from stepwell_web.live import RING, Feeds, Head, Hub, Tail, encode, event, notes_topic, run_topic, tenant_topic
 
 
 def entry(seq: int) -> Entry:
@@ -68,6 +68,18 @@ async def test_a_note_is_told_but_not_kept() -> None:
         assert await subscription.wait(5)
         assert subscription.noted
         assert hub.entries(run_topic("r1"), 0) == []
+
+
+def test_news_of_lists_and_notes_of_runs_are_counted_for_their_tenant_alone() -> None:
+    hub = Hub()
+    lists, notes, others = [tenant_topic("acme")], [notes_topic("acme")], [tenant_topic("other"), notes_topic("other")]
+    state = RunState("r1", "acme", "acme/shop", 1, "Ship")
+    for news, topics in ((entry(4)._replace(type="ended"), lists), (Note("r1", 1.0, "running", "version#1"), notes)):
+        before, beside = hub.told(topics), hub.told(others)
+        Feeds(hub).news(news, state)
+        assert hub.told(topics) != before
+        assert hub.told(others) == beside
+    assert Hub().told(others) != hub.told(others), "what was counted before a restart is taken for what is now"
 
 
 async def test_closing_the_hub_wakes_everybody() -> None:

@@ -13,7 +13,7 @@ from stepwell_web.visits import Visit
 
 def visit_of(state: str) -> Visit:
     """Look at a run of this state whose page shows all there is."""
-    summary = SimpleNamespace(seq=1, state=state, finished=False)
+    summary = SimpleNamespace(seq=1, state=state, finished=False, tenant="acme")
     hub = Hub()
     hub.start()
     given: Any = {"web": SimpleNamespace(hub=hub), "actor": None}
@@ -26,6 +26,6 @@ async def test_the_page_of_a_queued_run_is_looked_at_again_since_what_it_waits_f
     state: str, told: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(page, "KEEP_ALIVE_SECONDS", 0.001)
-    news = page._news(visit_of(state), "r", page._Follower(None, "", 0, 1, 0))
+    news = page._news(visit_of(state), "r", page._Follower(None, "", 0, 1, 0, ""))
     assert await anext(news) == told
     await news.aclose()

@@ -10,7 +10,9 @@ only while somebody listens; a post to any other is dropped at once.
 
 import asyncio
 import json
-from collections import deque
+import secrets
+import threading
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -114,6 +116,9 @@ class Hub:
         self._entries: dict[str, deque[tuple[int, bytes]]] = {}
         self._tails: dict[str, Tail] = {}
         self._heads: dict[str, Head] = {}
+        self._told: Counter[str] = Counter()  # of topics of tenants only: one number for each
+        self._telling = threading.Lock()
+        self._life = secrets.token_hex(4)  # what was counted before a restart says nothing now
         self._posted: deque[tuple[str, Entry | Note | None, bool, Head | None]] = deque()
         self._scheduled = False
 
@@ -148,6 +153,16 @@ class Hub:
             if not group:
                 for kept in (self._listeners, self._entries, self._tails, self._heads):
                     kept.pop(topic, None)
+
+    def tell(self, topic: str) -> None:
+        """Say that a topic has news, and count it whether or not somebody listens."""
+        with self._telling:
+            self._told[topic] += 1
+        self.post(topic)
+
+    def told(self, topics: Iterable[str]) -> str:
+        """Name how much news of these topics was told; a page made at another has missed some of it."""
+        return f"{self._life}-{sum(self._told[topic] for topic in topics)}"
 
     def post(
         self, topic: str, news: Entry | Note | None = None, ended: bool = False, head: "Head | None" = None
@@ -252,12 +267,14 @@ class Feeds:
             of_plan = state is not None and bool(state.metadata.get("plan"))  # its page offers to kill its process
             if news.type == "running" or (news.type == "turn" and of_plan):
                 self.hub.post(run_topic(news.run), news)
+                if state is not None:
+                    self.hub.tell(notes_topic(state.tenant))
             return
         over = news.type == "ended"
         head = Head(news.seq, state.finished if state else over, state is not None and state.state == "queued")
         self.hub.post(run_topic(news.run), news, head=head)
         if state is not None and (news.type in LATEST or news.seq < 4 or (news.type == "asked" and state.approvals)):
-            self.hub.post(tenant_topic(state.tenant))
+            self.hub.tell(tenant_topic(state.tenant))
 
     def grown(self, grown: Grown) -> None:
         """Take a log that has grown."""
@@ -272,6 +289,11 @@ def run_topic(run: str) -> str:
 def tenant_topic(tenant: str) -> str:
     """Topic of what lists of a tenant's runs show."""
     return f"tenant:{tenant}"
+
+
+def notes_topic(tenant: str) -> str:
+    """Topic of what runs of a tenant show and their journals do not tell."""
+    return f"notes:{tenant}"
 
 
 def log_topic(run: str, key: str, attempt: int) -> str:

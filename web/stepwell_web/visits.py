@@ -14,7 +14,7 @@ from stepwell.ci.views import RepositoryView
 from stepwell.errors import Invalid
 from stepwell.tenants.actors import NOBODY, Actor
 from stepwell_web import packed
-from stepwell_web.live import Hub
+from stepwell_web.live import Hub, notes_topic, tenant_topic
 from stepwell_web.readme import Readmes
 from stepwell_web.stepparts import StepParts
 from stepwell_web.templating import Templates
@@ -61,6 +61,8 @@ class Visit:
     request: Request
     web: Web
     actor: Actor
+    news_told: str  # how much there was of the actor's tenants before anything was read
+    notes_told: str  # how many there were of runs of the tenant that the address names
 
     @property
     def services(self) -> Services:
@@ -78,6 +80,8 @@ class Visit:
             places = self.services.catalog.list(self.actor, last_runs=False) if known else []
         return {
             "me": self.actor,
+            "news_told": self.news_told,
+            "notes_told": self.notes_told,
             "crumbs": crumbs,
             "wall": self.web.wall,
             "base": self.web.base,
@@ -115,7 +119,10 @@ def actor_of(request: Request) -> Actor:
 
 def any_visit(request: Request) -> Visit:
     """Take a visit of anybody."""
-    return Visit(request, web_of(request), actor_of(request))
+    web, actor = web_of(request), actor_of(request)
+    news = web.hub.told(map(tenant_topic, actor.tenants))
+    notes = web.hub.told([notes_topic(request.path_params.get("tenant", ""))])
+    return Visit(request, web, actor, news, notes)
 
 
 def visit(request: Request) -> Visit:

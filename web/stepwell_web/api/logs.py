@@ -162,17 +162,19 @@ async def _over(caller: Visit, run: str) -> bool:
 
 
 @router.get("/stream")
-def follow_all(caller: Caller) -> Response:
-    """Say `changed` whenever the lists of your tenants' runs or approvals have changed."""
-    return EventStream(_follow_all(caller))
+def follow_all(caller: Caller, *, since: str = "", last_event_id: Annotated[str, Header()] = "") -> Response:
+    """Say `changed` whenever the lists of your tenants' runs or approvals have changed, at once if they have since."""
+    return EventStream(_follow_all(caller, last_event_id or since))
 
 
-async def _follow_all(caller: Visit) -> AsyncGenerator[bytes, None]:
-    hub = caller.web.hub
-    with hub.subscribe(*(tenant_topic(t) for t in caller.actor.tenants)) as subscription:
+async def _follow_all(caller: Visit, since: str) -> AsyncGenerator[bytes, None]:
+    hub, topics = caller.web.hub, [tenant_topic(tenant) for tenant in caller.actor.tenants]
+    with hub.subscribe(*topics) as subscription:
+        seen = since or hub.told(topics)
         while not hub.closed:
-            if not await subscription.wait(KEEP_ALIVE_SECONDS):
+            if (now := hub.told(topics)) != seen:
+                seen = now
+                yield event("changed", "", now)
+                await asyncio.sleep(0.25)
+            elif not await subscription.wait(KEEP_ALIVE_SECONDS):
                 yield KEEP_ALIVE
-                continue
-            yield event("changed", "")
-            await asyncio.sleep(0.25)

@@ -19,7 +19,7 @@ from stepwell.ci.control import WhichCode
 from stepwell.ci.views import RunSummary, RunView, StepView
 from stepwell.errors import Conflict, Invalid
 from stepwell_web import journalview, reasons, runview, sourceview, times
-from stepwell_web.live import Head, Tail, event, log_topic, run_topic
+from stepwell_web.live import Head, Tail, event, log_topic, notes_topic, run_topic
 from stepwell_web.problems import told
 from stepwell_web.runview import NOTHING_SHOWN, RUN_LOG, Panel, Shown, key_of
 from stepwell_web.streams import KEEP_ALIVE, KEEP_ALIVE_SECONDS, EventStream
@@ -211,7 +211,7 @@ def rerun(visit: Visiting, *, tenant: str, name: str, number: int) -> Response:
 @router.get(BASE + "/stream")
 def stream(
     visit: Visiting, *, tenant: str, name: str, number: int, seq: int = 0, step: str = "", attempt: int = 0,
-    line: int = 0,
+    line: int = 0, noted: str = "",
     last_event_id: Annotated[str, Header()] = "",
 ) -> Response:  # fmt: skip
     """Keep a run page up to date."""
@@ -220,7 +220,7 @@ def stream(
     if before.isdigit() and lines.isdigit():
         seq, line = int(before), int(lines)
     key = key_of(view, step) if step else None
-    return EventStream(_news(visit, view.summary.id, _Follower(key, step, attempt, seq, line)))
+    return EventStream(_news(visit, view.summary.id, _Follower(key, step, attempt, seq, line, noted)))
 
 
 @dataclass(frozen=True)
@@ -232,6 +232,7 @@ class _Follower:
     attempt: int
     seq: int
     line: int
+    noted: str
 
 
 async def _news(visit: Visit, run_id: str, page: _Follower) -> AsyncGenerator[bytes, None]:
@@ -244,6 +245,7 @@ async def _news(visit: Visit, run_id: str, page: _Follower) -> AsyncGenerator[by
             log = await asyncio.to_thread(runs.log, visit.actor, run_id, key, page.attempt)
             tail = hub.tail(topic, lambda: Tail(log, page.slug, line))
         summary = await asyncio.to_thread(runs.summary, visit.actor, run_id)
+        subscription.noted = subscription.noted or page.noted not in ("", hub.told([notes_topic(summary.tenant)]))
         now = Head(summary.seq, summary.finished, summary.state == "queued")
         while not hub.closed:
             now = hub.head(run_topic(run_id), now)
