@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from browsers import FLAGS
 from command_line import Terminal
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 from served import Served
 
+expect.set_options(timeout=30_000)  # four workers may share two cores: how long a page takes is no subject here
 NO_WALL = "There is no wall around steps: this host gives no user namespaces."
 
 

@@ -17,7 +17,6 @@ class Ship(Pipeline):
         await step.approval("Ship it?", environment="production" if event.branch == "out" else None)
 """
 pytestmark = pytest.mark.chromium
-expect.set_options(timeout=30_000)
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,6 @@ WIDTHS = (1440, 390)
 PARTS = 4
 TRIES = 3
 """A page that a slow machine has shown in pieces is loaded again: what scripts and styles move, they move each time."""
-expect.set_options(timeout=30_000)
 
 
 @dataclass(frozen=True)

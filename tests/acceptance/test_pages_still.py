@@ -14,7 +14,6 @@ from served import Served
 from stepwell.engine.entries import Entry
 
 pytestmark = pytest.mark.chromium
-expect.set_options(timeout=30_000)
 
 
 def test_nothing_moves_on_an_open_page_when_a_step_ends(browser: Browser, full: Served) -> None:

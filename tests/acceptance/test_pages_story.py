@@ -88,7 +88,7 @@ def test_a_page_that_slept_catches_up(server: LiveServer, page: Page, tmp_path: 
     for name in ("go", "end"):
         (tmp_path / name).touch()
     run = server.runs("nap")[0]["id"]
-    server.wait_for_state(run, {"waiting"})
+    server.wait_for_approval(run)
     page.context.set_offline(False)
     page.wait_for_selector(".gate")
     expect(page.locator("#log li")).to_have_count(3)
