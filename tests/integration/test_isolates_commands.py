@@ -2,13 +2,13 @@
 
 import asyncio
 import os
-import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from walled import isolates, python, read_all, run
+from walled import isolates, python, read_all, run, until
 
 from stepwell.errors import Invalid, Unavailable
 from stepwell_runners.isolates import ZygoteIsolates
@@ -147,15 +147,20 @@ async def test_kill_ends_everything_at_once(where: ZygoteIsolates) -> None:
     )
     process.kill()
     process.kill()
-    end = await asyncio.wait_for(process.wait(), 5)
+    end = await asyncio.wait_for(process.wait(), 60)
     assert (end.code, end.reason, end.lost) == (None, "killed by SIGKILL", False)
     assert await read_all(process) == ""
 
 
 async def test_cancelled_boot_leaves_no_isolate(where: ZygoteIsolates) -> None:
-    before = _children()
+    words = ("sleep", f"1000.{os.getpid()}")  # like no other process of the host
+    process = await where.command(CommandSpec("acme", words, cwd="/tmp"))
+    await until(lambda: _running(words))
+    process.kill()
+    await process.wait()
+    os.close(process.output)
     for _ in range(100):
-        task = asyncio.ensure_future(where.command(CommandSpec("acme", ("sleep", "1000"), cwd="/tmp")))
+        task = asyncio.ensure_future(where.command(CommandSpec("acme", words, cwd="/tmp")))
         await asyncio.sleep(0)
         if task.cancel():
             break
@@ -166,7 +171,7 @@ async def test_cancelled_boot_leaves_no_isolate(where: ZygoteIsolates) -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert (await run(where, "true")).exit.code == 0
-    await _until(lambda: _children() <= before)
+    await until(lambda: not _running(words))
 
 
 async def test_memory_bomb_ends_and_names_the_limit(where: ZygoteIsolates) -> None:
@@ -209,9 +214,9 @@ async def test_processor_time_is_bounded(where: ZygoteIsolates) -> None:
 async def test_processors_are_divided(where: ZygoteIsolates) -> None:
     if not where.divides_processors:
         pytest.skip("this host gives no cgroup for cpu")
-    busy = "import time; t = time.monotonic(); c = time.process_time()\nwhile time.monotonic() < t + 0.8: pass\n"
-    ended = await python(where, f"{busy}print(time.process_time() - c)", limits=Limits(processors=0.1))
-    assert 0.02 < float(ended.text) < 0.3
+    busy = "import time; t = time.monotonic(); c = time.process_time()\nwhile time.process_time() < c + 0.1: pass\n"
+    ended = await python(where, f"{busy}print(time.monotonic() - t)", limits=Limits(processors=0.1))
+    assert float(ended.text) > 0.5  # alone it would have taken a tenth of a second
 
 
 async def test_big_output_is_kept_in_the_pipe_until_it_is_read(where: ZygoteIsolates) -> None:
@@ -254,22 +259,11 @@ async def test_directory_that_is_not_there_says_so(where: ZygoteIsolates, tmp_pa
         await where.command(CommandSpec("acme", ("true",), workspace=Directory(tmp_path / "missing")))
 
 
-def _children() -> set[str]:
-    """Processes of the host whose command is one that only these tests start."""
-    found = set()
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                words = (entry / "cmdline").read_bytes()
-            except OSError:
-                continue
-            if b"sleep\0001000" in words:
-                found.add(entry.name)
+def _running(words: Sequence[str]) -> list[str]:
+    """Processes of the host with this command."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if (entry / "cmdline").read_text() == "".join(f"{word}\0" for word in words):
+                found.append(entry.name)
     return found
-
-
-async def _until(claim: object) -> None:
-    deadline = time.monotonic() + 5
-    while not claim():  # type: ignore[operator]
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.01)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,9 +98,24 @@ async def execute(where: ZygoteIsolates, code: str, tree: Path | None = None, te
     return str(json.loads(answer)) if answer else ""
 
 
+async def until(fact: Callable[[], object], seconds: float = 60) -> None:
+    """Wait until something is so, however many others use the machine."""
+    async with asyncio.timeout(seconds):
+        while not fact():
+            await asyncio.sleep(0.01)
+
+
 async def until_full(where: ZygoteIsolates, size: int) -> set[int]:
     """Wait until so many blanks stand; their pids as the host sees them."""
-    async with asyncio.timeout(10):
-        while len(where.standing()) < size:
-            await asyncio.sleep(0.01)
+    await until(lambda: len(where.standing()) >= size)
     return set(where.standing())
+
+
+def alive(pids: Iterable[int]) -> list[int]:
+    """Those of these processes that are there, as one that has ended is until it is reaped."""
+    return [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+
+
+def children(pid: int) -> list[int]:
+    """The processes that this one has started and not reaped."""
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
