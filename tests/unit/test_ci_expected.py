@@ -45,6 +45,15 @@ def test_what_takes_longer_than_it_did_has_nothing_left() -> None:
     assert told(ended("lint#1"), running("test#1", since=500)).seconds == 30.0
 
 
+def test_a_step_whose_name_has_the_number_of_its_run_in_it_is_not_expected_again() -> None:
+    place = ".stepwell/pipeline.py:9"
+    green = tuple(replace(step, where=place) if step.name == "ok?" else step for step in GREEN)
+    asks = one("ship 9?", "waiting", 0, None, kind="approval", where=place)
+    view = replace(passed_run(), summary=summary(8), steps=(ended("lint#1"), ended("test#1"), asks))
+    found = expected(view, green, LINK, NOW)
+    assert [(step.key, step.needs) for step in found.steps] == [("deploy#1", ("ship 9?#1",))]
+
+
 def test_what_has_ended_and_what_is_new_add_nothing() -> None:
     found = told(ended("lint#1"), ended("test#1"), ended("ok?#1"), ended("deploy#1"), running("more#1", since=1))
     assert (found.steps, found.seconds) == ((), 0.0)

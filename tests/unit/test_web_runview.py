@@ -2,7 +2,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fixture_services import NOW, busy_run, failed_run, passed_run, step
+from fixture_services import NOW, busy_run, failed_run, passed_run, step, summary
 
 from stepwell.ci.runs import StepLog
 from stepwell.engine.rounds import PastStep, Round
@@ -113,6 +113,17 @@ def test_times_grow_in_the_graph_as_in_the_list() -> None:
     told = {row.name: row.since for row in runview.rows(view, None, NOW)}
     since = {node.label: node.since for node in runview.nodes(view, None, NOW)}
     assert any(since.values()) and since == {name: told[name] for name in since}
+
+
+def test_an_approval_that_waits_is_not_told_of_again_beside_the_head_of_the_run() -> None:
+    none = StepLog(Log(Path("none")), 0, False)
+    asks = step("Ship it?", "waiting", 0, None, kind="approval", reason="0 of 1 approved for production")
+    view = replace(busy_run(), summary=summary(state="waiting", counts={"waiting": 1}), steps=(asks,), approvals=())
+    panel = runview.panel(view, asks, none, 0, runview.Shown())
+    assert (panel.about, "State" in dict(panel.facts), panel.empty) == ("", False, "People are asked above.")
+    other = replace(asks, key="other#1", reason="1 of 2 approved for staging")
+    panel = runview.panel(replace(view, steps=(asks, other)), other, none, 0, runview.Shown())
+    assert panel.about == "1 of 2 approved for staging"
 
 
 def test_a_step_that_sleeps_says_until_when() -> None:

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from stepwell.ci.expected import Expected, ExpectedStep
 from stepwell.ci.views import AttemptView, RunLink, RunView, StepView
 from stepwell.errors import NotFound
-from stepwell_web import logsearch, logview, stepbars, times
+from stepwell_web import logsearch, logview, reasons, stepbars, times
 from stepwell_web.graph import SIBLINGS, Node, stem
 from stepwell_web.logview import NO_LINES, Chunk, StepLog
 from stepwell_web.templating import as_json, state_word
@@ -287,7 +287,7 @@ def panel(view: RunView, step: StepView, log: StepLog, attempt: int, shown: Show
         slug=slug, title=step.name, state=state, attempt=attempt, count=count, size=log.size,
         open=open_,
         url=view.summary.url, href=address, raw=address.replace("?", "/raw?", 1),
-        about=_about(step),
+        about=_about(view, step),
         first_error=error_line, chunks=logview.chunks(log, slug, count, hits, grows=open_),
         shards=shards, shards_label="Attempts" if len(step.attempts) > 1 else "Siblings", error=error, where=step.where,
         facts=_facts(step, count), empty=_empty(step), child=_child(view, step),
@@ -351,9 +351,12 @@ def _files(view: RunView, step: StepView, slug: str) -> str:
     return f"{view.summary.url}/files?step={quote(slug)}" if step.layer and view.may_write else ""
 
 
-def _about(step: StepView) -> str:
-    parts = [f"exit {step.exit_code}" if step.exit_code is not None else "", step.image, times.duration(step.seconds)]
-    return " · ".join(p for p in parts if p) if step.state not in _BUSY else step.reason
+def _about(view: RunView, step: StepView) -> str:
+    if step.state in _BUSY:
+        said = reasons.reason(view)
+        return "" if said and said.words == step.reason else step.reason
+    parts = [f"exit {step.exit_code}" if step.exit_code is not None else "", times.duration(step.seconds)]
+    return " · ".join(p for p in parts if p)
 
 
 def _attempts(view: RunView, step: StepView, attempt: int) -> list[Shard]:
@@ -384,8 +387,8 @@ def _facts(step: StepView, lines: int) -> list[tuple[str, str]]:
     facts: list[tuple[str, Any]] = [
         ("Command", step.command), ("Image", step.image), ("Tools", ", ".join(step.tools)),
         ("Given", given), ("Environment", step.environment), ("Secrets", ", ".join(step.secrets)), ("Network", network),
-        ("State", step.reason if step.state in _BUSY else ""),
-        ("Decided", _decision(step)), ("Result", value), ("Called at", step.where),
+        ("State", step.reason if step.state in _BUSY and step.kind != "approval" else ""),
+        ("Decided", _decision(step)), ("Result", value),
     ]  # fmt: skip
     return [(name, str(text)) for name, text in facts if text and (not lines or name in ("Command", "Image", "Result"))]
 
@@ -414,7 +417,7 @@ def _empty(step: StepView) -> str:
     if step.kind == "sleep":
         return "It sleeps until" if _sleeps(step) else "A sleep has no log."
     if step.kind == "approval":
-        return "An approval has no log."
+        return "People are asked above." if step.state == "waiting" else "An approval has no log."
     if step.kind == "call":
         return "Its log is in the run that it called." if step.child else "It called no run."
     if step.kind == "binding" and step.state == "passed" and step.reason:

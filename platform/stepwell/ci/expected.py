@@ -4,7 +4,7 @@ A guess, and shown as one. The code decides anew each time, so steps may stay aw
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from stepwell.ci.green import last_green
@@ -32,6 +32,7 @@ class ExpectedStep:
     kind: str
     needs: tuple[str, ...]
     seconds: float
+    where: str = ""
 
 
 @dataclass(frozen=True)
@@ -67,12 +68,35 @@ class Expectations:
 
 def expected(view: RunView, green: tuple[ExpectedStep, ...], link: RunLink, now: float) -> Expected:
     """Compare a run with the steps of a green one, which are listed after all that they need."""
-    own = {step.key: step for step in view.steps}
+    own = _own(view, green)
     ends: dict[str, float] = {}
     for step in green:
         begin = max((ends.get(need, 0.0) for need in step.needs), default=0.0)
         ends[step.key] = begin + _left(step, own, now)
-    return Expected(link, tuple(step for step in green if step.key not in own), max(ends.values(), default=0.0))
+    names = {key: step.key for key, step in own.items()}
+    to_come = tuple(
+        replace(step, needs=tuple(names.get(need, need) for need in step.needs))
+        for step in green
+        if step.key not in own
+    )
+    return Expected(link, to_come, max(ends.values(), default=0.0))
+
+
+def _own(view: RunView, green: tuple[ExpectedStep, ...]) -> Mapping[str, StepView]:
+    """The run's steps by the green one's keys: the same key, else the next one of another name from the same line.
+
+    Names have versions and dates in them: "Ship 1.9.0?" is what "Ship 1.1.0?" was.
+    """
+    own = {step.key: step for step in view.steps}
+    known = {step.key for step in green}
+    others: dict[tuple[str, str], list[StepView]] = {}
+    for step in view.steps:
+        if step.key not in known and step.where:
+            others.setdefault((step.kind, step.where), []).append(step)
+    for one in green:
+        if one.key not in own and (alike := others.get((one.kind, one.where))):
+            own[one.key] = alike.pop(0)
+    return own
 
 
 def _left(step: ExpectedStep, own: Mapping[str, StepView], now: float) -> float:
@@ -86,7 +110,7 @@ def _left(step: ExpectedStep, own: Mapping[str, StepView], now: float) -> float:
 
 def _expected(step: StepView) -> ExpectedStep:
     seconds = 0.0 if step.kind in _FOR_PEOPLE else step.seconds or 0.0
-    return ExpectedStep(step.key, step.name, step.kind, step.needs, seconds)
+    return ExpectedStep(step.key, step.name, step.kind, step.needs, seconds, step.where)
 
 
 def _link(run: RunSummary) -> RunLink:
