@@ -57,7 +57,7 @@ from stepwell.dynamic import Changed, Dead, DeadRuns, Refused, Report
 from stepwell.engine.entries import Entry
 from stepwell.engine.present import Counted
 from stepwell.engine.rounds import PastStep, Round
-from stepwell.engine.specs import RunRef
+from stepwell.engine.specs import Note, RunRef
 from stepwell.errors import Conflict, Denied, Invalid, NotFound
 from stepwell.repos.latest import LastCommit, LastCommits
 from stepwell.repos.objects import Changes as Paths
@@ -382,7 +382,7 @@ class FixtureServices:
         )  # fmt: skip
         self.views = {v.summary.id: v for v in shown}
         self.decided: list[tuple[str, str, bool, str, Any]] = []
-        self.entry_callbacks: list[Callable[[Entry, Any], None]] = []
+        self.entry_callbacks: list[Callable[[Entry | Note, Any], None]] = []
         self.log_callbacks: list[Callable[[Any], None]] = []
         self.tenants = _Tenants(self)
         self.runs = _Runs(self)
