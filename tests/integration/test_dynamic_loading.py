@@ -50,6 +50,10 @@ async def gives_bytes(metadata: Mapping[str, Any]) -> Code:
     return Code("d", {"pipeline.py": b"import os"}, "pipeline.py:W")  # type: ignore[dict-item]
 
 
+def waits_for_nothing(metadata: Mapping[str, Any]) -> Any:
+    return pin({"pipeline.py": WAITS}, "pipeline.py:W")
+
+
 async def gives_other_code(metadata: Mapping[str, Any]) -> Code:
     return pin({"pipeline.py": WAITS}, "pipeline.py:W")
 
@@ -61,6 +65,8 @@ async def gives_other_code(metadata: Mapping[str, Any]) -> Code:
         (is_lost, "The code was deleted."),
         (hangs, "is not there after 0.05 s"),
         (gives_nothing, "gave NoneType for this run where Code belongs"),
+        (gives_nothing, "Have it return Code, as pin(files, entry) makes it."),
+        (waits_for_nothing, "gave Code where something to await belongs. Write `async def load(metadata):`."),
         (gives_bytes, "Code has file 'pipeline.py' of type bytes"),
         (gives_other_code, "The code of this run has changed"),
     ],
@@ -145,7 +151,7 @@ async def test_a_loader_cannot_change_metadata() -> None:
     async def greedy(metadata: Any) -> Code:
         metadata["tenant"] = "evil"
         metadata["list"].append("more")
-        return pin({}, "pipeline.py")
+        return pin({"pipeline.py": ""}, "pipeline.py")
 
     metadata = {"tenant": "acme", "list": ["one"]}
     await route(greedy)(metadata)
@@ -165,3 +171,30 @@ def test_code_is_pinned_by_its_content() -> None:
 def test_what_no_isolate_could_be_sent_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(Invalid, match="Give text, and files"):
         Code(**{"digest": "d", "files": {}, "entry": "pipeline.py", **wrong})
+
+
+@pytest.mark.parametrize(
+    ("files", "entry", "says"),
+    [
+        ({}, "pipeline.py", "names no module of this code; its modules are: none."),
+        ({"a.py": "", "b.txt": ""}, "pipeline.py", "its modules are: 'a.py'. Write one of them"),
+        ({"pipeline.py": ""}, ".stepwell/pipeline.py:W", "its modules are: 'pipeline.py'."),
+        ({".stepwell/pipeline.py": ""}, ".stepwell/pipeline.py", "its modules are: none."),
+        ({"plan": ""}, "plan", "names no module"),
+        ({"pipeline.py": ""}, "", "The entry '' names no module"),
+        ({"pipeline.py": "", "../b": ""}, "pipeline.py", "Code has a file '../b'"),
+        ({"/pipeline.py": ""}, "/pipeline.py", "Code has a file '/pipeline.py'"),
+        ({"": "", "pipeline.py": ""}, "pipeline.py", "Code has a file ''"),
+        ({"pipeline.py": b""}, "pipeline.py", "Code has file 'pipeline.py' of type bytes"),
+        ({"pipeline.py": ""}, None, "Code has entry of type NoneType"),
+    ],
+)
+def test_code_that_no_run_could_be_made_of_is_not_pinned(files: Any, entry: Any, says: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        pin(files, entry)
+    assert says in str(caught.value)
+
+
+def test_code_may_have_files_beside_its_modules() -> None:
+    files = {"pipeline.py": "", "steps/mail.py": "", ".env": "", "a b/ü.txt": ""}
+    assert pin(files, "steps/mail.py:Mail").digest != pin(files, "pipeline.py").digest

@@ -1,5 +1,6 @@
 """Rates and delayed starts, with time moved: so many runs of a key begin in any so many seconds."""
 
+import re
 import time
 from collections.abc import Sequence
 from contextlib import closing
@@ -212,6 +213,9 @@ async def test_the_same_id_twice_uses_a_rate_once(shop: Workshop, clock: TestClo
 @pytest.mark.parametrize(
     ("order", "said"),
     [
+        ("deploy", "order has value 'deploy'. Give an Order(…)"),
+        ({"group": "deploy"}, "Give an Order(…), like Order(group='deploy')."),
+        (Order(rate=5), "rate has value '5'. Give a Rate(key, runs=…, seconds=…)."),  # type: ignore[arg-type]
         (Order(rate=Rate("k", 0, 60)), "rate 'k' allows 0 runs. Use a whole number from 1 to 10,000."),
         (Order(rate=Rate("k", MOST_RUNS + 1, 60)), "rate 'k' allows 10001 runs"),
         (Order(rate=Rate("k", 1, 0)), "rate 'k' counts 0 seconds. Use a number above 0"),
@@ -225,6 +229,6 @@ async def test_what_is_no_rate_and_no_start_is_refused(
     shop: Workshop, clock: TestClock, order: Order, said: str
 ) -> None:
     async with shop.running(clock=clock) as engine:
-        with pytest.raises(Invalid, match=said):
+        with pytest.raises(Invalid, match=re.escape(said)):
             await shop.create("return 1", order=order)
         assert await engine.get("r") is None

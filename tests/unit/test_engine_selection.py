@@ -52,3 +52,21 @@ def test_a_cursor_that_is_none_is_refused(text: str) -> None:
 def test_a_cursor_of_another_question_is_refused() -> None:
     with pytest.raises(Invalid, match="belongs to another question"):
         cursor_of(cursor_of(None, "pause all", 5.0).text(), "terminate all", 5.0)
+
+
+@pytest.mark.parametrize(
+    ("which", "says"),
+    [
+        ({"tenant": 5}, "tenant has value '5'. Give a text."),
+        ({"scope": None}, "scope has value 'None'"),
+        ({"states": "waiting"}, "states has value 'waiting'. Give a list or set of them."),
+        ({"metadata": "x"}, "metadata has value 'x'. Give names and values."),
+        ({"created_after": "yesterday"}, "created_after has value 'yesterday'. Give seconds since the epoch."),
+        ({"created_until": float("nan")}, "created_until has value 'nan'"),
+    ],
+)
+def test_what_can_mean_no_run_is_refused(which: dict[str, Any], says: str) -> None:
+    """It would select nothing, and nobody would notice."""
+    with pytest.raises(Invalid) as caught:
+        Selection(**which)
+    assert says in str(caught.value)

@@ -156,6 +156,8 @@ def _checked(bulk: Bulk) -> Selection:
     applies = APPLIES.get(bulk.action)
     if applies is None:
         raise Invalid(f"There is no bulk operation {str(bulk.action)[:40]!r}. Known are: {', '.join(APPLIES)}.")
+    if not isinstance(bulk.which, Selection):
+        raise Invalid(f"The runs that are meant have value {str(bulk.which)[:80]!r}. Give a Selection(…).")
     wrong = sorted(bulk.which.states - applies)
     if wrong:
         said = f"A run that is {wrong[0]!r} cannot be meant by {bulk.action!r}"

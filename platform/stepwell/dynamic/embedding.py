@@ -11,6 +11,7 @@ from stepwell.dynamic.sole import held_alone
 from stepwell.engine.engine import Engine
 from stepwell.engine.local import ProcessIsolates, local_engine
 from stepwell.engine.seams import Binding, Code, Isolates
+from stepwell.errors import Invalid
 
 
 @asynccontextmanager
@@ -25,10 +26,11 @@ async def embedded(
 
     Code has `self.env.workflows` and what `bindings` adds. `isolates` are the caller's, started and ended by them;
     without, code runs in ordinary processes behind no wall, which is for code that is trusted like one's own.
-    Raises Unavailable when the file cannot be opened, or another engine runs on it.
+    Raises Unavailable when the file cannot be opened, or another engine runs on it; Invalid for what is no file's name.
     """
-    with held_alone(Path(database)):
-        async with _running(database, load, isolates, bindings) as engine:
+    path = _file(database)
+    with held_alone(path):
+        async with _running(path, load, isolates, bindings) as engine:
             yield engine
 
 
@@ -51,3 +53,11 @@ async def _running(
             await engine.stop()
     finally:
         await own.close()
+
+
+def _file(database: Path | str) -> Path:
+    """Refuse what sqlite3 understands otherwise: a run that is accepted is on disk, so none is kept in memory only."""
+    name = str(database)
+    if not isinstance(database, Path | str) or not Path(name).name or name.startswith((":", "file:")):
+        raise Invalid(f"The database has value {name!r}. Give the path of a file; in a test one of a temporary folder.")
+    return Path(database)

@@ -20,7 +20,7 @@ async def follow(engine: Engine, run: str, after: int, ahead: int = AHEAD) -> As
     The engine is listened to before the disk is read, so nothing falls between the two; what both have is given once.
     Entries are counted without gaps, so a number that is not the next one says that the disk knows more.
     What stood in a round that `continue_as` has ended is gone: a reader that was away goes on with the round there is.
-    Raises NotFound for no run.
+    Raises NotFound for no run, Unavailable when the engine stops.
     """
     arrived: deque[Entry] = deque(maxlen=ahead)
     news = asyncio.Event()
@@ -49,7 +49,7 @@ async def follow(engine: Engine, run: str, after: int, ahead: int = AHEAD) -> As
                 arrived.popleft()
             if not arrived:
                 news.clear()
-                await news.wait()
+                await engine.hear(news)
             elif arrived[0].seq == after + 1:
                 found.append(arrived.popleft())
             else:

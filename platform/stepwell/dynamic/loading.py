@@ -5,18 +5,32 @@ import hashlib
 import json
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from inspect import isawaitable
 from typing import Any
 
 from stepwell.engine.seams import Code, Loader
+from stepwell.errors import Invalid
 
 CACHED = 256
 """Codes kept; each is some files of text."""
 
 
 def pin(files: Mapping[str, str], entry: str) -> Code:
-    """Make Code whose digest is that of its content: other files or another entry are other code."""
+    """Make Code whose digest is that of its content: other files or another entry are other code. Raises Invalid."""
+    code = Code("", files, entry)  # refuses what is no text
+    for path in files:
+        if not path or path.startswith("/") or ".." in path.split("/"):
+            raise Invalid(f"Code has a file {path!r}. Write a path inside of the code, like 'steps/mail.py'.")
+    module = entry.partition(":")[0]
+    if module not in files or not module.endswith(".py") or module.startswith("."):
+        modules = [repr(path) for path in files if path.endswith(".py") and not path.startswith(".")]
+        raise Invalid(
+            f"The entry {entry!r} names no module of this code; its modules are: {', '.join(modules) or 'none'}. "
+            "Write one of them, with its class if it has several: 'pipeline.py:Ship'."
+        )
     content = json.dumps([entry, dict(files)], sort_keys=True).encode()
-    return Code(hashlib.sha256(content).hexdigest(), files, entry)
+    return replace(code, digest=hashlib.sha256(content).hexdigest())
 
 
 def route(load: Callable[[Mapping[str, Any]], Awaitable[Code]], cached: int = CACHED) -> Loader:
@@ -28,6 +42,11 @@ def route(load: Callable[[Mapping[str, Any]], Awaitable[Code]], cached: int = CA
     known: OrderedDict[str, Code] = OrderedDict()
     loading: dict[str, asyncio.Task[Code]] = {}
 
+    if not callable(load):
+        raise Invalid(
+            f"The loader has value {load!r}. Write `async def load(metadata):`, and return pin(files, entry)."
+        )
+
     async def loader(metadata: Mapping[str, Any]) -> Code:
         key = json.dumps(metadata, sort_keys=True)
         code = known.get(key)
@@ -37,7 +56,7 @@ def route(load: Callable[[Mapping[str, Any]], Awaitable[Code]], cached: int = CA
         task = loading.get(key)
         if task is None:
             # A copy: what the loader changes in its argument is not the run's metadata.
-            task = loading[key] = asyncio.ensure_future(load(json.loads(key)))
+            task = loading[key] = asyncio.ensure_future(_asked(load, json.loads(key)))
             task.add_done_callback(lambda _: loading.pop(key, None))
         # Shielded: one run that gives up must not take the answer from the others.
         code = await asyncio.shield(task)
@@ -47,3 +66,11 @@ def route(load: Callable[[Mapping[str, Any]], Awaitable[Code]], cached: int = CA
         return code
 
     return loader
+
+
+async def _asked(load: Callable[[Mapping[str, Any]], Awaitable[Code]], metadata: Mapping[str, Any]) -> Code:
+    answer = load(metadata)
+    if not isawaitable(answer):
+        given = type(answer).__name__
+        raise Invalid(f"The loader gave {given} where something to await belongs. Write `async def load(metadata):`.")
+    return await answer

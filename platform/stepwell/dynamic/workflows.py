@@ -104,6 +104,8 @@ class Workflows:
         return list(await asyncio.gather(*(self._start(one) for one in starts)))
 
     async def _start(self, one: Start) -> "Handle":
+        if not isinstance(one, Start):
+            raise Invalid(f"A start of a batch has value {str(one)[:80]!r}. Give Start(params, …).")
         return await self.create(
             one.params, id=one.id, metadata=one.metadata, title=one.title, code=one.code, entry=one.entry,
             order=one.order,
@@ -162,7 +164,10 @@ class Handle:
         return state
 
     async def finished(self) -> Status:
-        """Wait until it has ended. Nothing is kept in memory for a run that waits but this call itself."""
+        """Wait until it has ended. Nothing is kept in memory for a run that waits but this call itself.
+
+        Raises Unavailable when the engine stops before.
+        """
         ended = asyncio.Event()
 
         def heed(news: Entry | Note, state: RunState | None) -> None:
@@ -173,7 +178,7 @@ class Handle:
         try:
             state = await self.status()
             while not state.finished:
-                await ended.wait()
+                await self._engine.hear(ended)
                 state = await self.status()
             return state
         finally:
@@ -186,7 +191,8 @@ class Handle:
     def subscribe(self, after: int = 0) -> AsyncGenerator[Entry, None]:
         """Give the entries behind the number `after`, first those on disk, then each as it comes; ends with the run.
 
-        A reader that was away goes on with the number of the last entry it has. Raises NotFound for no run.
+        A reader that was away goes on with the number of the last entry it has. Raises NotFound for no run, Unavailable
+        when the engine stops before.
         """
         return follow(self._engine, self.id, after)
 

@@ -118,7 +118,10 @@ class Attempts:
     async def _execute(self, live: Live, step: StepState, code: Code) -> Outcome:
         parts, state = self._parts, live.state
         if parts.executor is None:
-            return _refusal("Unavailable", "This engine has no executor: it runs step.do only.")
+            return _refusal(
+                "Unavailable",
+                "This engine has no executor for commands and files. Do the work in step.do(name, function).",
+            )
         assert step.kind in {"run", "read", "image"}
         attempt = Attempt(
             state.id, state.tenant, state.scope, state.metadata, code, step.key, step.name,

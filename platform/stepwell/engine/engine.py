@@ -20,7 +20,7 @@ from stepwell.engine.entries import FINISHED, Entry
 from stepwell.engine.fold import fold
 from stepwell.engine.loading import ask
 from stepwell.engine.no_blobs import NoBlobs
-from stepwell.engine.order import NO_ORDER
+from stepwell.engine.order import NO_ORDER, order_of
 from stepwell.engine.parts import Parts
 from stepwell.engine.present import Present, look
 from stepwell.engine.restarts import successor
@@ -32,7 +32,7 @@ from stepwell.engine.slots import Slots
 from stepwell.engine.specs import DEFAULT_LIMITS, Limits, RunRef, RunSpec, Subscriber, check_json, check_text
 from stepwell.engine.state import RunState
 from stepwell.engine.turn import Ending
-from stepwell.errors import Conflict
+from stepwell.errors import Conflict, Invalid, Unavailable
 from stepwell.store.journal import Created, Glance, Journal, NewRun, Numbered, RunRow
 
 
@@ -56,6 +56,8 @@ class Engine:
         )  # fmt: skip
         self._scheduler = Scheduler(self._parts, heritage, self.create)
         self._memory = self._scheduler.memory
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._heard: set[asyncio.Event] = set()
 
     async def load(self, metadata: Mapping[str, Any]) -> Code:
         """Ask for the code of these metadata. Raises TryLater when it is slow or there is none, else what it raises."""
@@ -92,6 +94,7 @@ class Engine:
     async def start(self) -> None:
         """Open the journal, clear what a crash left behind, and go on where it stopped."""
         self._journal.open()
+        self._loop = asyncio.get_running_loop()
         self._parts.blobs.recover()
         if self._parts.executor is not None:
             await self._parts.executor.recover(self._journal.layer_in_use, self._has_ended)
@@ -101,6 +104,32 @@ class Engine:
         """Stop at once. Nothing is written: what was under way is found by the next start."""
         await self._scheduler.stop()
         self._journal.close()
+        self._loop = None
+        for news in self._heard:
+            news.set()
+
+    def _require_here(self) -> None:
+        """Raise Unavailable when the engine does not run, Invalid when it runs on another loop."""
+        if self._loop is None:
+            raise Unavailable(
+                "The engine does not run: it has stopped, or was not started. What was accepted is on disk, and goes "
+                "on when an engine is started on it. Ask inside the block of `embedded`, or from start() to stop()."
+            )
+        if asyncio.get_running_loop() is not self._loop:
+            raise Invalid(
+                "The engine runs on another loop than the one from which it is asked. Ask on the loop on which it was "
+                "started, for example by asyncio.run_coroutine_threadsafe(…, loop)."
+            )
+
+    async def hear(self, news: asyncio.Event) -> None:
+        """Wait until a subscriber sets this. Raises Unavailable when the engine stops before."""
+        self._require_here()
+        self._heard.add(news)
+        try:
+            await news.wait()
+        finally:
+            self._heard.discard(news)
+        self._require_here()
 
     def _has_ended(self, run_id: str) -> bool:
         """Say whether nothing of a run will ever go on: it has ended, or is there no more."""
@@ -114,10 +143,11 @@ class Engine:
 
         One that restarts another adopts its beginning, in the same transaction. Raises NotFound, Conflict.
         """
+        self._require_here()
         for name in ("id", "tenant", "scope", "title", "code", "entry"):
             check_text(name, getattr(spec, name))
         now = self._clock.now()
-        order = spec.order.checked(now) if spec.order is not None else NO_ORDER
+        order = NO_ORDER if spec.order is None else order_of(spec.order).checked(now)
         data = {
             "tenant": spec.tenant, "scope": spec.scope, "title": spec.title, "metadata": dict(spec.metadata),
             "code": spec.code, "entry": spec.entry, "params": dict(spec.params),
@@ -153,6 +183,7 @@ class Engine:
 
     async def get(self, run_id: str) -> RunState | None:
         """State of a run, a copy that never changes; None when there is none."""
+        self._require_here()
         live = self._memory.known(run_id)
         if live is not None:
             state = live.state.snapshot()
@@ -198,6 +229,7 @@ class Engine:
 
     async def send_event(self, run_id: str, type: str, payload: Any, id: str | None = None) -> None:
         """Deliver an event; once per `id` and run. Raises NotFound, Conflict (the run has ended), Invalid, TryLater."""
+        self._require_here()
         check_text("type", type)
         check_json("payload", payload)
         async with self._scheduler.telling(run_id) as live:
@@ -213,6 +245,7 @@ class Engine:
 
         `decision` is {by, approve, comment, fields}; its time is added. Raises Conflict when the step waits no more.
         """
+        self._require_here()
         async with self._scheduler.telling(run_id) as live:
             return draft_decision(live, key, {**decision, "at": self._clock.now()}, judge, self._commits)
 
@@ -221,18 +254,21 @@ class Engine:
 
         With `undo` its passed steps are undone afterwards; code whose grace is over is then left where it stands.
         """
+        self._require_here()
         live = self._memory.find(run_id)
         draft_cancel(live, self._parts, by, reason, undo)
         await self._memory.settled(live)
 
     async def terminate(self, run_id: str, by: str, reason: str = "") -> None:
         """End a run at once; its code is told nothing. A run that has ended stays as it is."""
+        self._require_here()
         live = self._memory.find(run_id)
         draft_termination(live, self._parts, by, reason)
         await self._memory.settled(live)
 
     async def pause(self, run_id: str, by: str, reason: str = "") -> None:
         """Let nothing begin in a run until it is resumed. Raises Conflict when it is paused, cancelled or has ended."""
+        self._require_here()
         live = self._memory.find_open(run_id)
         try:
             draft_pause(live, self._parts, by, reason)
@@ -241,6 +277,7 @@ class Engine:
 
     async def resume(self, run_id: str, by: str) -> None:
         """Have a paused run go on. Raises Conflict when it is not paused."""
+        self._require_here()
         live = self._memory.find_open(run_id)
         try:
             draft_resumption(live, self._parts, by)

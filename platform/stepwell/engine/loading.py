@@ -59,6 +59,9 @@ async def ask(loader: Loader, metadata: Mapping[str, Any], limits: Limits) -> Co
         message = f"The code of this run is not there after {limits.loading:g} s; it has to be asked for again."
         raise TryLater(message, limits.again) from error
     if not isinstance(code, Code):
-        message = f"The loader gave {type(code).__name__} for this run where Code belongs; it has to be asked again."
+        message = (
+            f"The loader gave {type(code).__name__} for this run where Code belongs; it has to be asked again. "
+            "Have it return Code, as pin(files, entry) makes it."
+        )
         raise TryLater(message, limits.again)
     return code

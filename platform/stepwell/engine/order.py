@@ -17,7 +17,7 @@ from stepwell.authoring.order import MOST_RUNS, PRIORITY, Policy, Rate
 from stepwell.engine.specs import check_text
 from stepwell.errors import Invalid
 
-__all__ = ["NO_ORDER", "Order", "Rate", "group_queue", "is_group", "rate_queue", "reason_of"]
+__all__ = ["NO_ORDER", "Order", "Rate", "group_queue", "is_group", "order_of", "rate_queue", "reason_of"]
 
 
 @dataclass(frozen=True)
@@ -92,6 +92,13 @@ class Order:
 NO_ORDER = Order()
 
 
+def order_of(value: object) -> Order:
+    """Refuse what is no Order. Raises Invalid."""
+    if not isinstance(value, Order):
+        raise Invalid(f"order has value {str(value)[:80]!r}. Give an Order(…), like Order(group='deploy').")
+    return value
+
+
 def group_queue(tenant: str, scope: str, order: Order) -> str:
     """Name the queue of a run's group, "" without one."""
     return json.dumps(["group", tenant, scope, order.group]) if order.group else ""
@@ -120,6 +127,8 @@ def reason_of(order: Order, ahead: int | None, now: float) -> str:
 
 
 def _check_rate(rate: Rate) -> None:
+    if not isinstance(rate, Rate):
+        raise Invalid(f"rate has value {str(rate)[:80]!r}. Give a Rate(key, runs=…, seconds=…).")
     check_text("rate key", rate.key)
     if type(rate.runs) is not int or not 1 <= rate.runs <= MOST_RUNS:
         raise Invalid(f"rate {rate.key!r} allows {rate.runs!r} runs. Use a whole number from 1 to {MOST_RUNS:,}.")

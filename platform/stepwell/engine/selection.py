@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from stepwell.errors import Invalid
+
 if TYPE_CHECKING:
     from stepwell.store.journal import RunRow
 
@@ -27,6 +29,14 @@ class Selection:
     explained: bool = False  # something is said of them: why they do not go on, or have failed
 
     def __post_init__(self) -> None:
+        for name in ("tenant", "scope"):
+            _require(isinstance(getattr(self, name), str), name, getattr(self, name), "a text")
+        for name in ("created_after", "created_until"):
+            at = getattr(self, name)
+            fits = at is None or (isinstance(at, int | float) and not isinstance(at, bool) and at == at)  # noqa: PLR0124
+            _require(fits, name, at, "seconds since the epoch")
+        _require(isinstance(self.metadata, Mapping), "metadata", self.metadata, "names and values")
+        _require(not isinstance(self.states, str), "states", self.states, "a list or set of them")
         object.__setattr__(self, "states", frozenset(self.states))
 
     @property
@@ -62,3 +72,8 @@ class Selection:
             and (self.created_until is None or row.created_at <= self.created_until)
             and all(name in row.metadata and row.metadata[name] == value for name, value in self.metadata.items())
         )
+
+
+def _require(fits: bool, name: str, value: object, what: str) -> None:
+    if not fits:
+        raise Invalid(f"{name} has value {str(value)[:80]!r}. Give {what}.", name)

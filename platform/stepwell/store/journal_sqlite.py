@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stepwell.engine.entries import VERSION, Entry
+from stepwell.errors import Unavailable
 from stepwell.store import scans_sqlite
 from stepwell.store.derived import COLUMNS, row_of
 from stepwell.store.entry_rows import COLUMNS as ENTRY_COLUMNS
@@ -96,7 +97,8 @@ class SqliteJournal:
     @property
     def db(self) -> sqlite3.Connection:
         """The connection, for measurements and tests."""
-        assert self._db is not None, "open() comes first"
+        if self._db is None:
+            raise Unavailable(f"The journal {self.path.name!r} is closed. Start an engine on it first.")
         return self._db
 
     @property
