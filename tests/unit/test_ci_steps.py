@@ -2,7 +2,7 @@
 
 import pytest
 
-from stepwell.ci.steps import needs_of, promoted
+from stepwell.ci.steps import MOST_NEEDS, needs_of, promoted
 from stepwell.engine.state import AttemptState, StepState
 
 
@@ -40,6 +40,13 @@ def test_inline_steps_begin_when_they_began_not_when_they_were_journaled() -> No
 
 def test_steps_without_duration_are_kept_in_line() -> None:
     assert needs_of([step("a", 0, 1), step("s", 2, 2), step("c", 3, None)]) == {"a": (), "s": ("a",), "c": ("s",)}
+
+
+def test_thousands_after_thousands_share_what_they_follow() -> None:
+    first = [step(f"a{n}", 0, 1 + n / 10_000) for n in range(3000)]
+    needs = needs_of([*first, *(step(f"b{n}", 2 + n / 10_000, 3) for n in range(3000))])
+    assert needs["b0"] == tuple(f"a{n}" for n in range(3000 - MOST_NEEDS, 3000))
+    assert all(needs[f"b{n}"] is needs["b0"] for n in range(3000))
 
 
 @pytest.mark.parametrize(

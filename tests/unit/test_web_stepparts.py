@@ -7,7 +7,8 @@ from fixture_services import NOW, passed_run, step
 
 from stepwell.ci.views import RunView, StepView
 from stepwell_web import runview, steplist
-from stepwell_web.stepparts import FEW, StepParts
+from stepwell_web.graph import MOST_EDGES, Node, draw
+from stepwell_web.stepparts import FEW, MOST_SHOWN, StepParts
 
 
 @pytest.fixture
@@ -63,3 +64,30 @@ def test_no_part_depends_on_what_the_visitor_may_do(passed: RunView) -> None:
     owner, viewer = (replace(over(passed), may_write=may) for may in (True, False))
     drawn = [StepParts().of(view, view.steps[0], NOW, None) for view in (owner, viewer)]
     assert drawn[0] == drawn[1] and "<form" not in drawn[0].steps + drawn[0].graph
+
+
+def test_of_very_many_steps_those_that_tell_most_are_listed(passed: RunView) -> None:
+    many = [step(f"s{n}", "passed", n, 1) for n in range(3 * MOST_SHOWN)]
+    many[7] = step("bad", "failed", 7, 1)
+    view, parts = replace(over(passed), steps=tuple(many)), StepParts()
+    drawn = parts.of(view, view.steps[9], NOW, None)
+    assert drawn.steps.count("data-step") == MOST_SHOWN // 2 + 2 and drawn.left == 3 * MOST_SHOWN - MOST_SHOWN // 2 - 2
+    assert '?step=bad"' in drawn.steps and '?step=s9"' in drawn.steps
+    assert f'?step=s{3 * MOST_SHOWN - 1}"' in drawn.steps and '?step=s8"' not in drawn.steps
+    assert dict(drawn.legend) == {"passed": 3 * MOST_SHOWN - 1, "failed": 1}
+
+
+def test_a_short_address_is_the_same_where_steps_are_left_out(passed: RunView) -> None:
+    many = tuple(step("lint", "passed", n, 1, key=f"lint#{n + 1}") for n in range(MOST_SHOWN + 500))
+    drawn = StepParts().of(replace(over(passed), steps=many), None, NOW, None)
+    assert f'?step=lint~{MOST_SHOWN + 500}"' in drawn.steps and '?step=lint~2"' not in drawn.steps
+
+
+def test_a_graph_of_too_many_edges_is_not_drawn() -> None:
+    many = tuple(f"word{chr(97 + n % 26)}{chr(97 + n // 26)}" for n in range(200))
+    first = [Node(name, name, "failed", "/") for name in many]
+
+    def after(count: int) -> list[Node]:
+        return [*first, *(Node(f"{name}x", f"{name}x", "failed", "/", many) for name in many[:count])]
+
+    assert "<svg" in draw(after(2), "small") and draw(after(MOST_EDGES // len(many) + 1), "large") == ""

@@ -24,6 +24,8 @@ SIBLINGS = 4
 """From so many steps of one stem and the same needs on, they are drawn as one box."""
 CROWD = 11
 """From so many boxes of the same needs on, those of them that ask for no look are drawn as one for each state."""
+MOST_EDGES = 20_000
+"""A graph with more of them is not drawn: nobody could read it, and it would be megabytes."""
 LIST = "#steps"
 """Where the box of a crowd leads: to the list, for it stands for no step in particular."""
 _PLAIN = frozenset({"passed", "queued", "skipped", "cancelled", "expected"})
@@ -152,6 +154,8 @@ def draw(nodes: Sequence[Node], title: str) -> Markup:
 def _drawn(given: tuple[Node, ...], title: str) -> Markup:
     """Draw it; every viewer of one run, and every look at one that is over, sees the same."""
     nodes = collapse(given)
+    if sum(len(node.needs) for node in nodes) > MOST_EDGES:
+        return Markup("")
     place = layout({n.id: n.needs for n in nodes}, HEIGHT)
     x = {spot: PAD + n * (WIDTH + GUTTER) for n, column in enumerate(place.columns) for spot in column}
     edges = _edges(place, x, {n.id: n.state for n in nodes})

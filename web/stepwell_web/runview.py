@@ -203,12 +203,12 @@ def _since(step: StepView) -> float | None:
     return (step.started_at or step.asked_at) if step.state in _BUSY and step.state != "queued" else None
 
 
-def rows(view: RunView, selected: StepView | None, now: float) -> list[Row]:
-    """Every step on the time axis, and first the run's own output when there is any."""
+def rows(view: RunView, selected: StepView | None, now: float, names: Mapping[str, str] | None = None) -> list[Row]:
+    """Every step on the time axis, and first the run's own output when there is any; `names` as of all its steps."""
     joined = stepbars.joined(view)
     axis = stepbars.axis_of(joined, now)
     passed = sum(s.state == "passed" for s in view.steps)
-    names = slugs(view.steps)
+    names = names or slugs(view.steps)
     result = []
     if view.log_size:
         url = f"{view.summary.url}?step={RUN_LOG}"
@@ -233,9 +233,12 @@ def legend(view: RunView) -> list[tuple[str, int]]:
     return [(state, counts[state]) for state in _ORDER if counts[state]]
 
 
-def nodes(view: RunView, selected: StepView | None, now: float, expected: Expected | None = None) -> list[Node]:
+def nodes(
+    view: RunView, selected: StepView | None, now: float, expected: Expected | None = None,
+    names: Mapping[str, str] | None = None,
+) -> list[Node]:  # fmt: skip
     """The graph's nodes, each after all it needs; those that are expected come last."""
-    names, seen, result = slugs(view.steps), set[str](), []
+    names, seen, result = names or slugs(view.steps), set[str](), []
     for step in view.steps:
         seconds = _length(step, now)
         result.append(Node(

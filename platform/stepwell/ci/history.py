@@ -15,7 +15,6 @@ from sqlalchemy.sql import Select
 from stepwell.ci.events import paths_of
 from stepwell.ci.views import RunLink, RunSummary, WaitingView
 from stepwell.engine.entries import Entry
-from stepwell.engine.state import RunState
 from stepwell.engine.versions import read
 from stepwell.errors import Invalid, NotFound
 from stepwell.repos.repositories import Repositories
@@ -201,8 +200,13 @@ class History:
 
     def entries(self, run: str, after: int = 0, limit: int | None = None) -> list[Entry]:
         """Return a run's journal. The caller has checked that the run may be seen."""
+        return self.measured(run, after, limit)[0]
+
+    def measured(self, run: str, after: int = 0, limit: int | None = None) -> tuple[list[Entry], int]:
+        """Return the same and how many characters of JSON they are. The caller has checked that it may be seen."""
         rows = self._store.rows(_ENTRIES, (run, after, -1 if limit is None else limit))
-        return [_entry(row) for row in rows]
+        texts = [unpack(row[7]) for row in rows]  # its data
+        return [_entry(row, text) for row, text in zip(rows, texts, strict=True)], sum(map(len, texts))
 
     def changed_since_passed(self, repository: Repository, pipeline: str, branch: str, sha: str) -> dict[str, Any]:
         """Return the event's fields `before` and `changed` by comparing with the pipeline's last passed run."""
@@ -330,9 +334,9 @@ def _cursor(text: str) -> tuple[float, str]:
         raise Invalid(f"Cursor {text[:60]!r} is not one of ours. Leave it out to begin anew.") from error
 
 
-def _entry(row: Sequence[Any]) -> Entry:
-    run, seq, at, type_, key, attempt, turn, data, version = row
-    return read(Entry(run, seq, at, type_, key, attempt, turn, json.loads(unpack(data)), version))
+def _entry(row: Sequence[Any], data: str) -> Entry:
+    run, seq, at, type_, key, attempt, turn, _, version = row
+    return read(Entry(run, seq, at, type_, key, attempt, turn, json.loads(data), version))
 
 
 def summary_of(row: Sequence[Any]) -> RunSummary:
@@ -381,21 +385,4 @@ def summary_of(row: Sequence[Any]) -> RunSummary:
         plan=told("plan") or "",
         waited=short.get("waited", 0.0),
         asks_since=updated_at if state == "waiting" and short["approvals"] else None,
-    )
-
-
-def as_of(summary: RunSummary, run: RunState) -> RunSummary:
-    """Bring a summary to the moment of a state that may be newer than its row."""
-    waiting = [run.steps[key] for key in run.approvals]
-    return replace(
-        summary,
-        state=run.state,
-        reason=run.reason or "",
-        started_at=run.started_at,
-        ended_at=run.ended_at,
-        counts={state: number for state, number in run.counts.items() if number},
-        waiting=tuple(WaitingView(step.key, step.name, str(step.options.get("environment") or "")) for step in waiting),
-        waited=run.waited,
-        asks_since=run.asks_since,
-        seq=run.seq,
     )

@@ -6,14 +6,15 @@ and may be called from any thread but the engine's.
 
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import replace
-from functools import cache, lru_cache, partial
+from functools import cache, partial
 from typing import Any, Literal, TypeVar
 
 from stepwell.ci.answers import answer_of
 from stepwell.ci.approvals import approval_view, check_decision, judge_of, may_decide, rules_of
 from stepwell.ci.divergence import restart_note, ways_on
 from stepwell.ci.environments import Environments
-from stepwell.ci.history import Asking, Choices, Filter, History, as_of, cursor_after
+from stepwell.ci.folded import FOLDED, ROOM, FoldedRuns, as_of
+from stepwell.ci.history import Asking, Choices, Filter, History, cursor_after
 from stepwell.ci.inflight import with_inflight
 from stepwell.ci.launch import Cause, Launcher, new_id
 from stepwell.ci.lent import lent_again
@@ -23,7 +24,6 @@ from stepwell.ci.rules import Rules
 from stepwell.ci.steps import LogSize, step_views, with_reasons
 from stepwell.ci.views import ApprovalView, Page, RunLink, RunSummary, RunView, StepView
 from stepwell.engine.entries import Entry
-from stepwell.engine.fold import fold
 from stepwell.engine.rounds import rounds_of
 from stepwell.engine.state import RunState, StepState
 from stepwell.engine.where_ended import where_ended
@@ -40,8 +40,6 @@ Approvals = list[ApprovalView]
 Asked = tuple[Mapping[str, Any], tuple[StepState, ...]]
 INBOX = 100
 """Runs that the inbox looks at."""
-FOLDED = 64
-"""Runs, finished or waiting, whose state is kept for the next view."""
 
 
 class StepLog(Log):
@@ -68,10 +66,9 @@ class Runs:
         self._audit = audit
         self._thread = launcher.thread
         self._logs = logs
-        self._finished = lru_cache(FOLDED)(lambda run: fold(history.entries(run)))
-        self._shown: Remembered[tuple[StepView, ...]] = Remembered(FOLDED)
-        self._asking: Remembered[Asked] = Remembered(4 * INBOX)
-        self._resting = lru_cache(FOLDED)(lambda run, seq: fold(history.entries(run, limit=seq)))
+        self._folded = FoldedRuns(history)
+        self._shown: Remembered[tuple[StepView, ...]] = Remembered(FOLDED, weigh=len, room=ROOM)
+        self._asking: Remembered[Asked] = Remembered(4 * INBOX, weigh=lambda asked: len(asked[1]), room=ROOM)
 
     def list(
         self,
@@ -207,7 +204,7 @@ class Runs:
         return sum(may_decide(self._environments, actor, told, step) for told, steps in asked for step in steps)
 
     def _read_open(self, run: Asking) -> Asked:
-        return _open(self._resting(run.id, run.seq))
+        return _open(self._folded.of(run.id, run.seq))
 
     def _open_awake(self, runs: Sequence[str]) -> Sequence[Asked]:
         """Return what runs ask that are awake: all by one question to the engine."""
@@ -337,9 +334,9 @@ class Runs:
     def _state(self, summary: RunSummary) -> RunState:
         """Fold a run: from the engine while it is awake, which knows what is in flight; else from the journal."""
         if summary.finished:
-            return self._finished(summary.id)
+            return self._folded.of(summary.id)
         if (seq := self._history.resting(summary.id)) is not None:
-            return self._resting(summary.id, seq)
+            return self._folded.of(summary.id, seq)
         state = self._engine(self._thread.engine.get(summary.id))
         if state is None:
             raise NotFound(f"There is no run {summary.id!r} any more.")

@@ -1,7 +1,7 @@
 """A run's steps as people see them: views made from the fold."""
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +13,8 @@ from stepwell.engine.state import AttemptState, RunState, StepState
 LogSize = Callable[[str, int], int]
 """(step's key, attempt) → bytes of its log."""
 RulesOf = Callable[[StepState], Rules]
+MOST_NEEDS = 200
+"""Steps that one is said to follow directly: thousands after thousands would be millions of pairs."""
 
 
 def step_views(
@@ -58,19 +60,28 @@ def needs_of(steps: Iterable[StepState]) -> dict[str, tuple[str, ...]]:
     latest: list[float] = []  # the latest beginning among the steps ended so far
     for _, begin, _ in ended:
         latest.append(max(begin, latest[-1]) if latest else begin)
+    direct: dict[int, tuple[str, ...]] = {}  # what follows upon the same ends shares it: siblings may be thousands
     needs: dict[str, tuple[str, ...]] = {}
     for step in steps:
         instant = step.ended_at == _began(step)  # must not count as its own forerunner
         before = (bisect_left if instant else bisect_right)(ends, _began(step))
-        direct: list[str] = []
-        for place in range(before - 1, -1, -1):
-            end, begin, key = ended[place]
-            if end < latest[before - 1] or (end == latest[before - 1] and begin < end):
-                break
-            if key != step.key:
-                direct.append(key)
-        needs[step.key] = tuple(reversed(direct))
+        if before not in direct:
+            direct[before] = _direct(ended, latest, before)
+        found = direct[before]
+        odd = step.ended_at is not None and step.ended_at < _began(step)  # a clock that was set back
+        needs[step.key] = tuple(key for key in found if key != step.key) if odd else found
     return needs
+
+
+def _direct(ended: Sequence[tuple[float, float, str]], latest: Sequence[float], before: int) -> tuple[str, ...]:
+    """Return which of the first `before` steps that ended none has come after; of very many the last ones."""
+    direct: list[str] = []
+    for place in range(before - 1, -1, -1):
+        end, begin, key = ended[place]
+        if end < latest[before - 1] or (end == latest[before - 1] and begin < end) or len(direct) == MOST_NEEDS:
+            break
+        direct.append(key)
+    return tuple(reversed(direct))
 
 
 def _began(step: StepState) -> float:

@@ -1,12 +1,12 @@
 """Views as the JSON that programs get. Times are seconds since the epoch; `url` is a path on this server."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 from stepwell.ci.changes import ChangesSince
 from stepwell.ci.trends import Trend
-from stepwell.ci.views import ApprovalView, Page, RepositoryView, RunSummary, RunView, StepView
+from stepwell.ci.views import ApprovalView, AttemptView, Page, RepositoryView, RunSummary, RunView, StepView
 
 Json = dict[str, Any]
 
@@ -31,8 +31,15 @@ def run(view: RunView) -> Json:
 
 
 def step(view: StepView) -> Json:
-    """A step with its attempts."""
-    return {**asdict(view), "seconds": view.seconds}
+    """A step with its attempts; what its code chose is as deep as it likes, so nothing copies it level by level."""
+    return {
+        **_flat(view), "attempts": [_flat(one) for one in view.attempts], "seconds": view.seconds,
+        "origin": asdict(view.origin) if view.origin else None, "reused": asdict(view.reused) if view.reused else None,
+    }  # fmt: skip
+
+
+def _flat(view: StepView | AttemptView) -> Json:
+    return {field.name: getattr(view, field.name) for field in fields(view)}
 
 
 def approval(view: ApprovalView) -> Json:
