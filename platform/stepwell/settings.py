@@ -69,7 +69,7 @@ class Settings(BaseSettings):
         "GiB that checked-out trees may take; the longest unused go, but none that is in use"
     ))  # fmt: skip
     caches_gb: int = Field(10, ge=0, le=100_000, description="GiB that the caches of one repository may take")
-    blanks: int = Field(4, ge=0, le=64, description="isolates booted ahead, about 3 MB each; 0 boots each when asked")
+    blanks: int = Field(4, ge=0, le=64, description="isolates booted ahead, about 6 MB each; 0 boots each when asked")
     most_blanks: int = Field(64, ge=0, le=256, description=(
         "how many are booted ahead at most: for minutes after a burst as many as it asked for, while memory is free"
     ))  # fmt: skip

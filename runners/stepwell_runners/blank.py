@@ -16,6 +16,7 @@ from typing import Literal
 from stepwell_runners.isolate import Isolate
 from stepwell_runners.link import Gone, Refused, Reply
 from stepwell_runners.wall import Order
+from stepwell_runners.zygote import REHEARSE
 
 _ENDING_SECONDS = 5.0
 
@@ -27,10 +28,18 @@ class Blank:
         self.sock = sock
         self._forked = forked
         self._told = False
+        self.rehearsed = False
 
     async def stand(self) -> None:
         """Wait until it is in its cgroup and waits for an order. Raises Refused or Gone."""
         await self._hear("blank")
+
+    async def rehearse(self) -> None:
+        """Have one that stands play what it may be claimed for, and wait for that. Raises Refused or Gone."""
+        with suppress(OSError):
+            self.sock.send(REHEARSE + b"\n")
+        await self._hear("rehearsed")
+        self.rehearsed = True
 
     @property
     def pid(self) -> int:
@@ -101,7 +110,7 @@ class Blank:
     async def _isolate(self) -> Isolate:
         return await asyncio.shield(self._forked)  # once ordered, a fork is always seen to its end
 
-    async def _hear(self, awaited: Literal["blank", "ready"]) -> tuple[Isolate, list[int]]:
+    async def _hear(self, awaited: Literal["blank", "rehearsed", "ready"]) -> tuple[Isolate, list[int]]:
         try:
             received = await hear(self.sock, awaited)
         except Gone:

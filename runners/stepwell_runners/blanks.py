@@ -4,13 +4,15 @@ What a fork and its namespaces take, and the up to 10 ms for which a kernel with
 on its way into one, is over before anybody asks. How many stand follows what was asked for lately (demand.py), as far
 as memory allows. Refilling waits until no isolate has been asked for a moment, so a burst that empties the pool goes on
 with isolates made from nothing, and no fork of ours gets into its way; what is too much is taken away in such moments
-too. When nobody has asked for long, the pool is given back: an idle server holds no isolate.
+too, and in calm ones they rehearse: what a turn writes to is copied for them then. When nobody has asked for long, the
+pool is given back: an idle server holds no isolate.
 
 Rejected: blanks sealed for one tenant ahead (docs/decisions/blanks.md).
 """
 
 import asyncio
 import itertools
+import logging
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +25,8 @@ from stepwell_runners.link import Gone, Refused, Reply
 from stepwell_runners.spare_memory import affordable, available
 from stepwell_runners.spec import Limits
 from stepwell_runners.zygotes import Zygote, Zygotes
+
+_log = logging.getLogger(__name__)
 
 _CALM_SECONDS = 1.0  # without a question before more than the usual number are made: what was asked for goes on first
 _LOOK_SECONDS = 15.0  # after which a pool that nobody asks may be too large
@@ -44,13 +48,16 @@ class Blanks:
         self._movers = ThreadPoolExecutor(2, "cgroup")  # of its own: boots must not queue behind long work
         self._asked = time.monotonic()  # when a blank was last asked for
         self._changing: asyncio.Task[None] | None = None
+        self._rehearsing: asyncio.Task[None] | None = None
+        self._rehearse = True
+        self._away: Blank | None = None  # out of the pool to rehearse
         zygotes.on_replace(self.refill)
 
     @property
     def standing(self) -> tuple[Blank, ...]:
-        """Those that are ready."""
+        """Those that are ready, or will be when they have rehearsed."""
         zygote = self._zygotes.in_use
-        return tuple(zygote.blanks) if zygote else ()
+        return (*(zygote.blanks if zygote else ()), *((self._away,) if self._away else ()))
 
     @property
     def wanted(self) -> int:
@@ -91,9 +98,16 @@ class Blanks:
         if self._changing is not None:
             await asyncio.wait({self._changing})
 
+    async def rested(self) -> None:
+        """Wait until all that stand have rehearsed, too."""
+        if self._rehearsing is not None:
+            await asyncio.wait({self._rehearsing})
+
     def _change(self) -> None:
         if self._demand.least and (self._changing is None or self._changing.done()):
             self._changing = asyncio.create_task(self._reach_size())
+        if self._demand.least and (self._rehearsing is None or self._rehearsing.done()):
+            self._rehearsing = asyncio.create_task(self._rehearse_all())
 
     def _look(self) -> None:
         """See whether less is wanted now; again and again as long as anything is."""
@@ -106,9 +120,10 @@ class Blanks:
         """End all blanks with their zygotes, and all isolates."""
         if self._looking is not None:
             self._looking.cancel()
-        if self._changing is not None:
-            self._changing.cancel()
-            await asyncio.wait({self._changing})
+        for task in (self._changing, self._rehearsing):
+            if task is not None:
+                task.cancel()
+                await asyncio.wait({task})
         await self._zygotes.stop()
         self._movers.shutdown()
 
@@ -125,10 +140,43 @@ class Blanks:
                 return
             if standing >= self._demand.least and pause > 0:
                 await asyncio.sleep(min(pause, QUIET_SECONDS))  # no longer: some may be asked for meanwhile
-            elif zygote is not None and standing > wanted:
+            elif standing > wanted:
+                if zygote is None or not zygote.blanks:
+                    return
                 await zygote.blanks.pop().end()
             elif not await self._add():
                 return
+
+    async def _rehearse_all(self) -> None:
+        """Have one after the other rehearse, as long as nobody asks."""
+        while self._rehearse:
+            await self.filled()
+            zygote, blank = self._zygotes.in_use, next((one for one in self.standing if not one.rehearsed), None)
+            if zygote is None or blank is None:
+                return
+            pause = self._asked + _CALM_SECONDS - time.monotonic()
+            if pause > 0:
+                await asyncio.sleep(pause)
+            else:
+                await self._rehearse_one(zygote, blank)
+
+    async def _rehearse_one(self, zygote: Zygote, blank: Blank) -> None:
+        """Nobody can claim it meanwhile; then it is the next one to be claimed."""
+        zygote.blanks.remove(blank)
+        self._away = blank
+        try:
+            await blank.rehearse()
+        except Refused as error:  # all of this zygote would: they are slower then, and right
+            _log.warning("Isolates cannot rehearse: %s", error)
+            self._rehearse = False
+        except Gone:
+            pass
+        finally:
+            self._away = None
+            if blank.rehearsed and not zygote.retired:
+                zygote.blanks.appendleft(blank)
+            else:
+                blank.discard()
 
     async def _add(self) -> bool:
         """Add a blank to the pool; False when none can be made."""

@@ -235,6 +235,11 @@ class ZygoteIsolates:
         if self._blanks is not None:
             await self._blanks.filled()
 
+    async def rested(self) -> None:
+        """Wait until they have done what they can before they are asked for, too."""
+        if self._blanks is not None:
+            await self._blanks.rested()
+
     def standing(self) -> list[int]:
         """Pids, as the host sees them, of the blanks that stand ready."""
         return [blank.pid for blank in self._blanks.standing] if self._blanks is not None else []

@@ -37,7 +37,7 @@ class IsolateOptions:
     )  # http://host:port of a proxy that the proxy itself must use
     entry: str = "stepwell.authoring.isolate:serve"
     library: Mapping[str, Path] = field(default_factory=_library)  # name below /opt/stepwell/lib → file or directory
-    blanks: int = 4  # kept ready, 3 MB each
+    blanks: int = 4  # kept ready, 6 MB each
     most_blanks: int = 64  # after bursts that asked for so many
     blanks_idle_seconds: float = 600.0  # then they are given back
     isolates_per_zygote: int = 1_000

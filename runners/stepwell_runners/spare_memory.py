@@ -3,7 +3,7 @@
 from contextlib import suppress
 from pathlib import Path
 
-BLANK_BYTES = 3 << 20  # private pages, page tables, stack, namespaces: see docs/decisions/blanks.md
+BLANK_BYTES = 6 << 20  # private pages, page tables, stack, namespaces: see docs/decisions/blanks.md
 _PART, _MOST_PART = 16, 8  # more blanks are made up to the one part, and taken away above the other
 _LIMITS = (
     ("memory.max", "memory.current", "inactive_file"),

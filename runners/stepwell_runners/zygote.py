@@ -9,9 +9,9 @@ Control socket (SEQPACKET, JSON): first the configuration, answered by {"up": tr
 the isolate's socket, answered by {"id", "pid"} and a pidfd or {"id", "failed"}; and {"id", "status"} whenever an
 isolate and all its processes are gone. End of file ends the zygote, and its death ends every isolate.
 
-An isolate's own socket: it says {"blank": true}, is claimed by an order in one line, perhaps followed by descriptors
-(the output of a command, then mounts), and says {"ready": true} when the wall is up, or at any time {"failed": …}. Only
-then it is told what to run.
+An isolate's own socket: it says {"blank": true}, may be told to rehearse what it may be claimed for and says
+{"rehearsed": true}, is claimed by an order in one line, perhaps followed by descriptors (the output of a command, then
+mounts), and says {"ready": true} when the wall is up, or at any time {"failed": …}. Only then it is told what to run.
 `-I` would also ignore PYTHONHASHSEED, which the replay needs; `-S` keeps site-packages out.
 """
 
@@ -27,7 +27,8 @@ import signal
 import socket
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from stepwell_runners import house, init, root, wall
@@ -40,6 +41,7 @@ _PRELOADED = (
     *("tempfile", "textwrap", "threading", "time", "traceback", "types", "typing", "urllib.parse", "uuid", "warnings"),
     "zoneinfo",
 )
+REHEARSE = b"rehearse"
 _plain: Any = signal._signal  # type: ignore[attr-defined]  # makes no enums, which take a new process 0.1 ms
 _SYS_ADMIN, _SETUID, _SETGID, _SETPCAP, _NET_ADMIN = 21, 7, 6, 8, 12
 
@@ -48,14 +50,14 @@ def main() -> int:
     """Become a zygote and serve until the control socket closes."""
     control = socket.socket(fileno=int(sys.argv[1]))
     try:
-        plan, entry, warming = prepare(json.loads(control.recv(1 << 20)))
+        plan, part = prepare(json.loads(control.recv(1 << 20)))
     except Exception as error:
         control.send(json.dumps({"failed": describe(error)}).encode())
         return 1
     freeze()
     gc.disable()
     control.send(b'{"up": true}')
-    Zygote(control, plan, entry, warming).serve()
+    Zygote(control, plan, part).serve()
     return 0
 
 
@@ -65,7 +67,16 @@ def freeze() -> None:
     gc.freeze()
 
 
-def prepare(config: dict[str, Any]) -> tuple[wall.Plan, Callable[[socket.socket], object], Iterator[object]]:
+@dataclass(frozen=True)
+class Part:
+    """What isolates play, from the module of their entry; the others are optional."""
+
+    serve: Callable[[socket.socket], object]
+    warm_up: Callable[[], Iterable[object]] = tuple
+    rehearse: Callable[[], object] = tuple
+
+
+def prepare(config: dict[str, Any]) -> tuple[wall.Plan, Part]:
     """Enter root and house, import what isolates need, give up what is not needed."""
     mode: wall.Mode = config["mode"]
     environment: dict[str, str] = config["environment"]
@@ -83,18 +94,15 @@ def prepare(config: dict[str, Any]) -> tuple[wall.Plan, Callable[[socket.socket]
         house.enter_as_root()
     elif mode == "root":
         sys_.set_capabilities((_SYS_ADMIN, _SETUID, _SETGID, _SETPCAP, _NET_ADMIN))
-    entry, warming = _import_entry(config)
+    part = _import_entry(config)
     early, late = (sys_.Filter(base64.b64decode(text)) for text in config["seccomp"])
     plan = wall.Plan(mode, early, late, config["landlock"])
     wall.inherit(plan)
-    return plan, entry, iter(warming())
+    return plan, part
 
 
-def _import_entry(config: dict[str, Any]) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """Import for the isolates, from where they will find it, and forget where this process came from.
-
-    Return the entry, and the `warm_up` that its module may have.
-    """
+def _import_entry(config: dict[str, Any]) -> Part:
+    """Import for the isolates, from where they will find it, and forget where this process came from."""
     standard = [path for path in sys.path if path not in config["origins"]]
     libraries = [f"{root.STEPWELL}/lib"] if config["mode"] != "none" else config["library_roots"]
     sys.path[:] = [*standard, *libraries]
@@ -103,7 +111,7 @@ def _import_entry(config: dict[str, Any]) -> tuple[Callable[..., Any], Callable[
     sys.executable = config["interpreter"]
     name, _, function = config["entry"].partition(":")
     module = importlib.import_module(name)
-    return getattr(module, function), getattr(module, "warm_up", tuple)
+    return Part(getattr(module, function), getattr(module, "warm_up", tuple), getattr(module, "rehearse", tuple))
 
 
 def describe(error: BaseException) -> dict[str, Any]:
@@ -124,13 +132,12 @@ class Zygote:
         self,
         control: socket.socket,
         plan: wall.Plan,
-        entry: Callable[[socket.socket], object],
-        warming: Iterator[object],
+        part: Part,
     ) -> None:
         self.control = control
         self.plan = plan
-        self.entry = entry
-        self.warming: Iterator[object] | None = warming
+        self.part = part
+        self.warming: Iterator[object] | None = iter(part.warm_up())
         self.isolates: dict[int, int] = {}  # pid → id
 
     def serve(self) -> None:
@@ -208,7 +215,7 @@ class Zygote:
                 init.serve(socket.socket(fileno=wall.SOCKET), walled=self.plan.mode != "none")
             else:
                 gc.enable()
-                self.entry(socket.socket(fileno=wall.SOCKET))
+                self.part.serve(socket.socket(fileno=wall.SOCKET))
             status = 0
         except SystemExit as end:
             status = end.code if isinstance(end.code, int) else 1
@@ -224,7 +231,7 @@ class Zygote:
         try:
             begun = wall.begin(self.plan)
             os.write(wall.SOCKET, b'{"blank": true}\n')
-            order, descriptors = _receive()
+            order, descriptors = self.receive()
             output = descriptors.pop(0) if order.command else None
             wall.seal(self.plan, order, begun, output, descriptors)
         except Exception as error:
@@ -233,23 +240,27 @@ class Zygote:
         os.write(wall.SOCKET, b'{"ready": true}\n')
         return order.command
 
-
-def _receive() -> tuple[wall.Order, list[int]]:
-    """Wait, perhaps for long, until somebody claims this isolate, and then for the descriptors that the order names."""
-    text = b""
-    descriptors: list[int] = []
-    order: wall.Order | None = None
-    channel = socket.socket(fileno=wall.SOCKET)
-    while order is None or len(descriptors) < order.descriptors:
-        chunk, received, _, _ = socket.recv_fds(channel, 1 << 16, 253, socket.MSG_CMSG_CLOEXEC)
-        if not chunk:
-            os._exit(0)  # nobody ever will
-        text += chunk
-        descriptors += received
-        if order is None and b"\n" in text:
-            order = wall.Order(**json.loads(text.partition(b"\n")[0]))
-    channel.detach()
-    return order, descriptors
+    def receive(self) -> tuple[wall.Order, list[int]]:
+        """Wait, perhaps for long, until somebody claims this isolate, and then for the descriptors of the order."""
+        text = b""
+        descriptors: list[int] = []
+        order: wall.Order | None = None
+        channel = socket.socket(fileno=wall.SOCKET)
+        while order is None or len(descriptors) < order.descriptors:
+            chunk, received, _, _ = socket.recv_fds(channel, 1 << 16, 253, socket.MSG_CMSG_CLOEXEC)
+            if not chunk:
+                os._exit(0)  # nobody ever will
+            text += chunk
+            descriptors += received
+            while order is None and b"\n" in text:
+                line, _, text = text.partition(b"\n")
+                if line == REHEARSE:
+                    self.part.rehearse()
+                    os.write(wall.SOCKET, b'{"rehearsed": true}\n')
+                else:
+                    order = wall.Order(**json.loads(line))
+        channel.detach()
+        return order, descriptors
 
 
 if __name__ == "__main__":

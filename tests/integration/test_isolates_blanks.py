@@ -14,7 +14,7 @@ from typing import Literal
 import pytest
 import pytest_asyncio
 from live import wait_until
-from walled import alive, children, execute, isolates, run, until, until_full
+from walled import ENTRY, alive, children, execute, isolates, run, until, until_full
 
 from stepwell.engine.seams import Code, IsolateSpec
 from stepwell_runners import blanks
@@ -245,6 +245,46 @@ async def test_pool_beyond_the_usual_number_waits_for_free_memory(
     left = 0
     _look(where)
     await where.filled()
+    assert len(where.standing()) == 2
+    await where.stop()
+
+
+REHEARSING = f"{ENTRY}\nrehearsals = []\n\ndef rehearse():\n    rehearsals.append(1)\n"
+_COUNT = "import sys; print(len(sys.modules['rehearses'].rehearsals))"
+
+
+def _rehearsing(tmp_path: Path, entry: str, **options: int) -> ZygoteIsolates:
+    file = tmp_path / "rehearses.py"
+    file.write_text(entry)
+    return isolates(tmp_path, entry="rehearses:serve", library={"rehearses.py": file}, **options)
+
+
+async def test_blanks_rehearse_once_in_a_calm_moment_and_no_others_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blanks, "_CALM_SECONDS", 0.0)
+    where = _rehearsing(tmp_path, REHEARSING, blanks=2, most_blanks=2)
+    await where.start()
+    await where.rested()
+    assert len(where.standing()) == 2
+    monkeypatch.setattr(blanks, "_CALM_SECONDS", 3600.0)
+    counts = [await execute(where, _COUNT) for _ in range(3)]
+    assert counts == ["1\n", "1\n", "0\n"]  # the third comes from nothing, or has had no calm moment
+    await where.stop()
+
+
+async def test_blank_that_cannot_rehearse_is_thrown_away_and_the_others_serve_as_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(blanks, "_CALM_SECONDS", 0.0)
+    where = _rehearsing(tmp_path, f"{ENTRY}\ndef rehearse():\n    raise OSError(5, 'no')\n", blanks=2, most_blanks=2)
+    await where.start()
+    await where.rested()
+    assert "Isolates cannot rehearse: start: OSError: [Errno 5] no" in caplog.text
+    assert len(where.standing()) == 1
+    assert await execute(where, "print('here')") == "here\n"
+    assert len(await until_full(where, 2)) == 2  # and stay
+    await where.rested()
     assert len(where.standing()) == 2
     await where.stop()
 

@@ -9,13 +9,13 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import pytest
 
 from stepwell.authoring.failures import NotDurable
 from stepwell.authoring.guard import Guard
-from stepwell.authoring.isolate import play
+from stepwell.authoring.isolate import play, rehearse
 from stepwell.authoring.loop import Loop, Owner
 from stepwell.authoring.warming import ROUNDS, warm_up
 from stepwell_runners import zygote
@@ -51,8 +51,9 @@ def unfrozen() -> Iterator[None]:
     gc.unfreeze()
 
 
-def zygote_that(warming: Iterator[object], sock: socket.socket) -> zygote.Zygote:
-    return zygote.Zygote(sock, Plan("none", None, None, 0), lambda _: None, warming)  # type: ignore[arg-type]
+def zygote_that(warming: Iterable[object], sock: socket.socket) -> zygote.Zygote:
+    part = zygote.Part(lambda _: None, lambda: warming)
+    return zygote.Zygote(sock, Plan("none", None, None, 0), part)  # type: ignore[arg-type]
 
 
 @pytest.mark.usefixtures("unfrozen")
@@ -105,6 +106,16 @@ def test_a_guard_put_up_ahead_lets_everything_through_until_it_watches_a_run(sta
             random.random()
     finally:
         loop.inside = False
+
+
+@pytest.mark.parametrize("ahead", [True, False])
+def test_a_rehearsal_leaves_nothing_and_a_guard_as_ready_as_before(request: pytest.FixtureRequest, ahead: bool) -> None:
+    guard = request.getfixturevalue("standing") if ahead else None
+    before = surroundings()
+    rehearse()
+    assert surroundings() == before
+    assert Guard.standing is guard
+    assert guard is None or (guard.active(), guard.now()) == (False, 0.0)
 
 
 def test_watching_without_a_guard_put_up_ahead_puts_one_up() -> None:

@@ -19,9 +19,9 @@ def meminfo(tmp_path: Path, kib: int) -> Path:
     ("blanks", "available", "found"),
     [
         (0, 64 * GIB, 50),
-        (0, 1 * GIB, 21),  # a sixteenth
-        (30, 1 * GIB, 30),  # grows no further, and does not shrink yet
-        (50, 1 * GIB, 42),  # an eighth
+        (0, 1 * GIB, 10),  # a sixteenth
+        (15, 1 * GIB, 15),  # grows no further, and does not shrink yet
+        (50, 1 * GIB, 21),  # an eighth
         (30, 0, 0),
     ],
 )

@@ -81,6 +81,10 @@ class Guard:
         else:
             guard._loop, guard._names, guard._ident = loop, names, threading.get_ident()
 
+    def rest(self) -> None:
+        """Stand ready again, for whoever is watched next."""
+        self._loop, self._names = _Nobody(), ()
+
     def install(self) -> None:
         """Patch this process, an isolate for the rest of its life."""
         _replace_sleep_and_threads(self)

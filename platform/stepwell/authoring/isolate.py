@@ -42,6 +42,12 @@ def warm_up() -> Iterator[list[Any]]:
     yield ["made ahead"]
 
 
+def rehearse() -> None:
+    """Play one turn in a process that will serve one: what it writes to is no longer shared with others then."""
+    for _ in warming.warm_up(play, 1):
+        pass
+
+
 def serve(sock: socket.socket) -> NoReturn:
     """Serve the one request of a fresh process. Never returns."""
     try:

@@ -9,13 +9,14 @@ import asyncio
 import linecache
 import socket
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, NoReturn
 
 from stepwell.authoring import ordered
 from stepwell.authoring.code import Files, load_entry
 from stepwell.authoring.guard import Guard
+from stepwell.authoring.loop import Loop
 from stepwell.authoring.outer import Outer
 from stepwell.authoring.prints import Prints
 from stepwell.authoring.turn import Turn
@@ -139,11 +140,20 @@ def _play(host: _Host, play: Player) -> None:
         turn = Turn(head, files, wire, prints, outer=host.outer, leave=_leave)
         sys.stdout = sys.stderr = prints
         after.callback(ordered.install(turn.loop, files.names))
-        guard = Guard(turn.loop, files.names)
-        guard.install()
-        after.callback(guard.remove)
+        after.callback(_guarded(turn.loop, files.names))
         turn.pipeline = load_entry(files, head["entry"])
         play(turn, wire, host.outer, [entries])
+
+
+def _guarded(loop: Loop, names: Collection[str]) -> Callable[[], None]:
+    """Guard a turn as an isolate does; give what takes that back."""
+    standing = Guard.standing
+    if standing is not None:
+        Guard.watch(loop, names)
+        return standing.rest
+    guard = Guard(loop, names)
+    guard.install()
+    return guard.remove
 
 
 def _leave(_code: int) -> NoReturn:

@@ -80,9 +80,9 @@ class Bench:
 
 
 async def _rest(isolates: Isolates) -> None:
-    filled = getattr(isolates, "filled", None)  # not every supply has a pool
-    if filled is not None:
-        await filled()
+    rested = getattr(isolates, "rested", None)  # not every supply has a pool
+    if rested is not None:
+        await rested()
 
 
 class _Gate:
