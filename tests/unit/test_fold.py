@@ -124,6 +124,7 @@ def test_attempts_of_an_executors_step_are_told_one_by_one() -> None:
     )
     step = state.steps["r#1"]
     assert [(one.number, one.state) for one in step.attempts] == [(1, "lost"), (2, "failed"), (3, "passed")]
+    assert [one.reason for one in step.attempts] == ["gone", "", ""]
     assert (step.failures, step.losses, step.layer, state.layers) == (1, 0, "L", [(9, "L")])
     assert (state.timers, state.counts["passed"]) == ({}, 1)
 

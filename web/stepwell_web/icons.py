@@ -1,7 +1,8 @@
 """Icons as inline SVG: lucide's outlines for the interface, shapes of our own for states.
 
 A state is told by shape before colour: disc and tick, octagon and cross, ring with a turning arc, diamond with bars,
-dashed ring, three dots, ring with a dash, square with a slash. Filled means finished or waiting for a person.
+dashed ring, three dots, ring with a dash, square with a slash, arrow going back. Filled means finished or waiting for a
+person.
 """
 
 from functools import cache, lru_cache
@@ -26,6 +27,7 @@ STATES: dict[str, str] = {
     "expected": '<circle class="fill" cx="2.8" cy="8" r="1.6"/><circle class="fill" cx="8" cy="8" r="1.6"/>'
     '<circle class="fill" cx="13.2" cy="8" r="1.6"/>',
     "skipped": '<circle class="out" cx="8" cy="8" r="6"/><path class="out" d="M5 8h6"/>',
+    "lost": '<path class="out" d="M2.6 5.6A6 6 0 1 1 2 8M2.4 2.2v3.6H6"/>',
     "cancelled": '<rect class="out" x="2" y="2" width="12" height="12" rx="3"/><path class="out" d="M5.5 10.5l5-5"/>',
 }
 

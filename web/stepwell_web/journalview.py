@@ -58,8 +58,13 @@ def _decision(_: Entry, data: Mapping[str, Any]) -> str:
 def _done(_: Entry, data: Mapping[str, Any]) -> str:
     if data.get("reused"):
         return f"Reused from run #{data['reused']['number']}"
-    took = f" after {times.duration(data['seconds'])}" if data.get("seconds") is not None else ""
+    took = f" after {times.duration(data['seconds'])}" if data.get("seconds") else ""
     return f"Passed{took}" if data.get("ok") else f"Failed{took}: {_message(data)}"
+
+
+def _lost(entry: Entry, data: Mapping[str, Any]) -> str:
+    why = str(data.get("reason") or "").removeprefix("lost: ")
+    return f"Attempt {entry.attempt} was lost{f': {why}' if why else ''}; run again, which counts as no failure"
 
 
 def _order(data: Mapping[str, Any], what: str) -> str:
@@ -81,7 +86,7 @@ _SAYINGS: Mapping[str, Callable[[Entry, Mapping[str, Any]], str]] = {
     "released": lambda _, data: f"Released by {data.get('by') or 'its environment'}",
     "started": lambda entry, _: f"Attempt {entry.attempt} started",
     "retry": lambda entry, data: f"Attempt {entry.attempt} failed: {_message(data)}; tried again",
-    "lost": lambda entry, data: f"Attempt {entry.attempt} was lost: {data.get('reason', '')}; tried again, not counted",
+    "lost": _lost,
     "fired": lambda *_: "Its time came",
     "decision": _decision,
     "event": lambda _, data: f"Event “{data.get('type')}” arrived",

@@ -12,16 +12,16 @@ from markupsafe import Markup
 from stepwell.ci.expected import Expected, ExpectedStep
 from stepwell.ci.views import AttemptView, RunLink, RunView, StepView
 from stepwell.errors import NotFound
-from stepwell_web import logsearch, logview, reasons, stepbars, times
+from stepwell_web import logsearch, logview, losses, stepbars, stepwords, times
 from stepwell_web.graph import SIBLINGS, Node, stem
 from stepwell_web.logview import NO_LINES, Chunk, StepLog
-from stepwell_web.templating import as_json, state_word
+from stepwell_web.stepwords import BUSY
+from stepwell_web.templating import state_word
 
 RUN_LOG = "run"
 """Slug of the run's own log: what its code printed outside steps."""
 FOLD_FROM = 4
 """On a phone, so many passed steps or more are folded into one row."""
-_BUSY = frozenset({"queued", "running", "retrying", "waiting"})
 _ORDER = ("passed", "failed", "running", "retrying", "waiting", "queued", "skipped", "cancelled")
 
 
@@ -43,6 +43,7 @@ class Row:
     origin: int | None = None  # number of the earlier run in which it ended
     length: float | None = None  # seconds, up to now if it goes on
     reused: int | None = None  # number of the earlier run that did its work
+    again: bool = False  # it was run more than once, but has never failed
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,7 @@ class Panel:
     awaits: str = ""  # type of the event that it waits for
     until: float | None = None  # when a sleep is over
     connections: Connections | None = None  # that the attempt shown asked for
+    lost: str = ""  # what is to say of attempts that were lost
 
 
 @dataclass(frozen=True)
@@ -190,7 +192,7 @@ def href(view: RunView, step: StepView, attempt: int | None = None) -> str:
 
 def seconds_of(step: StepView, now: float) -> float | None:
     """How long a step has taken, up to now if it goes on."""
-    return now - (step.started_at or step.asked_at) if step.state in _BUSY else step.seconds
+    return now - (step.started_at or step.asked_at) if step.state in BUSY else step.seconds
 
 
 def _length(step: StepView, now: float) -> float | None:
@@ -200,7 +202,7 @@ def _length(step: StepView, now: float) -> float | None:
 
 def _since(step: StepView) -> float | None:
     """From when on the time of a step grows, if it does."""
-    return (step.started_at or step.asked_at) if step.state in _BUSY and step.state != "queued" else None
+    return (step.started_at or step.asked_at) if step.state in BUSY and step.state != "queued" else None
 
 
 def rows(view: RunView, selected: StepView | None, now: float, names: Mapping[str, str] | None = None) -> list[Row]:
@@ -222,7 +224,7 @@ def rows(view: RunView, selected: StepView | None, now: float, names: Mapping[st
             _since(step), start, width, step.attempt, chosen,
             step.state == "passed" and passed >= FOLD_FROM and not chosen, step.origin.number if step.origin else None,
             _length(step, now),
-            step.reused.number if step.reused else None,
+            step.reused.number if step.reused else None, losses.only_lost(step),
         ))  # fmt: skip
     return result
 
@@ -278,28 +280,29 @@ def panel(view: RunView, step: StepView, log: StepLog, attempt: int, shown: Show
     slug = slugs(view.steps)[step.key]
     count = log.line_count
     error_line = logview.first_error(log, count) if step.state in ("failed", "retrying") and count else None
-    tried = next((a for a in step.attempts if a.number == attempt), None)
-    state = tried.state if tried and tried.state != "lost" else step.state
+    tried = next((a for a in reversed(step.attempts) if a.number == attempt), None)
+    state = tried.state if tried and not (tried is step.attempts[-1] and losses.goes_on(step)) else step.state
     last = attempt == step.attempt
     error = (tried.error if tried and not last else step.error) if state in ("failed", "retrying") else None
     open_ = last and step.state in ("queued", "running", "retrying") and step.kind in ("run", "do")
     address = f"{view.summary.url}?step={quote(slug)}&attempt={attempt}"
     hits = shown.lines or (range(error_line, error_line + 1) if error_line else NO_LINES)
-    shards = _attempts(view, step, attempt) if len(step.attempts) > 1 else _siblings(view, step)
+    several = len({one.number for one in step.attempts}) > 1
+    shards = _attempts(view, step, attempt) if several else _siblings(view, step)
     return Panel(
         slug=slug, title=step.name, state=state, attempt=attempt, count=count, size=log.size,
         open=open_,
         url=view.summary.url, href=address, raw=address.replace("?", "/raw?", 1),
-        about=_about(view, step),
+        about=stepwords.about(view, step),
         first_error=error_line, chunks=logview.chunks(log, slug, count, hits, grows=open_),
-        shards=shards, shards_label="Attempts" if len(step.attempts) > 1 else "Siblings", error=error, where=step.where,
-        facts=_facts(step, count), empty=_empty(step), child=_child(view, step),
+        shards=shards, shards_label="Attempts" if several else "Siblings", error=error, where=step.where,
+        facts=stepwords.facts(step, count), empty=stepwords.empty(step), child=stepwords.child(view, step),
         begun=(tried.started_at if tried else None) or step.started_at or step.asked_at,
         origin=step.origin, reused=step.reused, files=_files(view, step, slug),
         services=_service_logs(view, step, slug, attempt),
         restart=step.key if view.summary.finished and view.may_write else "",
-        awaits=_awaited(view, step), until=step.due if _sleeps(step) else None,
-        connections=_connections(tried), **_found(log, slug, address, shown),
+        awaits=_awaited(view, step), until=step.due if stepwords.sleeps(step) else None,
+        connections=_connections(tried), lost=losses.told(step, attempt), **_found(log, slug, address, shown),
     )  # fmt: skip
 
 
@@ -354,20 +357,11 @@ def _files(view: RunView, step: StepView, slug: str) -> str:
     return f"{view.summary.url}/files?step={quote(slug)}" if step.layer and view.may_write else ""
 
 
-def _about(view: RunView, step: StepView) -> str:
-    if step.state in _BUSY:
-        said = reasons.reason(view)
-        return "" if said and said.words == step.reason else step.reason
-    parts = [f"exit {step.exit_code}" if step.exit_code is not None else "", times.duration(step.seconds)]
-    return " · ".join(p for p in parts if p)
-
-
 def _attempts(view: RunView, step: StepView, attempt: int) -> list[Shard]:
-    found = []
-    for a in step.attempts:
-        state = "failed" if a.state == "lost" else a.state
-        found.append(Shard(f"try {a.number}", state, a.state, href(view, step, a.number), a.number == attempt))
-    return found
+    return [
+        Shard(f"try {a.number}", a.state, a.state, href(view, step, a.number), a.number == attempt)
+        for a in {one.number: one for one in step.attempts}.values()
+    ]
 
 
 def _siblings(view: RunView, step: StepView) -> list[Shard]:
@@ -380,51 +374,3 @@ def _siblings(view: RunView, step: StepView) -> list[Shard]:
         Shard(s.name[cut:].strip(" :-/()[]") or s.name, s.state, state_word(s.state), href(view, s), s.key == step.key)
         for s in same
     ]
-
-
-def _facts(step: StepView, lines: int) -> list[tuple[str, str]]:
-    network = "yes" if step.network else ""
-    large = f"{step.blob['size']:,} bytes of JSON, kept beside the journal" if step.blob else ""
-    value = large if step.value is None or step.kind in ("run", "approval", "read") else as_json(step.value)
-    given = as_json([step.options.get("args"), step.options.get("kwargs")]) if step.kind == "binding" else ""
-    facts: list[tuple[str, Any]] = [
-        ("Command", step.command), ("Image", step.image), ("Tools", ", ".join(step.tools)),
-        ("Given", given), ("Environment", step.environment), ("Secrets", ", ".join(step.secrets)), ("Network", network),
-        ("State", step.reason if step.state in _BUSY and step.kind != "approval" else ""),
-        ("Decided", _decision(step)), ("Result", value),
-    ]  # fmt: skip
-    return [(name, str(text)) for name, text in facts if text and (not lines or name in ("Command", "Image", "Result"))]
-
-
-def _decision(step: StepView) -> str:
-    value = step.value
-    if step.kind != "approval" or not isinstance(value, Mapping):
-        return ""
-    comment = f": “{value['comment']}”" if value.get("comment") else ""
-    by = value.get("by")
-    return f"approved by {', '.join(by) if isinstance(by, list) else by}{comment}"
-
-
-def _child(view: RunView, step: StepView) -> tuple[str, str] | None:
-    if step.child is None:
-        return None
-    number = step.child["number"]
-    return f"#{number}", f"/{view.summary.tenant}/{view.summary.repository}/runs/{number}"
-
-
-def _sleeps(step: StepView) -> bool:
-    return step.kind == "sleep" and step.state == "waiting" and step.due is not None
-
-
-def _empty(step: StepView) -> str:
-    if step.kind == "sleep":
-        return "It sleeps until" if _sleeps(step) else "A sleep has no log."
-    if step.kind == "approval":
-        return "People are asked above." if step.state == "waiting" else "An approval has no log."
-    if step.kind == "call":
-        return "Its log is in the run that it called." if step.child else "It called no run."
-    if step.kind == "binding" and step.state == "passed" and step.reason:
-        return f"It {step.reason}."
-    if step.kind in ("event", "read", "binding"):
-        return f"A step of kind {step.kind} has no log."
-    return "Its log begins when it starts." if step.state in _BUSY else "It wrote nothing."

@@ -79,6 +79,8 @@ def _line(row: Row, tries: int) -> str:
         said = f" <small>reused from #{row.reused}</small>"
     elif row.origin:
         said = f" <small>from #{row.origin}</small>"
+    elif row.again:
+        said = " <small>run again</small>"
     elif tries > 1:
         said = f" <small>try {tries}</small>"
     since = f' data-since="{row.since}"' if row.since else ""

@@ -36,7 +36,7 @@ _WORDS = {
 }  # fmt: skip
 _DEEDS = {
     "push": "pushed", "tag": "tagged", "cron": "by schedule", "manual": "started", "workflow": "created by a run",
-    "plan": "sent as a plan",
+    "plan": "sent this plan",
 }  # fmt: skip
 
 

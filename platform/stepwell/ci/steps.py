@@ -136,6 +136,7 @@ def _attempt(attempt: AttemptState, log_size: int) -> AttemptView:
         exit_code=attempt.exit_code,
         log_size=log_size,
         connections=attempt.connections,
+        reason=attempt.reason,
     )
 
 

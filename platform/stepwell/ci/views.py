@@ -106,6 +106,7 @@ class AttemptView:
     exit_code: int | None
     log_size: int
     connections: Mapping[str, Any] | None = None  # {places: [{host, port, refused, count, sent, received}], others}
+    reason: str = ""  # why it was lost
 
 
 @dataclass(frozen=True)

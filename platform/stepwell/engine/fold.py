@@ -151,6 +151,7 @@ def _end_attempt(step: StepState, entry: Entry, to: Literal["passed", "failed", 
     last.state, last.ended_at = to, entry.at
     last.error, last.exit_code = data.get("error"), data.get("exit_code")
     last.connections = data.get("connections")
+    last.reason = str(data.get("reason") or "").removeprefix("lost: ") if to == "lost" else ""
 
 
 def _created(state: RunState, entry: Entry) -> None:

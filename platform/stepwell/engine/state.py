@@ -36,6 +36,7 @@ class AttemptState:
     exit_code: int | None = None
     runner: str | None = None
     connections: Mapping[str, Any] | None = None  # that it asked its runner for: {places, others}
+    reason: str = ""  # why it was lost
 
 
 @dataclass(slots=True)

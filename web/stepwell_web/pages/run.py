@@ -18,7 +18,7 @@ from stepwell.ci import artifacts, reports
 from stepwell.ci.control import WhichCode
 from stepwell.ci.views import RunSummary, RunView, StepView
 from stepwell.errors import Conflict, Invalid
-from stepwell_web import journalview, reasons, runview, sourceview, times
+from stepwell_web import journalview, losses, reasons, runview, sourceview, times
 from stepwell_web.live import Head, Tail, event, log_topic, notes_topic, run_topic
 from stepwell_web.problems import told
 from stepwell_web.runview import NOTHING_SHOWN, RUN_LOG, Panel, Shown, key_of
@@ -28,7 +28,6 @@ from stepwell_web.visits import Form, Tried, Visit, Visiting, text, to
 router = APIRouter(include_in_schema=False)
 BASE = "/{tenant}/{name}/runs/{number}"
 JOURNAL_PAGE = 500
-KILLED = "Process killed; the run goes on in a new one."
 PACE_SECONDS = 0.04
 """Pause between two deliveries of log lines: lines of one burst arrive together."""
 
@@ -150,7 +149,7 @@ def kill(visit: Visiting, *, tenant: str, name: str, number: int) -> Response:
         notice = str(error)
         return told(error, lambda status: _steps(visit, view, status=status, notice=notice, address=url))
     # The page alone may not show it: a command that runs goes on, and the journal has nothing to tell.
-    return _steps(visit, view_of(visit, tenant, name, number), notice=KILLED, address=url)
+    return _steps(visit, view_of(visit, tenant, name, number), notice=losses.killed(view), address=url)
 
 
 @router.post(BASE + "/pause")

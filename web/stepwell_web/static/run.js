@@ -44,6 +44,7 @@ function take(page, force = false) {
     log = new Log(panel());
     reveal();
     if (following && log.box) log.end();
+    if (!force) showChosen();
     stream?.restart();
   } else {
     reveal();
