@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from stepwell.authoring import given as gifts
 from stepwell.authoring.calling import params_of
-from stepwell.authoring.event import FIELDS, Event
+from stepwell.authoring.event import KNOWN, Event
 from stepwell.authoring.failures import ApprovalTimeout, EventTimeout
 from stepwell.authoring.given import NOTHING, Given, NotPlayed
 from stepwell.authoring.pipeline import Pipeline, check
@@ -273,10 +273,9 @@ def _params(event: Event | Mapping[str, Any] | None) -> dict[str, Any]:
         raise TypeError(
             f"The event has value {event!r}. Write names and values, like {{'kind': 'push', 'branch': 'main'}}."
         )
-    known = (*FIELDS, "changed", "number")
     for name in event or {}:
-        if name not in known:
-            raise ValueError(f"An event has no field {name!r}. Known are: {', '.join(known)}.")
+        if name not in KNOWN:
+            raise ValueError(f"An event has no field {name!r}. Known are: {', '.join(KNOWN)}.")
     return dict(event or {})
 
 

@@ -5,7 +5,7 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 from unittest.mock import AsyncMock, Mock
@@ -13,7 +13,7 @@ from unittest.mock import AsyncMock, Mock
 import pytest
 from engines import HEAD, Workshop
 
-from stepwell.dynamic import Rate, bind, embedded, pin
+from stepwell.dynamic import Rate, bind, embedded, pin, route
 from stepwell.engine.seams import BindingCall, Code
 from stepwell.engine.state import RunState
 from stepwell.errors import Invalid, Unavailable
@@ -154,3 +154,42 @@ async def test_documented_orders_are_accepted(shop: Workshop) -> None:
         assert limited.rate == Rate("mails", 100, 60) and later.start_at and (grouped.group, grouped.policy) == (
             "deploy", "newest"
         )  # fmt: skip
+
+
+async def play_documented(word: str, **names: Any) -> None:
+    """Run these documented lines."""
+    await eval(compile(documented(word), "documented", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT), names)
+
+
+async def test_documented_words_of_people_let_the_code_go_on(shop: Workshop) -> None:
+    asks = documented("step.approval(").replace("yes = ", "return (", 1).strip() + ").by, "
+    shop.sources["s"] = "class W(Pipeline):\n    async def run(self, event, step):\n        " + asks
+    async with shop.running() as engine:
+        run = await bind(engine, {"tenant": "acme", "source": "s"}).create({})
+        await shop.hibernating(run.id)
+        await play_documented("run.approve(", run=run)
+        assert (await shop.finished(run.id)).result == ["ann"]
+
+
+async def test_documented_lines_have_a_run_go_on_with_newer_code(shop: Workshop) -> None:
+    old = 'class W(Pipeline):\n    async def run(self, event, step):\n        one = await step.do("one", lambda: 1)\n'
+    old += '        await step.wait_for_event("w", type="go")\n'
+    shop.sources |= {
+        "1": old + "        return one",
+        "2": old + '        return await step.do("two", lambda: [one, 2])',
+    }
+    async with shop.running(loader=route(by_version(shop))) as engine:
+        workflows = bind(engine, {"tenant": "acme"})
+        run = await workflows.create({}, metadata={"version": "1"})
+        await shop.hibernating(run.id)
+        await play_documented('metadata={"version": "2"}', run=run)
+        newer = (await workflows.runs(limit=1))[0]
+        await newer.send_event("go")
+        assert (await shop.finished(newer.id)).result == [1, 2]
+
+
+def by_version(shop: Workshop) -> Callable[[Mapping[str, Any]], Awaitable[Code]]:
+    async def load(metadata: Mapping[str, Any]) -> Code:
+        return pin({"pipeline.py": HEAD + shop.sources[metadata["version"]]}, "pipeline.py:W")
+
+    return load

@@ -67,7 +67,7 @@ class W(Pipeline):
 """
     async with shop.running() as engine:
         handle = await bind(engine, {"tenant": "t", "source": "s"}).create(
-            {"kind": "manual", "tenant": "evil", "metadata": {"tenant": "evil"}}
+            {"kind": "manual", "payload": {"tenant": "evil", "metadata": {"tenant": "evil"}}}
         )
         state: Any = await asyncio.wait_for(handle.finished(), 20)
         assert (state.state, state.tenant, state.metadata) == ("passed", "t", {"tenant": "t", "source": "s"})
@@ -134,3 +134,12 @@ async def test_a_run_is_asked_for_by_names_and_values(shop: Workshop, asked: dic
     async with shop.running() as engine:
         with pytest.raises(Invalid, match=says):
             await bind(engine, {"tenant": "t", "source": "s"}).create(asked.pop("params", None), **asked)
+
+
+@pytest.mark.parametrize("params", [{"order": 7}, {"payload": 1, "tenant": "x"}, {5: 1}])
+async def test_params_that_no_event_has_are_not_dropped(shop: Workshop, params: Any) -> None:
+    async with shop.running() as engine:
+        workflows = bind(engine, {"tenant": "t", "source": "s"})
+        with pytest.raises(Invalid, match=r"which no event has\. What code is to see goes into its payload"):
+            await workflows.create(params)
+        assert await workflows.runs() == []

@@ -8,7 +8,7 @@ from engines import Workshop
 
 from stepwell.dynamic import Bulk, Handle, Order, Rate, Selection, Workflows, bind, sweep
 from stepwell.engine.state import RunState
-from stepwell.errors import Conflict, Invalid
+from stepwell.errors import Conflict, Invalid, NotFound
 
 EFFECTS = """
 def note(path, what, fails=False):
@@ -206,3 +206,16 @@ async def test_many_are_restarted_from_a_step_by_its_name_and_refused_where_it_m
         assert refused.why == "Run #1 has several steps 'deploy': deploy#1, deploy#2. Name one of them."
         state = await engine.get(str(changed.successor))
         assert state is not None and begun_at(state) == "deploy#1"
+
+
+async def test_a_step_is_named_by_its_key_or_by_a_name_that_only_it_has(shop: Workshop, log: Path) -> None:
+    body = 'await noted(step, "a", event)\nawait noted(step, "a", event)\nawait noted(step, "last", event, True)'
+    async with shop.running():
+        run = await begin(shop, log, body)
+        await ended(shop, run)
+        for said in ("last", "last#1"):
+            assert begun_at(await ended(shop, await run.restart(said))) == "last#1"
+        with pytest.raises(Invalid, match=r"several steps 'a': a#1, a#2\. Name one of them"):
+            await run.restart("a")
+        with pytest.raises(NotFound, match=r"has no step 'lats'\. Its steps: a#1, a#2, last#1"):
+            await run.restart("lats")

@@ -60,3 +60,12 @@ _AS_RE = {"**/": "(?:[^/]+/)*", "**": ".*", "*": "[^/]*", "?": "[^/]"}
 def test_what_is_no_glob_is_refused(glob: str) -> None:
     with pytest.raises(ValueError, match="glob has value"):
         glob_pattern(glob)
+
+
+def test_what_no_event_has_is_told_apart_from_its_payload() -> None:
+    event = Event({"payload": {"order": 7}})
+    with pytest.raises(
+        AttributeError, match=r"event has no 'order'\. It has: kind, .*given as payload is event\.payload"
+    ):
+        event.order  # noqa: B018
+    assert not hasattr(event, "__deepcopy__")

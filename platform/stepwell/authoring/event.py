@@ -1,12 +1,14 @@
 """What started the run, as the author sees it."""
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 from stepwell.authoring.globs import written_glob
 
 FIELDS = ("kind", "sha", "before", "branch", "tag", "actor", "message", "inputs", "payload")
 """What an event says of itself; `number` is the run's, and what changed follows from the commits."""
+KNOWN = (*FIELDS, "changed", "number")
+"""All that an event is made of."""
 
 
 class Event:
@@ -50,6 +52,11 @@ class Event:
     def as_params(self) -> dict[str, Any]:
         """Give the fields as data, without the run's number."""
         return {**{name: getattr(self, name) for name in FIELDS}, "changed": self._changed}
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise AttributeError(
+            f"event has no {name!r}. It has: {', '.join(KNOWN)}. What the run was given as payload is event.payload."
+        )
 
     def __repr__(self) -> str:
         return f"Event(kind={self.kind!r}, sha={self.sha!r}, branch={self.branch!r}, tag={self.tag!r})"

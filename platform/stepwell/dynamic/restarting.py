@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any
 
 from stepwell.dynamic.workflows import bind
 from stepwell.engine.engine import Engine
-from stepwell.engine.named_step import key_of
 from stepwell.engine.state import RunState
 
 if TYPE_CHECKING:
@@ -21,6 +20,5 @@ async def restart(
     """
     bound = {name: row.metadata[name] for name in ("tenant",) if name in row.metadata}
     run = await bind(engine, bound, tenant=row.tenant, scope=row.scope).get(row.id)
-    state = await run.status()
-    made = await run.restart(key_of(state, step) if step else "", id=successor, metadata=added(state))
+    made = await run.restart(step, id=successor, metadata=added(await run.status()))
     return made.id

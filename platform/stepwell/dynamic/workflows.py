@@ -7,9 +7,12 @@ from collections.abc import AsyncGenerator, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from stepwell.authoring.event import KNOWN
+from stepwell.dynamic import approving
 from stepwell.dynamic.following import follow
 from stepwell.engine.engine import Engine
 from stepwell.engine.entries import Entry
+from stepwell.engine.named_step import key_of
 from stepwell.engine.order import Order
 from stepwell.engine.seams import Judge
 from stepwell.engine.specs import Note, Restart, RunRef, RunSpec
@@ -80,14 +83,15 @@ class Workflows:
         self, run: str, step: str = "", *, id: str | None = None, metadata: Mapping[str, Any] | None = None,
         title: str = "",
     ) -> "Handle":  # fmt: skip
-        """Create a run that adopts what an ended one did before it asked for a step (its key), and goes on from there.
+        """Create a run that adopts what an ended one did before it asked for a step, and goes on from there.
 
-        Without `step` from where it ended; everything is run again when no step ended it. `metadata` may lead to other
-        code, never to another owner. What was adopted is not run again; with other code people are asked again. It
-        stands in the same group. `id` twice is one run. Raises NotFound, Conflict, TryLater.
+        `step` is a key, or a name that only one step has; without it from where the run ended, or from its beginning
+        when no step ended it. `metadata` may lead to other code, never to another owner. What was adopted is not run
+        again; with other code people are asked again. It stands in the same group. `id` twice is one run. Raises
+        NotFound, Invalid, Conflict, TryLater.
         """
         state = await (await self.get(run)).status()
-        step = step or _where_ended(state)
+        step = key_of(state, step) if step else _where_ended(state)
         changed = self._merged({**state.metadata, **(metadata or {})})
         loaded = await self._engine.load(changed)
         entry = state.entry if loaded.digest == state.code else loaded.entry
@@ -200,11 +204,32 @@ class Handle:
         """Deliver an event; once per `id`. Raises Conflict when the run has ended."""
         await self._engine.send_event(self.id, type, payload, id)
 
+    async def approve(
+        self, step: str, by: str, comment: str = "", fields: Mapping[str, Any] | None = None
+    ) -> Literal["approved", "rejected"] | None:
+        """Say yes to a step.approval (its key, or its name); give the verdict, None while more people are needed.
+
+        The approval's own `reviewers`, `count` and `fields` are the rules. Raises Denied, Invalid, Conflict, NotFound.
+        """
+        return await self._decide(step, by, True, comment, fields or {})
+
+    async def reject(self, step: str, by: str, comment: str = "") -> Literal["approved", "rejected"] | None:
+        """Say no to a step.approval, likewise: one is enough."""
+        return await self._decide(step, by, False, comment, {})
+
+    async def _decide(
+        self, said: str, by: str, approve: bool, comment: str, fields: Mapping[str, Any]
+    ) -> Literal["approved", "rejected"] | None:
+        state = await self.status()
+        step = state.steps[key_of(state, said)]
+        decision = approving.decision_of(step, by, approve, comment, fields)
+        return await self._engine.decide(self.id, step.key, decision, approving.verdict)
+
     async def decide(
         self, key: str, decision: Mapping[str, Any], judge: Judge
     ) -> Literal["approved", "rejected"] | None:
-        """Decide on a step that waits for people; see Engine.decide."""
-        return await self._engine.decide(self.id, key, decision, judge)
+        """Decide on a step that waits for people, by rules of your own; see Engine.decide."""
+        return await self._engine.decide(self.id, key, approving.checked(decision), judge)
 
     async def restart(
         self, step: str = "", *, id: str | None = None, metadata: Mapping[str, Any] | None = None, title: str = ""
@@ -270,6 +295,12 @@ def _as_kept(metadata: Mapping[str, Any]) -> dict[str, Any]:
 def _parameters(params: Any) -> dict[str, Any]:
     if params is not None and not isinstance(params, Mapping):
         raise Invalid(f"params has value {str(params)[:80]!r}. Give names and values, as in {{'payload': …}}.")
+    wrong = [name for name in params or {} if name not in KNOWN]
+    if wrong:
+        raise Invalid(
+            f"params has {str(wrong[0])[:80]!r}, which no event has. What code is to see goes into its payload: "
+            f"{{'payload': …}}; other names are: {', '.join(KNOWN)}."
+        )
     return dict(params or {})
 
 
