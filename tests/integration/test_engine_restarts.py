@@ -125,6 +125,18 @@ return await gather(side(), main())
         assert (await restarting).result == [6000.0, [1, 2]]
 
 
+async def test_time_does_not_go_back_in_a_run_restarted_after_the_clock_was_set_back(shop: Workshop) -> None:
+    clock = TestClock()
+    async with shop.running(clock=clock, limits=LIMITS) as engine:
+        await shop.create('await step.do("a", give)\nreturn step.now().timestamp()')
+        began = (await shop.finished()).created_at
+        clock.jump(-3600)
+        state = await restart(shop, "a#1")
+        assert state.result == began
+        times = [entry.at for entry in await engine.journal("again")]
+        assert times == sorted(times)
+
+
 async def test_with_other_code_the_approval_is_asked_again(shop: Workshop) -> None:
     executor = FakeExecutor(bad=failed())
     async with shop.running(executor=executor, limits=LIMITS) as engine:

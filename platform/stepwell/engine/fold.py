@@ -164,7 +164,8 @@ def _created(state: RunState, entry: Entry) -> None:
     state.round, state.offset = data.get("round", 1), data.get("offset", 0)
     state.ancestry = ancestry = Ancestry.of_json(data.get("ancestry"))
     if ancestry is not None:
-        state.created_at = state.updated_at = ancestry.at
+        state.created_at = ancestry.at
+        state.updated_at = max(entry.at, ancestry.at)  # earlier when the clock was set back
     state.order, state.held = Order.of_json(data.get("order")), bool(data.get("held"))
 
 
