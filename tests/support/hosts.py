@@ -1,12 +1,15 @@
 """Hosts whose steps end, and whose disk refuses, when a test says so."""
 
 import asyncio
+import json
 import sqlite3
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from stepwell.engine.clock import TestClock
 from stepwell.engine.engine import Engine
+from stepwell.engine.entries import Entry
 from stepwell.engine.local import NoLogs
 from stepwell.engine.seams import Attempt, Isolates, Loader, Outcome, Output, Prepared
 from stepwell.engine.specs import Limits
@@ -49,16 +52,52 @@ class HeldExecutor:
             del self.held[place]
 
 
+class Record:
+    """Every entry that disks have taken, also of rounds whose journal is gone; and in which transaction."""
+
+    def __init__(self) -> None:
+        self.runs: dict[str, list[Entry]] = defaultdict(list)
+        self.transactions: dict[tuple[str, int], int] = {}
+        self._last = 0
+
+    def take(self, writes: Sequence[Write], new: Sequence[NewRun], committed: Committed) -> None:
+        """Note a transaction that is on disk."""
+        self._last += 1
+        for run, created in zip(new, committed.created, strict=True):
+            if created.entry is not None:
+                self._add([created.entry, *(entry for entry, _ in (run.adopted.entries if run.adopted else ()))])
+        for write in writes:
+            if write.run not in committed.stale:
+                self._add([entry for entry, _ in write.entries])
+
+    def when(self, entry: Entry) -> int:
+        """Give the number of the transaction in which an entry was written."""
+        return self.transactions[entry.run, entry.seq]
+
+    def _add(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            self.runs[entry.run].append(entry._replace(data=json.loads(json.dumps(entry.data))))
+            self.transactions[entry.run, entry.seq] = self._last
+
+
 class FailingDisk(SqliteJournal):
-    """Refuses so many commits."""
+    """Refuses so many commits, and records the others."""
 
     refusals = 0
+    has_refused = False
+
+    def __init__(self, path: Path, record: Record) -> None:
+        super().__init__(path, wal_bytes=4096)
+        self.record = record
 
     def commit(self, writes: Sequence[Write], new: Sequence[NewRun] = ()) -> Committed:
         if self.refusals > 0:
             self.refusals -= 1
+            self.has_refused = True
             raise sqlite3.OperationalError("database or disk is full")
-        return super().commit(writes, new)
+        committed = super().commit(writes, new)
+        self.record.take(writes, new, committed)
+        return committed
 
 
 class Reader(SqliteJournal):
@@ -69,15 +108,20 @@ class Reader(SqliteJournal):
 
 
 class Host:
-    """An engine with its journal and executor."""
+    """An engine with its journal and executor. `alone`: from its start on; `reliable`: and its disk took everything."""
 
-    def __init__(self, path: Path, isolates: Isolates, loader: Loader, clock: TestClock) -> None:
-        self.journal = FailingDisk(path / "s.db", wal_bytes=4096)
+    def __init__(self, path: Path, isolates: Isolates, loader: Loader, clock: TestClock, record: Record) -> None:
+        self.alone = True
+        self.journal = FailingDisk(path / "s.db", record)
         self.executor = HeldExecutor(path / "commands")
         self.engine = Engine(
             self.journal, isolates, loader, logs=NoLogs(), executor=self.executor, clock=clock,
             limits=Limits(nap=0, linger=0),
         )  # fmt: skip
+
+    @property
+    def reliable(self) -> bool:
+        return self.alone and not self.journal.has_refused
 
 
 def outcome(how: str) -> Outcome:

@@ -2,24 +2,44 @@
 
 import asyncio
 
-from effects import effect, fails
+import effects
 from stepwell import ApprovalTimeout, EventTimeout, Pipeline, Rejected, Retry, StepFailed
 
 
 class Interpreted(Pipeline):
     async def run(self, event, step):
-        player = Player(step, event.payload["effects"])
-        await player.play(event.payload["program"], "p")
+        World.path = event.inputs["effects"]
+        player = Player(step, event)
+        await player.play(event.payload["program"], player.place)
         return player.seen
 
 
-class Player:
-    """Each operation is a list, its kind first. The place in the program is the name of its step."""
+class World:
+    """Where effects are left: no argument of a step, since a run that adopts steps of another leaves its own."""
 
-    def __init__(self, step, path):
+    path = ""
+
+
+def effect(label, value=None):
+    return effects.effect(World.path, label, value)
+
+
+def fails(label, times):
+    return effects.fails(World.path, label, times)
+
+
+def undo(of):
+    return effects.effect(World.path, f"undo {of}")
+
+
+class Player:
+    """Each operation is a list, its kind first. The place in the program is the name of its step, and of no other."""
+
+    def __init__(self, step, event):
         self.step = step
-        self.path = path
-        self.seen = []
+        self.event = event
+        self.place = event.payload.get("place", "p")
+        self.seen = list(event.payload.get("seen", []))
 
     async def play(self, operations, place):
         for number, operation in enumerate(operations):
@@ -29,16 +49,23 @@ class Player:
         try:
             value = await wait
         except (ApprovalTimeout, EventTimeout, Rejected, StepFailed) as error:
-            self.seen.append([place + "#1", "raised", error.type])
+            self.seen.append([place, "raised", error.type])
         else:
-            self.seen.append([place + "#1", "gave", value])
+            self.seen.append([place, "gave", value])
 
     async def _do(self, place):
-        await self._see(place, self.step.do(place, effect, self.path, place + "#1", [place]))
+        await self._see(place, self.step.do(place, effect, place, [place]))
+
+    async def _draw(self, place):
+        drawn = [self.step.random(), self.step.now().timestamp(), self.step.uuid()]
+        await self._see(place, self.step.do(place, effect, place, drawn))
+
+    async def _undoable(self, place):
+        place += "u"  # by which a test knows what can be undone
+        await self._see(place, self.step.do(place, effect, place, place, undo=undo))
 
     async def _flaky(self, place, times):
-        work = self.step.do(place, fails, self.path, place + "#1", times, retries=Retry(1, delay=60))
-        await self._see(place, work)
+        await self._see(place, self.step.do(place, fails, place, times, retries=Retry(1, delay=60)))
 
     async def _run(self, place, retries):
         async def code():
@@ -57,6 +84,10 @@ class Player:
             return (await self.step.approval(place, timeout=timeout)).by
 
         await self._see(place, by())
+
+    async def _call(self, place, program):
+        event = self.event.replace(payload={"program": program, "place": f"{place}c"})
+        await self._see(place, self.step.call(place, Interpreted, event))
 
     async def _both(self, place, one, two):
         await asyncio.gather(self.play(one, place + "a"), self.play(two, place + "b"))
@@ -80,3 +111,11 @@ class Player:
             await self.play(body, place + "t")
         finally:
             await self.play(cleanup, place + "f")
+
+    async def _fail(self, place):
+        raise RuntimeError(place)
+
+    async def _continue(self, place, program):
+        await self._do(place)
+        payload = {"program": program, "place": self.place + "p", "seen": self.seen}
+        await self.step.continue_as(self.event.replace(payload=payload))
