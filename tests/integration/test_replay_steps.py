@@ -106,12 +106,14 @@ def test_a_timeout_cancels_async_functions_and_abandons_threads() -> None:
         async def slow():
             try: await asyncio.sleep(60)
             finally: print("cancelled")
+        given_up = []
         def thread():
-            time.sleep(0.1)
+            while not given_up: time.sleep(0.01)
             return "late"
         for name, function in ("a", slow), ("t", thread):
             try: await step.do(name, function, timeout=0.02, retries=0)
             except StepFailed as error: print(error)
+        given_up.append(True)
         await step.do("later", asyncio.sleep, 0.15)
         return "end"
 """)
