@@ -8,7 +8,7 @@ from addresses import RUN
 from fixture_services import NOW, step
 from live import wait_until
 from looked import MOST_SHIFTED, SHIFTS, shifted, visit
-from playwright.sync_api import Browser, Locator, Route, expect
+from playwright.sync_api import Browser, Locator, Response, Route, expect
 from served import Served
 
 from stepwell.engine.entries import Entry
@@ -61,6 +61,42 @@ def test_an_answer_from_before_another_step_was_opened_does_not_take_its_reader_
         held[0].continue_()
     page.evaluate("new Promise(requestAnimationFrame)")
     expect(page.locator("#log-title")).to_have_text("typecheck")
+    page.context.close()
+
+
+def test_a_button_is_clicked_though_there_is_news_while_it_is_pressed(browser: Browser, full: Served) -> None:
+    view = full.services.views["run1842"]
+    page, answers = visit(browser, full), list[Response]()
+    page.goto(full.url + RUN)
+    page.on("response", lambda answer: answers.append(answer) if "have=" in answer.url else None)
+    page.get_by_role("button", name="Pause").hover()
+    page.mouse.down()
+    summary = replace(view.summary, branch="another", seq=view.summary.seq + 1)
+    full.services.views["run1842"] = replace(view, summary=summary)
+    entry = Entry("run1842", summary.seq, NOW, "done", "lint#1", 1, 1, {})
+
+    def answered() -> bool:
+        for tell in full.services.entry_callbacks:  # again until the page listens
+            tell(entry, None)
+        return page.evaluate("true") and bool(answers)
+
+    wait_until(answered, 30, "answer with what is new")
+    answers[0].finished()
+    page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    with page.expect_request("**/pause"):
+        page.mouse.up()
+    expect(page.locator("#head .meta")).to_contain_text("another")
+    full.services.views["run1842"] = view
+    page.context.close()
+
+
+def test_news_waits_for_no_press_that_goes_on_for_ever(browser: Browser, full: Served) -> None:
+    page = visit(browser, full)
+    page.goto(full.url + RUN)
+    script = page.locator("script[src*='run.js']").get_attribute("src") or ""
+    page.mouse.down()
+    assert page.evaluate("async (path) => { await (await import(path)).released(); return true; }",
+                         script.replace("run.js", "press.js"))  # fmt: skip
     page.context.close()
 
 

@@ -2,6 +2,7 @@
 
 import { parsePage } from './html.js';
 import { merge } from './live.js';
+import { released } from './press.js';
 
 function rowOf(form) {
   const asked = `${form.getAttribute('action')} ${form.elements.key?.value}`;
@@ -29,6 +30,7 @@ async function decide(form, button) {
   const body = new URLSearchParams(new FormData(form, button));
   rowOf(form).dataset.kept = 'yes'; // news of this very decision may come before its answer
   const answer = await fetch(form.getAttribute('action'), { method: 'POST', body, credentials: 'same-origin' }).catch(() => null);
+  await released();
   const gate = rowOf(form);
   if (!answer?.ok || !gate || new URL(answer.url).pathname === '/signin') {
     // Sent as without scripts: whatever is wrong, a page of its own says it.

@@ -1,6 +1,7 @@
 // Keeps pages up to date: the parts marked data-live are fetched again on news and put in place when they differ.
 
 import { fetchText, parsePage } from './html.js';
+import { released } from './press.js';
 
 const shown = new Map();
 const LONGEST_PAUSE = 1000;
@@ -100,6 +101,7 @@ export async function refresh() {
   do {
     asked = here();
     text = await fetchText(new URL(asked, location.href));
+    await released();
   } while (asked !== here());
   merge(parsePage(text));
 }

@@ -2,6 +2,7 @@
 
 import { fetchText, parsePage } from './html.js';
 import { all, find } from './app.js';
+import { released } from './press.js';
 
 const PAUSE = 600;
 const field = find('#code');
@@ -80,6 +81,7 @@ async function look() {
   } catch {
     return; // the next change asks again; Run tells what is wrong in any case
   }
+  await released();
   if (mine !== asked) return;
   find('#outline').replaceWith(document.adoptNode(find('#outline', parsePage(text))));
   editors.forEach(draw);

@@ -5,6 +5,7 @@ import { Stream, debounced, merge, remember } from './live.js';
 import { all, find, reveal } from './app.js';
 import { lineKeys } from './lines.js';
 import { Log, logKeys } from './log.js';
+import { released } from './press.js';
 
 const panel = () => find('#log-panel');
 let log = panel() ? new Log(panel()) : null;
@@ -84,6 +85,7 @@ const update = debounced(async () => {
     asked = url.href;
     url.searchParams.set('have', identity());
     text = await fetchText(url);
+    await released();
   } while (asked !== pageAddress().href);
   take(parsePage(text));
 }, 60);
