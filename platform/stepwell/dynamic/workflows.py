@@ -7,7 +7,6 @@ from collections.abc import AsyncGenerator, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from stepwell.authoring.event import KNOWN
 from stepwell.dynamic import approving
 from stepwell.dynamic.following import follow
 from stepwell.engine.engine import Engine
@@ -15,7 +14,7 @@ from stepwell.engine.entries import Entry
 from stepwell.engine.named_step import key_of
 from stepwell.engine.order import Order
 from stepwell.engine.seams import Judge
-from stepwell.engine.specs import Note, Restart, RunRef, RunSpec
+from stepwell.engine.specs import Note, Restart, RunRef, RunSpec, checked_params
 from stepwell.engine.state import RunState
 from stepwell.engine.where_ended import where_ended
 from stepwell.errors import Conflict, Invalid, NotFound
@@ -59,7 +58,7 @@ class Workflows:
         default the loader is asked now, unless the run is there. `order` says when it may begin: its group, rate, start
         and priority. Raises Conflict (the id is another's), Invalid, TryLater.
         """
-        merged, params = self._merged(metadata or {}), _parameters(params)
+        merged, params = self._merged(metadata or {}), checked_params(params)
         if id is None:
             id = uuid.uuid4().hex
         elif (known := await self._engine.glance(_checked_id(id))) is not None:
@@ -290,18 +289,6 @@ def _as_kept(metadata: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(kept, dict):
         raise Invalid(f"Metadata have value {metadata!r}. Give names and values.")
     return kept
-
-
-def _parameters(params: Any) -> dict[str, Any]:
-    if params is not None and not isinstance(params, Mapping):
-        raise Invalid(f"params has value {str(params)[:80]!r}. Give names and values, as in {{'payload': …}}.")
-    wrong = [name for name in params or {} if name not in KNOWN]
-    if wrong:
-        raise Invalid(
-            f"params has {str(wrong[0])[:80]!r}, which no event has. What code is to see goes into its payload: "
-            f"{{'payload': …}}; other names are: {', '.join(KNOWN)}."
-        )
-    return dict(params or {})
 
 
 def _checked_id(id: Any) -> str:

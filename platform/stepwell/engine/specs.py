@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from stepwell.authoring.event import KNOWN
 from stepwell.engine.entries import Entry
 from stepwell.errors import Invalid
 
@@ -121,3 +122,16 @@ def check_json(name: str, value: Any) -> None:
         raise Invalid(f"{name} is not JSON: {error}.") from error
     if size > JSON_BYTES:
         raise Invalid(f"{name} is {size} bytes of JSON. At most {JSON_BYTES} are allowed.")
+
+
+def checked_params(params: Any) -> dict[str, Any]:
+    """Give params as fields of an event; refuse what no event has. Raises Invalid."""
+    if params is not None and not isinstance(params, Mapping):
+        raise Invalid(f"params has value {str(params)[:80]!r}. Give names and values, as in {{'payload': …}}.")
+    wrong = [name for name in params or {} if name not in KNOWN]
+    if wrong:
+        raise Invalid(
+            f"params has {str(wrong[0])[:80]!r}, which no event has. What code is to see goes into its payload: "
+            f"{{'payload': …}}; other names are: {', '.join(KNOWN)}."
+        )
+    return dict(params or {})
