@@ -21,6 +21,7 @@ from stepwell.authoring.globs import glob_pattern
 from stepwell.ci.junit import Report
 from stepwell.errors import Invalid
 from stepwell.store.blobs import BlobBatch, BlobFiles
+from stepwell.store.masks import Masker, masks_of
 from stepwell_runners.layers import File, Folder, Layer, Link, join, parent, parents, tidied
 from stepwell_runners.reduce import Stack, open_beneath
 
@@ -110,8 +111,11 @@ class Collector:
         self._blobs = blobs
         self._artifacts = artifacts
 
-    def collect(self, run: str, asked: Asked, view: View) -> Collected:
-        """Keep what a step's options name; on disk when this returns. Raises TooMuchCollected, OSError."""
+    def collect(self, run: str, asked: Asked, view: View, masks: Sequence[str] = ()) -> Collected:
+        """Keep what a step's options name; on disk when this returns. Raises TooMuchCollected, OSError.
+
+        `masks` are the step's secrets: what reports say of tests stands on pages, as logs do.
+        """
         result = Collected()
         artifacts = find(asked.artifacts, view)
         reports = find(asked.junit, view, own=True)
@@ -123,7 +127,7 @@ class Collector:
         if result.files:
             batch = self._blobs.batch(run)
             try:
-                read = _read(reports.files, view) if reports.files else None
+                read = _masked(_read(reports.files, view), masks) if reports.files else None
                 result.notes += [f"Report {path}: {why}" for path, why in (read.problems if read else [])[:SHOWN]]
                 result.facts = _kept(batch, {"artifacts": artifacts.files, "reports": reports.files}, view, read)
                 batch.keep()
@@ -147,6 +151,17 @@ def _read(paths: Sequence[str], view: View) -> Report:
     for path in paths:
         with os.fdopen(view.open(path), "rb") as source:
             report.add(shown(path), source)
+    return report
+
+
+def _masked(report: Report, secrets: Sequence[str]) -> Report:
+    masker = Masker(masks_of(secrets))
+    for n, case in enumerate(report.cases if secrets else ()):
+        told = "\0".join((case.group, case.name, case.message, case.text, case.file))  # no XML has the separator
+        clean = masker.clean(told.encode("utf-8", "replace")).decode("utf-8", "replace")
+        if clean != told:
+            group, name, message, text, file = clean.split("\0")
+            report.cases[n] = replace(case, group=group, name=name, message=message, text=text, file=file)
     return report
 
 

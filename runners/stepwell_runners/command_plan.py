@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from stepwell.engine.seams import Attempt, CacheRights, Prepared
 from stepwell.errors import Invalid
+from stepwell.store.masks import Masker, masks_of
 from stepwell_runners.caching import CacheAsked
 from stepwell_runners.collected import Asked
 from stepwell_runners.pythons import OWN, pythons
@@ -222,6 +223,7 @@ def _network(option: bool | list[str]) -> Egress | None:
 def read_outputs(text: bytes, masks: tuple[str, ...], note: Callable[[str], None]) -> dict[str, str]:
     """Return the `key=value` lines of $STEPWELL_OUTPUT; what is none, or holds a secret, is left out and noted."""
     outputs: dict[str, str] = {}
+    masker = Masker(masks_of(masks))
     if len(text) > MOST_OUTPUT_BYTES:
         note(f"$STEPWELL_OUTPUT is longer than {MOST_OUTPUT_BYTES >> 20} MiB; none of it was kept.")
         return outputs
@@ -232,7 +234,7 @@ def read_outputs(text: bytes, masks: tuple[str, ...], note: Callable[[str], None
             continue
         if not equals or not _OUTPUT_NAME.fullmatch(name):
             note("A line of $STEPWELL_OUTPUT was left out: it is not of the form key=value.")
-        elif any(mask and mask in value for mask in masks):
+        elif any(mask and mask in value for mask in masks) or masker.clean(value.encode()) != value.encode():
             note(f"Output {name!r} was left out: it contains a secret.")
         elif len(outputs) >= MOST_OUTPUTS:
             note(f"$STEPWELL_OUTPUT has more than {MOST_OUTPUTS} keys; the rest was left out.")

@@ -121,7 +121,7 @@ class Settler:
             layer = reduce(change.upper, stack)
         view = View(layer, workspace.upper, stack)
         try:
-            return self._collector.collect(ending.attempt.run, ending.asked.collected, view)
+            return self._collector.collect(ending.attempt.run, ending.asked.collected, view, ending.masks)
         except (TooMuchCollected, Unreadable) as error:
             if ending.passed:
                 raise

@@ -222,6 +222,21 @@ async def test_parallel_siblings_may_write_the_same_report(executor: LocalExecut
         assert kept(executor, outcome, "artifacts") == {"out/a": b"a\n"}
 
 
+async def test_reports_show_no_secret_of_their_step(executor: LocalExecutor) -> None:
+    report = (
+        '<testsuite><testcase classname="c" name="n hunter&amp;22"><failure message="is &quot;hunter&amp;22&quot;">'
+        'assert "hunter&amp;22"\n%s</failure></testcase><testcase classname="c" name="plain"/></testsuite>'
+    )
+    command = f'printf \'{report}\' "$(printf %s "$KEY" | base64)" > junit.xml'
+    asked = attempt(command, junit=["junit.xml"])
+    outcome = await run(executor, asked, env={"KEY": "hunter&22"}, masks=("hunter&22",))
+    assert outcome.ok and outcome.collected
+    blobs = BlobFiles(state_of(executor) / "blobs")
+    told = json.loads(blobs.path("run-1", outcome.collected["tests"]["id"]).read_bytes())["cases"]
+    assert [case["name"] for case in told] == ["n ***", "plain"]
+    assert told[0]["message"] == 'is "***"' and told[0]["text"].startswith('assert "***"\n***')
+
+
 async def test_reports_of_failed_steps_are_kept_too(executor: LocalExecutor) -> None:
     failed = await run(executor, attempt("echo x > junit.xml; exit 1", junit=["junit.xml"]))
     assert not failed.ok

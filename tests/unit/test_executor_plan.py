@@ -1,6 +1,8 @@
 """What a step.run asks for, without running anything."""
 
+from base64 import b64encode
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -98,6 +100,16 @@ def test_outputs_keep_the_last_value_and_leave_out_what_is_none() -> None:
     text = b"a=1\n\na=2\nb = c=d\nnonsense\n=x\nbad name=1\nkey=xxSECRETxx\n"
     assert read_outputs(text, ("SECRET",), notes.append) == {"a": "2", "b": " c=d"}
     assert len(notes) == 4
+
+
+@pytest.mark.parametrize("secret", ["abc", "top secret", "one line\nanother line"])
+def test_outputs_hold_no_secret_in_any_spelling(secret: str) -> None:
+    notes: list[str] = []
+    line = secret.splitlines()[-1]
+    spelled = [line, quote(line), b64encode(f"user:{line}".encode()).decode()]
+    text = "".join(f"k{n}=x{value}x\n" for n, value in enumerate(spelled[: 3 if len(line) > 3 else 2]))
+    assert read_outputs(text.encode(), (secret,), notes.append) == {}
+    assert set(notes) <= {f"Output 'k{n}' was left out: it contains a secret." for n in range(3)}
 
 
 def test_outputs_are_bounded() -> None:
