@@ -176,3 +176,54 @@ def test_the_list_of_runs_has_pages(server: LiveServer, waiting: str) -> None:
     first = server.api("GET", "/runs", params={"tenant": TENANT, "limit": 1})
     second = server.api("GET", "/runs", params={"tenant": TENANT, "limit": 1, "cursor": first["next"]})
     assert first["items"][0]["id"] != second["items"][0]["id"]
+
+
+HUGE = ("9" * 30, str(2**63), "-" + "9" * 30)
+
+
+@pytest.mark.parametrize("number", HUGE)
+def test_a_number_that_no_table_has_is_no_mistake_of_ours(server: LiveServer, waiting: str, number: str) -> None:
+    pages = [f"/{TENANT}/talk/runs/{number}{tab}" for tab in ("", "/journal", "/stream", "/tests")]
+    for place in (*pages, f"/api/v1/repos/{TENANT}/talk/runs/{number}"):
+        assert asked(server, place).status_code == 404, place
+    for place in (f"runs/{waiting}/journal?after=", f"runs/{waiting}/steps/talk%231/log?offset="):
+        told = asked(server, f"/api/v1/{place}{number}")
+        assert told.status_code == 422 and told.json()["detail"].startswith(("after: ", "offset: ")), told.text
+    assert asked(server, f"/{TENANT}/-/audit?before={number}").status_code == 422
+
+
+def test_a_stream_of_a_step_that_is_not_there_is_not_found(server: LiveServer, waiting: str) -> None:
+    told = asked(server, f"/api/v1/runs/{waiting}/steps/none%231/log/stream")
+    assert told.status_code == 404 and told.json()["detail"].endswith("has no step 'none#1'.")
+
+
+@pytest.mark.parametrize("odd", ["²", "9" * 40, "a:b", "9" * 40 + ":1"])
+def test_a_place_that_no_stream_has_named_is_as_none(server: LiveServer, waiting: str, odd: str) -> None:
+    headers = httpx.Headers({**told_by(server), "Last-Event-ID": odd}, encoding="latin1")
+    with httpx.stream("GET", f"{server.url}/api/v1/runs/{waiting}/stream", headers=headers, timeout=30) as answer:
+        assert answer.status_code == 200 and '"seq":1,' in next(line for line in answer.iter_lines() if "data:" in line)
+
+
+def test_half_a_character_is_refused_or_told_as_it_came(server: LiveServer, waiting: str) -> None:
+    half = {"Content-Type": "application/json"} | told_by(server)
+    place = f"{server.url}/api/v1/repos/{TENANT}/talk"
+    refused = httpx.patch(place, content=r'{"description": "\ud800"}', headers=half)
+    assert refused.status_code == 422 and "half a character" in refused.json()["detail"]
+    run = server.api("POST", f"/repos/{TENANT}/talk/runs", json={"inputs": {"target": "staging"}})["id"]
+    server.wait_for_state(run, {"waiting"})
+    sent = httpx.post(
+        f"{server.url}/api/v1/runs/{run}/events", content=r'{"type": "odd", "payload": "\ud800"}', headers=half
+    )
+    assert sent.status_code == 202, sent.text
+    entries = asked(server, f"/api/v1/runs/{run}/journal").json()["items"]
+    assert [one["data"]["payload"] for one in entries if one["data"] and one["data"].get("type") == "odd"] == ["\ud800"]
+    assert asked(server, f"/api/v1/runs/{run}").status_code == 200
+    server.api("POST", f"/runs/{run}/terminate")
+
+
+def told_by(server: LiveServer) -> dict[str, str]:
+    return {"Authorization": f"Bearer {server.token}"}
+
+
+def asked(server: LiveServer, place: str) -> httpx.Response:
+    return httpx.get(server.url + place, headers=told_by(server), timeout=30)

@@ -36,3 +36,10 @@ def test_what_does_not_fit_is_named(given: dict[str, Any], said: str) -> None:
     with pytest.raises(Invalid) as refusal:
         checked(FORM, given, "input")
     assert said in str(refusal.value)
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan"), "1e400", "9" * 5000])
+@pytest.mark.parametrize("default", [3, 1.5])
+def test_a_number_without_an_end_is_refused(value: object, default: float) -> None:
+    with pytest.raises(Invalid, match=r"input 'n' has value '.{0,80}'\. Use a number like"):
+        checked({"n": default}, {"n": value}, "input")

@@ -67,6 +67,8 @@ def failure_of(error: Exception) -> Failure:
         said = error.detail if error.detail != HTTPStatus(error.status_code).phrase else ""
         detail = said or ("There is no such page." if error.status_code == 404 else "This address does not take that.")
         return Failure(error.status_code, detail, "http")
+    if isinstance(error, UnicodeEncodeError):
+        return Failure(422, "A text holds half a character (a lone surrogate), which nothing can keep.", "invalid")
     return Failure(500, "The server made a mistake.", "bug")
 
 
@@ -78,7 +80,7 @@ def _words(place: tuple[str | int, ...], message: str) -> str:
 
 def install(app: FastAPI) -> None:
     """Answer every exception of the app."""
-    for kind in (StepwellError, RequestValidationError, HTTPException, Exception):
+    for kind in (StepwellError, RequestValidationError, HTTPException, UnicodeEncodeError, Exception):
         app.add_exception_handler(kind, _answer)
     app.add_exception_handler(SigninNeeded, _to_signin)
 

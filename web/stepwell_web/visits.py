@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any
 from urllib.parse import quote
 
-from fastapi import Depends, Request
+from fastapi import Depends, Query, Request
 from starlette.datastructures import FormData
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
@@ -21,6 +21,8 @@ from stepwell_web.templating import Templates
 
 COOKIE = "stepwell"
 SESSION_SECONDS = 30 * 86400
+FARTHEST = 2**53
+"""The largest number that an address may name: every program knows it exactly, and every table."""
 
 
 class SigninNeeded(Exception):
@@ -138,9 +140,16 @@ async def form(request: Request) -> FormData:
     return await request.form(max_files=0, max_fields=200)
 
 
+Place = Annotated[int, Query(ge=0, le=FARTHEST)]
+"""A number of an address after which something is asked for."""
 Visiting = Annotated[Visit, Depends(visit)]
 AnyVisit = Annotated[Visit, Depends(any_visit)]
 Form = Annotated[FormData, Depends(form)]
+
+
+def place_of(written: str, default: int) -> int:
+    """Return the place that a stream's `Last-Event-ID` names; the default for anything else."""
+    return int(written) if written.isascii() and written.isdigit() and len(written) <= len(str(FARTHEST)) else default
 
 
 def text(form: FormData, name: str, default: str | None = None) -> str:

@@ -51,6 +51,8 @@ KINDS = ("push", "tag", "cron", "manual", "plan")
 LOOKED_AT = 1000
 """Newest runs that choices are read from."""
 LONGEST_TEXT = 200
+LARGEST = 2**63
+"""Numbers from here on are in no table."""
 STATES = frozenset({"queued", "running", "waiting", "paused", "passed", "failed", "cancelled", "diverged"})
 MOST_ROWS = 200
 
@@ -122,6 +124,8 @@ class History:
     def numbered(self, actor: Actor, tenant: str, repository: str, number: int) -> RunSummary:
         """Return a repository's run by its number."""
         missing = f"There is no run #{number} of '{tenant}/{repository}', or you may not see it."
+        if not 0 < number < LARGEST:
+            raise NotFound(missing)
         return self._one(actor, "scope = ? AND number = ?", (f"{tenant}/{repository}", number), missing)
 
     def links(self, beside: RunSummary, runs: Sequence[str]) -> list[RunLink]:

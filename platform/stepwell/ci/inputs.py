@@ -3,6 +3,7 @@
 A declaration is a list of choices, or a default whose type the value must have.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -50,6 +51,11 @@ def _number(name: str, kind: float, value: Any, what: str) -> float:
     try:
         if isinstance(value, bool):
             raise ValueError("a truth value is no number")
-        return type(kind)(value)
-    except (TypeError, ValueError) as error:
-        raise Invalid(f"{what} {name!r} has value {value!r}. Use a number like {kind!r}.", field=name) from error
+        number = type(kind)(value)
+        if isinstance(number, float) and not math.isfinite(number):
+            raise ValueError("it has no end")
+        return number
+    except (TypeError, ValueError, OverflowError) as error:
+        raise Invalid(
+            f"{what} {name!r} has value {str(value)[:80]!r}. Use a number like {kind!r}.", field=name
+        ) from error

@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response, Strea
 from stepwell_web.api.access import Caller
 from stepwell_web.live import encode, event, log_topic, run_topic, tenant_topic
 from stepwell_web.streams import KEEP_ALIVE, KEEP_ALIVE_SECONDS, EventStream
-from stepwell_web.visits import Visit
+from stepwell_web.visits import Place, Visit, place_of
 
 router = APIRouter(tags=["live"])
 OWN = "-"
@@ -36,7 +36,7 @@ class Readable(Protocol):
 
 @router.get("/runs/{id}/log")
 def run_log(
-    caller: Caller, *, id: str, offset: Annotated[int, Query(ge=0)] = 0,
+    caller: Caller, *, id: str, offset: Place = 0,
     limit: Annotated[int, Query(ge=1, le=64 * READ_LIMIT)] = READ_LIMIT, download: bool = False,
 ) -> Response:  # fmt: skip
     """Read what the run's code printed outside its steps."""
@@ -46,20 +46,21 @@ def run_log(
 
 @router.get("/runs/{id}/steps/{key:path}/log/stream")
 def follow_log(
-    caller: Caller, *, id: str, key: str, attempt: int | None = None, offset: int = 0,
+    caller: Caller, *, id: str, key: str, attempt: int | None = None, offset: Place = 0,
     last_event_id: Annotated[str, Header()] = "",
 ) -> Response:  # fmt: skip
     """Follow a step's log from a byte on; `over` comes when the attempt has ended."""
     key = "" if key == OWN else key
     summary = caller.services.runs.summary(caller.actor, id)
     number = attempt or _last_attempt(caller, id, key)
-    start = int(last_event_id) if last_event_id.isdigit() else offset
+    caller.services.runs.log(caller.actor, id, key, number)  # a stream that has begun can say no 404
+    start = place_of(last_event_id, offset)
     return EventStream(_follow_log(caller, summary.id, key, number, start))
 
 
 @router.get("/runs/{id}/steps/{key:path}/log")
 def step_log(
-    caller: Caller, *, id: str, key: str, attempt: int | None = None, offset: Annotated[int, Query(ge=0)] = 0,
+    caller: Caller, *, id: str, key: str, attempt: int | None = None, offset: Place = 0,
     limit: Annotated[int, Query(ge=1, le=64 * READ_LIMIT)] = READ_LIMIT, format: str = "raw", start: int = 0,
     count: Annotated[int, Query(ge=1, le=5000)] = 500, download: bool = False,
 ) -> Response:  # fmt: skip
@@ -128,10 +129,10 @@ def _finished(caller: Visit, run: str, key: str, attempt: int) -> bool:
 
 
 @router.get("/runs/{id}/stream")
-def follow_run(caller: Caller, *, id: str, after: int = 0, last_event_id: Annotated[str, Header()] = "") -> Response:
+def follow_run(caller: Caller, *, id: str, after: Place = 0, last_event_id: Annotated[str, Header()] = "") -> Response:
     """Follow a run's journal from an entry on; `over` comes when the run has ended."""
     summary = caller.services.runs.summary(caller.actor, id)
-    start = int(last_event_id) if last_event_id.isdigit() else after
+    start = place_of(last_event_id, after)
     return EventStream(_follow_run(caller, summary.id, start))
 
 

@@ -4,12 +4,14 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Query
 from pydantic import BaseModel, Field
+from starlette.responses import Response
 
 from stepwell.ci.timeline import timeline
 from stepwell.errors import Invalid
 from stepwell_web.api import answers
 from stepwell_web.api.access import Caller
 from stepwell_web.live import entry_json
+from stepwell_web.visits import Place
 
 router = APIRouter(tags=["runs"])
 State = Literal["queued", "running", "waiting", "paused", "passed", "failed", "cancelled", "diverged"]
@@ -90,15 +92,15 @@ def list_runs(
     pipeline: str | None = None, branch: str | None = None, sha: str | None = None, actor: str | None = None,
     kind: Kind | None = None, text: str | None = None, cursor: str | None = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
-) -> dict[str, Any]:  # fmt: skip
+) -> Response:  # fmt: skip
     """List runs, newest first; `next` is the cursor of the following page.
 
     `actor` is who started them, `kind` the kind of event, `text` a part of the title, a commit's beginning or a number.
     """
-    return answers.page(caller.services.runs.list(
+    return answers.sent(answers.page(caller.services.runs.list(
         caller.actor, tenant=tenant, repository=repository, state=state, pipeline=pipeline, branch=branch, sha=sha,
         by=actor, kind=kind, text=text, cursor=cursor, limit=limit,
-    ))  # fmt: skip
+    )))  # fmt: skip
 
 
 @router.get("/trends")
@@ -111,24 +113,25 @@ def trends(
 
 
 @router.get("/repos/{tenant}/{name}/runs/{number}")
-def get_by_number(caller: Caller, *, tenant: str, name: str, number: int) -> dict[str, Any]:
+def get_by_number(caller: Caller, *, tenant: str, name: str, number: int) -> Response:
     """Get a run by its number in the repository."""
-    return answers.run(caller.services.runs.by_number(caller.actor, tenant, name, number))
+    return answers.sent(answers.run(caller.services.runs.by_number(caller.actor, tenant, name, number)))
 
 
 @router.get("/runs/{id}")
-def get(caller: Caller, *, id: str) -> dict[str, Any]:
+def get(caller: Caller, *, id: str) -> Response:
     """Get a run with its steps and open approvals."""
-    return answers.run(caller.services.runs.get(caller.actor, id))
+    return answers.sent(answers.run(caller.services.runs.get(caller.actor, id)))
 
 
 @router.get("/runs/{id}/journal")
 def journal(
-    caller: Caller, *, id: str, after: int = 0, limit: Annotated[int, Query(ge=1, le=5000)] = 1000
-) -> dict[str, Any]:
+    caller: Caller, *, id: str, after: Place = 0, limit: Annotated[int, Query(ge=1, le=5000)] = 1000
+) -> Response:
     """Read the run's journal after an entry's number."""
     entries = caller.services.runs.journal(caller.actor, id, after=after, limit=limit)
-    return {"items": [entry_json(e) for e in entries], "next": entries[-1].seq if len(entries) == limit else None}
+    following = entries[-1].seq if len(entries) == limit else None
+    return answers.sent({"items": [entry_json(e) for e in entries], "next": following})
 
 
 @router.get("/runs/{id}/source")
@@ -153,9 +156,9 @@ def changes(caller: Caller, *, id: str) -> dict[str, Any]:
 
 
 @router.get("/approvals")
-def approvals(caller: Caller) -> dict[str, Any]:
+def approvals(caller: Caller) -> Response:
     """List the approvals that wait and that you may see."""
-    return {"items": [answers.approval(a) for a in caller.services.runs.inbox(caller.actor)]}
+    return answers.sent({"items": [answers.approval(a) for a in caller.services.runs.inbox(caller.actor)]})
 
 
 @router.post("/runs/{id}/decisions")

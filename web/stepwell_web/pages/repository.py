@@ -1,5 +1,6 @@
 """A repository's pages: runs and manual start, pipelines, settings."""
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -214,7 +215,7 @@ def put_environment(visit: Visiting, *, tenant: str, name: str, form: Form) -> R
     try:
         visit.services.environments.put(
             visit.actor, tenant, name, text(form, "name").strip(), reviewers=words(text(form, "reviewers", "")),
-            count=int(count) if count.isdigit() else 1, branches=words(text(form, "branches", "")),
+            count=int(count) if re.fullmatch("[0-9]{1,9}", count) else 1, branches=words(text(form, "branches", "")),
             forbid_author=bool(form.get("forbid_author")), wait=text(form, "wait", "").strip() or 0,
         )  # fmt: skip
     except Invalid as error:

@@ -23,7 +23,7 @@ from stepwell_web.live import Head, Tail, event, log_topic, notes_topic, run_top
 from stepwell_web.problems import told
 from stepwell_web.runview import NOTHING_SHOWN, RUN_LOG, Panel, Shown, key_of
 from stepwell_web.streams import KEEP_ALIVE, KEEP_ALIVE_SECONDS, EventStream
-from stepwell_web.visits import Form, Tried, Visit, Visiting, text, to
+from stepwell_web.visits import Form, Place, Tried, Visit, Visiting, place_of, text, to
 
 router = APIRouter(include_in_schema=False)
 BASE = "/{tenant}/{name}/runs/{number}"
@@ -113,7 +113,7 @@ def _run_panel(visit: Visit, view: RunView, wanted: str | None, shown: Shown) ->
 
 
 @router.get(BASE + "/journal")
-def journal(visit: Visiting, *, tenant: str, name: str, number: int, after: int = 0) -> Response:
+def journal(visit: Visiting, *, tenant: str, name: str, number: int, after: Place = 0) -> Response:
     """Show every entry of the run's journal in words."""
     view = view_of(visit, tenant, name, number)
     entries = visit.services.runs.journal(visit.actor, view.summary.id, after=after, limit=JOURNAL_PAGE)
@@ -209,15 +209,15 @@ def rerun(visit: Visiting, *, tenant: str, name: str, number: int) -> Response:
 
 @router.get(BASE + "/stream")
 def stream(
-    visit: Visiting, *, tenant: str, name: str, number: int, seq: int = 0, step: str = "", attempt: int = 0,
-    line: int = 0, noted: str = "",
+    visit: Visiting, *, tenant: str, name: str, number: int, seq: Place = 0, step: str = "", attempt: int = 0,
+    line: Place = 0, noted: str = "",
     last_event_id: Annotated[str, Header()] = "",
 ) -> Response:  # fmt: skip
     """Keep a run page up to date."""
     view = view_of(visit, tenant, name, number)
     before, _, lines = last_event_id.partition(":")
-    if before.isdigit() and lines.isdigit():
-        seq, line = int(before), int(lines)
+    if before and lines:
+        seq, line = place_of(before, seq), place_of(lines, line)
     key = key_of(view, step) if step else None
     return EventStream(_news(visit, view.summary.id, _Follower(key, step, attempt, seq, line, noted)))
 

@@ -15,7 +15,7 @@ from stepwell_web.goings import Going, ask, confirmed
 from stepwell_web.pages.home import page as home
 from stepwell_web.pages.home import places
 from stepwell_web.problems import told
-from stepwell_web.visits import Form, Tried, Visit, Visiting, text, to
+from stepwell_web.visits import FARTHEST, Form, Tried, Visit, Visiting, text, to
 
 router = APIRouter(include_in_schema=False)
 AUDIT_PAGE = 100
@@ -160,14 +160,14 @@ def usage(visit: Visiting, tenant: str) -> Response:
 def put_quota(visit: Visiting, tenant: str, form: Form) -> Response:
     """Set or take away a quota."""
     runs = text(form, "runs", "").strip()
-    if runs and not (runs.isascii() and runs.isdigit()):
+    if runs and not (runs.isascii() and runs.isdigit() and len(runs) < 10):
         raise Invalid(f"Runs is {runs[:40]!r}. Give a number, or nothing for no quota.")
     visit.services.tenants.quotas.put(visit.actor, tenant, int(runs) if runs else None, text(form, "repository", ""))
     return to(f"/{tenant}/-/usage")
 
 
 @router.get("/{tenant}/-/audit")
-def audit(visit: Visiting, tenant: str, before: Annotated[int | None, Query(ge=1)] = None) -> Response:
+def audit(visit: Visiting, tenant: str, before: Annotated[int | None, Query(ge=1, le=FARTHEST)] = None) -> Response:
     """Show who changed what, the newest first."""
     found = visit.services.tenants.audit.list(visit.actor, tenant, before, AUDIT_PAGE)
     older = found[-1].id if len(found) == AUDIT_PAGE else None
