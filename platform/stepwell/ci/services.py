@@ -172,17 +172,7 @@ class Services:
         pushes = Pushes(store, repositories, declarations, launcher, base.settings.base_url)
         caches = CacheFiles(base.settings.state / "caches", base.settings.caches_gb << 30)
         meter = Meter(store, base.logs, base.blobs, FilesOfRepositories(repositories, caches), runner=host)
-        files_of_runs: list[Files] = [base.logs, base.blobs, ReuseFiles(base.settings.state / "reuse"), meter]
-
-        def remove(runs: Sequence[str]) -> Sequence[str]:
-            return answer_of(thread, thread.engine.remove(runs))
-
-        def terminate(run: str) -> None:
-            answer_of(thread, thread.engine.terminate(run, "stepwell", "Its repository was deleted."))
-
-        retention = Retention(Aged(store, Policy.of(base.settings)), base.tenants.audit, files_of_runs, remove)
-        left = Leftovers(files_of_runs, remove, terminate, _beside(base, host))
-        removal = Removal(store, base.tenants, repositories, beginnings, left)
+        retention, removal = _removing(base, thread, beginnings, meter, host)
         runs = Runs(history, starter, launcher, base.environments, base.logs, store=store, audit=base.tenants.audit)
         services = cls(
             settings=base.settings,
@@ -195,14 +185,7 @@ class Services:
             environments=base.environments,
             declarations=declarations,
             schedules=schedules,
-            catalog=Catalog(
-                store,
-                base.tenants,
-                repositories,
-                declarations,
-                schedules,
-                artifacts_days=days_of_server(base.settings),
-            ),
+            catalog=_catalog(base, declarations, schedules),
             pushes=pushes,
             runs=runs,
             control=Control(history, launcher, Newest(repositories, declarations), store, base.tenants.audit),
@@ -295,6 +278,28 @@ class Services:
         self.retention.stop()
         self.keeper.stop()
         self.pushes.finish()
+
+
+def _catalog(base: Foundation, declarations: DeclarationCache, schedules: Schedules) -> Catalog:
+    days = days_of_server(base.settings)
+    return Catalog(base.store, base.tenants, base.repositories, declarations, schedules, artifacts_days=days)
+
+
+def _removing(
+    base: Foundation, thread: EngineThread, beginnings: Beginnings, meter: Meter, host: Host | None
+) -> tuple[Retention, Removal]:
+    """Return what removes old runs, and what removes repositories with all their runs."""
+    files_of_runs: list[Files] = [base.logs, base.blobs, ReuseFiles(base.settings.state / "reuse"), meter]
+
+    def remove(runs: Sequence[str]) -> Sequence[str]:
+        return answer_of(thread, thread.engine.remove(runs))
+
+    def terminate(run: str) -> None:
+        answer_of(thread, thread.engine.terminate(run, "stepwell", "Its repository was deleted."))
+
+    retention = Retention(Aged(base.store, Policy.of(base.settings)), base.tenants.audit, files_of_runs, remove)
+    left = Leftovers(files_of_runs, remove, terminate, _beside(base, host))
+    return retention, Removal(base.store, base.tenants, base.repositories, beginnings, left)
 
 
 def _beside(base: Foundation, host: Host | None) -> Callable[[Removed], bool]:

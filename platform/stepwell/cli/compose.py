@@ -8,8 +8,6 @@ and runs go on while the web's libraries are still being imported, which takes l
 
 import contextlib
 import os
-import threading
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -23,25 +21,22 @@ from pydantic import ValidationError
 from stepwell.ci.memory import freeze, share_one_arena
 from stepwell.cli.listening import address_of, listen
 from stepwell.cli.lock import StateLock, tell_address
+from stepwell.cli.web_thread import WebThread
 from stepwell.engine.garbage import collection_paused
 from stepwell.errors import Bug, Invalid, Unavailable
 from stepwell.settings import Settings
 
 if TYPE_CHECKING:
-    import socket
-
-    import uvicorn
-    from fastapi import FastAPI
-
-    from stepwell.ci.services import Services
+    from stepwell.ci.services import Foundation, Services
+    from stepwell.engine.engine import Engine
     from stepwell.tenants.actors import Actor
+    from stepwell_runners.executor import LocalExecutor
     from stepwell_runners.isolates import ZygoteIsolates
     from stepwell_runners.spec import Finding
+    from stepwell_runners.trees import Trees
 
 HOME = "home"
 ADMIN = "admin"
-START_SECONDS = 30
-STOP_SECONDS = 10
 
 
 def settings_with(**given: Any) -> Settings:
@@ -140,56 +135,21 @@ class Rooms:
     @classmethod
     def _start(cls, settings: Settings, kept: ExitStack, may_do_without_wall: bool) -> "Rooms":
         from stepwell.ci.answers import answer_of
-        from stepwell.ci.caps import RunCaps
-        from stepwell.ci.children import metadata_of_child
         from stepwell.ci.services import Foundation, Services
         from stepwell.cli.host import LiveHost
-        from stepwell.dynamic import WorkflowsBinding
-        from stepwell.engine.engine import Engine
         from stepwell.engine.thread import EngineThread
-        from stepwell.store.journal_sqlite import SqliteJournal
-        from stepwell_runners.collected import Bound
-        from stepwell_runners.executor import LocalExecutor
-        from stepwell_runners.isolates import ZygoteIsolates
         from stepwell_runners.lazy import Lazy
-        from stepwell_runners.options import IsolateOptions
-        from stepwell_runners.snapshot_notes import Keep
-        from stepwell_runners.streaming import Bounds
         from stepwell_runners.trees import Trees
 
         lazy = Lazy(settings.state)
         lazy.start()
         trees = Trees(settings.state, lazy=lazy, limit=settings.trees_gb << 30)
         kept.callback(trees.close)
-        options = IsolateOptions(
-            "none" if settings.trust_all_code else "full", blanks=settings.blanks, most_blanks=settings.most_blanks
-        )
-        isolates = ZygoteIsolates(settings.state, trees.resolve, options, trees=trees)
-        executor = LocalExecutor.at(
-            settings.state, isolates, trees, docker_host=settings.docker_host, runtime=settings.runtime,
-            warm_containers=settings.warm_containers,
-            snapshots=Keep(settings.snapshots_gb << 30, settings.keep_snapshots_days * 86_400),
-            bounds=Bounds(
-                settings.step_output_mb << 20, settings.step_disk_gb << 30, settings.tenant_disk_gb << 30,
-                settings.step_memory_gb << 30 if settings.step_memory_gb else None,
-            ),
-            tools=settings.tools_gb << 30, network=settings.network,
-            artifacts=Bound(bytes=settings.artifacts_mb << 20, raised_by="STEPWELL_ARTIFACTS_MB"),
-            cache_bytes=settings.caches_gb << 30, image_builds=settings.image_builds,
-            containers_reach=settings.containers_reach,
-        )  # fmt: skip
+        isolates = _isolates(settings, trees)
+        executor = _executor(settings, isolates, trees)
         base = Foundation.open(settings)
         kept.callback(base.close)
-        caps = RunCaps(base.tenants.quotas, settings.runs_per_tenant, settings.runs_per_repository)
-        engine = Engine(
-            SqliteJournal(settings.database), isolates, base.loader, logs=base.logs, executor=executor,
-            preparer=base.preparer, gate=base.gate,
-            concurrent_turns=settings.concurrent_turns, concurrent_steps=settings.concurrent_steps,
-            steps_per_tenant=settings.steps_per_tenant,
-            heritage=metadata_of_child, caps=caps, blobs=base.blobs,
-        )  # fmt: skip
-        engine.offer("workflows", WorkflowsBinding(engine))
-        engine.offer("repository", base.promotions)
+        engine = _engine(base, isolates, executor)
         wall = Wall(isolates, may_do_without=may_do_without_wall)
         thread = EngineThread(engine, before=[wall.start], after=[executor.close, isolates.stop])
         thread.start()
@@ -219,10 +179,62 @@ class Rooms:
         return _link(self.settings.base_url, self.services.tenants.links.issue(self.admin().name), page)
 
 
+def _isolates(settings: Settings, trees: "Trees") -> "ZygoteIsolates":
+    from stepwell_runners.isolates import ZygoteIsolates
+    from stepwell_runners.options import IsolateOptions
+
+    options = IsolateOptions(
+        "none" if settings.trust_all_code else "full", blanks=settings.blanks, most_blanks=settings.most_blanks
+    )
+    return ZygoteIsolates(settings.state, trees.resolve, options, trees=trees)
+
+
+def _executor(settings: Settings, isolates: "ZygoteIsolates", trees: "Trees") -> "LocalExecutor":
+    from stepwell_runners.collected import Bound
+    from stepwell_runners.executor import LocalExecutor
+    from stepwell_runners.snapshot_notes import Keep
+    from stepwell_runners.streaming import Bounds
+
+    return LocalExecutor.at(
+        settings.state, isolates, trees, docker_host=settings.docker_host, runtime=settings.runtime,
+        warm_containers=settings.warm_containers,
+        snapshots=Keep(settings.snapshots_gb << 30, settings.keep_snapshots_days * 86_400),
+        bounds=Bounds(
+            settings.step_output_mb << 20, settings.step_disk_gb << 30, settings.tenant_disk_gb << 30,
+            settings.step_memory_gb << 30 if settings.step_memory_gb else None,
+        ),
+        tools=settings.tools_gb << 30, network=settings.network,
+        artifacts=Bound(bytes=settings.artifacts_mb << 20, raised_by="STEPWELL_ARTIFACTS_MB"),
+        cache_bytes=settings.caches_gb << 30, image_builds=settings.image_builds,
+        containers_reach=settings.containers_reach,
+    )  # fmt: skip
+
+
+def _engine(base: "Foundation", isolates: "ZygoteIsolates", executor: "LocalExecutor") -> "Engine":
+    from stepwell.ci.caps import RunCaps
+    from stepwell.ci.children import metadata_of_child
+    from stepwell.dynamic import WorkflowsBinding
+    from stepwell.engine.engine import Engine
+    from stepwell.store.journal_sqlite import SqliteJournal
+
+    settings = base.settings
+    engine = Engine(
+        SqliteJournal(settings.database), isolates, base.loader, logs=base.logs, executor=executor,
+        preparer=base.preparer, gate=base.gate,
+        concurrent_turns=settings.concurrent_turns, concurrent_steps=settings.concurrent_steps,
+        steps_per_tenant=settings.steps_per_tenant,
+        heritage=metadata_of_child,
+        caps=RunCaps(base.tenants.quotas, settings.runs_per_tenant, settings.runs_per_repository), blobs=base.blobs,
+    )  # fmt: skip
+    engine.offer("workflows", WorkflowsBinding(engine))
+    engine.offer("repository", base.promotions)
+    return engine
+
+
 class Server:
     """The rooms and the web before them. `with Server.start(settings) as server: …` stops it at the end."""
 
-    def __init__(self, rooms: Rooms, web: "WebThread", kept: ExitStack) -> None:
+    def __init__(self, rooms: Rooms, web: WebThread, kept: ExitStack) -> None:
         self.rooms = rooms
         self._web = web
         self._kept = kept
@@ -237,7 +249,7 @@ class Server:
             taken = {"port": listening.getsockname()[1], "url": settings.url or address_of(listening)}
             settings = settings.model_copy(update=taken)
             rooms = kept.enter_context(Rooms.open(settings, may_do_without_wall=may_do_without_wall))
-            web = kept.enter_context(WebThread(rooms, listening))
+            web = kept.enter_context(WebThread(rooms.services, rooms.wall, listening))
             tell_address(settings.state, settings.base_url)
             freeze()
             return cls(rooms, web, kept.pop_all())
@@ -254,56 +266,3 @@ class Server:
     def check(self) -> None:
         """Raise when a part of the server has died, so that whoever restarts it notices."""
         self._web.check()
-
-
-class WebThread:
-    """uvicorn in a thread of its own: the main thread stays free for signals and commands."""
-
-    def __init__(self, rooms: Rooms, listening: "socket.socket") -> None:
-        self._rooms = rooms
-        self._listening = listening
-        self._failure: BaseException | None = None
-        self._server: uvicorn.Server | None = None
-        self._app: FastAPI
-        self._thread = threading.Thread(target=self._run, name="web", daemon=True)
-
-    def __enter__(self) -> Self:
-        import uvicorn
-
-        from stepwell_web.app import create_app
-
-        self._app = create_app(self._rooms.services, banner=self._rooms.wall)
-        # Never uvloop: it closes a pipe's descriptor twice, and the second one may be the engine's by then.
-        config = uvicorn.Config(
-            self._app, loop="asyncio", log_level="warning", access_log=False,
-            server_header=False, timeout_graceful_shutdown=2, timeout_keep_alive=30,
-        )  # fmt: skip
-        self._server = uvicorn.Server(config)
-        self._thread.start()
-        until = time.monotonic() + START_SECONDS
-        while not self._server.started:
-            self.check()
-            if time.monotonic() > until:
-                raise Bug(f"The web did not start within {START_SECONDS} s. Please report, with the log above.")
-            time.sleep(0.005)
-        return self
-
-    def _run(self) -> None:
-        assert self._server is not None
-        try:
-            self._server.run(sockets=[self._listening])
-        except BaseException as error:  # reported by check(), on the main thread
-            self._failure = error
-
-    def check(self) -> None:
-        """Raise what ended the thread, if it has ended."""
-        if not self._thread.is_alive():
-            raise Bug(f"The web has stopped by itself ({self._failure!r}). Please report.") from self._failure
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._server is not None:
-            self._app.state.web.hub.close()  # or open live streams would have to be waited for
-            self._server.should_exit = True
-        self._thread.join(STOP_SECONDS)
