@@ -6,14 +6,20 @@ be worse than a full cache.
 """
 
 import contextlib
+import logging
 import os
 import re
 import secrets
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from stepwell.store.small_files import write
 from stepwell_runners.reduce import remove
+from stepwell_runners.threads import give_way
+
+log = logging.getLogger(__name__)
 
 DEFAULT_LIMIT = 50 << 30  # bytes
 _TREE = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
@@ -27,6 +33,64 @@ class Kept:
     used: float
     size: int
     place: Path
+
+
+class Room:
+    """Keeps trees and deltas below a limit. `evict` removes one, or says that it has to stay; `start` starts a thread.
+
+    When `closing` is set, no room is made behind any more.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        limit: int,
+        evict: Callable[[Path], bool],
+        start: Callable[[threading.Thread], None],
+        closing: threading.Event,
+    ) -> None:
+        self._folder = folder
+        self._limit = limit
+        self._evict = evict
+        self._start = start
+        self._closing = closing
+        self._guard = threading.Lock()  # of all below
+        self._taken = 0  # bytes
+        self._is_making = False  # behind
+
+    def grow(self, size: int) -> None:
+        """Count what has been made, and make room behind when it is too much."""
+        with self._guard:
+            self._taken += size
+            if self._taken <= self._limit or self._is_making or self._closing.is_set():
+                return
+            self._is_making = True
+        self._start(threading.Thread(target=self._make_behind, name="tree-evict"))
+
+    def make(self, limit: int | None = None) -> None:
+        """Remove what was not used for longest until the rest takes at most so many bytes; -1 leaves nothing."""
+        limit = self._limit if limit is None else limit
+        found = kept(self._folder)
+        taken = sum(one.size for one in found)
+        gone = True
+        while gone and taken > limit:  # again when something went: what lay below it may go now
+            gone = False
+            for one in list(found):
+                if taken > limit and self._evict(one.place):
+                    found.remove(one)
+                    taken -= one.size
+                    gone = True
+        with self._guard:
+            self._taken = taken
+
+    def _make_behind(self) -> None:
+        try:
+            give_way()
+            self.make()
+        except OSError:
+            log.exception("no room could be made for trees")
+        finally:
+            self._is_making = False
 
 
 def note_size(place: Path, size: int) -> None:

@@ -1,13 +1,9 @@
 """Trees: the files of a commit, made once per content and read-only from then on.
 
-git itself writes them (see checkouts). A finished tree appears by rename. Nobody waits for the disk: until the tree is
-synced a marker beside it says in which boot it was made, so a tree from before a power cut is made again instead of
-trusted. Beside each tree lies the index that git in a workspace starts with: see git_index.
-
 Who needs the files of a tree *holds* it, by the directory where it is or will be; `shown` says what they are read from
 now, topmost directory first. That is one of three:
 
-    the checkout itself
+    the checkout itself, by git: see whole_trees
     a delta over another tree that is there, when few paths differ: see deltas. Where these lie too deep over each
         other, the topmost one is checked out behind
     where this host allows, the tree as it is served from its objects while git checks it out behind: see lazy
@@ -17,9 +13,7 @@ Nothing goes that is held, or below something that is there.
 
 import contextlib
 import logging
-import os
 import re
-import secrets
 import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
@@ -29,8 +23,6 @@ from pathlib import Path
 from typing import Literal
 
 from stepwell.errors import Invalid, StepwellError
-from stepwell.store.durable import sync_file_system, sync_folder
-from stepwell.store.small_files import read
 from stepwell_runners import deltas, tree_room
 from stepwell_runners.checkouts import GitCheckout
 from stepwell_runners.deltas import INDEX_DELAY, MOST_DEEP, Base, Delta
@@ -40,6 +32,8 @@ from stepwell_runners.lazy import Lazy
 from stepwell_runners.reduce import remove
 from stepwell_runners.servings import Servings
 from stepwell_runners.threads import give_way
+from stepwell_runners.tree_room import DEFAULT_LIMIT, Room
+from stepwell_runners.whole_trees import WholeTrees, index_of
 
 log = logging.getLogger(__name__)
 
@@ -69,18 +63,17 @@ class Trees:
         checkout: GitCheckout | None = None,
         sync: Callable[[Path], None] | None = None,
         lazy: Lazy | None = None,
-        limit: int = tree_room.DEFAULT_LIMIT,
+        limit: int = DEFAULT_LIMIT,
     ):
         self.folder = state / "trees"
         self.lazy = lazy
         self.empty = self.folder / "empty"
         self.empty.mkdir(parents=True, exist_ok=True)
-        self._limit = limit
         self._checkout = checkout or GitCheckout(state)
-        self._sync = sync or _sync_later
-        self._boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        self._whole = WholeTrees(self._checkout, sync)
         self._locks = KeyedLocks()
         self._servings = Servings(lazy, self._checkout, self._make_once, self._start)
+        self._room = Room(self.folder, limit, self._evict, self._start, self._servings.closing)
         self._behind: set[threading.Thread] = set()
         self._indexing = ThreadPoolExecutor(2, "tree-index")  # its threads stay: to start one takes 0.1 ms
         self._indexes: set[Due] = set()
@@ -90,8 +83,6 @@ class Trees:
         self._holds: Counter[Path] = Counter()
         self._latest: dict[str, Path] = {}  # of each repository, what a delta may lie over
         self._kept: set[Path] = set()  # by what outlived the server before this one
-        self._taken = 0  # bytes
-        self._is_evicting = False
 
     def resolve(self, reference: str | None) -> Path:
         """Return the checkout of "<repo-id>:<commit>"; an empty directory for None. Blocks while it is made.
@@ -200,7 +191,7 @@ class Trees:
 
     def clear(self) -> None:
         """Remove everything that nobody holds."""
-        self._evict(-1)
+        self._room.make(-1)
 
     def forget(self, repository: str) -> bool:
         """Remove the trees of a repository that is gone; False while somebody holds one: then ask again."""
@@ -208,7 +199,7 @@ class Trees:
         with self._guard:
             self._kept = {files for files in self._kept if files.parent != folder}
         left = tree_room.of_repository(folder)
-        while any(self._evict_one(one.place) for one in left):  # from the start again: what lay below one may go now
+        while any(self._evict(one.place) for one in left):  # from the start again: what lay below one may go now
             left = tree_room.of_repository(folder)
         if left:
             return False
@@ -250,15 +241,7 @@ class Trees:
         serving, delta = self._servings.of(place), self._deltas.get(place)
         if delta is not None and delta.failure is None:
             return True
-        return self._is_whole(place) and (serving is None or serving.is_made)
-
-    def _is_whole(self, place: Path) -> bool:
-        if not all(map(os.path.exists, (f"{place}", f"{place}.index"))):
-            return False
-        try:
-            return read(f"{_marker(place)}") == self._boot.encode()
-        except FileNotFoundError:  # it is on the disk, maybe since just now
-            return True
+        return self._whole.has(place) and (serving is None or serving.is_made)
 
     # Deltas
 
@@ -275,7 +258,7 @@ class Trees:
             due = LATER.after(INDEX_DELAY, self._indexing, index)
             self._indexes.add(due)
             due.done.add_done_callback(lambda _: self._indexes.discard(due))
-        self._grow(delta.size)
+        self._room.grow(delta.size)
         if delta.depth >= MOST_DEEP:
             self._start(threading.Thread(target=self._flatten, args=(delta,), name="tree-flatten"))
         return True
@@ -336,9 +319,9 @@ class Trees:
 
     def _make_once(self, place: Path) -> None:
         with self._locks.of(str(place)):
-            if not self._is_whole(place):
+            if not self._whole.has(place):
                 self._make(place)
-                self._grow(tree_room.size_of(place))
+                self._room.grow(tree_room.size_of(place))
             if serving := self._servings.of(place):
                 serving.is_made = True
         if delta := self._deltas.get(place):
@@ -348,21 +331,7 @@ class Trees:
     def _make(self, place: Path) -> None:
         serving, delta = self._servings.of(place), self._deltas.get(place)
         times = serving.seconds if serving else delta.index if delta and delta.made.is_set() else None
-        repo, tree, marker = place.parent.name, place.name, _marker(place)
-        remove(place)
-        place.parent.mkdir(exist_ok=True)
-        fresh = place.with_name(f".new-{secrets.token_hex(6)}")
-        index = fresh.with_suffix(".index")
-        fresh.mkdir()
-        try:
-            tree_room.note_size(place, self._checkout.write(repo, tree, fresh, index, times))
-            marker.write_text(self._boot)
-            index.rename(index_of(place))
-            fresh.rename(place)
-        finally:
-            for scrap in (fresh, index, index.with_suffix(".index.lock")):
-                remove(scrap)
-        self._sync(marker)
+        self._whole.make(place, times)
 
     # Room
 
@@ -376,42 +345,10 @@ class Trees:
                 files = deltas.files_of(repository / name)
                 if files not in kept:
                     tree_room.forget(files)
-        self._evict(self._limit)
+        self._room.make()
 
-    def _grow(self, size: int) -> None:
-        """Count what has been made, and make room behind when it is too much."""
-        with self._guard:
-            self._taken += size
-            if self._taken <= self._limit or self._is_evicting or self._servings.closing.is_set():
-                return
-            self._is_evicting = True
-        self._start(threading.Thread(target=self._evict_behind, name="tree-evict"))
-
-    def _evict_behind(self) -> None:
-        try:
-            give_way()
-            self._evict(self._limit)
-        except OSError:
-            log.exception("no room could be made for trees")
-        finally:
-            self._is_evicting = False
-
-    def _evict(self, limit: int) -> None:
-        """Remove what was not used for longest until the rest takes at most so many bytes."""
-        found = tree_room.kept(self.folder)
-        taken = sum(one.size for one in found)
-        gone = True
-        while gone and taken > limit:  # again when something went: what lay below it may go now
-            gone = False
-            for one in list(found):
-                if taken > limit and self._evict_one(one.place):
-                    found.remove(one)
-                    taken -= one.size
-                    gone = True
-        with self._guard:
-            self._taken = taken
-
-    def _evict_one(self, files: Path) -> bool:
+    def _evict(self, files: Path) -> bool:
+        """Remove a tree or a delta; False when it has to stay."""
         place = files.with_suffix("")
         with self._guard:
             above = {lower for delta in self._deltas.values() for lower in delta.lowers[1:]}
@@ -447,24 +384,3 @@ def parse_reference(reference: str) -> tuple[str, str]:
         raise Invalid(f"Tree reference {reference!r} is not of the form <repository>:<commit>.")
     repo, commit = match.groups()
     return repo, commit
-
-
-def index_of(tree: Path) -> Path:
-    """Return where the index of a checkout is."""
-    return tree.with_name(f"{tree.name}.index")
-
-
-def _marker(place: Path) -> Path:
-    return place.with_name(f"{place.name}.unsynced")
-
-
-def _sync_later(marker: Path) -> None:
-    threading.Thread(target=settle, args=(marker,), daemon=True, name="tree-sync").start()
-
-
-def settle(marker: Path) -> None:
-    """Bring a new tree to the disk, then take its marker away."""
-    with contextlib.suppress(FileNotFoundError):  # the repository has been deleted meanwhile
-        sync_file_system(marker.parent)
-        marker.unlink(missing_ok=True)
-        sync_folder(marker.parent)

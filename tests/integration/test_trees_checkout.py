@@ -11,7 +11,8 @@ import pytest
 
 from stepwell.errors import Invalid, NotFound
 from stepwell.repos.process import environment
-from stepwell_runners.trees import Trees, settle
+from stepwell_runners.trees import Trees
+from stepwell_runners.whole_trees import settle
 
 WHO = {f"GIT_{role}_{what}": "t@example.org" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
 

@@ -25,7 +25,8 @@ from stepwell_runners.isolates import ZygoteIsolates
 from stepwell_runners.layers import File, Folder, Link
 from stepwell_runners.lazy import Lazy
 from stepwell_runners.reduce import OnDisk, Stack
-from stepwell_runners.trees import Trees, settle
+from stepwell_runners.trees import Trees
+from stepwell_runners.whole_trees import settle
 
 Files = dict[bytes, tuple[int, bytes]]  # path → mode and content; a tree without empty directories
 FILE, PROGRAM, LINK, SUBMODULE = 0o100644, 0o100755, 0o120000, 0o160000

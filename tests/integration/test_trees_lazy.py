@@ -21,7 +21,8 @@ from stepwell_runners.checkouts import GitCheckout
 from stepwell_runners.executor import LocalExecutor
 from stepwell_runners.isolates import ZygoteIsolates
 from stepwell_runners.lazy import Lazy
-from stepwell_runners.trees import Trees, settle
+from stepwell_runners.trees import Trees
+from stepwell_runners.whole_trees import settle
 
 pytestmark = pytest.mark.root
 WHO = {f"GIT_{role}_{what}": "t@example.org" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}

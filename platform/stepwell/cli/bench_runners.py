@@ -39,7 +39,8 @@ async def _forks(state: Path, samples: int) -> list[float]:
     from stepwell_runners.mounts import Mounts
     from stepwell_runners.run_forks import RunForks
     from stepwell_runners.spec import Directory
-    from stepwell_runners.trees import Trees, index_of
+    from stepwell_runners.trees import Trees
+    from stepwell_runners.whole_trees import index_of
     from stepwell_runners.workspaces import Workspaces
 
     commit = _origin(state)

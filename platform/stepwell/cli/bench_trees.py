@@ -111,7 +111,8 @@ class _Hall:
 def _run(measure: Callable[[_Hall], Awaitable[list[float]]], *, commits: int = 12, synced: bool = False) -> list[float]:
     """Measure; `synced`: a checkout is on the disk when it is there."""
     from stepwell_runners.lazy import Lazy
-    from stepwell_runners.trees import Trees, settle
+    from stepwell_runners.trees import Trees
+    from stepwell_runners.whole_trees import settle
 
     with tempfile.TemporaryDirectory(prefix="stepwell-bench-", ignore_cleanup_errors=True) as folder:
         state = Path(folder)
