@@ -12,62 +12,44 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
 
 from stepwell.engine.seams import Attempt, Outcome, Output, Prepared
-from stepwell.errors import Conflict, TryLater
+from stepwell.errors import Conflict
 from stepwell.store.blobs import BlobFiles
 from stepwell.store.caches import CacheFiles
 from stepwell.store.removals import removals_held
 from stepwell_runners import outcomes
-from stepwell_runners.absent import Absences
 from stepwell_runners.build_context import image_plan
 from stepwell_runners.caching import Caching
 from stepwell_runners.collected import Bound, Collector
-from stepwell_runners.command_plan import OUTPUT_FILE, CommandPlan, NetworkPolicy, plan
+from stepwell_runners.command_plan import CommandPlan, NetworkPolicy, plan
 from stepwell_runners.connections import Connections
 from stepwell_runners.container_jobs import WaitingContainer
 from stepwell_runners.containers import DEFAULT_KEEP, WARM, Containers
 from stepwell_runners.firewall import networks_of
 from stepwell_runners.kits import Kit, Kits
 from stepwell_runners.moments import Moments
+from stepwell_runners.opening import Isolates, Opener
 from stepwell_runners.outgrown import DiskWatch
 from stepwell_runners.reading import read_text
 from stepwell_runners.reduce import Stack
 from stepwell_runners.reusing import Reusing
-from stepwell_runners.run_forks import GIT_ENVIRONMENT, OBJECTS, GitView, RunForks, branch_of
+from stepwell_runners.run_forks import GIT_ENVIRONMENT, RunForks
 from stepwell_runners.settling import Ending, Settler
 from stepwell_runners.setups import Setups
 from stepwell_runners.shelf import DEFAULT_LIMIT as SHELF_LIMIT
 from stepwell_runners.shelf import Shelf
 from stepwell_runners.snapshot_notes import Keep
-from stepwell_runners.spec import CommandSpec, Limits, ToolDir
-from stepwell_runners.streaming import DEFAULT_BOUNDS, Bounds, Place, Process, Stuck, watch
+from stepwell_runners.streaming import DEFAULT_BOUNDS, Bounds, Place, Stuck, watch
 from stepwell_runners.threads import entered, finished
 from stepwell_runners.toolchains import Toolchains
 from stepwell_runners.trees import Form as TreeForm
-from stepwell_runners.trees import Trees, parse_reference
+from stepwell_runners.trees import Trees
 from stepwell_runners.warm_containers import WarmContainers
-from stepwell_runners.workspaces import Form, Workspace, Workspaces
+from stepwell_runners.workspaces import Workspaces
 
 DEFAULT_ARTIFACTS = Bound()
 DEFAULT_CACHE_BYTES = 10 << 30
-_FULL = 1 << 20  # bytes left on a file system that counts as full
-
-
-class Isolates(Protocol):
-    """What the executor needs of isolates."""
-
-    @property
-    def walled(self) -> bool: ...
-
-    @property
-    def overlays(self) -> bool: ...
-
-    @property
-    def divides_processors(self) -> bool: ...
-
-    async def command(self, spec: CommandSpec) -> Process: ...
 
 
 class LocalExecutor:
@@ -97,9 +79,9 @@ class LocalExecutor:
         self._network = network
         self._containers = containers
         self._forks = forks
-        self._absences = Absences(forks.repositories)
         self._caching = caching
         self._reusing = reusing
+        self._opener = Opener(isolates, trees, workspaces, containers, forks=forks, caching=caching)
         self._settler = Settler(workspaces, collector, caching)
         self._bounds = bounds
 
@@ -313,7 +295,7 @@ class LocalExecutor:
         if begun is None:
             await self.abandon(attempt.run, attempt.key)
         seconds = asked.timeout - begun[1].older if begun else asked.timeout
-        workspace, process = begun or await self._begin(attempt, asked, tree, kit, output)
+        workspace, process = begun or await self._opener.open(attempt, asked, tree, kit, output)
         try:
             place = Place(self._disk, attempt.tenant, workspace.upper)
             exit_, timed_out = await watch(process, output, max(seconds, 0.0), self._bounds, place)
@@ -324,103 +306,13 @@ class LocalExecutor:
         except Stuck:
             raise  # its files may still be written to: they wait for the next start
         except BaseException:
-            await asyncio.shield(asyncio.to_thread(self._discard, workspace))
+            await asyncio.shield(asyncio.to_thread(self._opener.discard, workspace))
             raise
         if workspace.held:
             workspace.held.close()
         for note in ending.notes:
             output.note(note)
         return outcome
-
-    def _discard(self, workspace: Workspace) -> None:
-        self._workspaces.discard(workspace)
-        if workspace.held:
-            workspace.held.close()
-
-    async def _begin(
-        self, attempt: Attempt, asked: CommandPlan, tree: Path, kit: Kit, output: Output
-    ) -> tuple[Workspace, Process]:
-        """Open a workspace and start the command in it.
-
-        Again, in a fresh one, when the host had no room or the zygote died meanwhile: a volatile overlay mounts once.
-        """
-        if asked.image:
-            await self._containers.reach()
-        form = self._form(asked)
-        while True:
-            opening = asyncio.to_thread(self._open, attempt, asked, tree, form, output)
-            workspace = await finished(opening, self._discard)
-            for note in workspace.held.notes if workspace.held else ():
-                output.note(note)
-            try:
-                return workspace, await self._start(attempt, asked, workspace, kit, output)
-            except BaseException as error:
-                await asyncio.shield(asyncio.to_thread(self._discard, workspace))
-                if not isinstance(error, TryLater):
-                    raise
-                pause = error.retry_after
-            await asyncio.sleep(pause)
-
-    def _open(self, attempt: Attempt, asked: CommandPlan, tree: Path, form: Form, output: Output) -> Workspace:
-        """Make the attempt's workspace, with `.git` unless it has no commit or is sent to a container elsewhere."""
-        git = None
-        if attempt.code.tree is not None:
-            self._absences.tell(attempt.run, *parse_reference(attempt.code.tree), output.note)
-        if attempt.code.tree is not None and not (asked.image and form == "copy"):
-            git = self._git(attempt, attempt.code.tree, tree, lasting=bool(asked.image) or form == "copy")
-        held = None
-        if asked.caches:
-            base = Stack(self._workspaces.lowers(attempt.base, tree))
-            held = self._caching.restore(asked.caches, asked.repository, asked.cache_rights, base)
-        try:
-            return self._workspaces.open(
-                attempt.run, attempt.key, attempt.base, tree, form, git=git, beside=attempt.layers, held=held
-            )
-        except BaseException:
-            if held:
-                held.close()
-            raise
-
-    def _git(self, attempt: Attempt, reference: str, tree: Path, *, lasting: bool) -> GitView:
-        repository, commit = parse_reference(reference)
-        parts = self._workspaces.captured(attempt.base, commit)
-        index, beside = (self._trees.index_made(tree), None) if parts or lasting else self._trees.index(tree)
-        branch, walled = branch_of(attempt.metadata), self._isolates.walled
-        return self._forks.ready(
-            attempt.run, repository, commit, branch, index=index, walled=walled, beside=beside, parts=parts
-        )  # fmt: skip
-
-    def _form(self, asked: CommandPlan) -> Form:
-        if asked.image:
-            return self._containers.form
-        return "overlay" if self._isolates.overlays else "copy"
-
-    async def _start(
-        self, attempt: Attempt, asked: CommandPlan, workspace: Workspace, kit: Kit, output: Output
-    ) -> Process:
-        if asked.image:
-            return await self._containers.start(asked, attempt, workspace, output)
-        if asked.cpu is not None and not self._isolates.divides_processors:
-            output.note("cpu= has no effect: this host gives isolates no cgroup for cpu. Use image=, or see doctor.")
-        env = kit.environment(asked.env, self._isolates.walled)
-        shown = list(kit.shown)
-        if workspace.git and self._isolates.walled:
-            shown.append(ToolDir(workspace.git.objects, OBJECTS))
-        spec = CommandSpec(
-            tenant=attempt.tenant,
-            argv=asked.argv,
-            env=env,
-            cwd=asked.cwd,
-            workspace=workspace.mount,
-            tools=tuple(shown),
-            network=asked.network,
-            limits=Limits(
-                asked.memory or Limits.memory, asked.processes or Limits.processes, processors=asked.cpu or 0.0
-            ),
-            files=asked.files,
-            collect=(OUTPUT_FILE,),
-        )
-        return await self._isolates.command(spec)
 
     def _take_back(self, outcome: Outcome | None) -> None:
         """Undo the commit of an attempt that was cancelled meanwhile."""

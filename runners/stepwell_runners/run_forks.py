@@ -105,13 +105,12 @@ class GitView:
 class RunForks:
     """Forks below a state directory. `enter`, `leave`, `stay` belong to one event loop; the others block."""
 
-    def __init__(self, state: Path, rest_seconds: float = REST_SECONDS) -> None:
+    def __init__(self, state: Path) -> None:
         state = state.resolve()
         self.folder = state / "forks"
         self.pins = state / "pins"
         self.common = state / "common"
         self.repositories = Repositories(state)
-        self._rest_seconds = rest_seconds
         self._locks = KeyedLocks()
         self._using: Counter[str] = Counter()  # attempts in flight
         self._resting: dict[str, asyncio.TimerHandle] = {}
@@ -132,7 +131,7 @@ class RunForks:
         self._using[run] -= 1
         if self._using[run] <= 0:
             del self._using[run]
-            self._resting[run] = asyncio.get_running_loop().call_later(self._rest_seconds, self._rest_soon, run)
+            self._resting[run] = asyncio.get_running_loop().call_later(REST_SECONDS, self._rest_soon, run)
 
     def stay(self, run: str) -> None:
         """Forget that the run was about to rest."""

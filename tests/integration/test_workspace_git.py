@@ -21,7 +21,8 @@ from stepwell_runners.executor import LocalExecutor
 from stepwell_runners.run_forks import RunForks
 from stepwell_runners.spec import CommandSpec
 from stepwell_runners.streaming import Process
-from stepwell_runners.trees import Trees, index_of
+from stepwell_runners.trees import Trees
+from stepwell_runners.whole_trees import index_of
 
 
 class NoIsolates:
@@ -226,7 +227,7 @@ async def test_a_run_that_rests_has_no_fork_and_gets_it_back(
             loop.call_soon_threadsafe(gone.set)
 
     monkeypatch.setattr("stepwell_runners.run_forks.remove_fork", told)
-    executor._forks = RunForks(state, rest_seconds=0)
+    monkeypatch.setattr("stepwell_runners.run_forks.REST_SECONDS", 0)
     await say(executor, origin.last, "git status")
     await asyncio.wait_for(gone.wait(), 10)
     assert list((state / "forks").iterdir()) == [] and pins_of(executor._forks, origin) == {origin.last}

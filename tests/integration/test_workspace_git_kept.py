@@ -129,7 +129,7 @@ async def test_what_a_step_leaves_under_a_detached_head_is_no_part_of_what_the_n
 async def test_a_copied_workspace_keeps_commits_too(
     executor: LocalExecutor, origin: Origin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(executor, "_form", lambda asked: "copy")
+    monkeypatch.setattr(executor._opener, "_form", lambda asked: "copy")
     origin.git("--git-dir", str(origin.path), "pack-refs", "--all")
     monkeypatch.setattr(git_capture, "_MOST_PACKED", 0)  # what the repository has does not count
     monkeypatch.setattr(git_capture, "_MOST_FILES", 3)
