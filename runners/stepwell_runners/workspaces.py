@@ -209,7 +209,7 @@ class Workspaces:
             self.discard(workspace)
             return Committed(None)
         with self._locks.of(_run_folder(workspace.run)):
-            siblings = self._siblings(workspace, layer)
+            siblings = self._siblings(workspace)
             self._check(workspace, layer, siblings)
             self._check_refs(workspace, siblings)
             overlapping = _overlapping(layer, siblings)
@@ -229,7 +229,7 @@ class Workspaces:
         try:
             disk.relink(self._place(source) / "files", fresh / "files", unpack(layer, workspace.stack))
             with self._locks.of(_run_folder(attempt.run)):
-                siblings = self._siblings(workspace, layer)
+                siblings = self._siblings(workspace)
                 self._check(workspace, layer, siblings)
                 self._appear(workspace, layer, fresh)
         except BaseException:
@@ -312,7 +312,7 @@ class Workspaces:
             _rename_new(fresh, target)
         return target
 
-    def _siblings(self, workspace: Workspace, layer: Layer) -> list[tuple[Meta, Layer]]:
+    def _siblings(self, workspace: Workspace) -> list[tuple[Meta, Layer]]:
         """Return the run's layers that this attempt did not stand on."""
         folder = self.layers / _run_folder(workspace.run)
         own = [f"{folder.name}-{path.name}" for path in sorted(folder.iterdir())] if folder.exists() else []

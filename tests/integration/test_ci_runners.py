@@ -82,7 +82,7 @@ def test_people_see_what_runs_where_and_what_waits_for_what(place: Place) -> Non
     heavy = [one for one in view.work if one.key]
     assert {(one.run.number, one.kind, one.image, one.attempt) for one in heavy} == {(1, "run", "busybox", 1)}
     assert all(one.since is not None for one in heavy)
-    assert (view.steps, view.used_steps) == (8, 8)
+    assert (view.steps, view.used.isolates + view.used.containers) == (8, 8)
     reasons = {one.name: one.reason for one in view.waiters}
     assert reasons["heavy 9"] == "waits for a place: at most 8 steps at a time"
     assert "#1" in next(one.reason for one in view.waiters if one.run.number == 2)

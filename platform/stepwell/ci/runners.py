@@ -114,11 +114,6 @@ class RunnerView:
     standing: Standing
     abilities: tuple[Ability, ...]
 
-    @property
-    def used_steps(self) -> int:
-        """Places for steps that the tenant holds."""
-        return self.used.isolates + self.used.containers
-
 
 class Runners:
     """Looks at the one runner of this server. Blocks; for any thread but the engine's."""

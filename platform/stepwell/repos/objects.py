@@ -1,7 +1,6 @@
 """What the reader returns: plain values, safe to keep after the repository is closed."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
 from typing import Literal
 
 EntryKind = Literal["file", "executable", "link", "folder", "submodule"]
@@ -14,11 +13,6 @@ class Person:
     name: str
     email: str
     at: float  # seconds since the epoch
-    offset_s: int = 0  # of their time zone
-
-    @property
-    def local_time(self) -> datetime:
-        return datetime.fromtimestamp(self.at, timezone(timedelta(seconds=self.offset_s)))
 
 
 @dataclass(frozen=True)

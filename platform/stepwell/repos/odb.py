@@ -120,8 +120,8 @@ def _commit_info(commit: Commit) -> CommitInfo:
         sha=commit.id.decode(),
         tree=commit.tree.decode(),
         parents=tuple(parent.decode() for parent in commit.parents),
-        author=_person(commit.author, commit.author_time, commit.author_timezone),
-        committer=_person(commit.committer, commit.commit_time, commit.commit_timezone),
+        author=_person(commit.author, commit.author_time),
+        committer=_person(commit.committer, commit.commit_time),
         message=commit.message.decode(_encoding(commit.encoding), "replace"),
     )
 
@@ -135,7 +135,6 @@ def _encoding(declared: bytes | None) -> str:
     return name
 
 
-def _person(identity: bytes, at: float, offset_s: int) -> Person:
+def _person(identity: bytes, at: float) -> Person:
     name, _, email = identity.decode("utf-8", "replace").rpartition(" <")
-    bounded = offset_s if abs(offset_s) < 86_400 else 0
-    return Person(name or email.rstrip(">"), email.rstrip(">"), float(at), bounded)
+    return Person(name or email.rstrip(">"), email.rstrip(">"), float(at))

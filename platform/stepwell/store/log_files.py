@@ -244,19 +244,6 @@ class Log:
                 number, offset = number + 1, offset + length
         return found
 
-    def offset_of(self, line: int) -> int:
-        """Return the byte at which line `line` begins, the size when there is no such line yet."""
-        number, offset = self._before(self._marks(), line)
-        if not self.size:
-            return 0
-        with self.path.open("rb") as file:
-            file.seek(offset)
-            for _, length in _lines_of(file):
-                if number >= line:
-                    break
-                number, offset = number + 1, offset + length
-        return offset
-
     @staticmethod
     def _before(marks: list[tuple[int, int, float]], line: int) -> tuple[int, int]:
         """Return (line, offset) of the last mark in an earlier line: from there, breaks can be counted."""

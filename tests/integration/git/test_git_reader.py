@@ -87,8 +87,7 @@ def test_commit_tells_author_message_and_time(repositories: Repositories, work: 
     reader = repositories.reader("repo1")
     assert reader.commit(sha).subject == "Grüße"
     dated = reader.commit(second)
-    assert (dated.author.at, dated.author.offset_s, dated.author.email) == (1_700_000_000, 5400, "author@example.com")
-    assert dated.author.local_time.isoformat() == "2023-11-14T23:43:20+01:30"
+    assert (dated.author.at, dated.author.email) == (1_700_000_000, "author@example.com")
     assert dated.parents == (sha,)
     assert [info.sha for info in reader.log(second)] == [second, sha]
     assert [info.sha for info in reader.log(second, skip=1, limit=1)] == [sha]
