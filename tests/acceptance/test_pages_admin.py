@@ -2,7 +2,7 @@
 
 import pytest
 from addresses import PAGES
-from fixture_services import ADMIN
+from fixture_people import ADMIN
 from looked import keep, visit
 from playwright.sync_api import Browser, expect
 from served import Served

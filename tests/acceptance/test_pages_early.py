@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 from addresses import RUN
-from fixture_services import NOW, step
+from fixture_runs import NOW, step
 from live import wait_until
 from looked import visit
 from playwright.sync_api import Browser, Page, Route, expect

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 from addresses import PAGES, RUN
-from fixture_services import NOW
+from fixture_runs import NOW
 from live import wait_until
 from looked import visit
 from playwright.sync_api import Browser, Page, expect

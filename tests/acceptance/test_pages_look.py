@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from addresses import EMPTY_PAGES, OPEN_PAGES, PAGES, RUN
-from fixture_services import step
+from fixture_runs import step
 from looked import AXE, COLOURS, MOST_SHIFTED, RULES, SHIFTS, keep, shifted, violations, visit
 from playwright.sync_api import Browser, Page, expect
 from served import Served

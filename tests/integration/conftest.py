@@ -3,16 +3,42 @@
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from engines import Workshop
+from fastapi import FastAPI
+from fixture_services import FixtureServices, services
 from git_steps import Origin
-from places import Place
+from houses import House
+from places import Clone, Place
+from visitors import URL
 
 from stepwell_runners.executor import LocalExecutor
 from stepwell_runners.isolates import ZygoteIsolates
 from stepwell_runners.lazy import Lazy
 from stepwell_runners.options import IsolateOptions
 from stepwell_runners.trees import Trees
+from stepwell_web.app import create_app
+
+
+@pytest.fixture
+def given(tmp_path: Path) -> FixtureServices:
+    """Services in memory, as people have them who have worked for long."""
+    return services(tmp_path)
+
+
+@pytest.fixture
+def app(given: FixtureServices) -> FastAPI:
+    """The web over services in memory."""
+    return create_app(given)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+async def web(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    """What asks it; what it fails on is answered as by a server."""
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url=URL) as client:
+        yield client
 
 
 @pytest.fixture
@@ -29,6 +55,19 @@ def place(tmp_path: Path) -> Iterator[Place]:
     place = Place(tmp_path).start()
     yield place
     place.stop()
+
+
+@pytest.fixture
+def clone(place: Place) -> Clone:
+    """A working copy of a new repository, whose tenant has a secret."""
+    place.services.tenants.secrets.put(place.admin(), "acme", "KEY", "correct horse")
+    return place.repository()
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> House:
+    """Tenants without the rest of the product."""
+    return House(tmp_path)
 
 
 @pytest.fixture

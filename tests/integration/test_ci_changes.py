@@ -31,9 +31,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 
 
 def pushed(clone: Clone, source: str, message: str, ref: str = "refs/heads/main") -> str:
-    clone.pipeline(source, message)
-    clone.push(ref)
-    run = str(clone.runs()[0].id)
+    run = clone.pushed(source, ref, message)
     clone.place.finished(run)
     return run
 

@@ -38,20 +38,9 @@ class Ship(Pipeline):
 MENDED = SHIP.replace('raise FinalError("no room")', "return 7")
 
 
-@pytest.fixture
-def clone(place: Place) -> Clone:
-    return place.repository()
-
-
-def pushed(clone: Clone, source: str, ref: str = "refs/heads/main") -> str:
-    clone.pipeline(source)
-    clone.push(ref)
-    return str(clone.runs()[0].id)
-
-
 def shipped(clone: Clone, ref: str = "refs/heads/main") -> str:
     """Push a run that fails after its approval."""
-    run = pushed(clone, SHIP, ref)
+    run = clone.pushed(SHIP, ref)
     approve(clone.place, run)
     assert clone.place.finished(run).summary.state == "failed"
     return run
@@ -72,7 +61,7 @@ def audited(place: Place) -> list[tuple[str, str, dict[str, Any]]]:
 
 
 def test_a_paused_run_says_who_paused_it_and_goes_on_when_resumed(clone: Clone) -> None:
-    place, run = clone.place, pushed(clone, WAIT)
+    place, run = clone.place, clone.pushed(WAIT)
     hibernating(place, run)
     control, admin = place.services.control, place.admin()
     control.pause(admin, run, "freeze")
@@ -93,11 +82,11 @@ def test_a_paused_run_says_who_paused_it_and_goes_on_when_resumed(clone: Clone) 
 
 def test_cancelling_and_terminating_are_recorded_once_and_nothing_is_recorded_of_ended_runs(clone: Clone) -> None:
     place, control = clone.place, clone.place.services.control
-    first = pushed(clone, WAIT)
+    first = clone.pushed(WAIT)
     hibernating(place, first)
     control.cancel(place.admin(), first, "enough", undo=True)
     assert place.finished(first).summary.state == "cancelled"
-    second = pushed(clone, WAIT)
+    second = clone.pushed(WAIT)
     hibernating(place, second)
     control.terminate(place.admin(), second)
     assert place.finished(second).summary.reason == "terminated by admin"
@@ -122,7 +111,7 @@ def changes(place: Place, actor: Actor, run: str) -> list[Callable[[], Any]]:
 
 
 def test_viewers_are_refused_and_strangers_find_nothing(clone: Clone) -> None:
-    place, run = clone.place, pushed(clone, WAIT)
+    place, run = clone.place, clone.pushed(WAIT)
     before = hibernating(place, run).summary
     place.services.tenants.create(place.admin(), "other")
     reading = place.services.tenants.tokens.issue(place.admin(), "t", scopes=("read",)).secret
@@ -224,14 +213,14 @@ def test_what_cannot_be_restarted_is_refused_with_the_reason(clone: Clone) -> No
     clone.push()
     with pytest.raises(Invalid, match="no pipeline 'Ship' at this commit"):
         restart(admin, run, "deploy", code="newer")
-    tagged = hibernating(place, pushed(clone, SHIP, "refs/tags/v1")).summary.id
+    tagged = hibernating(place, clone.pushed(SHIP, "refs/tags/v1")).summary.id
     place.services.control.terminate(admin, tagged)
     with pytest.raises(Conflict, match="is for no branch"):
         restart(admin, tagged, "build", code="newer")
-    broken = pushed(clone, "syntax error")
+    broken = clone.pushed("syntax error")
     with pytest.raises(Conflict, match=r"Correct \.stepwell/"):
         restart(admin, place.finished(broken).summary.id, "build")
-    waiting = hibernating(place, pushed(clone, WAIT)).summary.id
+    waiting = hibernating(place, clone.pushed(WAIT)).summary.id
     with pytest.raises(Conflict, match="Cancel or terminate it first"):
         restart(admin, waiting, "build")
     assert audited(place) == [("run.terminate", "api#3", {})]

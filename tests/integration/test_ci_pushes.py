@@ -3,16 +3,11 @@
 import asyncio
 
 import pytest
-from places import SHIP, Clone, Place
+from places import SHIP, Clone
 
 from stepwell.ci.pushes import Pushes
 from stepwell.errors import Invalid
 from stepwell.repos.push import NO_COMMIT, RefUpdate
-
-
-@pytest.fixture
-def clone(place: Place) -> Clone:
-    return place.repository()
 
 
 def test_a_push_starts_the_pipelines_that_declare_it_and_says_where(clone: Clone) -> None:

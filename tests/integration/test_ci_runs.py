@@ -6,35 +6,17 @@ from typing import Any
 
 import pytest
 from live import wait_until
-from opened import opened
-from places import SHIP, Clone, Place
+from places import Clone, Place
 
 from stepwell.ci.history import Choices, History
 from stepwell.ci.runs import Runs
 from stepwell.ci.views import Page
-from stepwell.errors import Conflict, Denied, Invalid, NotFound
+from stepwell.errors import Denied, Invalid, NotFound
 from stepwell.tenants import NOBODY, Actor
 
 
-@pytest.fixture
-def clone(place: Place) -> Clone:
-    clone = place.repository()
-    place.services.tenants.secrets.put(place.admin(), "acme", "KEY", "correct horse")
-    return clone
-
-
-def pushed(clone: Clone, source: str = SHIP) -> str:
-    clone.pipeline(source)
-    clone.push()
-    return str(clone.runs()[0].id)
-
-
-def log_of(place: Place, run: str, key: str) -> bytes:
-    return place.services.runs.log(place.admin(), run, key).read()
-
-
 def test_a_push_runs_to_its_approval_and_passes_after_it(clone: Clone) -> None:
-    place, run = clone.place, pushed(clone)
+    place, run = clone.place, clone.pushed()
     view = place.waiting(run)
     (asked,) = view.approvals
     assert (asked.name, asked.environment, asked.may_decide, asked.fields) == (
@@ -63,113 +45,8 @@ def test_a_push_runs_to_its_approval_and_passes_after_it(clone: Clone) -> None:
     assert place.services.runs.inbox(place.admin()) == []
 
 
-def test_a_secret_reaches_the_step_and_never_its_log(clone: Clone) -> None:
-    place, run = clone.place, pushed(clone)
-    place.services.runs.decide(place.admin(), run, place.waiting(run).approvals[0].key, approve=True)
-    place.finished(run)
-    assert log_of(place, run, "deploy#1") == b"\x1eattempt 1\n$ true\nKEY=***\n"
-    log = place.services.runs.log(place.admin(), run, "deploy#1")
-    assert (log.finished, log.attempt, log.line_count) == (True, 1, 3)
-
-
-def test_the_secret_of_an_environment_comes_before_the_repositorys_and_the_tenants(clone: Clone) -> None:
-    place = clone.place
-    admin, secrets, environments = place.admin(), place.services.tenants.secrets, place.services.environments
-    environments.put(admin, "acme", "api", "production", count=0)
-    secrets.put(admin, "acme", "KEY", "of the repository", repository="api")
-    secrets.put(admin, "acme", "KEY", "of the environment", repository="api", environment="production")
-    repository = place.services.tenants.scope.repository(admin, "acme", "api").id
-    assert opened(secrets, "acme", repository, "production", ["KEY"]) == {"KEY": "of the environment"}
-    assert opened(secrets, "acme", repository, "staging", ["KEY"]) == {"KEY": "of the repository"}
-    assert opened(secrets, "acme", "another", "production", ["KEY"]) == {"KEY": "correct horse"}
-    assert opened(secrets, "other", repository, "production", ["KEY"]) == {}
-
-
-def test_an_unknown_secret_fails_the_step_and_says_how_to_add_it(clone: Clone) -> None:
-    source = SHIP.replace('secrets=["KEY"]', 'secrets={"K": "NO_SUCH"}')
-    place, run = clone.place, pushed(clone, source)
-    place.services.runs.decide(place.admin(), run, place.waiting(run).approvals[0].key, approve=True)
-    view = place.finished(run)
-    assert view.summary.state == "failed"
-    error = next(step.error for step in view.steps if step.name == "deploy")
-    assert error is not None
-    assert "'NO_SUCH', which does not exist for acme/api, environment 'production'" in error["message"]
-    assert "stepwell secret set NO_SUCH --repo acme/api" in error["message"]
-
-
-def test_a_step_of_a_protected_environment_waits_by_itself(clone: Clone) -> None:
-    place = clone.place
-    place.services.environments.put(place.admin(), "acme", "api", "production", reviewers=["admin"])
-    run = pushed(clone, SHIP.replace('await step.approval("Ship it?"', 'False and await step.approval("Ship it?"'))
-    (asked,) = place.waiting(run).approvals
-    assert (asked.kind, asked.name, asked.reviewers) == ("environment", "deploy", ("admin",))
-    assert place.services.runs.decide(place.admin(), run, asked.key, approve=True) == "approved"
-    assert place.finished(run).summary.state == "passed"
-
-
-def test_an_approval_satisfies_the_environment_of_the_step_after_it(clone: Clone) -> None:
-    place = clone.place
-    place.services.environments.put(place.admin(), "acme", "api", "production", reviewers=["admin"])
-    run = pushed(clone)
-    place.services.runs.decide(place.admin(), run, place.waiting(run).approvals[0].key, approve=True)
-    assert place.finished(run).summary.state == "passed"
-
-
-def test_a_forbidden_branch_is_refused_with_the_rule(clone: Clone) -> None:
-    place = clone.place
-    place.services.environments.put(place.admin(), "acme", "api", "production", branches=["release/*"])
-    run = pushed(clone, SHIP.replace('await step.approval("Ship it?"', 'False and await step.approval("Ship it?"'))
-    view = place.finished(run)
-    error = next(step.error for step in view.steps if step.name == "deploy")
-    assert error is not None
-    assert "takes only release/*; this run is for branch 'main'" in error["message"]
-
-
-def test_removing_the_rules_lets_the_step_that_waits_under_them_go(clone: Clone) -> None:
-    place = clone.place
-    place.services.environments.put(place.admin(), "acme", "api", "production", reviewers=["admin"])
-    run = pushed(clone, SHIP.replace('await step.approval("Ship it?"', 'False and await step.approval("Ship it?"'))
-    place.waiting(run)
-    place.services.environments.remove(place.admin(), "acme", "api", "production")
-    assert place.finished(run).summary.state == "passed"
-
-
-def test_rules_decide_who_may_approve_and_how_many_must(clone: Clone) -> None:
-    place = clone.place
-    ann, bob, eve = place.person("ann", "developer"), place.person("bob", "developer"), place.person("eve", "viewer")
-    place.services.environments.put(
-        place.admin(), "acme", "api", "production", reviewers=["ann", "bob", "admin"], count=2, forbid_author=True
-    )
-    run, runs = pushed(clone), place.services.runs
-    key = place.waiting(run).approvals[0].key
-    with pytest.raises(Denied, match="forbids those who started the run"):
-        runs.decide(place.admin(), run, key, approve=True)
-    with pytest.raises(Denied, match="your role is viewer"):
-        runs.decide(eve, run, key, approve=True)
-    assert runs.inbox(eve)[0].why_not
-    assert runs.decide(ann, run, key, approve=True) is None
-    with pytest.raises(Denied, match="decided already"):
-        runs.decide(ann, run, key, approve=True)
-    view = runs.get(bob, run)
-    assert (view.approvals[0].approved, view.approvals[0].count, view.approvals[0].may_decide) == (1, 2, True)
-    assert next(step.reason for step in view.steps if step.key == key) == "1 of 2 approved for production"
-    assert runs.decide(bob, run, key, approve=True) == "approved"
-    with pytest.raises(Conflict, match="waits for no decision"):
-        runs.decide(bob, run, key, approve=True)
-    assert place.finished(run).summary.state == "passed"
-
-
-def test_one_rejection_rejects(clone: Clone) -> None:
-    place, run = clone.place, pushed(clone)
-    key = place.waiting(run).approvals[0].key
-    assert place.services.runs.decide(place.admin(), run, key, approve=False, comment="not yet") == "rejected"
-    view = place.finished(run)
-    assert view.summary.state == "failed"
-    assert "not yet" in view.summary.reason
-
-
 def test_a_manual_start_checks_its_form(clone: Clone) -> None:
-    place, _ = clone.place, pushed(clone)
+    place, _ = clone.place, clone.pushed()
     runs, admin = place.services.runs, place.admin()
     with pytest.raises(Invalid, match="Choose one of: staging, production"):
         runs.start(admin, "acme", "api", "Ship", inputs={"target": "moon"})
@@ -191,7 +68,7 @@ def test_a_manual_start_checks_its_form(clone: Clone) -> None:
 
 
 def test_a_rerun_repeats_commit_and_event_as_a_new_run(clone: Clone) -> None:
-    place, run = clone.place, pushed(clone)
+    place, run = clone.place, clone.pushed()
     first = place.waiting(run)
     clone.commit_files({"later": "1"})
     clone.push()
@@ -202,41 +79,11 @@ def test_a_rerun_repeats_commit_and_event_as_a_new_run(clone: Clone) -> None:
 
 
 def test_a_cancelled_run_ends(clone: Clone) -> None:
-    place, run = clone.place, pushed(clone)
+    place, run = clone.place, clone.pushed()
     place.waiting(run)
     place.services.control.cancel(place.admin(), run, "enough")
     assert place.finished(run).summary.state == "cancelled"
     place.services.control.cancel(place.admin(), run)
-
-
-CALLS = """
-from stepwell import Pipeline, group, push
-
-class Part(Pipeline):
-    async def run(self, event, step):
-        return [event.branch, event.payload]
-
-class Whole(Pipeline):
-    on = [push("main")]
-    concurrency = group("whole", "cancel")
-    async def run(self, event, step):
-        return await step.call("part", Part, 3)
-"""
-
-
-def test_a_called_pipeline_is_a_run_of_its_own_outside_of_its_callers_group(clone: Clone) -> None:
-    pushed(clone, CALLS)
-    place, run = clone.place, str(clone.runs()[-1].id)
-    view = place.finished(run)
-    assert (view.summary.state, view.result) == ("passed", ["main", 3])
-    (step,) = view.steps
-    assert step.child is not None and step.child["number"] == 2
-    called = place.services.runs.get(place.admin(), step.child["run"])
-    assert (called.summary.pipeline, called.summary.number, called.summary.sha) == ("Part", 2, view.summary.sha)
-    assert called.parent is not None and (called.parent["run"], called.parent["key"]) == (run, "part#1")
-    again = place.services.runs.rerun(place.admin(), step.child["run"])
-    repeated = place.finished(again.id)
-    assert (repeated.summary.pipeline, repeated.result, repeated.parent) == ("Part", ["main", 3], None)
 
 
 LARGE = """
@@ -251,7 +98,7 @@ class Large(Pipeline):
 
 
 def test_results_are_read_whole_however_large(clone: Clone) -> None:
-    place, run = clone.place, pushed(clone, LARGE)
+    place, run = clone.place, clone.pushed(LARGE)
     view = place.finished(run)
     assert view.steps[1].blob is not None and view.steps[1].blob["size"] == 1_400_002
     read = place.services.results.read
@@ -259,51 +106,6 @@ def test_results_are_read_whole_however_large(clone: Clone) -> None:
     assert json.loads(b"".join(read(place.admin(), run, "large#1"))) == "ä" * 700_000
     with pytest.raises(NotFound, match="has no step 'none#1' that has passed"):
         read(place.admin(), run, "none#1")
-
-
-def test_a_newer_run_of_a_cancelling_group_ends_the_older_ones_of_its_branch(clone: Clone) -> None:
-    place = clone.place
-    source = SHIP.replace("    on =", '    concurrency = group("ship-{branch}", "cancel")\n    on =').replace(
-        '"main", ', '"*", '
-    )
-    first = pushed(clone, source)
-    clone.push("refs/heads/other")
-    other = clone.runs()[0].id
-    place.waiting(first)
-    clone.commit_files({"a": "1"})
-    clone.push()
-    view = place.finished(first)
-    assert view.summary.state == "cancelled"
-    assert place.waiting(other).summary.state == "waiting"
-    assert place.waiting(clone.runs()[0].id).summary.number == 3
-
-
-def grouped(policy: str) -> str:
-    return SHIP.replace("    on =", f'    concurrency = group("ship-{{branch}}", "{policy}")\n    on =')
-
-
-def pushed_again(clone: Clone, times: int) -> list[str]:
-    """Push so many further commits; give the ids of their runs."""
-    found = []
-    for n in range(times):
-        clone.commit_files({"again": f"{n}"})
-        clone.push()
-        found.append(str(clone.runs()[0].id))
-    return found
-
-
-def test_a_run_of_a_queueing_group_waits_for_the_one_before_it(clone: Clone) -> None:
-    place, first = clone.place, pushed(clone, grouped("queue"))
-    (ask,) = place.waiting(first).approvals
-    (second,) = pushed_again(clone, 1)
-    view = place.until(second, lambda view: view.summary.state == "queued")
-    assert view.summary.reason == "waits for run #1 in group ship-main"
-    assert view.steps == ()
-    listed = place.services.runs.list(place.admin(), tenant="acme", repository="api")
-    assert listed.items[0].reason == view.summary.reason, "a list says it, too"
-    place.services.runs.decide(place.admin(), first, ask.key, approve=False)
-    assert place.finished(first).summary.state == "failed"
-    assert place.waiting(second).summary.state == "waiting"
 
 
 LOOP = """
@@ -321,56 +123,23 @@ class Loop(Pipeline):
 
 
 def test_an_earlier_round_can_be_looked_back_at(clone: Clone) -> None:
-    place, run = clone.place, pushed(clone, LOOP)
+    place, run = clone.place, clone.pushed(LOOP)
     view = place.waiting(run)
     assert [step.key for step in view.steps] == ["look#2", "Go on?#2"]
     ((number, steps),) = [(one.number, one.steps) for one in view.rounds]
     assert (number, [(step.key, step.state, step.attempt) for step in steps]) == (1, [("look#1", "passed", 1)])
-    assert b"look 1" in log_of(place, run, "look#1") and b"look 2" in log_of(place, run, "look#2")
-    assert (log_of(place, run, "@1"), log_of(place, run, "")) == (b"round 1\n", b"round 2\n")
+    assert b"look 1" in place.log(run, "look#1") and b"look 2" in place.log(run, "look#2")
+    assert (place.log(run, "@1"), place.log(run, "")) == (b"round 1\n", b"round 2\n")
     with pytest.raises(NotFound, match="has no step 'look#3'"):
-        log_of(place, run, "look#3")
+        place.log(run, "look#3")
     with pytest.raises(NotFound):
         place.services.runs.log(NOBODY, run, "look#1")
-
-
-def test_a_pipeline_with_a_rate_limit_begins_no_more_often(clone: Clone) -> None:
-    place = clone.place
-    first = pushed(clone, SHIP.replace("    on =", '    rate_limit = rate(1, "7 days")\n    priority = 5\n    on ='))
-    place.waiting(first)
-    (second,) = pushed_again(clone, 1)
-    view = place.until(second, lambda view: view.summary.state == "queued")
-    assert view.summary.reason == "waits for its turn: at most 1 run of Ship in 1 week"
-    state = place.thread.submit(place.thread.engine.get(second)).result()
-    assert state is not None and state.order.priority == 5
-
-
-def test_of_the_runs_that_wait_in_a_newest_group_the_last_one_stays(clone: Clone) -> None:
-    place, first = clone.place, pushed(clone, grouped("newest"))
-    place.waiting(first)
-    second, third = pushed_again(clone, 2)
-    view = place.finished(second)
-    assert (view.summary.state, view.steps) == ("cancelled", ())
-    assert view.summary.reason == "cancelled by stepwell: superseded by run #3"
-    assert place.until(third, lambda view: view.summary.state == "queued").summary.reason.startswith("waits for run #1")
-
-
-def test_a_run_that_waits_for_its_group_is_cancelled_and_repeated_like_any_other(clone: Clone) -> None:
-    place, first = clone.place, pushed(clone, grouped("queue"))
-    place.waiting(first)
-    (second,) = pushed_again(clone, 1)
-    place.services.control.cancel(place.admin(), second)
-    assert place.finished(second).summary.state == "cancelled"
-    again = place.services.runs.rerun(place.admin(), second)
-    assert place.until(again.id, lambda view: view.summary.state == "queued").summary.reason.startswith(
-        "waits for run #1"
-    )
 
 
 def test_an_event_reaches_the_run(clone: Clone) -> None:
     source = "from stepwell import *\nclass W(Pipeline):\n    on = [push()]\n    async def run(self, event, step):\n"
     source += '        return await step.wait_for_event("w", type="go")\n'
-    place, run = clone.place, pushed(clone, source)
+    place, run = clone.place, clone.pushed(source)
     place.until(run, lambda view: view.summary.state == "waiting")
     place.services.runs.send_event(place.admin(), run, "go", {"n": 1}, id="e1")
     assert place.finished(run).result == {"n": 1}
@@ -378,7 +147,7 @@ def test_an_event_reaches_the_run(clone: Clone) -> None:
 
 def test_lists_are_narrowed_and_paged(clone: Clone) -> None:
     place = clone.place
-    pushed(clone)
+    clone.pushed()
     for n in range(4):
         clone.commit_files({"n": str(n)})
         clone.push()
@@ -418,7 +187,7 @@ def test_a_stranger_finds_nothing_by_any_method(place: Place, method: str) -> No
     tenants.create(place.admin(), "other")
     stranger = place.person("mallory", "owner", "other")
     narrowed = tenants.tokens.issue(stranger, "t", tenant="other").secret
-    run = pushed(clone)
+    run = clone.pushed()
     key = place.waiting(run).approvals[0].key
     bound = getattr(place.services.runs, method)
     for actor in (NOBODY, stranger, tenants.tokens.actor(narrowed)):
@@ -433,7 +202,7 @@ def test_a_stranger_finds_nothing_by_any_method(place: Place, method: str) -> No
 
 
 def test_a_viewer_may_look_but_not_touch(clone: Clone) -> None:
-    place, run = clone.place, pushed(clone)
+    place, run = clone.place, clone.pushed()
     eve, runs = place.person("eve", "viewer"), place.services.runs
     assert runs.get(eve, run).may_write is False
     for change in (
@@ -448,9 +217,9 @@ def test_a_viewer_may_look_but_not_touch(clone: Clone) -> None:
 
 
 def test_a_token_for_one_repository_sees_only_that_one(clone: Clone) -> None:
-    place, run = clone.place, pushed(clone)
+    place, run = clone.place, clone.pushed()
     other = place.repository("web")
-    elsewhere = pushed(other)
+    elsewhere = other.pushed()
     tokens = place.services.tenants.tokens
     secret = tokens.issue(place.admin(), "ci", scopes=("read",), tenant="acme", repository="web").secret
     actor = tokens.actor(secret)
@@ -466,7 +235,7 @@ def test_a_token_for_one_repository_sees_only_that_one(clone: Clone) -> None:
 def test_a_run_that_hibernates_is_shown_without_asking_the_engine(
     clone: Clone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place, run = clone.place, pushed(clone)
+    place, run = clone.place, clone.pushed()
     history = History(place.services.store, place.services.repositories)
     wait_until(lambda: history.resting(run), 30, "hibernation")
     asked = place.services.runs.get(place.admin(), run)

@@ -1,55 +1,21 @@
-"""People, their ways in, and secrets, on a real database."""
+"""People and their ways in, on a real database."""
 
-import os
-import stat
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from threading import Event, Semaphore
 
 import pytest
-from opened import opened
+from houses import House
 
-from stepwell.errors import Conflict, Denied, Invalid, NotFound, TryLater, Unavailable
-from stepwell.store.store import Store
-from stepwell.store.tables import Repository, Secret, Session, SigninLink, Token
-from stepwell.tenants import Actor, Tenants
-from stepwell.tenants.keys import Key
+from stepwell.errors import Conflict, Denied, Invalid, NotFound, TryLater
+from stepwell.store.tables import Session, SigninLink, Token
 
 DAY = 86400.0
-
-
-class House:
-    def __init__(self, path: Path) -> None:
-        self.time = 1_000_000.0
-        self.store = Store(path / "s.db")
-        self.tenants = Tenants(self.store, path / "key", now=lambda: self.time)
-        self.admin = self.tenants.people.actor(self.tenants.bootstrap("acme").id)
-
-    def person(self, name: str, role: str = "") -> Actor:
-        row = self.tenants.people.by_name(name) or self.tenants.people.add(self.admin, name)
-        if role:
-            self.tenants.members.put(self.admin, "acme", name, role)
-        return self.tenants.people.actor(row.id)
-
-    def repository(self, name: str = "api", tenant: str = "acme") -> Repository:
-        row = Repository(id=f"id-{tenant}-{name}", tenant=tenant, name=name, created_at=0)
-        with self.store.write() as session:
-            session.add(row)
-        return row
-
-
-@pytest.fixture
-def house(tmp_path: Path) -> House:
-    return House(tmp_path)
 
 
 def test_the_first_start_makes_an_owner_and_the_second_finds_them(house: House) -> None:
     assert house.admin.roles == {"acme": "owner"}
     assert house.admin.admin
     assert house.tenants.bootstrap("another", "other").id == house.admin.person
-
-
-# -- sign-in links and sessions ---------------------------------------------------------------------------------------
 
 
 def test_a_link_signs_in_once(house: House) -> None:
@@ -90,9 +56,6 @@ def test_no_way_in_stands_readable_in_the_database(house: House) -> None:
     kept = b"".join(path.read_bytes() for path in house.store.database.parent.glob("s.db*"))
     for secret in secrets:
         assert secret.encode() not in kept
-
-
-# -- tokens -----------------------------------------------------------------------------------------------------------
 
 
 def test_a_token_works_until_it_expires(house: House) -> None:
@@ -192,9 +155,6 @@ def test_a_token_for_a_tenant_of_others_cannot_be_made(house: House) -> None:
         house.tenants.tokens.issue(house.person("ann", "owner"), "t", tenant="other")
 
 
-# -- members and passwords --------------------------------------------------------------------------------------------
-
-
 def test_the_last_owner_stays(house: House) -> None:
     with pytest.raises(Conflict, match="no owner"):
         house.tenants.members.put(house.admin, "acme", "admin", "viewer")
@@ -239,9 +199,6 @@ def test_changes_of_power_are_on_record(house: House) -> None:
         house.tenants.audit.list(house.person("ann"), "acme")
 
 
-# -- scope ------------------------------------------------------------------------------------------------------------
-
-
 def test_repositories_of_others_do_not_exist(house: House) -> None:
     house.tenants.create(house.admin, "other")
     house.repository()
@@ -257,112 +214,9 @@ def test_repositories_of_others_do_not_exist(house: House) -> None:
     assert house.tenants.scope.repository(house.tenants.people.actor(house.admin.person), "other", "secret") == hidden
 
 
-# -- secrets ----------------------------------------------------------------------------------------------------------
-
-
-def test_a_secret_row_moved_to_another_place_does_not_open(house: House) -> None:
-    first, second = house.repository("one"), house.repository("two")
-    house.tenants.secrets.put(house.admin, "acme", "KEY", "value", repository="one")
-    with house.store.write() as session:
-        row = session.get_one(Secret, _only(house).id)
-        row.repository = second.id
-    with pytest.raises(Unavailable, match="sealed with another key or for another place"):
-        opened(house.tenants.secrets, "acme", second.id, "", ["KEY"])
-    assert opened(house.tenants.secrets, "acme", first.id, "", ["KEY"]) == {}
-
-
-@pytest.mark.parametrize("change", [{"name": "OTHER"}, {"environment": "production"}])
-def test_a_renamed_secret_row_does_not_open(house: House, change: dict[str, str]) -> None:
-    house.tenants.secrets.put(house.admin, "acme", "KEY", "value")
-    with house.store.write() as session:
-        row = session.get_one(Secret, _only(house).id)
-        for field, value in change.items():
-            setattr(row, field, value)
-    with pytest.raises(Unavailable):
-        opened(house.tenants.secrets, "acme", "r", change.get("environment", ""), [change.get("name", "KEY")])
-
-
-def _only(house: House) -> Secret:
-    from sqlmodel import select
-
-    with house.store.read() as session:
-        return session.exec(select(Secret)).one()
-
-
-def test_a_secret_is_sealed_on_disk_and_gone_when_removed(house: House) -> None:
-    house.tenants.secrets.put(house.admin, "acme", "KEY", "a very secret value")
-    assert b"a very secret value" not in _only(house).sealed
-    house.tenants.secrets.put(house.admin, "acme", "KEY", "another value")
-    assert opened(house.tenants.secrets, "acme", "", "", ["KEY", "NONE"]) == {"KEY": "another value"}
-    house.tenants.secrets.remove(house.admin, "acme", "KEY")
-    with pytest.raises(NotFound):
-        house.tenants.secrets.remove(house.admin, "acme", "KEY")
-    assert opened(house.tenants.secrets, "acme", "", "", ["KEY"]) == {}
-
-
-def test_only_maintainers_set_secrets_and_nobody_gets_values(house: House) -> None:
-    ann = house.person("ann", "developer")
-    with pytest.raises(Denied):
-        house.tenants.secrets.put(ann, "acme", "KEY", "value")
-    house.tenants.secrets.put(house.admin, "acme", "KEY", "the value itself")
-    (view,) = house.tenants.secrets.list(ann, "acme")
-    assert view.name == "KEY"
-    assert "the value itself" not in repr(view)
-    with pytest.raises(Denied):
-        house.tenants.secrets.list(house.person("eve", "viewer"), "acme")
-
-
-@pytest.mark.parametrize(
-    ("name", "value"), [("9KEY", "value"), ("A-B", "value"), ("", "value"), ("KEY", "abc"), ("KEY", "a\0bcd")]
-)
-def test_a_secret_that_could_not_be_used_or_masked_is_refused(house: House, name: str, value: str) -> None:
-    with pytest.raises(Invalid):
-        house.tenants.secrets.put(house.admin, "acme", name, value)
-
-
-def test_a_secret_of_an_environment_needs_the_environment(house: House) -> None:
-    house.repository()
-    with pytest.raises(NotFound, match="Create it first"):
-        house.tenants.secrets.put(house.admin, "acme", "KEY", "value", repository="api", environment="production")
-    with pytest.raises(Invalid, match="Name the repository"):
-        house.tenants.secrets.put(house.admin, "acme", "KEY", "value", environment="production")
-
-
-# -- the key ----------------------------------------------------------------------------------------------------------
-
-
-def test_the_key_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:
-    path = tmp_path / "state" / "key"
-    sealed = Key.load(path).seal("value", "place")
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert Key.load(path).open(sealed, "place") == "value"
-    assert [entry.name for entry in path.parent.iterdir()] == ["key"]
-
-
-def test_a_key_that_others_can_read_or_that_is_cut_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "key"
-    Key.load(path)
-    path.chmod(0o644)
-    with pytest.raises(Invalid, match="chmod 600"):
-        Key.load(path)
-    path.chmod(0o600)
-    os.truncate(path, 16)
-    with pytest.raises(Unavailable, match="16 bytes"):
-        Key.load(path)
-
-
-def test_another_key_opens_nothing(tmp_path: Path) -> None:
-    sealed = Key.load(tmp_path / "one").seal("value", "place")
-    with pytest.raises(Unavailable):
-        Key.load(tmp_path / "two").open(sealed, "place")
-
-
 def test_rows_of_ways_in_hold_hashes_only() -> None:
     for table in (Token, Session, SigninLink):
         assert "secret" not in table.model_fields
-
-
-# -- tokens and what they may beget -----------------------------------------------------------------------------------
 
 
 def test_a_token_for_one_tenant_issues_none_for_others(house: House) -> None:
@@ -383,9 +237,6 @@ def test_a_token_issues_none_that_outlives_it(house: House) -> None:
     assert brief is not None
     for days in (3650, None):
         assert tokens.issue(brief, "long", days=days).token.expires_at == house.time + DAY
-
-
-# -- guessing passwords -----------------------------------------------------------------------------------------------
 
 
 def test_passwords_cannot_be_guessed_at_will(house: House) -> None:

@@ -32,11 +32,6 @@ def quotas(place: Place, clone: Clone) -> Quotas:
     return place.services.tenants.quotas
 
 
-@pytest.fixture
-def clone(place: Place) -> Clone:
-    return place.repository()
-
-
 def test_a_quota_is_set_listed_and_taken_away(place: Place, quotas: Quotas) -> None:
     quotas.put(place.admin(), "acme", 5)
     quotas.put(place.admin(), "acme", 1, "api")

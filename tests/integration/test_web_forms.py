@@ -2,29 +2,16 @@
 
 import re
 from dataclasses import replace
-from pathlib import Path
 
-import httpx
 import pytest
 from addresses import RUN
-from fixture_services import FixtureServices, approval, services, step, summary
+from fixture_runs import approval, step, summary
+from fixture_services import FixtureServices
+from visitors import STRANGER, client
 
 from stepwell.errors import Bug, Conflict, Denied, Invalid, NotFound, StepwellError, TryLater, Unavailable
-from stepwell_web.app import create_app
 
-ADMIN = {"Cookie": "stepwell=admin-session", "Origin": "http://testserver"}
 DRAFT = {"tenant": "acme", "code": "mine = 1", "event": "[7]", "repository": "acme/api", "ref": "a-ref", "do": "run"}
-
-
-@pytest.fixture
-def given(tmp_path: Path) -> FixtureServices:
-    return services(tmp_path)
-
-
-def client(given: FixtureServices) -> httpx.AsyncClient:
-    app = create_app(given)  # type: ignore[arg-type]
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    return httpx.AsyncClient(transport=transport, base_url="http://testserver", headers=ADMIN)
 
 
 @pytest.mark.parametrize(
@@ -42,7 +29,7 @@ async def test_the_playground_keeps_the_program_whatever_is_wrong(
         raise error
 
     monkeypatch.setattr(given.plans, "start", start)
-    async with client(given) as web:
+    async with client(given, raises=False) as web:
         answer = await web.post("/playground", data=DRAFT)
     kept = ("It has a fault.", "mine = 1</textarea>", "[7]</textarea>", 'value="acme/api"', 'value="a-ref"')
     assert (answer.status_code, [words for words in kept if words not in answer.text]) == (status, [])
@@ -63,7 +50,7 @@ async def test_a_mistake_of_the_server_is_said_to_be_one(
 
 async def test_a_program_is_kept_for_somebody_who_may_send_none(given: FixtureServices) -> None:
     async with client(given) as web:
-        answer = await web.post("/playground", data=DRAFT, headers={"Cookie": "stepwell=stranger-session"})
+        answer = await web.post("/playground", data=DRAFT, headers=STRANGER)
     assert (answer.status_code, "mine = 1</textarea>" in answer.text) == (404, True)
 
 

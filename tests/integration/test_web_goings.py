@@ -2,28 +2,15 @@
 
 import re
 from dataclasses import replace
-from pathlib import Path
 
-import httpx
 import pytest
-from fixture_services import ADMIN as OWNER
-from fixture_services import FixtureServices, services
+from fixture_people import ADMIN as OWNER
+from fixture_services import FixtureServices
+from visitors import STRANGER, client
 
 from stepwell.ci.views import EnvironmentView
-from stepwell_web.app import create_app
 
-ADMIN = {"Cookie": "stepwell=admin-session", "Origin": "http://testserver"}
 PLACE = "/acme/payments-api"
-
-
-@pytest.fixture
-def given(tmp_path: Path) -> FixtureServices:
-    return services(tmp_path)
-
-
-def client(given: FixtureServices) -> httpx.AsyncClient:
-    app = create_app(given)  # type: ignore[arg-type]
-    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://testserver", headers=ADMIN)
 
 
 def fields(page: str) -> dict[str, str]:
@@ -65,7 +52,7 @@ async def test_what_goes_is_named_first(
 @pytest.mark.parametrize(("path", "form", "what"), GOINGS)
 async def test_a_stranger_is_not_asked(given: FixtureServices, path: str, form: dict[str, str], what: str) -> None:
     async with client(given) as web:
-        answer = await web.post(path, data=form, headers={"Cookie": "stepwell=stranger-session"})
+        answer = await web.post(path, data=form, headers=STRANGER)
     assert (answer.status_code, what in answer.text) == (404, False)
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import httpx
 import pytest
 from addresses import EMPTY_PAGES, OPEN_PAGES, PAGES, RUN
-from fixture_services import services, step
+from fixture_runs import step
+from fixture_services import services
 from justhtml import JustHTML
 
 from stepwell_web.app import create_app

@@ -4,16 +4,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
-from fixture_services import NASTY, FixtureServices, services
+from fixture_runs import NASTY
+from fixture_services import FixtureServices, services
 from markupsafe import escape
+from visitors import client
 
 from stepwell.ci.plans import Checked, Plan
 from stepwell.engine.specs import RunRef
-from stepwell_web.app import create_app
 
-ADMIN = {"Cookie": "stepwell=admin-session", "Origin": "http://testserver"}
 FORM = {"tenant": "acme", "code": "import helper\r\n", "file:helper.py": "a = 1\r\nb = 2\r\n", "file:lib/x.py": ""}
 FILES = {"pipeline.py": "import helper\n", "helper.py": "a = 1\nb = 2\n", "lib/x.py": ""}
 
@@ -24,11 +23,6 @@ def given(tmp_path: Path) -> FixtureServices:
     view = made.views["run1842"]
     made.views["run1842"] = replace(view, summary=replace(view.summary, plan="digest"))
     return made
-
-
-def client(given: FixtureServices) -> httpx.AsyncClient:
-    app = create_app(given)  # type: ignore[arg-type]
-    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://testserver", headers=ADMIN)
 
 
 async def test_every_file_of_a_run_is_opened(given: FixtureServices) -> None:

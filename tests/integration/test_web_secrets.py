@@ -1,32 +1,17 @@
 """Secrets on their pages and over the API: for which branches and tags they are."""
 
-from pathlib import Path
-
-import httpx
 import pytest
 from fixture_secrets import FixtureSecrets
-from fixture_services import FixtureServices, services
+from fixture_services import FixtureServices
+from visitors import client
 
-from stepwell_web.app import create_app
-
-ADMIN = {"Cookie": "stepwell=admin-session", "Origin": "http://testserver"}
 PLACE = "/acme/payments-api/settings"
-
-
-@pytest.fixture
-def given(tmp_path: Path) -> FixtureServices:
-    return services(tmp_path)
 
 
 def secrets(given: FixtureServices) -> FixtureSecrets:
     found = given.tenants.secrets
     assert isinstance(found, FixtureSecrets)
     return found
-
-
-def client(given: FixtureServices) -> httpx.AsyncClient:
-    app = create_app(given)  # type: ignore[arg-type]
-    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://testserver", headers=ADMIN)
 
 
 async def test_pages_tell_for_which_refs_a_secret_is(given: FixtureServices) -> None:

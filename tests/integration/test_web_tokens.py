@@ -1,34 +1,19 @@
 """The page of access tokens: what it offers to lend, what it sends, what it says of what was refused."""
 
 import re
-from pathlib import Path
 
-import httpx
 import pytest
-from fixture_services import FixtureServices, services
+from fixture_services import FixtureServices
 from fixture_tokens import FixtureTokens
+from visitors import STRANGER, client
 
-from stepwell_web.app import create_app
-
-ADMIN = {"Cookie": "stepwell=admin-session", "Origin": "http://testserver"}
-STRANGER = {**ADMIN, "Cookie": "stepwell=stranger-session"}
 KEY, STAGE = "acme secret:payments-api/DEPLOY_KEY", "acme environment:payments-api/staging"
-
-
-@pytest.fixture
-def given(tmp_path: Path) -> FixtureServices:
-    return services(tmp_path)
 
 
 def made(given: FixtureServices) -> list[tuple[tuple[str, ...], str]]:
     tokens = given.tenants.tokens
     assert isinstance(tokens, FixtureTokens)
     return [(one.scopes, one.tenant) for one in tokens.made]
-
-
-def client(given: FixtureServices, headers: dict[str, str] = ADMIN) -> httpx.AsyncClient:
-    app = create_app(given)  # type: ignore[arg-type]
-    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://testserver", headers=headers)
 
 
 async def test_it_offers_what_may_be_lent_and_lists_what_is(given: FixtureServices) -> None:

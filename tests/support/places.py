@@ -147,6 +147,10 @@ class Place:
         finally:
             stop()
 
+    def log(self, run: str, key: str) -> bytes:
+        """Return what is in the log of a step."""
+        return self.services.runs.log(self.admin(), run, key).read()
+
     def waiting(self, run: str) -> RunView:
         """Wait until people are asked."""
         return self.until(run, lambda view: view.approvals)
@@ -223,6 +227,12 @@ class Clone:
         lines = asyncio.run(self.place.services.pushes.post_receive(context, [update]))
         self.place.services.pushes.finish()
         return lines
+
+    def pushed(self, source: str = SHIP, ref: str = "refs/heads/main", message: str = "Add a pipeline") -> str:
+        """Commit and push a pipeline; return the id of its newest run."""
+        self.pipeline(source, message)
+        self.push(ref)
+        return str(self.runs()[0].id)
 
     def runs(self) -> list[Any]:
         """Return the repository's runs, the newest first."""

@@ -5,7 +5,8 @@ import time
 from pathlib import Path
 
 import uvicorn
-from fixture_services import NOW, FixtureServices, services
+from fixture_runs import NOW
+from fixture_services import FixtureServices, services
 from live import free_port
 
 from stepwell_web import app as web_app

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from fixture_services import ADMIN
+from fixture_people import ADMIN
 
 from stepwell.ci.artifacts import Artifact, Artifacts
 from stepwell.ci.runs import Runs

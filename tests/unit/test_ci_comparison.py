@@ -1,7 +1,7 @@
 from dataclasses import replace
 from typing import Any
 
-from fixture_services import step
+from fixture_runs import step
 
 from stepwell.ci.comparison import compare, first_difference
 from stepwell.ci.views import StepView

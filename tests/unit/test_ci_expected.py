@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from fixture_services import NOW, passed_run, summary
-from fixture_services import step as one
+from fixture_runs import NOW, passed_run, summary
+from fixture_runs import step as one
 
 from stepwell.ci.expected import Expected, ExpectedStep, expected
 from stepwell.ci.views import RunLink, StepView

@@ -6,7 +6,8 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from fixture_services import ADMIN, FixtureServices
+from fixture_people import ADMIN
+from fixture_services import FixtureServices
 
 from stepwell.ci.moments import Changes, FileChange, Moment, Moments, When
 from stepwell.ci.runs import Runs

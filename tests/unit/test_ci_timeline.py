@@ -1,7 +1,7 @@
 from typing import Any
 
 import pytest
-from fixture_services import NOW, waited_journal
+from fixture_runs import NOW, waited_journal
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -2,7 +2,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from fixture_services import ADMIN, NOW, FixtureServices, busy_run, services, step, summary
+from fixture_people import ADMIN
+from fixture_runs import NOW, busy_run, step, summary
+from fixture_services import FixtureServices, services
 
 from stepwell.ci.changes import ChangesSince, Commits
 from stepwell.ci.comparison import compare, first_difference

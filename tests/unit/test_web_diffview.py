@@ -1,4 +1,5 @@
-from fixture_services import NASTY, PATCH
+from fixture_repositories import PATCH
+from fixture_runs import NASTY
 
 from stepwell_web import diffview
 

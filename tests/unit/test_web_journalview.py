@@ -1,6 +1,6 @@
 from typing import get_args
 
-from fixture_services import JOURNAL
+from fixture_runs import JOURNAL
 
 from stepwell.engine.entries import Entry, EntryType
 from stepwell_web import journalview

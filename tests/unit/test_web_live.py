@@ -3,7 +3,7 @@ import json
 import threading
 
 import pytest
-from fixture_services import FixtureLog
+from fixture_logs import FixtureLog
 
 from stepwell.engine.entries import Entry
 from stepwell.engine.specs import Note

@@ -1,5 +1,5 @@
 import pytest
-from fixture_services import LOG, FixtureLog
+from fixture_logs import LOG, FixtureLog
 
 from stepwell_web import logsearch
 from stepwell_web.logsearch import Found

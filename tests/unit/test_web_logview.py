@@ -1,6 +1,7 @@
 import re
 
-from fixture_services import GROUPED, NASTY, FixtureLog, huge_log
+from fixture_logs import GROUPED, FixtureLog, huge_log
+from fixture_runs import NASTY
 
 from stepwell_web import logsearch, logview
 

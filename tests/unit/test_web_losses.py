@@ -1,7 +1,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from fixture_services import NOW, busy_run, step
+from fixture_runs import NOW, busy_run, step
 
 from stepwell.ci.runs import StepLog
 from stepwell.ci.views import AttemptView, StepView

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from fixture_files import README
-from fixture_services import NASTY
+from fixture_runs import NASTY
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

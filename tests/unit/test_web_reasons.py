@@ -2,7 +2,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from fixture_services import approval, broken_run, busy_run, diverged_run, failed_run, passed_run, step, summary
+from fixture_runs import approval, broken_run, busy_run, diverged_run, failed_run, passed_run, step, summary
 
 from stepwell.ci.views import ApprovalView, RunView, StepView
 from stepwell_web import times

@@ -2,7 +2,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fixture_services import NOW, busy_run, failed_run, passed_run, step, summary
+from fixture_runs import NOW, busy_run, failed_run, passed_run, step, summary
 
 from stepwell.ci.runs import StepLog
 from stepwell.engine.rounds import PastStep, Round

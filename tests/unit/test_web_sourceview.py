@@ -1,6 +1,6 @@
 from dataclasses import replace
 
-from fixture_services import NASTY, NOW, SOURCE, busy_run, step, summary
+from fixture_runs import NASTY, NOW, SOURCE, busy_run, step, summary
 
 from stepwell_web import sourceview
 

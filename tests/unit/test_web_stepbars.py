@@ -1,7 +1,7 @@
 from dataclasses import replace
 
 import pytest
-from fixture_services import NOW, busy_run, summary, waited_run
+from fixture_runs import NOW, busy_run, summary, waited_run
 
 from stepwell.ci.views import AttemptView, RunLink, RunView, StepView
 from stepwell_web import runview, stepbars

@@ -1,6 +1,6 @@
 from dataclasses import replace
 
-from fixture_services import NOW, busy_run, passed_run, step, summary
+from fixture_runs import NOW, busy_run, passed_run, step, summary
 
 from stepwell.ci.views import RunView, StepView
 from stepwell_web import runview, steplist

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from fixture_services import NOW, passed_run, step
+from fixture_runs import NOW, passed_run, step
 
 from stepwell.ci.views import RunView, StepView
 from stepwell_web import runview, steplist

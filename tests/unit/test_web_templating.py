@@ -1,7 +1,7 @@
 """What templates write about a run."""
 
 import pytest
-from fixture_services import summary
+from fixture_runs import summary
 
 from stepwell_web.templating import why
 

@@ -1,7 +1,7 @@
 from itertools import pairwise
 
 import pytest
-from fixture_services import NOW, waited_journal, waited_run
+from fixture_runs import NOW, waited_journal, waited_run
 
 from stepwell.ci.timeline import Kind, Span, Timeline, timeline
 from stepwell_web import timelineview

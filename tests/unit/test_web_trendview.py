@@ -1,7 +1,7 @@
 import re
 from dataclasses import replace
 
-from fixture_services import NASTY, NOW, summary
+from fixture_runs import NASTY, NOW, summary
 
 from stepwell.ci.trends import trend_of
 from stepwell.ci.views import RunSummary
