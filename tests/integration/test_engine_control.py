@@ -1,4 +1,4 @@
-"""Pause, resume and terminate: what begins, what may finish, and what the code never notices."""
+"""Pause and resume: what begins, what may finish, and what the code never notices."""
 
 import asyncio
 from collections import Counter
@@ -9,25 +9,15 @@ import pytest
 from engines import FakeExecutor, Workshop, failed, passed
 
 from stepwell.engine.clock import TestClock
-from stepwell.engine.engine import Engine
-from stepwell.engine.entries import Entry
-from stepwell.engine.specs import Limits, Note
+from stepwell.engine.specs import Limits
 from stepwell.engine.state import RunState, StepState
 from stepwell.errors import Conflict, NotFound
 
 LIMITS = Limits(linger=0.01, nap=0.5, grace=2)
 
 
-async def at_rest(shop: Workshop) -> RunState:
-    """Wait until a run is paused and nothing of it is left in memory."""
-    return await shop.until(lambda state: state.state == "paused" and not shop.engine.holds("r"))
-
-
 def yes(run: RunState, step: StepState) -> Literal["approved"]:
     return "approved"
-
-
-# -- what a pause is --------------------------------------------------------------------------------------------------
 
 
 async def test_a_paused_run_keeps_what_arrives_and_acts_on_it_in_its_order_after_resume(shop: Workshop) -> None:
@@ -46,13 +36,13 @@ return [[name, at - 1_000_000_000] for name, at in seen]
         )
         await shop.hibernating()
         await engine.pause("r", "ann", "lunch")
-        state = await at_rest(shop)
+        state = await shop.standing()
         assert (state.reason, shop.isolates.alive) == ("paused by ann: lunch", 0)
         clock.advance(50)
         await engine.send_event("r", "go", 1)
         clock.advance(100)
         await engine.decide("r", "a#1", {"by": "ann", "approve": True}, yes)
-        state = await at_rest(shop)
+        state = await shop.standing()
         assert [entry.type for entry in await engine.journal("r")][-4:] == ["event", "fired", "decision", "done"]
         assert (state.reason, shop.isolates.alive) == ("paused by ann: lunch", 0)
         clock.advance(1000)
@@ -69,7 +59,7 @@ async def test_a_run_paused_before_its_first_turn_begins_after_resume(shop: Work
         await engine.pause("r", "ann")
         assert (await shop.until(lambda state: state.state == "paused")).started_at is None
         await shop.finished("other")
-        assert (await at_rest(shop)).seq == 2
+        assert (await shop.standing()).seq == 2
         await engine.resume("r", "ann")
         assert (await shop.finished()).result == "ran"
 
@@ -105,7 +95,7 @@ class W(Pipeline):
         state = await shop.until(lambda state: state.state == "paused")
         assert set(state.inflight) == {"a#1", "b#1"}
         (tmp_path / "stay").unlink()
-        state = await at_rest(shop)
+        state = await shop.standing()
         assert {key: step.state for key, step in state.steps.items()} == {"a#1": "passed", "b#1": "passed"}
         await engine.resume("r", "ann")
         assert (await shop.finished()).result == "abc"
@@ -156,7 +146,7 @@ await gather(step.run("a", "gate"), step.run("b", "ok"), step.run("c", "fail", r
         await shop.until(lambda state: len(state.steps) == 3 and state.steps["a#1"].state == "running")
         await engine.pause("r", "ann")
         executor.gate.set()
-        state = await at_rest(shop)
+        state = await shop.standing()
         assert {key: step.state for key, step in state.steps.items()} == {
             "a#1": "passed", "b#1": "queued", "c#1": "queued"
         }  # fmt: skip
@@ -164,138 +154,10 @@ await gather(step.run("a", "gate"), step.run("b", "ok"), step.run("c", "fail", r
         await shop.until(lambda state: state.counts.get("retrying"))
         await engine.pause("r", "ann")
         clock.advance(11)
-        assert (await at_rest(shop)).steps["c#1"].state == "queued"
+        assert (await shop.standing()).steps["c#1"].state == "queued"
         await engine.resume("r", "ann")
         assert (await shop.finished()).state == "passed"
         assert Counter(attempt.key for attempt in executor.attempts) == {"a#1": 1, "b#1": 1, "c#1": 2}
-
-
-# -- a pause at any moment changes nothing ----------------------------------------------------------------------------
-
-MIXED = """
-import time
-
-def effect(path, name):
-    with open(path, "a") as file:
-        file.write(name + "\\n")
-    return name
-
-def flaky(path, name):
-    effect(path, name)
-    if open(path).read().splitlines().count(name) < 2:
-        raise ValueError("the first time")
-    return name
-
-class W(Pipeline):
-    async def run(self, event, step):
-        path, got = event.payload, []
-        got += await gather(*(step.do(f"p{n}", effect, path, f"p{n}") for n in range(3)), step.do("f", flaky, path, "f",
-            retries=Retry(3, delay=0.01)))
-        got.append((await step.run("r", "ok")).exit_code)
-        try:
-            async with asyncio.timeout(0.03):
-                await step.wait_for_event("never", type="never")
-        except TimeoutError:
-            got.append(await step.do("late", effect, path, "late"))
-        await step.sleep("nap", 0.02)
-        got.append(await step.wait_for_event("w", type="go"))
-        try:
-            await gather(step.run("bad", "bad"), step.sleep("long", 3600))
-        except StepFailed:
-            got.append(await step.do("after", effect, path, "after"))
-        return got
-"""
-
-
-async def play(shop: Workshop, engine: Engine, effects: Path, pause_at: int) -> tuple[RunState, list[Entry]]:
-    """Play the run, paused at one entry; what may not begin in a pause is checked on the way."""
-    await shop.create_source(MIXED, payload=str(effects))
-    news: asyncio.Queue[Entry] = asyncio.Queue()
-    stop = engine.subscribe(lambda entry, _: None if isinstance(entry, Note) else news.put_nowait(entry))
-    await engine.send_event("r", "go", "went")
-    try:
-        while True:
-            state = await engine.get("r")
-            assert state is not None
-            if state.finished:
-                return state, await engine.journal("r")
-            if state.seq >= pause_at and not any(e.type == "paused" for e in await engine.journal("r")):
-                await engine.pause("r", "ann")
-                await shop.until(lambda state: state.finished or (state.paused and not engine.holds("r")))
-                await engine.resume("r", "ann")
-            await asyncio.wait_for(news.get(), 10)
-    except Conflict:  # its code had come to its end when it was to be paused
-        return await shop.finished(), await engine.journal("r")
-    finally:
-        stop()
-
-
-async def test_a_pause_at_any_entry_changes_nothing_and_repeats_nothing(tmp_path: Path) -> None:
-    shops = Workshop(tmp_path)
-    try:
-        count, seen = 0, None
-        while True:
-            place = tmp_path / str(count)
-            place.mkdir()
-            shop = Workshop(place)
-            shop.isolates = shops.isolates
-            executor = FakeExecutor(bad=failed())
-            async with shop.running(executor=executor, limits=LIMITS) as engine:
-                state, entries = await play(shop, engine, place / "effects", count or 10_000)
-            effects = Counter((place / "effects").read_text().split())
-            got = (state.state, state.result, effects, Counter(attempt.key for attempt in executor.attempts))
-            seen = seen or got
-            assert got == seen, f"paused at entry {count}: {state.error}"
-            types = [entry.type for entry in entries]
-            if "paused" in types:
-                between = types[types.index("paused") :]
-                between = between[: between.index("resumed") if "resumed" in between else None]
-                assert "started" not in between, f"paused at entry {count}"
-            elif count:
-                break
-            count += 1
-        assert seen is not None and seen[0] == "passed" and count > 20
-    finally:
-        await shops.isolates.close()
-
-
-# -- crashes ----------------------------------------------------------------------------------------------------------
-
-
-async def test_a_paused_run_is_paused_after_a_restart(shop: Workshop) -> None:
-    executor = FakeExecutor()
-    async with shop.running(executor=executor) as engine:
-        await shop.create('await step.run("a", "forever")\nreturn "done"')
-        await shop.until(lambda state: state.counts.get("running"))
-        await engine.pause("r", "ann")
-    executor = FakeExecutor()
-    async with shop.running(executor=executor) as engine:
-        state = await at_rest(shop)
-        assert (state.steps["a#1"].state, state.steps["a#1"].losses, executor.attempts) == ("queued", 1, [])
-    async with shop.running(executor=executor) as engine:
-        await asyncio.sleep(0)
-        assert engine.in_memory == 0
-        await engine.resume("r", "ann")
-        await shop.until(lambda state: state.counts.get("running"))
-        assert (await shop.until(lambda state: executor.attempts)).state == "running"
-
-
-async def test_a_resumed_run_goes_on_after_a_crash_before_its_turn(shop: Workshop) -> None:
-    async with shop.running() as engine:
-        await shop.create('return await step.wait_for_event("w", type="go")')
-        await shop.hibernating()
-        await engine.pause("r", "ann")
-        await engine.send_event("r", "go", 1)
-        await at_rest(shop)
-    async with shop.running() as engine:
-        await asyncio.sleep(0)
-        assert engine.in_memory == 0
-        await engine.resume("r", "ann")
-    async with shop.running():
-        assert (await shop.finished()).result == 1
-
-
-# -- clear answers ----------------------------------------------------------------------------------------------------
 
 
 async def test_what_cannot_be_paused_or_resumed_says_why(shop: Workshop) -> None:
@@ -353,7 +215,7 @@ finally:
 """
         )
         await engine.pause("r", "ann")
-        await at_rest(shop)
+        await shop.standing()
         await engine.resume("r", "ann")
         await shop.until(lambda state: "nap#1" in state.steps)
         await engine.pause("r", "ann")
@@ -362,76 +224,3 @@ finally:
         state = await shop.finished()
         assert (state.state, state.reason) == ("cancelled", "cancelled by bob: not today")
         assert state.steps["clean up#1"].state == "passed"
-
-
-# -- terminate --------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("paused", [False, True])
-async def test_termination_ends_a_run_at_once_and_tells_its_code_nothing(
-    shop: Workshop, tmp_path: Path, paused: bool
-) -> None:
-    executor = FakeExecutor()
-    async with shop.running(executor=executor, limits=Limits(grace=3600)) as engine:
-        await shop.create(
-            f"""
-try:
-    await gather(step.run("a", "forever"), step.do("b", __import__("time").sleep, 3600), step.sleep("c", 3600))
-finally:
-    open({str(tmp_path / "effects")!r}, "w")
-"""
-        )
-        await shop.until(lambda state: state.inflight and state.steps["a#1"].state == "running")
-        if paused:
-            await engine.pause("r", "ann")
-        await engine.terminate("r", "ann")
-        state = await shop.finished()
-        assert (state.state, state.reason, state.counts["cancelled"]) == ("cancelled", "terminated by ann", 2)
-        await shop.until(lambda _: not engine.holds("r"))
-        assert (executor.killed, shop.isolates.alive) == (["a#1"], 0)
-        await engine.terminate("r", "ann")
-        assert (await engine.journal("r"))[-1].type == "ended"
-    assert not (tmp_path / "effects").exists()
-
-
-# -- killing the process ----------------------------------------------------------------------------------------------
-
-
-async def test_a_run_whose_process_is_killed_goes_on_in_another_one(shop: Workshop, tmp_path: Path) -> None:
-    mark, done = tmp_path / "begun", tmp_path / "done"
-    async with shop.running() as engine:
-        await shop.create(
-            f"""
-def before():
-    with open({str(done)!r}, "a") as file:
-        file.write("x")
-def slow():
-    if os.path.exists({str(mark)!r}):
-        return "again"
-    open({str(mark)!r}, "w").close()
-    import time
-    time.sleep(60)
-await step.do("before", before)
-return await step.do("slow", slow)
-"""
-        )
-        await shop.until(lambda state: "slow#1" in state.inflight)
-        while not mark.exists():
-            await asyncio.sleep(0.01)
-        assert await engine.in_process("r")
-        await engine.kill_isolate("r")
-        state = await shop.finished()
-        assert (state.state, state.result, done.read_text()) == ("passed", "again", "x")
-        assert [attempt.state for attempt in state.steps["slow#1"].attempts] == ["lost", "passed"]
-        assert not await engine.in_process("r")
-        with pytest.raises(Conflict, match="has ended"):
-            await engine.kill_isolate("r")
-
-
-async def test_a_run_that_waits_has_no_process_to_kill(shop: Workshop) -> None:
-    async with shop.running() as engine:
-        await shop.create('await step.wait_for_event("w", type="go")')
-        await shop.hibernating()
-        assert not await engine.in_process("r")
-        with pytest.raises(Conflict, match="in no process now"):
-            await engine.kill_isolate("r")

@@ -112,6 +112,10 @@ class Workshop:
         """Wait until a run waits and nothing of it is left in memory."""
         return await self.until(lambda state: state.state == "waiting" and not self.engine.holds(run), run)
 
+    async def standing(self, run: str = "r") -> RunState:
+        """Wait until a run is paused and nothing of it is left in memory."""
+        return await self.until(lambda state: state.state == "paused" and not self.engine.holds(run), run)
+
 
 class FakeExecutor:
     """An executor whose outcomes the test writes down, by the step's command."""
