@@ -35,6 +35,20 @@ def test_a_step_that_came_or_went_is_told() -> None:
     }  # fmt: skip
 
 
+def test_an_approval_whose_name_has_a_number_in_it_is_the_same() -> None:
+    old, new = passed("Ship 1.1.0?", kind="approval"), passed("Ship 1.9.0?", kind="approval")
+    other = passed("Really?", kind="approval")
+    (same, came) = compare((old,), (new, other))
+    assert (same.before, same.after, same.differences) == (old, new, ())
+    assert (came.before, came.after) == (None, other)
+    assert told((passed("test 3.11"),), (passed("test 3.14"),)).keys() == {"test 3.11", "test 3.14"}
+
+
+def test_what_is_not_over_has_no_other_result() -> None:
+    assert told((passed("a"),), (step("a", "running", 0, None),)) == {"a": []}
+    assert told((passed("a"),), (step("a", "skipped", 0, None),)) == {"a": [("state", "passed", "skipped")]}
+
+
 def test_another_result_of_a_function_is_a_difference_but_not_of_a_command() -> None:
     for kind, expected in (("do", [("result", '{"a": 1}', '{"a": 2}')]), ("run", [])):
         before, after = (passed("a", kind=kind, value={"a": n}) for n in (1, 2))

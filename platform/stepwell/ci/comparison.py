@@ -1,11 +1,13 @@
 """Two runs of one pipeline side by side, step by step: a pure function of their views."""
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from stepwell.ci.views import StepView
+from stepwell.engine.state import OPEN
 
 SETTINGS = (
     "command", "image", "tools", "python", "setup", "setup_inputs", "env", "secrets", "environment", "network", "cwd",
@@ -27,7 +29,10 @@ class Difference:
 
 @dataclass(frozen=True)
 class StepChange:
-    """A step of the newer run beside the same step, by name and count, of the older; `differences` without times."""
+    """A step of the newer run beside the same step, by name and count, of the older; `differences` without times.
+
+    What is not over has no result that could be otherwise.
+    """
 
     key: str
     name: str
@@ -48,8 +53,20 @@ class StepChange:
 def compare(before: Sequence[StepView], after: Sequence[StepView]) -> tuple[StepChange, ...]:
     """Give the newer run's steps in the order asked, then those that only the older had."""
     older = {step.key: step for step in before}
-    changes = [_change(older.pop(step.key, None), step) for step in after]
+    own = {step.key for step in after}
+    renamed = {_question(step): step.key for step in before if step.kind == "approval" and step.key not in own}
+
+    def same(step: StepView) -> StepView | None:
+        key = step.key if step.key in older or step.kind != "approval" else renamed.pop(_question(step), step.key)
+        return older.pop(key, None)
+
+    changes = [_change(same(step), step) for step in after]
     return (*changes, *(_change(step, None) for step in older.values()))
+
+
+def _question(step: StepView) -> str:
+    """Give an approval's name without its numbers: "Ship 1.9.0?" asks what "Ship 1.1.0?" did."""
+    return re.sub(r"\d+", "", step.name)
 
 
 def first_difference(changes: Sequence[StepChange]) -> StepChange | None:
@@ -68,7 +85,8 @@ def _differences(before: StepView | None, after: StepView | None) -> list[Differ
         return [Difference("step", before.state if before else "", after.state if after else "")]
     pairs: list[tuple[str, Any, Any]] = [("kind", before.kind, after.kind)]
     pairs += [(name, before.options.get(name), after.options.get(name)) for name in SETTINGS]
-    pairs.append(("state", before.state, after.state))
+    if after.state not in OPEN:
+        pairs.append(("state", before.state, after.state))
     if before.state == after.state == "passed" and after.kind in ("do", "read", "image"):
         pairs.append(("result", before.value, after.value))
     return [Difference(what, _told(old), _told(new)) for what, old, new in pairs if old != new]

@@ -52,10 +52,14 @@ function show(found) {
   const text = field.value.trim().toLowerCase();
   const fits = (items) => items.filter((item) => item.textContent.toLowerCase().includes(text));
   const [own, acts] = [fits(fixed.own), fits(fixed.acts)];
+  const begins = (item) => ` ${item.textContent.trim().toLowerCase()}`.split(text)[0].endsWith(' ');
   const steps = text ? fits(fixed.steps).slice(0, MOST_STEPS) : [];
   const known = new Set(own.map((item) => item.querySelector('a')?.getAttribute('href')).filter(Boolean));
   const more = found.filter((item) => !known.has(item.querySelector('a').getAttribute('href')));
-  list.replaceChildren(...steps, ...own, ...more, ...acts);
+  const [well, badly] = [own.filter(begins), own.filter((item) => !begins(item))]; // "round" is no word of "Playground"
+  list.replaceChildren(...steps, ...well, ...more, ...badly, ...acts);
+  all('.enters', list).forEach((item) => item.classList.remove('enters'));
+  if (text) list.querySelector('li:has(> a)')?.classList.add('enters');
   nothing.textContent = '';
 }
 
