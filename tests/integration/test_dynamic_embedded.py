@@ -13,7 +13,7 @@ from unittest.mock import AsyncMock, Mock
 import pytest
 from engines import HEAD, Workshop
 
-from stepwell.dynamic import Rate, bind, embedded, pin, route
+from stepwell.dynamic import LogLines, Rate, bind, embedded, pin, route
 from stepwell.engine.seams import BindingCall, Code
 from stepwell.engine.state import RunState
 from stepwell.errors import Invalid, Unavailable
@@ -193,3 +193,48 @@ def by_version(shop: Workshop) -> Callable[[Mapping[str, Any]], Awaitable[Code]]
         return pin({"pipeline.py": HEAD + shop.sources[metadata["version"]]}, "pipeline.py:W")
 
     return load
+
+
+NOISY = """
+class W(Pipeline):
+    async def run(self, event, step):
+        print("begun")
+        large = await step.do("large", lambda: print("at work") or "x" * 1_500_000)
+        await step.wait_for_event("w", type="go")
+        print("over")
+        return len(large)
+"""
+
+
+async def test_an_embedder_may_keep_large_results_and_hear_what_code_prints(tmp_path: Path) -> None:
+    async def load(metadata: Mapping[str, Any]) -> Code:
+        return pin({"pipeline.py": HEAD + NOISY}, "pipeline.py:W")
+
+    heard: list[tuple[str, str]] = []
+
+    def hear(run: str, key: str, text: str) -> None:
+        heard.append((key, text))
+        raise RuntimeError("the embedder's mistake")
+
+    place = (tmp_path / "runs.db", load)
+    kept = {"large_results": tmp_path / "results", "logs": LogLines(hear)}
+    async with embedded(*place, **kept) as engine:  # type: ignore[arg-type]
+        run = await bind(engine, {"tenant": "t"}).create({})
+        async for entry in run.subscribe():
+            if entry.type == "asked":
+                break
+    async with embedded(*place, **kept) as engine:  # type: ignore[arg-type]
+        again = await bind(engine, {"tenant": "t"}).get(run.id)
+        await again.send_event("go")
+        assert (await asyncio.wait_for(again.finished(), 20)).result == 1_500_000
+    assert heard == [("", "begun\n"), ("large#1", "at work\n"), ("", "over\n")]
+
+
+async def test_a_large_result_without_a_place_is_refused(tmp_path: Path) -> None:
+    async def load(metadata: Mapping[str, Any]) -> Code:
+        return pin({"pipeline.py": HEAD + NOISY}, "pipeline.py:W")
+
+    async with embedded(tmp_path / "runs.db", load) as engine:
+        run = await bind(engine, {"tenant": "t"}).create({})
+        state = await asyncio.wait_for(run.finished(), 20)
+    assert state.state == "failed" and "Keep large data elsewhere" in str(state.reason)

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from unittest.mock import AsyncMock
 
 import pytest
@@ -95,3 +95,19 @@ async def test_a_database_is_a_file(database: str, tmp_path: Path, monkeypatch: 
         async with embedded(database, AsyncMock()):
             raise AssertionError
     assert not list(tmp_path.iterdir())
+
+
+async def test_who_does_it_and_which_event_it_is_are_texts(tmp_path: Path) -> None:
+    async with embedded(tmp_path / "runs.db", load) as engine:
+        run = await bind(engine, {"tenant": "t"}).create({})
+        wrong: Any = None
+        for told in (
+            run.pause(wrong),
+            run.cancel(wrong),
+            run.terminate(wrong),
+            run.send_event("go", id=cast("Any", 5)),
+        ):
+            with pytest.raises(Invalid, match=r"(by|id) has value '(None|5)'\. Give a text"):
+                await told
+        assert [entry.type for entry in await run.journal()][:1] == ["created"]
+        assert (await run.status()).state in {"queued", "running", "waiting"}

@@ -88,7 +88,7 @@ def encode_result(value: object, what: str, limit: int = RESULT_BYTES) -> str:
     if size > limit:
         raise ResultRefused(
             f"{what} is {size:,} bytes of JSON; at most {limit:,} ({limit >> 20} MiB) are kept. "
-            "Write large data to a file of the workspace and return its path."
+            "Keep large data elsewhere, like in a file of the workspace, and return where it is."
         )
     return text
 

@@ -10,7 +10,7 @@ from stepwell.dynamic.loading import route
 from stepwell.dynamic.sole import held_alone
 from stepwell.engine.engine import Engine
 from stepwell.engine.local import ProcessIsolates, local_engine
-from stepwell.engine.seams import Binding, Code, Isolates
+from stepwell.engine.seams import Binding, Code, Isolates, LogSink
 from stepwell.errors import Invalid
 
 
@@ -21,38 +21,37 @@ async def embedded(
     *,
     isolates: Isolates | None = None,
     bindings: Mapping[str, Binding] | None = None,
+    large_results: Path | str | None = None,
+    logs: LogSink | None = None,
 ) -> AsyncIterator[Engine]:
     """Have an engine run on this file while the block lasts; what is not over then goes on the next time.
 
     Code has `self.env.workflows` and what `bindings` adds. `isolates` are the caller's, started and ended by them;
     without, code runs in ordinary processes behind no wall, which is for code that is trusted like one's own.
+    `large_results` is a directory for results of more than 1 MiB; without one they are refused. `logs` takes what code
+    prints, as LogLines do; without, it is dropped.
     Raises Unavailable when the file cannot be opened, or another engine runs on it; Invalid for what is no file's name.
     """
     path = _file(database)
     with held_alone(path):
-        async with _running(path, load, isolates, bindings) as engine:
-            yield engine
+        own = ProcessIsolates()
+        engine = local_engine(path, isolates or own, route(load), large_results=large_results, logs=logs)
+        for name, binding in {"workflows": WorkflowsBinding(engine), **(bindings or {})}.items():
+            engine.offer(name, binding)
+        try:
+            async with _running(engine):
+                yield engine
+        finally:
+            await own.close()
 
 
 @asynccontextmanager
-async def _running(
-    database: Path | str,
-    load: Callable[[Mapping[str, Any]], Awaitable[Code]],
-    isolates: Isolates | None,
-    bindings: Mapping[str, Binding] | None,
-) -> AsyncIterator[Engine]:
-    own = ProcessIsolates()
-    engine = local_engine(database, isolates or own, route(load))
-    for name, binding in {"workflows": WorkflowsBinding(engine), **(bindings or {})}.items():
-        engine.offer(name, binding)
+async def _running(engine: Engine) -> AsyncIterator[None]:
+    await engine.start()
     try:
-        await engine.start()
-        try:
-            yield engine
-        finally:
-            await engine.stop()
+        yield
     finally:
-        await own.close()
+        await engine.stop()
 
 
 def _file(database: Path | str) -> Path:

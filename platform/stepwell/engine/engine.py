@@ -231,6 +231,7 @@ class Engine:
         """Deliver an event; once per `id` and run. Raises NotFound, Conflict (the run has ended), Invalid, TryLater."""
         self._require_here()
         check_text("type", type)
+        check_text("id", id or "")
         check_json("payload", payload)
         async with self._scheduler.telling(run_id) as live:
             if live.state.length >= self._parts.limits.entries:
@@ -255,6 +256,7 @@ class Engine:
         With `undo` its passed steps are undone afterwards; code whose grace is over is then left where it stands.
         """
         self._require_here()
+        check_text("by", by)
         live = self._memory.find(run_id)
         draft_cancel(live, self._parts, by, reason, undo)
         await self._memory.settled(live)
@@ -262,6 +264,7 @@ class Engine:
     async def terminate(self, run_id: str, by: str, reason: str = "") -> None:
         """End a run at once; its code is told nothing. A run that has ended stays as it is."""
         self._require_here()
+        check_text("by", by)
         live = self._memory.find(run_id)
         draft_termination(live, self._parts, by, reason)
         await self._memory.settled(live)
@@ -269,6 +272,7 @@ class Engine:
     async def pause(self, run_id: str, by: str, reason: str = "") -> None:
         """Let nothing begin in a run until it is resumed. Raises Conflict when it is paused, cancelled or has ended."""
         self._require_here()
+        check_text("by", by)
         live = self._memory.find_open(run_id)
         try:
             draft_pause(live, self._parts, by, reason)
@@ -278,6 +282,7 @@ class Engine:
     async def resume(self, run_id: str, by: str) -> None:
         """Have a paused run go on. Raises Conflict when it is not paused."""
         self._require_here()
+        check_text("by", by)
         live = self._memory.find_open(run_id)
         try:
             draft_resumption(live, self._parts, by)

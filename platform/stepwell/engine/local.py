@@ -6,20 +6,24 @@ that you trust as much as your own; `stepwell up` has isolates with a wall (`ste
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import socket
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import stepwell
 from stepwell.engine.engine import Engine
-from stepwell.engine.seams import Isolates, IsolateSpec, Loader, Output
+from stepwell.engine.seams import Isolates, IsolateSpec, Loader, LogSink, Output
 from stepwell.errors import TryLater, Unavailable
+from stepwell.store.blobs import BlobFiles
 from stepwell.store.journal_sqlite import SqliteJournal
+
+_log = logging.getLogger(__name__)
 
 _SOURCES = str(Path(str(stepwell.__file__)).parents[1])
 _BUFFER_BYTES = 1 << 22
@@ -209,6 +213,38 @@ class NoLogs:
         """There is nothing."""
 
 
-def local_engine(database: Path | str, isolates: Isolates, loader: Loader) -> Engine:
-    """Make an engine on one SQLite file, which keeps no logs and has nothing that runs commands."""
-    return Engine(SqliteJournal(database), isolates, loader, logs=NoLogs())
+class _Heard(_Silence):
+    def __init__(self, take: Callable[[str, str, str], None], run: str, key: str) -> None:
+        self._take, self._run, self._key = take, run, key
+
+    def write(self, data: bytes) -> None:
+        try:
+            self._take(self._run, self._key, data.decode("utf-8", "replace"))
+        except Exception:
+            _log.exception("What run %s printed could not be handed on.", self._run)
+
+
+class LogLines(NoLogs):
+    """A LogSink that hands on what code prints, and keeps nothing.
+
+    `take(run, key, text)` is called on the engine's loop with whole lines, key "" for those of run() itself. It must
+    not block.
+    """
+
+    def __init__(self, take: Callable[[str, str, str], None]) -> None:
+        self._take = take
+
+    def writer(self, run: str, key: str, attempt: int, masks: Sequence[str]) -> Output:
+        return _Heard(self._take, run, key)
+
+
+def local_engine(
+    database: Path | str, isolates: Isolates, loader: Loader, *, large_results: Path | str | None = None,
+    logs: LogSink | None = None,
+) -> Engine:  # fmt: skip
+    """Make an engine on one SQLite file, which has nothing that runs commands.
+
+    Without `large_results`, a directory, results have to fit into the journal; without `logs` none are kept.
+    """
+    blobs = None if large_results is None else BlobFiles(Path(large_results))
+    return Engine(SqliteJournal(database), isolates, loader, logs=logs or NoLogs(), blobs=blobs)
