@@ -250,15 +250,16 @@ class World:
                     assert state is not None
                     if state.finished and await _all_finished(engine):
                         return state
-                    await self._go_on(engine, state)
+                    await self._go_on(engine, state, lambda: journal.crashed)
                 await asyncio.sleep(0.0003)
         except TryLater:
             assert journal.crashed
         return None
 
-    async def _go_on(self, engine: Engine, state: RunState) -> None:
+    async def _go_on(self, engine: Engine, state: RunState, stopped: Callable[[], bool]) -> None:
+        # A host that cannot write any more would try again every few seconds of the time that passes.
         if state.paused:
-            self.clock.advance(float(str(state.paused["reason"]).split()[-1]))
+            self.clock.advance(float(str(state.paused["reason"]).split()[-1]), stopped)
             await engine.resume(RUN, "ann")
             return
         waits = {"", *(key for key, step in state.steps.items() if step.state == "waiting")}
@@ -270,7 +271,7 @@ class World:
                 return
         due = engine._journal.next_due()  # of called runs, too
         assert due is not None, f"nothing can happen any more: {shape(state)}"
-        self.clock.advance(max(0.0, due - self.clock.now()))
+        self.clock.advance(max(0.0, due - self.clock.now()), stopped)
 
     async def _act(self, engine: Engine, action: Action) -> None:
         await act(engine, action)

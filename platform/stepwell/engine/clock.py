@@ -115,14 +115,16 @@ class TestClock:
         heapq.heappush(self._delayed, (self._elapsed + max(0.0, seconds), next(self._order), handle))
         return handle
 
-    def advance(self, seconds: float) -> None:
-        """Let time pass, making each call that falls due at its own moment."""
+    def advance(self, seconds: float, stop: Callable[[], bool] = bool) -> None:
+        """Let time pass until `stop` says so, making each call that falls due at its own moment."""
         end = self._elapsed + seconds
         while (due := self._first()) is not None and due[0] <= end:
             when, calls = due
             _, _, handle = heapq.heappop(calls)
             self._elapsed = max(self._elapsed, when)
             handle.run()
+            if stop():
+                return
         self._elapsed = end
 
     def jump(self, seconds: float) -> None:

@@ -310,7 +310,8 @@ def test_hooks_start_no_interpreter_and_no_other_program(server: Any, client: An
 
     async def decide(context: PushContext, updates: list[RefUpdate]) -> str | None:
         for child in psutil.Process().children(recursive=True):
-            seen.append(child.cmdline())
+            with contextlib.suppress(psutil.NoSuchProcess):  # it has ended since
+                seen.append(child.cmdline())
         return None
 
     server.handler.decide = decide
