@@ -6,7 +6,7 @@ from fixture_runs import NOW, busy_run, step
 from stepwell.ci.runs import StepLog
 from stepwell.ci.views import AttemptView, StepView
 from stepwell.store.log_files import Log
-from stepwell_web import losses, runview
+from stepwell_web import losses, panelview
 
 
 def tried(*states: str, numbers: tuple[int, ...] = (1, 2, 3, 4)) -> StepView:
@@ -35,7 +35,7 @@ def test_a_function_that_was_lost_keeps_its_number_and_tells_of_its_next_attempt
         assert losses.told(one, 1) == reason.format(verb)
         assert losses.only_lost(one)
         view = replace(busy_run(), steps=(one,))
-        panel = runview.panel(view, one, StepLog(Log(Path("none")), 0, False), 1, runview.Shown())
+        panel = panelview.panel(view, one, StepLog(Log(Path("none")), 0, False), 1, panelview.Shown())
         assert (panel.state, list(panel.shards)) == (one.state, [])
 
 

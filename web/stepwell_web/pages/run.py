@@ -18,10 +18,11 @@ from stepwell.ci import artifacts, reports
 from stepwell.ci.control import WhichCode
 from stepwell.ci.views import RunSummary, RunView, StepView
 from stepwell.errors import Conflict, Invalid
-from stepwell_web import journalview, losses, reasons, runview, sourceview, times
+from stepwell_web import journalview, losses, panelview, reasons, runview, sourceview, times
 from stepwell_web.live import Head, Tail, event, log_topic, notes_topic, run_topic
+from stepwell_web.panelview import NOTHING_SHOWN, Panel, Shown
 from stepwell_web.problems import told
-from stepwell_web.runview import NOTHING_SHOWN, RUN_LOG, Panel, Shown, key_of
+from stepwell_web.runview import RUN_LOG, key_of
 from stepwell_web.streams import KEEP_ALIVE, KEEP_ALIVE_SECONDS, EventStream
 from stepwell_web.visits import Form, Place, Tried, Visit, Visiting, place_of, text, to
 
@@ -103,13 +104,13 @@ def _identity(panel: Panel | None) -> str:
 def _panel(visit: Visit, view: RunView, chosen: StepView, attempt: int | None, shown: Shown) -> Panel:
     number = attempt or max(chosen.attempt, 1)
     log = visit.services.runs.log(visit.actor, view.summary.id, chosen.key, number)
-    return runview.panel(view, chosen, log, number, shown)
+    return panelview.panel(view, chosen, log, number, shown)
 
 
 def _run_panel(visit: Visit, view: RunView, wanted: str | None, shown: Shown) -> Panel | None:
     if wanted not in (RUN_LOG, None) or (wanted is None and not view.log_size):
         return None
-    return runview.run_panel(view, visit.services.runs.log(visit.actor, view.summary.id, ""), shown)
+    return panelview.run_panel(view, visit.services.runs.log(visit.actor, view.summary.id, ""), shown)
 
 
 @router.get(BASE + "/journal")
