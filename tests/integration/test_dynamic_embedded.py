@@ -13,7 +13,7 @@ from unittest.mock import AsyncMock, Mock
 import pytest
 from engines import HEAD, Workshop
 
-from stepwell.dynamic import LogLines, Rate, bind, embedded, pin, route
+from stepwell.dynamic import LogLines, Rate, TestClock, bind, embedded, pin, route
 from stepwell.engine.seams import BindingCall, Code
 from stepwell.engine.state import RunState
 from stepwell.errors import Invalid, Unavailable
@@ -238,3 +238,25 @@ async def test_a_large_result_without_a_place_is_refused(tmp_path: Path) -> None
         run = await bind(engine, {"tenant": "t"}).create({})
         state = await asyncio.wait_for(run.finished(), 20)
     assert state.state == "failed" and "Keep large data elsewhere" in str(state.reason)
+
+
+LONG = """
+class W(Pipeline):
+    async def run(self, event, step):
+        before = step.now()
+        await step.sleep("a day", "24 hours")
+        return (step.now() - before).total_seconds()
+"""
+
+
+async def test_a_day_is_slept_at_once_when_a_test_moves_the_clock(tmp_path: Path) -> None:
+    async def load(metadata: Mapping[str, Any]) -> Code:
+        return pin({"pipeline.py": HEAD + LONG}, "pipeline.py:W")
+
+    clock = TestClock()
+    async with embedded(tmp_path / "runs.db", load, clock=clock) as engine:
+        run = await bind(engine, {"tenant": "t"}).create({})
+        async for entry in run.subscribe():
+            if entry.type == "asked":
+                clock.advance(86_400)
+        assert (await run.status()).result == 86_400

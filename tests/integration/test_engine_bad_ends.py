@@ -65,7 +65,10 @@ class W(Pipeline):
         ("{}['b']", "KeyError: 'b'"),
         ("assert False", "AssertionError"),
         ("raise TimeoutError", "TimeoutError"),
-        ("raise ExceptionGroup('all', [ValueError('a'), KeyError('b')])", "ExceptionGroup: a; 'b'"),
+        (
+            "raise ExceptionGroup('all', [ValueError('a'), KeyError('b')])",
+            "ExceptionGroup: ValueError: a; KeyError: 'b'",
+        ),
         ("await step.do('d', int, 'x', retries=0)", "step 'd' failed: ValueError: invalid literal"),
         ("await step.wait_for_event('e', type='t', timeout=0.01)", "step 'e' failed: the event did not come in time"),
     ],

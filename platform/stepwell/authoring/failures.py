@@ -109,11 +109,16 @@ def message_of(error: BaseException) -> str:
     """Say what an exception says, even when its own `__str__` fails; of a group, what its members say."""
     members = _members(error)
     if members:
-        return "; ".join(message_of(member) for member in members)[:MESSAGE_LENGTH]
+        return "; ".join(map(_of_group, members))[:MESSAGE_LENGTH]
     try:
         return _valid(str(error)[:MESSAGE_LENGTH])
     except Exception as broken:
         return f"(no message: {type(error).__name__}.__str__ raised {type(broken).__name__})"
+
+
+def _of_group(member: BaseException) -> str:
+    named, said = type(member).__name__, message_of(member)
+    return said if named in FAILED_STEPS else f"{named}: {said}" if said else named
 
 
 def _members(error: BaseException) -> list[BaseException]:

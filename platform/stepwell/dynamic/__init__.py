@@ -15,6 +15,7 @@ from stepwell.dynamic.dead import Dead, DeadRuns, Death, dead_runs
 from stepwell.dynamic.embedding import embedded
 from stepwell.dynamic.loading import pin, route
 from stepwell.dynamic.workflows import Handle, Start, Status, Workflows, bind
+from stepwell.engine.clock import TestClock
 from stepwell.engine.local import LogLines
 from stepwell.engine.order import Order, Rate
 from stepwell.engine.seams import Code
@@ -22,6 +23,6 @@ from stepwell.engine.selection import Selection
 
 __all__ = [
     "Action", "Bulk", "Changed", "Code", "Dead", "DeadRuns", "Death", "Handle", "LogLines", "Order", "Rate",
-    "Refused", "Report", "Selection", "Start", "Status", "Workflows", "WorkflowsBinding", "bind", "dead_runs",
-    "embedded", "pin", "route", "sweep",
+    "Refused", "Report", "Selection", "Start", "Status", "TestClock", "Workflows", "WorkflowsBinding", "bind",
+    "dead_runs", "embedded", "pin", "route", "sweep",
 ]  # fmt: skip

@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import stepwell
+from stepwell.engine.clock import Clock
 from stepwell.engine.engine import Engine
 from stepwell.engine.seams import Isolates, IsolateSpec, Loader, LogSink, Output
 from stepwell.errors import TryLater, Unavailable
@@ -240,11 +241,11 @@ class LogLines(NoLogs):
 
 def local_engine(
     database: Path | str, isolates: Isolates, loader: Loader, *, large_results: Path | str | None = None,
-    logs: LogSink | None = None,
+    logs: LogSink | None = None, clock: Clock | None = None,
 ) -> Engine:  # fmt: skip
     """Make an engine on one SQLite file, which has nothing that runs commands.
 
     Without `large_results`, a directory, results have to fit into the journal; without `logs` none are kept.
     """
     blobs = None if large_results is None else BlobFiles(Path(large_results))
-    return Engine(SqliteJournal(database), isolates, loader, logs=logs or NoLogs(), blobs=blobs)
+    return Engine(SqliteJournal(database), isolates, loader, logs=logs or NoLogs(), blobs=blobs, clock=clock)
