@@ -11,6 +11,7 @@ from contextlib import suppress
 from stepwell_runners.cgroups import Cgroup
 from stepwell_runners.spec import Exit
 
+CGROUP_SECONDS = 0.5  # after which it is removed: what goes on comes first
 _CGROUP_RETRY_SECONDS = 0.05
 _GRACE_SECONDS = 2.0
 
@@ -85,12 +86,13 @@ class Isolate:
             return
         asyncio.get_running_loop().remove_reader(self._pidfd)
         os.close(self._pidfd)
-        if self.cgroup is not None:
+        if self.cgroup is not None and not self.killed:  # we know why, then
             self.memory_exceeded, self.processes_exceeded = self.cgroup.out_of_memory(), self.cgroup.out_of_processes()
         self._exit.set_result(self._describe(status, time.monotonic() - self._started))
         for callback in self._closing:
             callback()
-        self._remove_cgroup()
+        if self.cgroup is not None:
+            asyncio.get_running_loop().call_later(CGROUP_SECONDS, self._remove_cgroup)
 
     def _describe(self, status: int | None, seconds: float) -> Exit:
         if status is None and not self.killed:

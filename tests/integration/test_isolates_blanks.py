@@ -376,6 +376,27 @@ async def bounded(tmp_path: Path) -> AsyncIterator[ZygoteIsolates]:
         pytest.skip(f"needs cgroups: {problem}")
 
 
+async def test_cgroup_of_an_isolate_that_we_killed_is_not_asked_why_and_goes_a_moment_later(
+    bounded: ZygoteIsolates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Cgroup] = []
+
+    def ask(group: Cgroup) -> bool:
+        asked.append(group)
+        return False
+
+    monkeypatch.setattr(Cgroup, "out_of_memory", ask)
+    assert (await run(bounded, "exit 3")).exit.code == 3
+    assert len(asked) == 1
+    isolate = await bounded.open(_spec("acme"))
+    group = isolate.cgroup
+    assert group is not None
+    await _close(isolate)
+    assert len(asked) == 1
+    assert group.memory.exists()
+    await until(lambda: not any(path.exists() for path in group.paths))
+
+
 async def test_isolate_that_dies_on_its_way_into_its_cgroup_is_made_again(
     bounded: ZygoteIsolates, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,6 +14,7 @@ import pytest
 import pytest_asyncio
 from walled import execute, isolates, run
 
+from stepwell_runners.isolate import CGROUP_SECONDS
 from stepwell_runners.isolates import ZygoteIsolates
 from stepwell_runners.mounts import remove_work
 from stepwell_runners.spec import Directory, Egress, Overlay
@@ -93,7 +94,7 @@ async def _one(where: ZygoteIsolates, place: Path, kind: int, name: str) -> None
 
 async def _settled(where: ZygoteIsolates, place: Path, wanted: Traces | None = None) -> Traces:
     """Count when the pool is full again and the kernel has counted cgroups empty."""
-    for _ in range(500):
+    for _ in range(1000):
         await where.filled()
         found = _traces(where, place)
         if found == wanted or (wanted is None and found == await _a_moment_later(where, place)):
@@ -103,7 +104,7 @@ async def _settled(where: ZygoteIsolates, place: Path, wanted: Traces | None = N
 
 
 async def _a_moment_later(where: ZygoteIsolates, place: Path) -> Traces:
-    await asyncio.sleep(0.2)
+    await asyncio.sleep(CGROUP_SECONDS + 0.2)
     return _traces(where, place)
 
 
