@@ -300,6 +300,18 @@ def test_other_code_under_a_journal_diverges_and_leaves_at_once(old: str, new: s
         assert isolate.exit_code() == 0
 
 
+def test_what_is_asked_leaves_before_a_function_that_blocks_begins() -> None:
+    run = rehearse("""
+        async def block():
+            time.sleep(0.01)
+        async def quick(): return 1
+        await gather(step.run("command", "true"), step.do("quick", quick), step.do("block", block))
+""")
+    with Isolate(run.head(), run.journal) as isolate:
+        assert [said[:2] for said in isolate.read(20)] == [["ask", "command#1"]]
+        assert [said[:2] for said in isolate.read(20)] == [["do", "quick#1"], ["do", "block#1"]]
+
+
 def test_the_isolate_vanishes_when_its_socket_closes_and_unwinds_nothing() -> None:
     run = rehearse("        try: await step.do('x', time.sleep, 60)\n        finally: open('/nonexistent/x')\n")
     began = time.monotonic()

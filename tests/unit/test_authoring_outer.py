@@ -1,5 +1,6 @@
 """The loop that isolates get from the process they are forked from."""
 
+import asyncio
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,3 +47,45 @@ def test_a_thread_wakes_it_and_it_leaves_nothing_open(ahead: Outer) -> None:
     waker.join()
     loop.close()
     assert descriptors() == before
+
+
+def test_a_task_may_begin_at_once_and_goes_on_in_the_loop(ahead: Outer) -> None:
+    said: list[object] = []
+    loop = Outer.take()
+
+    async def work() -> None:
+        said.append(asyncio.current_task())
+        await asyncio.sleep(0)
+        said.append("resumed")
+        loop.stop()
+
+    def begin() -> None:
+        loop.call_soon(said.append, "next round")
+        task = loop.create_task(work())
+        loop.begin(task)
+        assert said == [task]
+
+    loop.call_soon(begin)
+    loop.run_forever()
+    loop.close()
+    assert said[1:] == ["next round", "resumed"]
+
+
+def test_a_task_behind_which_a_thread_called_back_begins_in_the_next_round(ahead: Outer) -> None:
+    said: list[str] = []
+    loop = Outer.take()
+
+    async def work() -> None:
+        said.append("begun")
+
+    def begin() -> None:
+        task = loop.create_task(work())
+        loop.call_soon_threadsafe(said.append, "called back")
+        loop.begin(task)
+        assert said == []
+        loop.call_soon(loop.stop)
+
+    loop.call_soon(begin)
+    loop.run_forever()
+    loop.close()
+    assert said == ["begun", "called back"]

@@ -11,7 +11,7 @@ import inspect
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from types import FunctionType
@@ -83,11 +83,22 @@ class Inline:
         self._limit = limit  # bytes of a result
         self._at_once = at_once
         self._threads = Threads()
+        self._begin: Callable[[asyncio.Task[None]], None] | None = getattr(outer, "begin", None)
+        self._starting = False
         self._announcing = False
         self._lock = threading.Lock()
 
+    def start_all(self, starts: Iterable[tuple[StepFuture, int]]) -> None:
+        """Begin attempts of these steps, numbered; what they say at once waits for the next flush."""
+        self._starting = True
+        try:
+            for step, number in starts:
+                self.start(step, number)
+        finally:
+            self._starting = False
+
     def start(self, step: StepFuture, number: int) -> None:
-        """Begin an attempt on the outer loop."""
+        """Begin an attempt: an async function up to where it first waits."""
         attempt = Attempt(step, number)
         work = attempt.work
         self.running[step.key] = attempt
@@ -99,8 +110,12 @@ class Inline:
         context.run(CURRENT_STEP.set, step.key)
         if _is_async(work.function):
             attempt.task = self._outer.create_task(self._run_async(attempt), context=context)
+            if self._begin is not None:
+                self._begin(attempt.task)
         else:
             self._threads.call(context.run, self._run_sync, attempt)
+        if attempt.over:
+            return
         if work.timeout is not None:
             attempt.timer = self._outer.call_later(work.timeout, self._time_out, attempt)
         if not self._announcing:
@@ -232,6 +247,8 @@ class Inline:
             self.running.pop(attempt.key, None)
         if attempt.timer is not None and attempt.task is not None:
             attempt.timer.cancel()
+        if attempt.task is not None and self._starting:
+            return
         if attempt.task is not None and self.running:
             self._outer.call_soon(self._wire.flush)  # others may end in this same round of the loop: one write
         else:

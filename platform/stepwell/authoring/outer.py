@@ -38,6 +38,17 @@ class Outer(asyncio.SelectorEventLoop):
         """Make what threads wake it by."""
         super()._make_self_pipe()  # type: ignore[misc]
 
+    def begin(self, task: "asyncio.Task[Any]") -> None:
+        """Run a task that was made just now up to where it first waits, instead of in the next round.
+
+        To be called from a callback of this loop.
+        """
+        handle = self._ready.pop()  # type: ignore[attr-defined]
+        if getattr(handle._callback, "__self__", None) is task:
+            handle._run()
+        else:  # a thread has called back meanwhile
+            self._ready.append(handle)  # type: ignore[attr-defined]
+
     def _close_self_pipe(self) -> None:
         if self._ssock is not None:
             super()._close_self_pipe()  # type: ignore[misc]

@@ -157,12 +157,12 @@ class Turn:
 
     def flush(self) -> None:
         """After a drain: start functions, and send what the code asked in one write."""
-        if self._starts and not self._paused:
-            starts, self._starts = self._starts, {}
-            for key, step in starts.items():
-                self.inline.start(step, self._attempts.get(key, 0) + 1)
         if self._new_timers:
             self._ask_timers()
+        if self._starts and not self._paused:
+            starts, self._starts = self._starts, {}
+            self.wire.flush()  # a function may take its time
+            self.inline.start_all((step, self._attempts.get(key, 0) + 1) for key, step in starts.items())
         if self._paused:
             self.inline.tell_running(self.seq)
         elif not self.ended and not self.inline.running and not self.inline.unconfirmed:
