@@ -189,7 +189,8 @@ async def test_the_cookie_is_secure_behind_https(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "elsewhere", ["https://evil.example/", "//evil.example", "/\\evil.example", "javascript:alert(1)"]
+    "elsewhere",
+    ["https://evil.example/", "//evil.example", "/\\evil.example", "/\t/evil.example", "javascript:alert(1)"],
 )
 async def test_a_signin_never_leads_to_another_site(web: httpx.AsyncClient, elsewhere: str) -> None:
     answer = await web.post("/signin", data={"code": "code-1", "next": elsewhere}, headers=SAME)

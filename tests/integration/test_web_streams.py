@@ -2,6 +2,7 @@
 
 import json
 import re
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -219,6 +220,12 @@ def test_half_a_character_is_refused_or_told_as_it_came(server: LiveServer, wait
     assert [one["data"]["payload"] for one in entries if one["data"] and one["data"].get("type") == "odd"] == ["\ud800"]
     assert asked(server, f"/api/v1/runs/{run}").status_code == 200
     server.api("POST", f"/runs/{run}/terminate")
+
+
+def test_the_server_bounds_the_heads_of_requests(server: LiveServer) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as large:
+        large.sendall(b"GET / HTTP/1.1\r\nX-A: " + b"a" * 65536)
+        assert b"The head of the request is larger than 65536 bytes." in large.recv(65536)
 
 
 def told_by(server: LiveServer) -> dict[str, str]:

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 LARGEST = 128_000
 """Bytes of a README that is shown: a hostile one of that size takes two seconds, an honest one a tenth."""
-KEPT = 32
-"""READMEs that are kept: of at most 1 MB each, mostly of 20 kB."""
+KEPT, ROOM = 32, 8 * 1024 * 1024
+"""READMEs that are kept, mostly of 20 kB, and the characters of all: a hostile one becomes 50 times as long."""
 DEEPEST = 40
 """Elements inside each other; deeper ones lose their tags, not their words."""
 _NAMES = ("readme.md", "readme.markdown", "readme", "readme.txt", "readme.rst")
@@ -91,7 +91,7 @@ class Readmes:
     """Shows them; those shown last are kept by their content. Who may see one has been asked before."""
 
     def __init__(self) -> None:
-        self._kept: Remembered[Readme] = Remembered(KEPT)
+        self._kept: Remembered[Readme] = Remembered(KEPT, weigh=lambda one: len(one.html or one.text), room=ROOM)
 
     def of(self, path: str, content: str, url: str, ref: str, read: Callable[[], bytes]) -> Readme:
         """Show the file at a path; `content` is the id of what `read` gives: at most LARGEST bytes."""

@@ -9,6 +9,7 @@ Scripts and styles come from files of ours only. `require-trusted-types-for` mak
 strings except through the one policy in static/html.js, which takes what this server rendered.
 """
 
+import asyncio
 import re
 from urllib.parse import urlsplit
 
@@ -17,6 +18,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 BODY_LIMIT = 2 * 1024 * 1024
+BODY_SECONDS = 120.0
 CSP = "; ".join((
     "default-src 'self'", "base-uri 'none'", "object-src 'none'", "form-action 'self'", "frame-ancestors 'none'",
     "require-trusted-types-for 'script'", "trusted-types stepwell",
@@ -83,14 +85,20 @@ class Guard:
 
 
 def _bounded(receive: Receive) -> Receive:
-    """Count the body as it comes: one without a length may not be endless."""
-    seen = 0
+    """Count the body as it comes: one without a length may not be endless, nor take for ever."""
+    seen, until = 0, asyncio.get_running_loop().time() + BODY_SECONDS
+    over = False
 
     async def bounded() -> Message:
-        nonlocal seen
-        message = await receive()
+        nonlocal seen, over
+        try:
+            async with asyncio.timeout_at(None if over else until):
+                message = await receive()
+        except TimeoutError:
+            return {"type": "http.disconnect"}
         if message["type"] == "http.request":
             seen += len(message.get("body", b""))
+            over = not message.get("more_body", False)
             if seen > BODY_LIMIT:
                 return {"type": "http.disconnect"}
         return message

@@ -181,8 +181,7 @@ def own_path(value: str | None) -> str:
         value
         and value.startswith("/")
         and not value.startswith(("//", "/\\"))
-        and "\n" not in value
-        and "\r" not in value
+        and not any(c < " " for c in value)  # browsers leave some of them out, and "/\t/" is then another site
     ):
         return value
     return "/"

@@ -35,11 +35,12 @@ class WebThread:
         import uvicorn
 
         from stepwell_web.app import create_app
+        from stepwell_web.heads import BoundedHeads
 
         self._app = create_app(self._services, banner=self._banner)
         # Never uvloop: it closes a pipe's descriptor twice, and the second one may be the engine's by then.
         config = uvicorn.Config(
-            self._app, loop="asyncio", log_level="warning", access_log=False,
+            self._app, http=BoundedHeads, loop="asyncio", log_level="warning", access_log=False,
             server_header=False, timeout_graceful_shutdown=2, timeout_keep_alive=30,
         )  # fmt: skip
         self._server = uvicorn.Server(config)
