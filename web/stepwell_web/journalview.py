@@ -16,12 +16,25 @@ class JournalLine:
     at: float
     step: str
     words: str
+    tone: str  # the state whose shape stands before the words; "" for what is no outcome
 
 
 def line(entry: Entry) -> JournalLine:
     """Say what an entry means."""
     data: Mapping[str, Any] = entry.data if isinstance(entry.data, Mapping) else {}
-    return JournalLine(entry.seq, entry.at, entry.key, _words(entry, data))
+    return JournalLine(entry.seq, entry.at, entry.key, _words(entry, data), _tone(entry, data))
+
+
+def _tone(entry: Entry, data: Mapping[str, Any]) -> str:
+    if entry.type in ("done", "decision"):
+        return "passed" if data.get("ok") or data.get("approve") else "failed"
+    return str(data.get("state") or "") if entry.type == "ended" else _TONES.get(entry.type, "")
+
+
+_TONES = {
+    "retry": "failed", "turn_failed": "failed", "lost": "lost", "dropped": "cancelled", "cancel": "cancelled",
+    "paused": "paused",
+}  # fmt: skip
 
 
 def _words(entry: Entry, data: Mapping[str, Any]) -> str:
