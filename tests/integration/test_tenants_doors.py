@@ -1,6 +1,7 @@
 """People and their ways in, on a real database."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from threading import Event, Semaphore
 
 import pytest
@@ -176,13 +177,25 @@ def test_only_owners_change_members(house: House) -> None:
 
 def test_a_password_signs_in_and_a_wrong_one_says_nothing(house: House) -> None:
     ann = house.person("ann")
-    house.tenants.people.set_password(ann, "ann", "correct horse")
+    house.tenants.people.set_password(ann, "correct horse")
     assert house.tenants.people.check_password("ann", "correct horse").name == "ann"
     for name, password in (("ann", "wrong horse"), ("nobody", "correct horse"), ("admin", "correct horse")):
         with pytest.raises(Denied, match="Name or password is wrong"):
             house.tenants.people.check_password(name, password)
-    with pytest.raises(NotFound):
-        house.tenants.people.set_password(ann, "admin", "taken over!")
+    with pytest.raises(Denied, match="Tokens may not"):
+        house.tenants.people.set_password(replace(ann, via="token"), "a token's own")
+    with pytest.raises(Invalid, match="Use 10 to 1000"):
+        house.tenants.people.set_password(ann, "short")
+
+
+def test_who_just_signed_in_is_told_apart_and_other_sessions_end(house: House) -> None:
+    sessions, ann, ben = house.tenants.sessions, house.person("ann"), house.person("ben")
+    old = sessions.open(ann.person)
+    house.time += 15 * 60
+    new, bens = sessions.open(ann.person), sessions.open(ben.person)
+    assert [sessions.recent(one) for one in (old, new, "none")] == [False, True, False]
+    sessions.close_others(new)
+    assert [sessions.actor(one) is not None for one in (old, new, bens)] == [False, True, True]
 
 
 def test_changes_of_power_are_on_record(house: House) -> None:
@@ -241,7 +254,7 @@ def test_a_token_issues_none_that_outlives_it(house: House) -> None:
 
 def test_passwords_cannot_be_guessed_at_will(house: House) -> None:
     people = house.tenants.people
-    people.set_password(house.admin, "admin", "correct horse battery")
+    people.set_password(house.admin, "correct horse battery")
     for _ in range(10):
         with pytest.raises(Denied):
             people.check_password("admin", "wrong wrong wrong")

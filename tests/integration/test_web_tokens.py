@@ -61,3 +61,19 @@ async def test_what_is_refused_is_said_above_what_was_typed(
     marked = re.findall(r'value="([^"]+)" checked', answer.text)
     assert marked == [one for one in [*form["scopes"], *form.get("lends", [])] if " b" not in one]
     assert ('<details class="lends" open>' in answer.text) == ("lends" in form)
+
+
+async def test_a_password_is_set_by_who_just_signed_in_or_knows_the_present_one(given: FixtureServices) -> None:
+    form = {"password": "correct horse"}
+    async with client(given) as web:
+        page = (await web.get("/tokens")).text
+        answer = await web.post("/tokens/password", data=form)
+    assert 'name="present"' not in page and "Your password is set" in answer.text
+    assert given.stopped[-2:] == ["password of ida.berg", "other sessions"]
+    given.stopped.clear()
+    async with client(given, STRANGER) as web:
+        page = (await web.get("/tokens")).text
+        answer = await web.post("/tokens/password", data={**form, "present": "a guess"})
+    assert 'name="present"' in page and answer.status_code == 403
+    assert "That is not your present password." in answer.text and "a guess" not in answer.text
+    assert given.stopped == []

@@ -56,6 +56,15 @@ class FixtureTenants:
     def check_password(self, name: str, password: str) -> _Person:
         raise Denied("Name or password is wrong.")
 
+    def set_password(self, actor: Actor, password: str) -> None:
+        self.services.stopped.append(f"password of {actor.name}")
+
+    def recent(self, secret: str) -> bool:
+        return secret == "admin-session"
+
+    def close_others(self, secret: str) -> None:
+        self.services.stopped.append("other sessions")
+
     def open(self, person: str) -> str:
         return "admin-session"
 

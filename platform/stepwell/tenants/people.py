@@ -18,7 +18,7 @@ from stepwell.tenants.names import check_name
 if TYPE_CHECKING:
     from pwdlib import PasswordHash
 
-SHORTEST_PASSWORD = 10
+SHORTEST_PASSWORD, LONGEST_PASSWORD = 10, 1_000
 MOST_WRONG = 10
 """Wrong passwords for a name in WRONG_SECONDS, after which none is looked at: links still sign in."""
 WRONG_SECONDS = 300.0
@@ -67,17 +67,19 @@ class People:
         with self._store.read() as session:
             return actor_of(session, person, via)
 
-    def set_password(self, actor: Actor, name: str, password: str) -> None:
-        """Set the password of oneself, or as admin anybody's."""
-        if len(password) < SHORTEST_PASSWORD:
-            raise Invalid(f"The password has {len(password)} characters. Use at least {SHORTEST_PASSWORD}.")
-        hashed = _hasher().hash(password)
+    def set_password(self, actor: Actor, password: str) -> None:
+        """Set one's own password. Denied for tokens, which would outlive their end by it."""
+        if actor.via != "session":
+            raise Denied("A password is set by its person, signed in with a browser. Tokens may not.")
+        if not SHORTEST_PASSWORD <= len(password) <= LONGEST_PASSWORD:
+            told = f"Use {SHORTEST_PASSWORD} to {LONGEST_PASSWORD}"
+            raise Invalid(f"The password has {len(password)} characters. {told}.", "password")
+        with _HASHING:
+            hashed = _hasher().hash(password)
         with self._store.write() as session:
-            person = session.exec(select(Person).where(Person.name == name)).first()
-            if person is None or (person.id != actor.person and not actor.admin):
-                raise NotFound(f"There is no person {name!r} whose password you may set.")
+            person = session.get_one(Person, actor.person)
             person.password = hashed
-            self._audit.add(session, actor, "", "person.password", name)
+            self._audit.add(session, actor, "", "person.password", person.name)
 
     def check_password(self, name: str, password: str) -> Person:
         """Return the person whose password this is; Denied with the same words for every reason.

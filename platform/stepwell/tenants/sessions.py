@@ -13,6 +13,8 @@ from stepwell.tenants.keys import hash_of, new_secret
 from stepwell.tenants.people import roles_of
 
 SESSION_SECONDS = 30 * 86400.0
+RECENT_SECONDS = 15 * 60.0
+"""After signing in, while nobody is asked who they are before they change how they sign in."""
 _ACTOR = (
     "SELECT people.id, people.name, people.admin, memberships.tenant, memberships.role FROM sessions "
     "JOIN people ON people.id = sessions.person LEFT JOIN memberships ON memberships.person = people.id "
@@ -50,6 +52,20 @@ class Sessions:
         """End the session, if there is one."""
         with self._store.write() as session:
             session.execute(delete(Session).where(col(Session.hash) == hash_of(secret)))
+
+    def recent(self, secret: str) -> bool:
+        """Say whether whoever has this session has just signed in."""
+        with self._store.read() as session:
+            row = session.get(Session, hash_of(secret))
+        return row is not None and self._now() - row.created_at < RECENT_SECONDS
+
+    def close_others(self, secret: str) -> None:
+        """End all sessions of the person whose session this is, but this one."""
+        with self._store.write() as session:
+            row = session.get(Session, hash_of(secret))
+            if row is not None:
+                others = delete(Session).where(col(Session.person) == row.person, col(Session.hash) != row.hash)
+                session.execute(others)
 
 
 class SigninLinks:

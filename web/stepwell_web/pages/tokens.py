@@ -1,4 +1,4 @@
-"""A person's own access tokens, and what they lend to plans."""
+"""A person's own access tokens, what they lend to plans, and the password."""
 
 from typing import Any
 
@@ -6,16 +6,17 @@ from fastapi import APIRouter
 from starlette.datastructures import FormData
 from starlette.responses import Response
 
-from stepwell.errors import Denied, Invalid, NotFound
+from stepwell.errors import Denied, Invalid, NotFound, TryLater
 from stepwell.tenants.actors import ACTIONS
 from stepwell.tenants.tokens import IssuedToken
 from stepwell_web.goings import Going, ask, confirmed
 from stepwell_web.problems import told
-from stepwell_web.visits import Form, Tried, Visit, Visiting, text, to
+from stepwell_web.visits import COOKIE, Form, Tried, Visit, Visiting, text, to
 
 router = APIRouter(include_in_schema=False)
 WAY = [("Access tokens", "/tokens")]
 USUAL = {"read", "write", "approve"}
+PRESENT = "That is not your present password. Give it, or sign in again: within 15 minutes nobody asks for it."
 DAYS = (("30", "30 days"), ("90", "90 days"), ("365", "1 year"))
 
 
@@ -27,7 +28,17 @@ def show(visit: Visiting) -> Response:
 
 def _page(visit: Visit, issued: IssuedToken | None = None, **more: Any) -> Response:
     tokens = visit.services.tenants.tokens
-    values = {"chosen": USUAL, "tried": None, "days": DAYS, "status": 200, **more}
+    cookie = visit.request.cookies.get(COOKIE, "")
+    values = {
+        "chosen": USUAL,
+        "tried": None,
+        "days": DAYS,
+        "status": 200,
+        "password_set": False,
+        "tried_password": None,
+        **more,
+    }
+    values["recent"] = visit.services.tenants.sessions.recent(cookie)
     return visit.page(
         "tokens.html", crumbs=WAY, tokens=tokens.list(visit.actor), lendable=tokens.lendable(visit.actor),
         issued=issued, **values,
@@ -84,3 +95,19 @@ def revoke(visit: Visiting, form: Form) -> Response:
         return ask(visit, form, going, [*WAY, ("Revoke", "")])
     tokens.revoke(visit.actor, id)
     return to("/tokens")
+
+
+@router.post("/tokens/password")
+def set_password(visit: Visiting, form: Form) -> Response:
+    """Set the person's password and end the other sessions; who signed in long ago gives the present one, too."""
+    tenants, cookie = visit.services.tenants, visit.request.cookies.get(COOKIE, "")
+    try:
+        if not tenants.sessions.recent(cookie):
+            tenants.people.check_password(visit.actor.name, text(form, "present", ""))
+        tenants.people.set_password(visit.actor, text(form, "password"))
+    except (Invalid, Denied, TryLater) as error:
+        words = PRESENT if isinstance(error, Denied) and visit.actor.via == "session" else str(error)
+        tried = Tried("password", {}, words)
+        return told(error, lambda status: _page(visit, status=status, tried_password=tried, address="/tokens"))
+    tenants.sessions.close_others(cookie)
+    return _page(visit, password_set=True, address="/tokens")
