@@ -85,7 +85,8 @@ async def executor(engine: Any, tmp_path: Path) -> AsyncIterator[LocalExecutor]:
 
 def names(engine: Any, host: str) -> list[str]:
     """The names of a registry's images that the engine knows."""
-    found = [one for image in engine.images.list() for one in (*image.tags, *image.attrs.get("RepoDigests", ()))]
+    listed = engine.api.images()  # images.list() would look at each again, which others may have removed since
+    found = [one for image in listed for key in ("RepoTags", "RepoDigests") for one in image[key] or ()]
     return [name for name in found if name.startswith(host)]
 
 
@@ -141,7 +142,7 @@ async def test_an_image_is_built_from_a_private_one_by_who_may_pull_it(
 def _forget(executor: LocalExecutor, engine: Any, repository: str) -> None:
     """Remove what this state directory has made there: others use the engine, too."""
     notes = {path.stem for path in (executor._workspaces.state / "images").glob("*.json")}
-    for image in engine.images.list(repository):
-        keys = {tag.partition(":")[2] for tag in image.tags}
+    for image in engine.api.images(repository):
+        keys = {tag.partition(":")[2] for tag in image["RepoTags"] or ()}
         if repository == PRIVATE or keys & notes:
-            engine.images.remove(image.id, force=True)
+            engine.images.remove(image["Id"], force=True)

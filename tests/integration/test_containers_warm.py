@@ -85,7 +85,7 @@ async def test_tenants_kinds_and_other_images_do_not_share(
     stranger = attempt("true", network=False)
     assert (await run(executor, dataclasses.replace(stranger, tenant="other"))).ok
     assert (await run(executor, attempt("true", network=False, memory=64 << 20))).ok
-    assert len(cold) == 2 and ours <= {container.id for container in engine.containers.list()}
+    assert len(cold) == 2 and ours <= {container["Id"] for container in engine.api.containers()}
 
 
 @pytest.mark.parametrize("executor", ["overlay", "copy"], indirect=True)
