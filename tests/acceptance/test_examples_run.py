@@ -57,7 +57,7 @@ def _push(server: LiveServer, name: str, folder: Path) -> str:
 def _wait_for_log(server: LiveServer, run: str, key: str, words: str) -> None:
     """Logs reach the disk a moment after the step that wrote them has passed."""
     log = LogStore(server.state / "logs").log(run, key, 1)
-    wait_until(lambda: words in log.read(0, 1 << 20).decode(), 10, f"{words!r} in the log of {key}")
+    wait_until(lambda: words in log.read(0, 1 << 20).decode(), 60, f"{words!r} in the log of {key}")
 
 
 def test_every_example_is_tried() -> None:

@@ -203,5 +203,5 @@ async def test_cancelling_while_the_engine_is_away_ends_the_container_when_it_is
     begun = time.monotonic()
     with pytest.raises(asyncio.CancelledError):
         await running
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 60
     assert engine.client.containers.list(all=True) == []

@@ -155,7 +155,7 @@ async def test_a_cancelled_build_is_over_on_the_engine_too(executor: LocalExecut
             await log.arrived.wait()
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await asyncio.wait_for(running, 10)
+        await asyncio.wait_for(running, 60)
     async with asyncio.timeout(20):
         while any(NEW in command for command in _commands()):
             await asyncio.sleep(0.1)

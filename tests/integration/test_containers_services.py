@@ -133,7 +133,7 @@ async def test_cancelling_while_a_service_is_not_ready_ends_everything(executor:
     await asyncio.wait_for(log.beside("db").arrived.wait(), 30)
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await asyncio.wait_for(running, 10)
+        await asyncio.wait_for(running, 40)
 
 
 async def test_recover_removes_networks_that_a_crash_left(executor: LocalExecutor, engine: Any) -> None:

@@ -71,7 +71,7 @@ async def test_a_run_that_is_over_is_read_and_nobody_waits(shop: Workshop) -> No
         await handle.send_event("go")
         state = await asyncio.wait_for(handle.finished(), 20)
         for after in (0, state.seq - 1, state.seq, state.seq + 7):
-            await asyncio.wait_for(whole(handle, handle.subscribe(after), after), 5)
+            await asyncio.wait_for(whole(handle, handle.subscribe(after), after), 60)
 
 
 async def test_following_begins_again_after_a_restart_where_it_was(shop: Workshop) -> None:

@@ -181,7 +181,7 @@ except TimeoutError: return "gave up"
 """
     state = await end_of(shop, body, Desk(hangs))
     assert (state.result, state.steps["desk.take a#1"].state) == ("gave up", "cancelled")
-    await asyncio.wait_for(given_up.wait(), 5)
+    await asyncio.wait_for(given_up.wait(), 60)
 
 
 async def test_a_paused_run_calls_nothing_until_it_is_resumed(shop: Workshop) -> None:

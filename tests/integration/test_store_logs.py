@@ -200,7 +200,7 @@ async def test_waiting_for_a_log_ends_when_the_disk_refuses_it(tmp_path: Path) -
     writer = logs.writer("run", "step#1", 1)
     writer.write(b"lost words\n")
     writer.close()
-    await asyncio.wait_for(writer.kept(), 10)
+    await asyncio.wait_for(writer.kept(), 60)
     assert not logs.log("run", "step#1", 1).path.exists()
     logs.close()
 
@@ -211,6 +211,6 @@ async def test_a_log_that_cannot_be_written_holds_up_no_step_and_no_other_log(lo
     for writer in (broken, whole):
         writer.write(b"words\n")
         writer.close()
-    await asyncio.wait_for(broken.kept(), 10)
-    await asyncio.wait_for(whole.kept(), 10)
+    await asyncio.wait_for(broken.kept(), 60)
+    await asyncio.wait_for(whole.kept(), 60)
     assert logs.log("run", "whole#1", 1).read() == b"words\n"

@@ -18,6 +18,7 @@ from stepwell_runners.options import IsolateOptions
 from stepwell_runners.shelf import Shelf
 from stepwell_runners.toolchains import Note, Toolchain, Toolchains
 
+pytestmark = pytest.mark.timeout(300)  # of an index that may be far away
 TOOL = "iniconfig==2.3.1"  # small, pure Python
 
 

@@ -229,7 +229,7 @@ async def test_a_run_that_rests_has_no_fork_and_gets_it_back(
     monkeypatch.setattr("stepwell_runners.run_forks.remove_fork", told)
     monkeypatch.setattr("stepwell_runners.run_forks.REST_SECONDS", 0)
     await say(executor, origin.last, "git status")
-    await asyncio.wait_for(gone.wait(), 10)
+    await asyncio.wait_for(gone.wait(), 60)
     assert list((state / "forks").iterdir()) == [] and pins_of(executor._forks, origin) == {origin.last}
     assert await say(executor, origin.last, "git rev-parse HEAD", key="two#1") == origin.last
 

@@ -73,7 +73,7 @@ class Workshop:
         params = {"kind": "manual", "payload": payload}
         await self.engine.create(RunSpec(run, tenant, f"{tenant}/x", "W", metadata, params, code.digest, order=order))
 
-    async def until(self, claim: Callable[[RunState], object], run: str = "r", seconds: float = 20) -> RunState:
+    async def until(self, claim: Callable[[RunState], object], run: str = "r", seconds: float = 60) -> RunState:
         """Wait until the claim about a run is true, looking at it whenever something happens."""
         news = asyncio.Event()
         stop = self.engine.subscribe(lambda *_: news.set())
@@ -91,7 +91,7 @@ class Workshop:
         finally:
             stop()
 
-    async def until_any(self, claim: Callable[[RunState], object], seconds: float = 20) -> RunState:
+    async def until_any(self, claim: Callable[[RunState], object], seconds: float = 60) -> RunState:
         """Wait until the claim is true of a run that something happens to."""
         found: asyncio.Future[RunState] = asyncio.get_running_loop().create_future()
 
@@ -105,7 +105,7 @@ class Workshop:
         finally:
             stop()
 
-    async def finished(self, run: str = "r", seconds: float = 20) -> RunState:
+    async def finished(self, run: str = "r", seconds: float = 60) -> RunState:
         return await self.until(lambda state: state.finished, run, seconds)
 
     async def hibernating(self, run: str = "r") -> RunState:

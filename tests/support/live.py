@@ -130,7 +130,7 @@ class LiveServer:
         """Stop every thread of the server where it is, so that a test can look before it acts."""
         assert self.process is not None
         self.process.send_signal(signal.SIGSTOP)
-        wait_until(lambda: psutil.Process(self.pid).status() == psutil.STATUS_STOPPED, 10, "a frozen server")
+        wait_until(lambda: psutil.Process(self.pid).status() == psutil.STATUS_STOPPED, 60, "a frozen server")
 
     def thaw(self) -> None:
         """Let a frozen server go on."""

@@ -121,7 +121,7 @@ class Client:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            timeout=60,
+            timeout=110,
             check=False,
         )
         output = done.stdout.decode("utf-8", "replace").strip()

@@ -222,6 +222,7 @@ def test_push_is_finished_when_the_client_leaves_after_sending_all(server: Any, 
     until(lambda: not git_children(), "git has ended")
 
 
+@pytest.mark.timeout(300)
 def test_large_push_keeps_the_memory_flat(server: Any, client: Any) -> None:
     client.commit()
     client.run("push", server.url(), "main")
