@@ -47,10 +47,13 @@ async def test_cancelled_code_that_hangs_is_left_and_undone(shop: Workshop) -> N
         try: await step.wait_for_event("w", type="go")
         finally: await step.wait_for_event("never", type="never")
 """
-    async with shop.running(limits=QUICK) as engine:
+    clock = TestClock()
+    async with shop.running(limits=QUICK, clock=clock) as engine:
         await shop.create_source(UNDO + body)
         await shop.hibernating()
         await engine.cancel("r", "ann", undo=True)
+        await shop.until(lambda state: "never#1" in state.steps)
+        clock.advance(QUICK.grace)
         state = await shop.finished()
         assert (state.state, states(state)["undo a#1"]) == ("cancelled", "passed")
         kinds = [entry.type for entry in await engine.journal("r")]
@@ -80,9 +83,12 @@ async def test_a_claim_to_be_undoing_does_not_outlive_a_plain_cancellation(shop:
             try: await step.wait_for_event("w", type="go")
             except asyncio.CancelledError: frame.f_locals["self"].wire.put('["undoing"]')
 """
-    async with shop.running(limits=QUICK) as engine:
+    clock = TestClock()
+    async with shop.running(limits=QUICK, clock=clock) as engine:
         await shop.create_source(UNDO + body)
         await shop.hibernating()
         await engine.cancel("r", "ann")
+        await shop.until(lambda state: state.undoing)
+        clock.advance(QUICK.grace)
         state = await shop.finished()
         assert (state.state, state.undoing) == ("cancelled", True)
