@@ -26,7 +26,7 @@ from stepwell.engine.specs import Restart, RunSpec
 from stepwell.errors import Conflict
 
 SOAK = bool(os.environ.get("STEPWELL_SOAK"))
-RUNS = ("a", "b", "c", "d")
+RUNS = ("a", "b", "c", "d", "e")
 IMMORTAL = {"a", "b"}  # not cancelled by people
 RESTARTS = 4  # tried in one life
 
@@ -44,9 +44,11 @@ class Life(Stage):
     """One journal and everything that happens to it."""
 
     restarts = 0
+    most_hosts = 2
 
-    @initialize(invented=st.tuples(*[st.tuples(programs(), orders())] * 3))
-    def begin(self, invented: tuple[tuple[Program, Order], ...]) -> None:
+    @initialize(invented=st.tuples(*[st.tuples(programs(), orders())] * 2), hosts=st.integers(1, 2))
+    def begin(self, invented: tuple[tuple[Program, Order], ...], hosts: int) -> None:
+        self.most_hosts = hosts
         for run, (program, order) in zip(RUNS, invented, strict=False):
             self.create(run, program, order)
 
@@ -103,6 +105,16 @@ class Life(Stage):
         elif adopted is not None:
             assert not isinstance(refusal, Conflict) or undoing_was_cut_short(journal), refusal
         self.settle()
+
+    def finish(self) -> None:
+        """Bring all to its end; then look at what could be adopted of it, by runs that never begin."""
+        super().finish()
+        for source in self.adoptable():
+            keys = self.asked_by(source)
+            for number, key in enumerate(keys[:: 1 + len(keys) // 4]):
+                self.restart_from(source, key, number % 2 == 1, Order(delay="1 day"))
+        for run in self.going_on():
+            self.runs[run].cancelled = self.ask(self.host.engine.terminate(run, "ann"))
 
     def asked_by(self, run: str) -> list[str]:
         journal = rounds(self.record.runs[run])[-1]
@@ -198,7 +210,7 @@ class Life(Stage):
         self.settle()
 
     @rule()
-    @precondition(lambda self: len(self.hosts) < 2)
+    @precondition(lambda self: len(self.hosts) < self.most_hosts)
     def second_host_takes_over(self) -> None:
         """The first one lives on and does not know."""
         self.host = self.start()
@@ -215,7 +227,7 @@ class Life(Stage):
 
 
 Life.TestCase.settings = settings(
-    max_examples=200 if SOAK else 12, stateful_step_count=40 if SOAK else 25, derandomize=not SOAK, database=None,
+    max_examples=120 if SOAK else 12, stateful_step_count=40 if SOAK else 25, derandomize=not SOAK, database=None,
     phases=[Phase.generate, *([Phase.shrink] if SOAK else [])],  # shrinking takes minutes
     deadline=None, suppress_health_check=list(HealthCheck), print_blob=True,
 )  # fmt: skip

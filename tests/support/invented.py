@@ -61,9 +61,9 @@ def orders() -> st.SearchStrategy[Order]:
     """Draw the place of a run among others."""
     return st.builds(
         Order,
-        group=st.sampled_from(["", "g"]),
+        group=st.sampled_from(["", "g", "g"]),
         policy=st.sampled_from(["queue", "newest", "cancel"]),
-        rate=st.sampled_from([None, None, RATE]),
-        delay=st.sampled_from([*[None] * 4, 30, 3600]),
+        rate=st.sampled_from([None, None, None, RATE]),
+        delay=st.sampled_from([*[None] * 6, 30, 3600]),
         priority=st.integers(-1, 1),
     )
