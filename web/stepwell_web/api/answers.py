@@ -53,14 +53,15 @@ def step(view: StepView) -> Json:
     }  # fmt: skip
 
 
-def _flat(view: StepView | AttemptView) -> Json:
+def _flat(view: StepView | AttemptView | ApprovalView) -> Json:
     return {field.name: getattr(view, field.name) for field in fields(view)}
 
 
 def approval(view: ApprovalView) -> Json:
-    """An open approval; its run as a reference only."""
+    """An open approval; its run as a reference only: that tells of all its approvals, which may be thousands."""
     return {
-        **asdict(view),
+        **_flat(view),
+        "decisions": [asdict(one) for one in view.decisions],
         "run": {"id": view.run.id, "number": view.run.number, "scope": view.run.scope, "url": view.run.url},
     }
 
