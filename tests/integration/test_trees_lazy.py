@@ -15,6 +15,7 @@ from logged import Log, attempt
 
 from stepwell.engine.seams import Code, Outcome, Prepared
 from stepwell.errors import Invalid, TryLater
+from stepwell.repos.maintenance import maintain
 from stepwell.repos.process import environment
 from stepwell_runners import lazy as lazy_module
 from stepwell_runners.checkouts import GitCheckout
@@ -138,6 +139,34 @@ def test_a_tree_is_read_before_it_is_checked_out_and_stays_the_same(
     for filling in [thread for thread in threading.enumerate() if thread.name == "tree-fill"]:
         filling.join()
     assert trees.shown(place) == (place,) and not len(trees._servings)
+
+
+def test_a_tree_stays_readable_while_its_packs_and_loose_objects_vanish(
+    repository: Path, trees: Trees, checkout: HeldBack
+) -> None:
+    """What git has read it has open; what it has not is in a pack that came later."""
+    halves = {half: {f"f{n}": ("100644", f"{half} {n}\n".encode()) for n in range(100)} for half in ("one", "two")}
+    made = commit(repository, {"one": halves["one"]})
+    git(repository, "update-ref", "refs/heads/main", made)
+    git(repository, "repack", "-q", "-d")
+    made = commit(repository, {**halves, "large": ("100644", LARGE)})
+    git(repository, "update-ref", "refs/heads/main", made)
+    objects = repository / "objects"
+    with trees.held(f"r1:{made}") as place:
+        (files,) = trees.shown(place)
+        assert files != place and (files / "one/f0").read_bytes() == b"one 0\n"
+        for number in range(1, 100):
+            if number % 25 == 1:
+                before = set(objects.rglob("*.pack"))
+                git(repository, "hash-object", "-w", "--stdin", text=b"new %d" % number)
+                maintain(repository)
+                assert before - set(objects.rglob("*.pack"))
+                assert not list(objects.glob("[0-9a-f][0-9a-f]/*"))
+            for half in halves:
+                assert (files / half / f"f{number}").read_bytes() == f"{half} {number}\n".encode()
+        assert (files / "large").read_bytes() == LARGE
+        checkout.let.set()
+        assert trees.resolve(f"r1:{made}") == place and (place / "two/f99").read_bytes() == b"two 99\n"
 
 
 def test_a_hostile_tree_is_never_seen_and_ends_in_gits_refusal(

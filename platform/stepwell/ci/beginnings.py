@@ -61,6 +61,11 @@ class Beginnings:
                 self._deleting.discard(repository)
                 self._changed.notify_all()
 
+    def is_deleting(self, repository: str) -> bool:
+        """Say whether somebody deletes a repository, or waits to: what can be left for later should end."""
+        with self._changed:
+            return repository in self._deleting
+
     @contextmanager
     def _entered(self, repository: str, is_barred: Callable[[], bool]) -> Iterator[None]:
         with self._changed:

@@ -49,6 +49,7 @@ from stepwell.ci.schedules import Schedules
 from stepwell.ci.secrets_use import SecretsPreparer
 from stepwell.ci.sources import Sources
 from stepwell.ci.trends import Trends
+from stepwell.ci.upkeep import Upkeep
 from stepwell.ci.usage import Usage
 from stepwell.ci.views import Problem
 from stepwell.dynamic import route
@@ -150,6 +151,7 @@ class Services:
     plans: Plans
     sources: Sources
     retention: Retention
+    upkeep: Upkeep
     removal: Removal
     host: Host | None
     meter: Meter
@@ -173,6 +175,7 @@ class Services:
         caches = CacheFiles(base.settings.state / "caches", base.settings.caches_gb << 30)
         meter = Meter(store, base.logs, base.blobs, FilesOfRepositories(repositories, caches), runner=host)
         retention, removal = _removing(base, thread, beginnings, meter, host)
+        upkeep = Upkeep(store, repositories, beginnings, base.settings.git_memory_mb << 20)
         runs = Runs(history, starter, launcher, base.environments, base.logs, store=store, audit=base.tenants.audit)
         services = cls(
             settings=base.settings,
@@ -194,10 +197,11 @@ class Services:
             artifacts=Artifacts(runs, base.blobs),
             reports=Reports(runs, base.blobs),
             moments=Moments(runs, files),
-            keeper=_keeper(base, thread, pushes, removal=removal, retention=retention, meter=meter),
+            keeper=_keeper(base, thread, pushes, removal=removal, retention=retention, upkeep=upkeep, meter=meter),
             plans=Plans(base.tenants.scope, repositories, base.plan_texts, launcher, outlines),
             sources=Sources(base.tenants.scope, base.code, base.plan_texts.files),
             retention=retention,
+            upkeep=upkeep,
             removal=removal,
             host=host,
             meter=meter,
@@ -277,6 +281,7 @@ class Services:
         self.schedules.stop()
         self.retention.stop()
         self.keeper.stop()
+        self.upkeep.stop()
         self.pushes.finish()
 
 
@@ -328,7 +333,14 @@ def _describing(
 
 
 def _keeper(
-    base: Foundation, thread: EngineThread, pushes: Pushes, *, removal: Removal, retention: Retention, meter: Meter
+    base: Foundation,
+    thread: EngineThread,
+    pushes: Pushes,
+    *,
+    removal: Removal,
+    retention: Retention,
+    upkeep: Upkeep,
+    meter: Meter,
 ) -> Keeper:
     """Make what looks after all this from time to time."""
     expiring = _expiring(base, thread)
@@ -338,6 +350,7 @@ def _keeper(
         removal.clear()
 
     def retain() -> None:
+        upkeep.begin()
         retention.remove_some()
         expiring.remove_some()
         base.plan_texts.sweep()

@@ -1,30 +1,66 @@
 """Keeping repositories fast and clean. Only the service does this: git's own gc could break forks.
 
-Unreachable objects go into a cruft pack and stay: a hibernating run may come back to them.
+Unreachable objects go into a cruft pack and stay: a hibernating run may come back to them. Readers that have a pack
+open keep it when it goes, and whoever misses one looks again, as git does.
 """
 
+import contextlib
 import os
 import shutil
+import signal
+import subprocess
+import tempfile
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from stepwell.repos.process import git_version, run_git
+from stepwell.errors import Invalid, Unavailable
+from stepwell.repos.common_memory import COMMON
+from stepwell.repos.process import bound, environment, git_version
 
+LOOSE_OBJECTS, PACKS = 2_000, 20
+"""With more of either, a repository needs maintenance."""
+MEMORY_BYTES = 2 * 1024**3
+_FOLDERS = 256
 _CRUFT = (2, 37)
-_REPACK_S = 3600.0
+_REPACK_S = 3600
 _STALE_S = 86_400.0
+_LOOK_S = 0.2
+_PATIENCE_S = 5.0
+_NICE = 10
+_WINDOW = 8
+"""The objects that deltas are looked for in have this part of the memory."""
 
 
-def maintain(repository: Path) -> None:
+class Left(Exception):
+    """Maintenance was ended because it is not wanted any more."""
+
+
+def needs_maintenance(repository: Path) -> bool:
+    """Say whether there are many packs or loose objects; these are estimated from one folder in 256, as git does."""
+    objects = repository / "objects"
+    if sum(len(name) == 38 for name in _names(objects / "17")) > -(-LOOSE_OBJECTS // _FOLDERS):
+        return True
+    names = set(_names(objects / "pack"))
+    return sum(name.endswith(".pack") and f"{name[:-5]}.keep" not in names for name in names) > PACKS
+
+
+def maintain(
+    repository: Path, *, memory_bytes: int = MEMORY_BYTES, is_wanted: Callable[[], bool] = lambda: True
+) -> None:
     """Pack refs and objects, remove what is stale; safe beside pushes, reads and forks.
 
-    Blocks: minutes for a large repository.
+    Blocks: minutes for a large repository. Raises Left soon after it is not wanted, Invalid with git's own words.
     """
+
+    def run(*arguments: str) -> None:
+        _run(repository, arguments, memory_bytes, is_wanted)
+
     remove_leftovers(repository, time.time() - _STALE_S)
-    run_git(repository, ["pack-refs", "--all"], timeout_s=_REPACK_S)
+    run("pack-refs", "--all")
     keep = ["--cruft"] if git_version() >= _CRUFT else ["-a", "-k"]
-    run_git(repository, ["repack", "-q", "-d", "-l", "--write-bitmap-index", *keep], timeout_s=_REPACK_S)
-    run_git(repository, ["commit-graph", "write", "--reachable"], timeout_s=_REPACK_S)
+    run("repack", "-q", "-d", "-l", "--write-bitmap-index", f"--window-memory={memory_bytes // _WINDOW}", *keep)
+    run("commit-graph", "write", "--reachable")
 
 
 def remove_leftovers(repository: Path, before: float) -> None:
@@ -33,6 +69,7 @@ def remove_leftovers(repository: Path, before: float) -> None:
     A lock left on a branch would refuse every later push to it. No writer from before that time may be alive.
     """
     locks = [repository / name for name in ("packed-refs.lock", "HEAD.lock", "config.lock")]
+    locks.append(repository / "objects/info/commit-graph.lock")
     for folder, _, files in os.walk(repository / "refs"):
         locks += [Path(folder) / name for name in files if name.endswith(".lock")]
     for lock in locks:
@@ -49,3 +86,59 @@ def _older(path: Path, before: float) -> bool:
         return path.lstat().st_mtime < before
     except FileNotFoundError:
         return False
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return [path.name for path in folder.iterdir()]
+    except FileNotFoundError:
+        return []
+
+
+def _run(repository: Path, arguments: Sequence[str], memory_bytes: int, is_wanted: Callable[[], bool]) -> None:
+    """Run git within its bounds, behind everybody else."""
+    command = ["git", "--git-dir", str(repository), *arguments]
+    with tempfile.TemporaryFile() as words:
+        try:
+            process = subprocess.Popen(
+                command, env=environment(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=words,
+                process_group=0,
+            )  # fmt: skip
+        except FileNotFoundError as error:
+            raise Unavailable("Program 'git' was not found on PATH. Install git 2.34 or later.") from error
+        try:
+            bound(process.pid, memory_bytes, _REPACK_S)
+            COMMON.watch(process.pid)
+            with contextlib.suppress(ProcessLookupError):
+                os.setpriority(os.PRIO_PGRP, process.pid, _NICE)
+            _wait(process, arguments[0], is_wanted)
+        finally:
+            _end(process)
+        if process.returncode != 0:
+            words.seek(0)
+            told = words.read().decode("utf-8", "replace").strip()[-2000:]
+            raise Invalid(f"git {arguments[0]} ended with exit code {process.returncode}: {told or 'no message'}")
+
+
+def _wait(process: "subprocess.Popen[bytes]", what: str, is_wanted: Callable[[], bool]) -> None:
+    until = time.monotonic() + _REPACK_S
+    while True:
+        if not is_wanted():
+            raise Left(what)
+        if time.monotonic() > until:
+            raise Invalid(f"git {what} was ended after {_REPACK_S} seconds.")
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_LOOK_S)
+            return
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """End git and what it has started; asked first, it removes its locks, which would refuse pushes."""
+    if process.poll() is not None:
+        return
+    for how in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, how)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_PATIENCE_S)
+            return

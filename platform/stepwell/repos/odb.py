@@ -1,7 +1,7 @@
 """Single objects of a repository, each looked at for its size before it is inflated. Not for several threads."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from dulwich.objects import Blob, Commit, ObjectID, ShaFile, Tag, Tree
@@ -18,6 +18,7 @@ _LARGEST_TREE = 16 * 1024 * 1024
 _KINDS: dict[int, EntryKind] = {0o040000: "folder", 0o120000: "link", 0o160000: "submodule"}
 _MOST_TAGS_OF_TAGS = 10
 _Object = TypeVar("_Object", bound=ShaFile)
+_Found = TypeVar("_Found")
 
 
 def is_sha(text: str) -> bool:
@@ -39,7 +40,7 @@ class Odb:
 
     def size(self, sha: str) -> int:
         """Return the size in bytes; raises KeyError when there is no such object."""
-        return object_size(self._repo.object_store, sha.encode())
+        return _looked_for(lambda: object_size(self._repo.object_store, sha.encode()))
 
     def commit(self, sha: str) -> CommitInfo:
         return _commit_info(self._get(sha, Commit, _LARGEST_COMMIT))
@@ -74,7 +75,7 @@ class Odb:
             return loose[1]
         try:
             self._check_size(sha, limit, name)
-            number, content = store.get_raw(ObjectID(sha.encode()))
+            number, content = _looked_for(lambda: store.get_raw(ObjectID(sha.encode())))
         except KeyError as error:
             raise NotFound(f"There is no {name.lower()} {sha[:12]} in this repository.") from error
         if number != kind.type_num:
@@ -86,7 +87,7 @@ class Odb:
         for _ in range(_MOST_TAGS_OF_TAGS):
             try:
                 self._check_size(sha, _LARGEST_COMMIT, "Object")
-                found = self._repo[ObjectID(sha.encode())]
+                found = self._object(sha)
             except KeyError:
                 return None
             if not isinstance(found, Tag):
@@ -98,17 +99,28 @@ class Odb:
         name = kind.__name__
         try:
             self._check_size(require_sha(sha), limit, name)
-            found = self._repo[ObjectID(sha.encode())]
+            found = self._object(sha)
         except KeyError as error:
             raise NotFound(f"There is no {name.lower()} {sha[:12]} in this repository.") from error
         if not isinstance(found, kind):
             raise NotFound(f"Object {sha[:12]} is no {name.lower()}.")
         return found
 
+    def _object(self, sha: str) -> ShaFile:
+        return _looked_for(lambda: self._repo[ObjectID(sha.encode())])
+
     def _check_size(self, sha: str, limit: int, what: str) -> None:
         size = self.size(sha)
         if size > limit:
             raise Invalid(f"{what} {sha[:12]} has {size:,} bytes. At most {limit:,} bytes are read.")
+
+
+def _looked_for(look: Callable[[], _Found]) -> _Found:
+    """Look again for what is in no pack and no file: it may have gone from a file into a new pack in between."""
+    try:
+        return look()
+    except KeyError:
+        return look()
 
 
 def _kind(mode: int) -> EntryKind:
