@@ -204,3 +204,12 @@ async def test_what_cannot_be_kept_is_refused(shop: Workshop, change: dict[str, 
             await engine.create(RunSpec(given["id"], "t", "t/x", "", {}, given["params"], "d"))
         with pytest.raises(NotFound):
             await engine.send_event("none", "go", 1)
+
+
+async def test_events_are_refused_when_the_journal_is_full(shop: Workshop) -> None:
+    async with shop.running(limits=Limits(journal_bytes=10_000)) as engine:
+        await shop.create('return await step.wait_for_event("w", type="go")')
+        await shop.hibernating()
+        await engine.send_event("r", "other", "x" * 20_000)
+        with pytest.raises(Conflict, match=r"has a journal of [0-9,]+ bytes; no more are allowed"):
+            await engine.send_event("r", "other", 1)

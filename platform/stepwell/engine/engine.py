@@ -236,6 +236,8 @@ class Engine:
         async with self._scheduler.telling(run_id) as live:
             if live.state.length >= self._parts.limits.entries:
                 raise Conflict(f"Run #{live.state.number} has {live.state.length} entries; no more are allowed.")
+            if live.size >= self._parts.limits.journal_bytes:
+                raise Conflict(f"Run #{live.state.number} has a journal of {live.size:,} bytes; no more are allowed.")
             if id is None or id not in live.state.event_ids:
                 self._commits.append(live, "event", "", {"type": type, "payload": payload, "id": id})
 
