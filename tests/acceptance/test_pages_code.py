@@ -20,7 +20,7 @@ def test_a_readme_stands_below_its_folder_and_its_links_lead_on(browser: Browser
     expect(page.get_by_role("heading", name="Payments API", level=3)).to_be_visible()
     page.get_by_role("link", name="how to set it up").click()
     expect(page.locator("#readme-set-it-up")).to_be_in_viewport()
-    assert page.evaluate("document.querySelector('.readme img').naturalWidth") == 1
+    page.wait_for_function("document.querySelector('.readme img').naturalWidth === 1")
     page.get_by_role("link", name="the notes").click()
     expect(page.get_by_role("heading", name="Notes", level=3)).to_be_visible()
     page.get_by_role("link", name="Source", exact=True).click()
@@ -36,7 +36,7 @@ def test_a_readme_is_read_without_javascript(browser: Browser, full: Served) -> 
     page = context.new_page()
     page.goto(full.url + FILES)
     page.get_by_role("link", name="Link to “Set it up”").click()
-    assert page.url.endswith("#readme-set-it-up")
+    page.wait_for_url("**#readme-set-it-up")
     page.get_by_text("Why not decimals?").click()
     expect(page.get_by_text("someone", exact=True)).to_be_visible()
     context.close()

@@ -65,7 +65,7 @@ def test_folded_lines_are_passed_over(browser: Browser, full: Served) -> None:
     hit(page, 2)
     page.keyboard.press("j")
     expect(page.locator("#log li[data-n='3']")).to_be_hidden()
-    assert int(page.locator("#log li.hit").get_attribute("data-n") or 0) > 4
+    page.wait_for_function("Number(document.querySelector('#log li.hit').dataset.n) > 4")
     page.context.close()
 
 

@@ -90,7 +90,7 @@ def test_a_red_run_says_where_its_time_went_and_what_changed(server: LiveServer,
 
     page.get_by_label("Run", exact=True).get_by_role("link", name="Steps").click()
     page.locator(".log-where").click()
-    assert page.url.endswith("/source?file=pipeline.py#L10")
+    page.wait_for_url("**/source?file=pipeline.py#L10")
     line = page.locator("li:target")
     expect(line).to_contain_text('step.run("deploy", "echo deployed; exit 3")')
     line.get_by_role("link", name="deploy").click()

@@ -137,6 +137,7 @@ def test_a_program_is_written_corrected_run_and_shared(server: LiveServer, page:
     copy = page.get_by_role("button", name="Copy link")
     expect(copy).to_be_visible()
     page.get_by_role("link", name="Open in the playground").click()
+    page.wait_for_url("**/playground?run=*")
     assert page.url == copy_of(page, server)
     assert page.get_by_label("pipeline.py").input_value() == right
     assert complaints == []
