@@ -63,7 +63,7 @@ async def test_killing_a_process_is_told_whatever_ran_there(
         later = await web.get(RUN)
     told = '<section class="notice section" role="status">'
     assert (answer.status_code, told in later.text) == (200, False)
-    assert told in answer.text and "Process killed; the run goes on in a new one." in answer.text
+    assert told in answer.text and "Its process was killed. The run goes on in a new one" in answer.text
     assert f'data-address="{RUN}"' in answer.text
 
 
