@@ -47,7 +47,9 @@ async def successor(shop: Workshop, **metadata: str) -> RunState:
     report = await sweep(shop.engine, Bulk("restart", Selection("t"), "ann", id="b", metadata=lambda run: metadata))
     assert report.refused == ()
     made = str(report.changed[-1].successor)
-    return await shop.until(lambda state: state.finished or not shop.engine.holds(made), made)
+    return await shop.until(
+        lambda state: state.finished or (state.state == "waiting" and not shop.engine.holds(made)), made
+    )
 
 
 def lead_to(source: str, run: RunState) -> dict[str, str]:
