@@ -100,3 +100,21 @@ class W(Pipeline):
     with closing(journal):
         (data,) = [entry.data for entry in journal.entries("r") if entry.type == "retry"]
     assert 0 < data["seconds"] < 20
+
+
+async def test_of_many_inline_steps_asked_for_together_none_follows_another(shop: Workshop) -> None:
+    async with shop.running():
+        await shop.create_source("""
+from asyncio import gather
+async def work(n): return n
+class W(Pipeline):
+    async def run(self, event, step):
+        await step.do("first", work, 0)
+        await gather(*(step.do(f"one of {n}", work, n) for n in range(200)))
+        await step.do("last", work, 0)
+""")
+        await shop.finished()
+    needs = needs_of(kept(shop).steps.values())
+    together = [key for key in needs if key.startswith("one of")]
+    assert [needs.pop(key) for key in together] == [("first#1",)] * 200
+    assert {key: set(some) for key, some in needs.items()} == {"first#1": set(), "last#1": set(together)}

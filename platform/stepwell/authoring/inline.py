@@ -55,13 +55,13 @@ class Attempt:
 
     __slots__ = ("announced", "key", "name", "number", "over", "started", "step", "task", "timed_out", "timer", "work")
 
-    def __init__(self, step: StepFuture, number: int) -> None:
+    def __init__(self, step: StepFuture, number: int, asked: float) -> None:
         self.step = step
         self.key = step.key
         self.name = step.name
         self.number = number
         self.work: Work = step.work
-        self.started = _clock()
+        self.started = asked
         self.announced = False
         self.over = False
         self.timed_out = False
@@ -89,17 +89,20 @@ class Inline:
         self._lock = threading.Lock()
 
     def start_all(self, starts: Iterable[tuple[StepFuture, int]]) -> None:
-        """Begin attempts of these steps, numbered; what they say at once waits for the next flush."""
-        self._starting = True
+        """Begin attempts of these steps, numbered; what they say at once waits for the next flush.
+
+        They were asked for together, so their time begins together: one that follows upon another began after its end.
+        """
+        self._starting, asked = True, _clock()
         try:
             for step, number in starts:
-                self.start(step, number)
+                self._start(step, number, asked)
         finally:
             self._starting = False
 
-    def start(self, step: StepFuture, number: int) -> None:
+    def _start(self, step: StepFuture, number: int, asked: float) -> None:
         """Begin an attempt: an async function up to where it first waits."""
-        attempt = Attempt(step, number)
+        attempt = Attempt(step, number, asked)
         work = attempt.work
         self.running[step.key] = attempt
         if self._at_once:

@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from stepwell.engine.clock import Clock
@@ -38,6 +39,7 @@ class Commits:
         self._dirty: dict[Live, None] = {}
         self._new: list[tuple[NewRun, asyncio.Future[Created]]] = []
         self._planned = False
+        self._moment: float | None = None
 
     def followed_by(
         self, on_committed: OnCommitted, on_refused: OnRefused, on_drafted: OnDrafted, on_released: OnReleased
@@ -51,13 +53,22 @@ class Commits:
     def append(self, live: Live, kind: EntryType, key: str, data: Any, attempt: int = 0, *, ack: bool = False) -> Entry:
         """Draft an entry: the state has it at once, everybody else after the commit."""
         state = live.state
-        at = max(self._clock.now(), state.updated_at)
+        at = max(self._clock.now() if self._moment is None else self._moment, state.updated_at)
         turn = live.next_lease if live.turn is not None else 0
         entry = Entry(live.id, state.seq + 1, at, kind, key, attempt, turn, data)
         live.add(entry, ack)
         self.touch(live)
         self._on_drafted(live, entry)
         return entry
+
+    @contextmanager
+    def at_one_moment(self) -> Iterator[None]:
+        """Give entries drafted meanwhile the same time: what was said at once comes to pass at once."""
+        self._moment = self._clock.now()
+        try:
+            yield
+        finally:
+            self._moment = None
 
     def touch(self, live: Live) -> None:
         """Have the run's row written, with or without entries."""

@@ -224,10 +224,12 @@ class Turn:
             return
         self._heard_at, self._owes = self._parts.clock.elapsed(), False
         try:
-            for command in commands.parse(line, self._parts.limits):
-                self._obey(command)
-                if self._over.done() or self.live.state.finished:
-                    return
+            said = commands.parse(line, self._parts.limits)
+            with self._parts.commits.at_one_moment():
+                for command in said:
+                    self._obey(command)
+                    if self._over.done() or self.live.state.finished:
+                        return
         except (Malformed, ValueError, TypeError, KeyError, IndexError) as error:
             text = str(error) if isinstance(error, Malformed) else "It sent a command of the wrong shape."
             self.finish(Ending("failed", f"The isolate broke the protocol. {text}"))
