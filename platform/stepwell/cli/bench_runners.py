@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stepwell.cli.bench import Sample
+from stepwell.cli.git_client import own_environment
 from stepwell.engine.seams import Attempt, Code, Prepared
 from stepwell.errors import Invalid, Unavailable
 from stepwell.repos.process import run_git
@@ -153,8 +154,8 @@ def act_ms(samples: int = 5) -> Sample:
         workflow.write_text(_WORKFLOW)
         (Path(folder) / "actrc").touch()
         command = [program, "push", "-P", f"here={an_image()}", "--pull=false", "--network", "none"]
-        settings = {**os.environ, "HOME": folder, "XDG_CONFIG_HOME": folder, "XDG_CACHE_HOME": folder}
-        subprocess.run(["git", "init", "-q", folder], check=True)
+        settings = {**own_environment(), "HOME": folder, "XDG_CONFIG_HOME": folder, "XDG_CACHE_HOME": folder}
+        subprocess.run(["git", "init", "-q", folder], env=settings, check=True)
         for _ in range(samples + 1):
             started = time.perf_counter()
             with subprocess.Popen(

@@ -8,7 +8,22 @@ from pathlib import Path
 from stepwell.errors import Invalid, Unavailable
 
 SECONDS = 120
+_NAMES_A_REPOSITORY = frozenset(
+    {
+        "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_COMMON_DIR", "GIT_CONFIG", "GIT_CONFIG_PARAMETERS", "GIT_DIR",
+        "GIT_GRAFT_FILE", "GIT_IMPLICIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_NAMESPACE", "GIT_OBJECT_DIRECTORY",
+        "GIT_PREFIX", "GIT_QUARANTINE_PATH", "GIT_REPLACE_REF_BASE", "GIT_SHALLOW_FILE", "GIT_WORK_TREE",
+    }
+)  # fmt: skip
 _HELPER = '!f() { test "$1" = get && echo username=stepwell && echo "password=$STEPWELL_GIT_TOKEN"; }; f'
+
+
+def own_environment() -> dict[str, str]:
+    """Return the variables of this process without those that name a repository.
+
+    A hook of git and `git bisect run` set them, and whatever git is called with them acts there, wherever it stands.
+    """
+    return {name: value for name, value in os.environ.items() if name not in _NAMES_A_REPOSITORY}
 
 
 @dataclass(frozen=True)
@@ -43,4 +58,4 @@ class GitClient:
         for number, (name, value) in enumerate(settings.items()):
             counted |= {f"GIT_CONFIG_KEY_{number}": name, f"GIT_CONFIG_VALUE_{number}": value}
         alone = {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull, "GIT_TERMINAL_PROMPT": "0"}
-        return {**os.environ, **alone, **who, **mail, **counted, "STEPWELL_GIT_TOKEN": self.token}
+        return {**own_environment(), **alone, **who, **mail, **counted, "STEPWELL_GIT_TOKEN": self.token}

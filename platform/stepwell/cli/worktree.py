@@ -2,11 +2,13 @@
 
 import os
 import shutil
+import subprocess
 import tempfile
 from pathlib import Path
 
 import git
 
+from stepwell.cli.git_client import own_environment
 from stepwell.errors import Invalid, NotFound
 
 _AUTHOR = {
@@ -29,11 +31,17 @@ class WorkTree:
         if self._repo.working_tree_dir is None:
             raise Invalid(f"{directory} is a bare repository. Go into a working tree of it.")
         self.root = Path(self._repo.working_tree_dir)
+        if own_environment() != dict(os.environ):
+            self._repo.git.update_environment(
+                GIT_DIR=str(self._repo.git_dir), GIT_COMMON_DIR=str(self._repo.common_dir),
+                GIT_WORK_TREE=str(self.root), GIT_INDEX_FILE=str(self._repo.index.path),
+            )  # fmt: skip
 
     @classmethod
     def create(cls, directory: Path) -> "WorkTree":
         """Make a new repository whose branch is main."""
-        git.Repo.init(directory, initial_branch="main").close()
+        command = ["git", "init", "--quiet", "--initial-branch=main", str(directory)]
+        subprocess.run(command, env=own_environment(), check=True)
         return cls(directory)
 
     @property
