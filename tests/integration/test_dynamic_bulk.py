@@ -248,6 +248,7 @@ WRONG: list[tuple[Bulk, str]] = [
     (Bulk("resume", Selection("acme", states=frozenset({"waiting"})), "ann"), "'waiting' cannot be meant by 'resume'"),
     (Bulk("cancel", Selection("acme", states=frozenset({"gone"})), "ann"), "States that can: paused, queued"),
     (Bulk("restart", Selection("acme"), "ann"), "A restart of many runs has no id"),
+    (Bulk("pause", Selection("acme"), ""), "by has value ''. Say who does it, like by='ann'"),
     (Bulk("destroy", Selection("acme"), "ann"), "There is no bulk operation 'destroy'"),  # type: ignore[arg-type]
 ]
 

@@ -11,7 +11,7 @@ from engines import FakeExecutor, Workshop, failed, passed
 from stepwell.engine.clock import TestClock
 from stepwell.engine.specs import Limits
 from stepwell.engine.state import RunState, StepState
-from stepwell.errors import Conflict, NotFound
+from stepwell.errors import Conflict, Invalid, NotFound
 
 LIMITS = Limits(linger=0.01, nap=0.5, grace=2)
 
@@ -180,6 +180,14 @@ async def test_what_cannot_be_paused_or_resumed_says_why(shop: Workshop) -> None
         with pytest.raises(NotFound):
             await engine.terminate("other", "ann")
         await shop.until(lambda _: not engine.in_memory)
+
+
+@pytest.mark.parametrize("power", ["pause", "resume", "cancel", "terminate"])
+async def test_whoever_stops_a_run_says_who_it_is(shop: Workshop, power: str) -> None:
+    async with shop.running() as engine:
+        await shop.create('await step.wait_for_event("w", type="go")')
+        with pytest.raises(Invalid, match=r"by has value ''\. Say who does it"):
+            await getattr(engine, power)("r", "")
 
 
 async def test_a_run_being_cancelled_is_not_paused(shop: Workshop) -> None:

@@ -225,6 +225,7 @@ async def test_policies_may_be_mixed_in_a_group_each_run_acting_by_its_own(shop:
     [
         (Order("g" * 513), "group has value"),
         (Order("g", "often"), "policy has value 'often'"),  # type: ignore[arg-type]
+        (Order(policy="newest"), r"policy 'newest' has no group. Name one, like Order\('deploy', 'newest'\)"),
         (Order(priority=11), "priority has value 11. Use a whole number from -10 to 10."),
         (Order(priority=True), "priority has value True"),
     ],

@@ -7,7 +7,7 @@ from stepwell.authoring.rehearsal import Isolate, Rehearsal
 
 HEAD = """
 import asyncio, datetime, logging, os, random, socket, subprocess, threading, time, uuid
-from stepwell import FinalError, Pipeline, Retry, StepFailed, push
+from stepwell import FinalError, Pipeline, Retry, StepFailed, Undo, push
 
 async def give(value): return value
 
@@ -109,6 +109,9 @@ def test_functions_of_steps_are_free_and_logging_has_journal_time() -> None:
         ("        await step.sleep('z', '3 fortnights')\n", "ValueError", "step.sleep duration has value '3 fortnights'"),
         ("        await step.sleep('z', -1)\n", "ValueError", "step.sleep duration has value -1"),
         ("        await step.run('x', 'true', timeout='soon')\n", "ValueError", "timeout has value 'soon'"),
+        ("        await step.do('x', give, 1, timeout=0)\n", "ValueError", "timeout has value 0. Write a time above 0, like"),
+        ("        await step.do('x', give, 1, undo=Undo(give, timeout=0))\n", "ValueError", "timeout has value 0."),
+        ("        await step.approval('x', timeout='0 days')\n", "ValueError", "timeout has value '0 days'. Write a time"),
         ("        await step.run('x', 'true', retries='many')\n", "TypeError", "retries has value 'many'"),
         ("        await step.run('x', 'true', tols=[])\n", "TypeError", "step.run has no option 'tols'. Known are: artifacts"),
         ("        await step.run('x', 'true', undo=give)\n", "NotExecuted", "option 'undo' is not executed"),

@@ -6,6 +6,7 @@ import time
 import pytest
 
 from stepwell.authoring.rehearsal import Isolate, Rehearsal, bare
+from stepwell.authoring.version import REPLAY
 
 HEAD = """
 import asyncio, contextlib, time
@@ -250,6 +251,30 @@ def test_a_run_that_began_under_the_first_rules_ends_by_them() -> None:
     run = rehearse(BRANCHES, ("cancel",), rules=1)
     assert run.play() == ["end", "cancelled", None]
     assert run.printed() == "short done\n"
+    assert run.replay(run.journal)[-1] == run.last
+
+
+@pytest.mark.parametrize(("rules", "asked"), [(2, "x#1"), (REPLAY, "y#1")])
+def test_a_timeout_of_0_is_what_it_was_when_the_run_began(rules: int, asked: str) -> None:
+    run = rehearse("""
+        async def ready(): return "ready"
+        try: return await step.do("x", ready, timeout=0)
+        except ValueError: return await step.do("y", ready)
+""", rules=rules)  # fmt: skip
+    assert run.play() == ["end", "passed", "ready"]
+    assert [command[1] for command in commands(run, "do")] == [asked]
+    assert run.replay(run.journal)[-1] == run.last
+
+
+def test_a_wait_with_a_timeout_of_0_takes_what_has_come_and_no_more() -> None:
+    run = rehearse("""
+        await step.sleep("while they come", 1)
+        got = []
+        try:
+            while True: got.append(await step.wait_for_event("more", type="more", timeout=0))
+        except EventTimeout: return got
+""", ("event", "more", 1), ("event", "more", 2))  # fmt: skip
+    assert run.play() == ["end", "passed", [1, 2]]
     assert run.replay(run.journal)[-1] == run.last
 
 

@@ -47,7 +47,7 @@ def test_options_that_are_not_executed_are_refused_with_a_remedy(option: str) ->
         ("artifacts", ["a/*.{txt,md}"], "one glob for each, 'a/*.txt' and so on"),
         ("junit", ["**", "!a/1"], "leaves nothing out"),
         ("junit", ["/etc/passwd"], "junit has value '/etc/passwd'"),
-        ("timeout", 0, "timeout has value 0. It must be longer than 0"),
+        ("timeout", 0, "timeout has value 0. Write a time above 0, like"),
         ("retries", -1, "retries has value -1"),
         ("retries", True, "retries has value True"),
         ("check", "no", "check has value 'no'. Write True or False"),

@@ -226,10 +226,11 @@ def _reuse(name: str, value: object) -> list[str]:
     return patterns
 
 
-def _timeout(name: str, value: object) -> float:
+def timeout_option(name: str, value: object) -> float:
+    """Give the seconds within which something has to end. Raises TypeError and ValueError."""
     seconds = seconds_of(value, name)
     if seconds == 0:
-        raise ValueError(f"{name} has value {value!r}. It must be longer than 0.")
+        raise ValueError(f'{name} has value {value!r}. Write a time above 0, like "15 minutes", or leave it out.')
     return seconds
 
 
@@ -303,16 +304,16 @@ def _field(name: str, field: str, kind: object) -> Any:
 
 _RUN: dict[str, Callable[[str, Any], Any]] = {
     "tools": _texts, "image": _text, "python": _text, "setup": _text, "setup_inputs": _paths, "env": _env,
-    "secrets": _secrets, "environment": _text, "network": _network, "cwd": _relative, "timeout": _timeout,
+    "secrets": _secrets, "environment": _text, "network": _network, "cwd": _relative, "timeout": timeout_option,
     "retries": _retries, "check": _flag, "keep": _flag, "junit": _patterns, "artifacts": _patterns, "memory": _memory,
     "processes": _processes, "cpu": _cpu, "cache": cache_option, "services": _services, "reuse": _reuse,
 }  # fmt: skip
 _IMAGE: dict[str, Callable[[str, Any], Any]] = {
-    "context": _relative, "file": _relative, "args": _env, "target": _text, "network": _flag, "timeout": _timeout,
+    "context": _relative, "file": _relative, "args": _env, "target": _text, "network": _flag, "timeout": timeout_option,
     "retries": _retries,
 }  # fmt: skip
 _APPROVAL: dict[str, Callable[[str, Any], Any]] = {
-    "environment": _text, "reviewers": _texts, "count": _count, "fields": _fields, "timeout": _timeout,
+    "environment": _text, "reviewers": _texts, "count": _count, "fields": _fields, "timeout": timeout_option,
 }  # fmt: skip
 
 

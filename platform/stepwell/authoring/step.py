@@ -11,7 +11,7 @@ from stepwell.authoring.calling import call_options, continue_options
 from stepwell.authoring.durations import Duration, seconds_of
 from stepwell.authoring.event import Event
 from stepwell.authoring.inline import Work
-from stepwell.authoring.options import approval_options, image_options, run_options
+from stepwell.authoring.options import approval_options, image_options, run_options, timeout_option
 from stepwell.authoring.results import Approval, Result, canonical, decode
 from stepwell.authoring.retries import FUNCTION_DEFAULT, Decide, Retries, Retry, retries_of
 from stepwell.authoring.undo import Undo
@@ -54,7 +54,8 @@ class Step:
         if retries is None and timeout is None and undo is None:
             work = Work(function, args, FUNCTION_DEFAULT, None)
         else:
-            work = Work(function, args, *_limits(retries, timeout), None if undo is None else _undoing(name, undo))
+            undoing = None if undo is None else _undoing(name, undo, turn.rules)
+            work = Work(function, args, *_limits(retries, timeout, turn.rules), undoing)
         return turn.ask("do", name, fingerprint, work=work)
 
     def run(self, name: str, command: str | Sequence[str], **options: Any) -> Awaitable[Result]:
@@ -116,7 +117,10 @@ class Step:
         return self._turn.ask("sleep", _name(name), fingerprint, {"seconds": seconds, **more}, due=due)
 
     def wait_for_event(self, name: str, *, type: str, timeout: Duration | None = "24 hours") -> Awaitable[Any]:
-        """Wait for an event sent to this run and return its payload, or raise EventTimeout; the run hibernates."""
+        """Wait for an event sent to this run and return its payload, or raise EventTimeout; the run hibernates.
+
+        With `timeout=0` only what has come already is taken; without a limit (None) it may wait for ever.
+        """
         if not isinstance(type, str) or not type:
             raise TypeError(f"step.wait_for_event has type {type!r}. Write the event's type as a text.")
         seconds = None if timeout is None else seconds_of(timeout, "timeout")
@@ -170,16 +174,18 @@ def _name(name: object) -> str:
     )
 
 
-def _limits(retries: int | Retry | Decide | None, timeout: Duration | None) -> tuple[Retries, float | None]:
+def _limits(retries: int | Retry | Decide | None, timeout: Duration | None, rules: int) -> tuple[Retries, float | None]:
     retry = FUNCTION_DEFAULT if retries is None else retries_of(retries)
-    return retry, None if timeout is None else seconds_of(timeout, "timeout")
+    if timeout is None:
+        return retry, None
+    return retry, timeout_option("timeout", timeout) if rules >= 3 else seconds_of(timeout, "timeout")
 
 
-def _undoing(name: str, undo: object) -> Work:
+def _undoing(name: str, undo: object, rules: int) -> Work:
     one = undo if isinstance(undo, Undo) else Undo(undo)  # type: ignore[arg-type]  # looked at in the next line
     if not callable(one.function):
         raise TypeError(f"step.do({name!r}, …) has undo={undo!r}. Give it a function of the step's result, or Undo(…).")
-    return Work(one.function, (), *_limits(one.retries, one.timeout))
+    return Work(one.function, (), *_limits(one.retries, one.timeout, rules))
 
 
 def fingerprint_of(kind: str, settings: str) -> str:

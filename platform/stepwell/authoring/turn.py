@@ -72,7 +72,8 @@ class Turn:
         self._new_timers: dict[str, LoopTimer] = {}
         self._waits = Waits()
         self._undos = Undos()
-        self._ending = Ending(self, self._undos, int(head.get("replay") or REPLAY))
+        self.rules = int(head.get("replay") or REPLAY)
+        self._ending = Ending(self, self._undos, self.rules)
         self._paused = False
 
     # What the host sends

@@ -16,6 +16,7 @@ from stepwell.dynamic.survey import Survey, cursor_of
 from stepwell.engine.engine import Engine
 from stepwell.engine.entries import FINISHED
 from stepwell.engine.selection import Selection
+from stepwell.engine.specs import check_by
 from stepwell.engine.state import RunState
 from stepwell.errors import Invalid, StepwellError
 
@@ -156,6 +157,7 @@ def _checked(bulk: Bulk) -> Selection:
     applies = APPLIES.get(bulk.action)
     if applies is None:
         raise Invalid(f"There is no bulk operation {str(bulk.action)[:40]!r}. Known are: {', '.join(APPLIES)}.")
+    check_by(bulk.by)
     if not isinstance(bulk.which, Selection):
         raise Invalid(f"The runs that are meant have value {str(bulk.which)[:80]!r}. Give a Selection(…).")
     wrong = sorted(bulk.which.states - applies)

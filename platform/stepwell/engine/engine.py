@@ -29,7 +29,7 @@ from stepwell.engine.scheduler import Scheduler
 from stepwell.engine.seams import Binding, BlobStore, Code, Executor, Gate, Isolates, Judge, Loader, LogSink, Preparer
 from stepwell.engine.selection import Selection
 from stepwell.engine.slots import Slots
-from stepwell.engine.specs import DEFAULT_LIMITS, Limits, RunRef, RunSpec, Subscriber, check_json, check_text
+from stepwell.engine.specs import DEFAULT_LIMITS, Limits, RunRef, RunSpec, Subscriber, check_by, check_json, check_text
 from stepwell.engine.state import RunState
 from stepwell.engine.turn import Ending
 from stepwell.errors import Conflict, Invalid, Unavailable
@@ -258,7 +258,7 @@ class Engine:
         With `undo` its passed steps are undone afterwards; code whose grace is over is then left where it stands.
         """
         self._require_here()
-        check_text("by", by)
+        check_by(by)
         live = self._memory.find(run_id)
         draft_cancel(live, self._parts, by, reason, undo)
         await self._memory.settled(live)
@@ -266,7 +266,7 @@ class Engine:
     async def terminate(self, run_id: str, by: str, reason: str = "") -> None:
         """End a run at once; its code is told nothing. A run that has ended stays as it is."""
         self._require_here()
-        check_text("by", by)
+        check_by(by)
         live = self._memory.find(run_id)
         draft_termination(live, self._parts, by, reason)
         await self._memory.settled(live)
@@ -274,7 +274,7 @@ class Engine:
     async def pause(self, run_id: str, by: str, reason: str = "") -> None:
         """Let nothing begin in a run until it is resumed. Raises Conflict when it is paused, cancelled or has ended."""
         self._require_here()
-        check_text("by", by)
+        check_by(by)
         live = self._memory.find_open(run_id)
         try:
             draft_pause(live, self._parts, by, reason)
@@ -284,7 +284,7 @@ class Engine:
     async def resume(self, run_id: str, by: str) -> None:
         """Have a paused run go on. Raises Conflict when it is not paused."""
         self._require_here()
-        check_text("by", by)
+        check_by(by)
         live = self._memory.find_open(run_id)
         try:
             draft_resumption(live, self._parts, by)

@@ -41,6 +41,8 @@ class Order:
         check_text("group", self.group)
         if self.policy not in get_args(Policy):
             raise Invalid(f'policy has value {str(self.policy)[:40]!r}. Use "cancel", "queue" or "newest".')
+        if self.policy != "queue" and not self.group:
+            raise Invalid(f"policy {self.policy!r} has no group. Name one, like Order('deploy', {self.policy!r}).")
         if type(self.priority) is not int or not -PRIORITY <= self.priority <= PRIORITY:
             raise Invalid(f"priority has value {self.priority!r}. Use a whole number from -{PRIORITY} to {PRIORITY}.")
         if self.rate is not None:

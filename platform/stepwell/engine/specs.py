@@ -114,6 +114,13 @@ def check_text(name: str, value: object) -> None:
     raise Invalid(f"{name} has value {str(value)[:80]!r}. Give a text of at most {TEXT_CHARACTERS} characters.")
 
 
+def check_by(by: object) -> None:
+    """Refuse what names nobody: a run says who has stopped it."""
+    if by == "":
+        raise Invalid("by has value ''. Say who does it, like by='ann'.")
+    check_text("by", by)
+
+
 def check_json(name: str, value: Any) -> None:
     """Refuse what is not JSON, or too much of it."""
     try:
