@@ -266,6 +266,15 @@ def test_a_timeout_of_0_is_what_it_was_when_the_run_began(rules: int, asked: str
     assert run.replay(run.journal)[-1] == run.last
 
 
+def test_a_step_as_a_condition_is_what_it_was_when_the_run_began() -> None:
+    run = rehearse("""
+        later = step.do("later", asyncio.sleep, 0, "done")
+        if later and later != "done": return await later
+""", rules=2)  # fmt: skip
+    assert run.play() == ["end", "passed", "done"]
+    assert run.replay(run.journal)[-1] == run.last
+
+
 def test_a_wait_with_a_timeout_of_0_takes_what_has_come_and_no_more() -> None:
     run = rehearse("""
         await step.sleep("while they come", 1)

@@ -8,10 +8,13 @@ import pytest
 from stepwell import NotDurable
 from stepwell.authoring.loop import Loop, LoopTimer
 from stepwell.authoring.step_future import Leaving, StepFuture
+from stepwell.authoring.version import REPLAY
 
 
 class Notes:
     """An owner that writes down what the loop tells it."""
+
+    rules = REPLAY
 
     def __init__(self) -> None:
         self.told: list[str] = []

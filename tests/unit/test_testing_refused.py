@@ -166,6 +166,16 @@ Mistake = Callable[[Any, Step], Any]
         lambda one, step: step.run("use", f"echo {one}"),
         lambda one, step: one["key"],
         lambda one, step: one.outputs,
+        lambda one, step: step.do("use", print) if one else None,
+        lambda one, step: not one or step.do("use", print),
+        lambda one, step: one == "yes" and step.do("use", print),
+        lambda one, step: one != 3 and step.do("use", print),
+        lambda one, step: one > 3 and step.do("use", print),
+        lambda one, step: "yes" in one and step.do("use", print),
+        lambda one, step: one + 1 and step.do("use", print),
+        lambda one, step: len(one) and step.do("use", print),
+        lambda one, step: gather(*[step.do("use", print, item) for item in one]),
+        lambda one, step: gather(*one, step.do("use", print)),
     ],
 )
 def test_a_step_where_its_result_belongs_is_refused_before_anything_is_done_with_it(mistake: Mistake) -> None:
@@ -177,6 +187,43 @@ def test_a_step_where_its_result_belongs_is_refused_before_anything_is_done_with
     assert played.state == "failed" and "use" not in played.steps
     assert played.error is not None and "Write `result = await step.do(…)`" in played.error.message
     assert f"step 'one' at {__file__}:" in played.error.message
+
+
+def test_a_condition_says_how_to_ask_whether_there_is_a_step() -> None:
+    async def run(self: Any, event: Event, step: Step) -> Any:
+        late = step.do("late", dict)
+        if late:
+            await late
+
+    assert "`is not None`" in str(play(pipeline(run)).error)
+
+
+def test_asyncio_and_collections_take_steps_as_they_take_any_future() -> None:
+    async def run(self: Any, event: Event, step: Step) -> Any:
+        def ask(name: str) -> Any:
+            return step.do(name, next_version, name)
+
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(ask("grouped"))
+        got = [task.result(), *await gather(ask("a"), ask("b"))]
+        got += [await one for one in asyncio.as_completed([ask("c"), ask("d")])]
+        got += [await asyncio.wait_for(ask("e"), 10), await asyncio.shield(ask("f"))]
+        first, second = ask("g"), ask("h")
+        left = [first, second]
+        while left:
+            done, _ = await asyncio.wait(left, return_when=asyncio.FIRST_COMPLETED)
+            for one in [one for one in left if one in done]:
+                left.remove(one)
+                got.append(one.result())
+        assert first != second and first == first and first in {first: 1} and first not in (None, second)
+        assert first is not None and [second].count(first) == 0 and {first, second} == {second, first}
+        async with asyncio.timeout(10):
+            got.append(await ask("i"))
+        return got
+
+    played = play(pipeline(run))
+    assert played.state == "passed", played.error
+    assert played.result == [f"1.0.{name}" for name in ("grouped", *"abcdefghi")]
 
 
 def test_a_function_that_uses_a_step_as_its_result_is_not_tried_again() -> None:

@@ -30,7 +30,9 @@ from stepwell.authoring.step_future import Leaving, StepFuture
 
 
 class Owner(Protocol):
-    """What the loop tells the turn."""
+    """What the loop tells the turn; `rules` is the version of the replay."""
+
+    rules: int
 
     def timer_made(self, timer: "LoopTimer") -> None: ...
 

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from stepwell.authoring.loop import Loop, Owner
 
 _CALLS = {"event": "wait_for_event"}
+_PLAIN = (str, int, float, list, tuple, dict)
+"""What results are made of. Nothing else is refused in a comparison: lists and sets compare what they hold."""
 _await = asyncio.Future.__await__
 _iterate = asyncio.Future.__iter__
 _add_done_callback = asyncio.Future.add_done_callback
@@ -68,18 +70,33 @@ class StepFuture(asyncio.Future[Any]):
             return f"self.env.{self.name.partition(' ')[0]}"
         return f"step.{_CALLS.get(self.kind, self.kind)}"
 
-    def mistaken(self) -> NotAwaited:
+    def mistaken(self, more: str = "") -> NotAwaited:
         """Make the error of a step that stands where its result belongs."""
         return NotAwaited(
             f"step {self.name!r} at {self.where} is used where its result belongs. "
-            f"Write `result = await {self.call}(…)`, and use `result`."
+            f"Write `result = await {self.call}(…)`, and use `result`{more}."
         )
 
-    def __format__(self, spec: str) -> NoReturn:
+    def _refuse(self, *_: object) -> NoReturn:
         raise self.mistaken()
 
-    def __getitem__(self, key: object) -> NoReturn:
-        raise self.mistaken()
+    __format__ = __getitem__ = __len__ = __lt__ = __le__ = __gt__ = __ge__ = _refuse
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = __mod__ = _refuse
+
+    # Runs that were begun before the third rules of the replay have what any other future says to these.
+
+    def __bool__(self) -> bool:
+        if self.owner.rules >= 3:
+            raise self.mistaken("; whether there is a step at all, ask with `is not None`")
+        return True
+
+    def __eq__(self, other: object) -> bool:
+        if self is not other and isinstance(other, _PLAIN) and self.owner.rules >= 3:
+            raise self.mistaken()
+        return self is other
+
+    def __contains__(self, item: object) -> bool:
+        return item in iter(self)
 
     def __getattr__(self, name: str) -> NoReturn:
         if name.startswith("_") or name in self.__slots__:
@@ -93,6 +110,8 @@ class StepFuture(asyncio.Future[Any]):
         return _await(self)
 
     def __iter__(self) -> Generator[Any, None, Any]:
+        if self.owner.rules >= 3:
+            raise self.mistaken()
         self.used = True
         return _iterate(self)
 
@@ -116,8 +135,9 @@ class Leaving(StepFuture):
         return _await(self)
 
     def __iter__(self) -> Generator[Any, None, Any]:
+        way = super().__iter__()
         self.owner.leaves(self)
-        return super().__iter__()
+        return way
 
     def add_done_callback(self, fn: Callable[[Any], object], /, *, context: Any = None) -> None:
         self.owner.leaves(self)

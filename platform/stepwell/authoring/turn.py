@@ -190,7 +190,7 @@ class Turn:
 
     def _done(self, key: str, data: Any) -> None:
         step = self.waiting.pop(key, None)
-        asked = step or self.steps.get(key)
+        asked = self.steps.get(key) if step is None else step
         inline = data.get("inline") if self._replaying else None
         if asked is not None and self._replaying:
             self._replay.compare(asked, inline)

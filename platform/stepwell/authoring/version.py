@@ -5,7 +5,8 @@ other keys or fingerprints, other values of `now`, `random` and `uuid`, another 
 begun: what an older version did stays possible while runs wait on it, and branches on the version in the run's state.
 
 2: branches that were cancelled with `run()` and still clean up when it is over are not cancelled once more.
-3: `step.do` and Undo refuse a timeout of 0, which ended whatever had to wait.
+3: `step.do` and Undo refuse a timeout of 0, which ended whatever had to wait; a step is refused as a condition, in a
+comparison and in a `for` or unpacking.
 """
 
 REPLAY = 3
