@@ -12,6 +12,7 @@ from stepwell.ci.census import Census, Counts
 from stepwell.ci.installation import Installation, InstallationView, in_force
 from stepwell.ci.occupied import occupied
 from stepwell.ci.runners import Ability, Standing
+from stepwell.ci.upkeep import Failing
 from stepwell.engine.present import Counted
 from stepwell.errors import NotFound
 from stepwell.settings import Settings
@@ -63,6 +64,18 @@ def look(place: Place, actor: Actor, monkeypatch: pytest.MonkeyPatch | None = No
         monkeypatch.setattr(installation, "PATIENCE_SECONDS", LONG)
     services = place.services
     return Installation(services.settings, services.thread, services.store, Host()).of(actor)
+
+
+def test_repositories_that_cannot_be_packed_are_told_by_id(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(installation, "PATIENCE_SECONDS", LONG)
+    services, failing = place.services, [Failing(f"r{number}", 2, 4 * 3600.0) for number in range(7)]
+    whole = Installation(services.settings, services.thread, services.store, Host(), failing=lambda: failing)
+    health = whole.of(place.admin()).health
+    assert health is not None
+    docker, packing = health.value
+    assert (docker.name, packing.name, packing.ok) == ("docker", "packing", False)
+    assert "r0 (2×, again in 4 h), r1" in packing.detail and " and 2 more: " in packing.detail
+    assert "STEPWELL_GIT_MEMORY_MB" in packing.remedy
 
 
 def test_an_admin_is_told_of_health_tenants_and_disk(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,8 @@ from places import Clone, Place
 from stepwell.ci import keeper
 from stepwell.ci import upkeep as upkeep_module
 from stepwell.ci.beginnings import Beginnings
-from stepwell.ci.upkeep import Upkeep
+from stepwell.ci.upkeep import Failing, Upkeep
+from stepwell.errors import Invalid
 from stepwell.repos import maintenance
 from stepwell.repos.maintenance import Left, maintain
 
@@ -68,12 +69,47 @@ def test_one_that_fails_stops_no_other_and_rests(place: Place, caplog: pytest.Lo
     assert len(packs(origin)) == 1 and len(packs(damaged)) == 3
     failures = [record for record in caplog.records if record.exc_info]
     assert len(failures) == 1 and broken.id in failures[0].getMessage()
-    moment = upkeep_module.REST_SECONDS - 1
-    assert upkeep.maintain_needy() == []
-    assert len([record for record in caplog.records if record.exc_info]) == 1
-    moment = upkeep_module.REST_SECONDS + 1
-    assert upkeep.maintain_needy() == []
-    assert len([record for record in caplog.records if record.exc_info]) == 2
+    for times, hours in ((1, 2), (2, 4)):
+        assert upkeep.failing() == [Failing(broken.id, times, hours * upkeep_module.REST_SECONDS)]
+        moment += hours * upkeep_module.REST_SECONDS - 1
+        assert upkeep.maintain_needy() == []
+        assert len([record for record in caplog.records if record.exc_info]) == times
+        moment += 2
+        assert upkeep.maintain_needy() == []
+        assert len([record for record in caplog.records if record.exc_info]) == times + 1
+
+
+def test_one_that_has_failed_is_told_until_it_is_packed_or_gone(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    clones, moment = [filled(place, name)[0] for name in ("mended", "gone")], 0.0
+
+    def fail(path: Path, **bounds: Any) -> None:
+        raise Invalid("git repack ended with exit code 128: fatal: Out of memory")
+
+    services = place.services
+    upkeep = Upkeep(services.store, services.repositories, Beginnings(services.store), 1 << 30, now=lambda: moment)
+    with monkeypatch.context() as patched:
+        patched.setattr(upkeep_module, "maintain", fail)
+        assert upkeep.maintain_needy() == []
+    assert {one.repository for one in upkeep.failing()} == {clone.id for clone in clones}
+    services.removal.remove(place.admin(), "acme", "gone")
+    moment = 3 * upkeep_module.REST_SECONDS
+    assert upkeep.maintain_needy() == [clones[0].id]
+    assert upkeep.failing() == []
+
+
+def test_a_rest_has_an_end(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    clone, moment = filled(place)[0], 0.0
+
+    def fail(path: Path, **bounds: Any) -> None:
+        raise Invalid("no")
+
+    monkeypatch.setattr(upkeep_module, "maintain", fail)
+    services = place.services
+    upkeep = Upkeep(services.store, services.repositories, Beginnings(services.store), 1 << 30, now=lambda: moment)
+    for _ in range(20):
+        upkeep.maintain_needy()
+        moment += upkeep_module.LONGEST_REST_SECONDS
+    assert upkeep.failing() == [Failing(clone.id, 20, 0.0)]
 
 
 @pytest.mark.parametrize("end", ["delete", "stop"])

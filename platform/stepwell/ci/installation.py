@@ -16,6 +16,7 @@ from stepwell.ci.beside import Beside, Failure, Seen
 from stepwell.ci.census import Census, Counts
 from stepwell.ci.occupied import Occupied, occupied
 from stepwell.ci.runners import Ability, Host, Standing
+from stepwell.ci.upkeep import Failing
 from stepwell.engine.present import Counted, Present
 from stepwell.engine.thread import EngineThread
 from stepwell.errors import NotFound
@@ -27,6 +28,7 @@ from stepwell.tenants.actors import Actor
 HEALTH_SECONDS, COUNTS_SECONDS, DISK_SECONDS = 60.0, 10.0, 600.0
 """Ages at which health, tenants and disk are looked at again, when somebody asks."""
 PATIENCE_SECONDS = 0.5
+MOST_NAMED = 5
 _CREDENTIALS = re.compile(r"(?<=//)[^/@\s]+(?=@)")
 
 
@@ -70,11 +72,12 @@ class Installation:
 
     def __init__(
         self, settings: Settings, thread: EngineThread, store: Store, host: Host | None,
-        now: Callable[[], float] = time.time,
+        now: Callable[[], float] = time.time, *, failing: Callable[[], Sequence[Failing]] = tuple,
     ) -> None:  # fmt: skip
         self._settings = settings
         self._thread = thread
         self._host = host
+        self._failing = failing
         self._started_at = now()
         self._health = Beside(self._abilities, HEALTH_SECONDS, PATIENCE_SECONDS, now)
         self._counts = Beside(Census(store, now).take, COUNTS_SECONDS, PATIENCE_SECONDS, now)
@@ -103,7 +106,19 @@ class Installation:
 
     def _abilities(self) -> tuple[Ability, ...]:
         found: Sequence[Ability] = self._host.abilities() if self._host else ()
-        return tuple(found)
+        failing = self._failing()
+        return (*found, _packing(failing)) if failing else tuple(found)
+
+
+def _packing(failing: Sequence[Failing]) -> Ability:
+    """Tell of repositories by their ids, which are the names of their directories: names are their tenants'."""
+    told = [f"{one.repository} ({one.times}×, again in {one.rest_s / 3600:.0f} h)" for one in failing[:MOST_NAMED]]
+    more = f" and {len(failing) - MOST_NAMED} more" if len(failing) > MOST_NAMED else ""
+    return Ability(
+        "packing", False, f"could not pack {', '.join(told)}{more}: clones and pushes there become slow",
+        "The server's log has git's words. Where it lacked memory, raise STEPWELL_GIT_MEMORY_MB; what is damaged comes "
+        "back from a backup.",
+    )  # fmt: skip
 
 
 def in_force(settings: Settings) -> tuple[SettingView, ...]:

@@ -205,7 +205,7 @@ class Services:
             removal=removal,
             host=host,
             meter=meter,
-            installation=Installation(base.settings, thread, store, host),
+            installation=Installation(base.settings, thread, store, host, failing=upkeep.failing),
         )
         services._connect(history)
         base.promotions.follow(schedules.sync)

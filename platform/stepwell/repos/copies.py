@@ -43,5 +43,7 @@ def objects_of(repository: Path) -> Iterator[Path]:
 
 
 def _whole(path: Path) -> bool:
+    if path.name.startswith("multi-pack-index"):  # may name packs that are gone when their turn comes
+        return False
     unfinished = any(part.startswith(("tmp_", ".tmp-")) or part.endswith(".lock") for part in path.parts)
     return not unfinished and path.is_file()

@@ -1,7 +1,9 @@
 """Keeping repositories fast and clean. Only the service does this: git's own gc could break forks.
 
-Unreachable objects go into a cruft pack and stay: a hibernating run may come back to them. Readers that have a pack
-open keep it when it goes, and whoever misses one looks again, as git does.
+Packs are rolled up geometrically: each has at least twice the objects of all smaller ones together, so that what is
+new is packed together and what is large is seldom written again. An index over all packs, with bitmaps, keeps clones
+and lookups as fast as one pack would. Unreachable objects stay, packed as all others: a hibernating run may come back
+to them. Readers that have a pack open keep it when it goes, and whoever misses one looks again, as git does.
 """
 
 import contextlib
@@ -16,13 +18,12 @@ from pathlib import Path
 
 from stepwell.errors import Invalid, Unavailable
 from stepwell.repos.common_memory import COMMON
-from stepwell.repos.process import bound, environment, git_version
+from stepwell.repos.process import bound, environment
 
 LOOSE_OBJECTS, PACKS = 2_000, 20
 """With more of either, a repository needs maintenance."""
 MEMORY_BYTES = 2 * 1024**3
 _FOLDERS = 256
-_CRUFT = (2, 37)
 _REPACK_S = 3600
 _STALE_S = 86_400.0
 _LOOK_S = 0.2
@@ -58,8 +59,10 @@ def maintain(
 
     remove_leftovers(repository, time.time() - _STALE_S)
     run("pack-refs", "--all")
-    keep = ["--cruft"] if git_version() >= _CRUFT else ["-a", "-k"]
-    run("repack", "-q", "-d", "-l", "--write-bitmap-index", f"--window-memory={memory_bytes // _WINDOW}", *keep)
+    run(
+        "repack", "-q", "-d", "-l", "--geometric=2", "--write-midx", "--write-bitmap-index",
+        f"--window-memory={memory_bytes // _WINDOW}",
+    )  # fmt: skip
     run("commit-graph", "write", "--reachable")
 
 
@@ -69,7 +72,7 @@ def remove_leftovers(repository: Path, before: float) -> None:
     A lock left on a branch would refuse every later push to it. No writer from before that time may be alive.
     """
     locks = [repository / name for name in ("packed-refs.lock", "HEAD.lock", "config.lock")]
-    locks.append(repository / "objects/info/commit-graph.lock")
+    locks += [repository / "objects" / name for name in ("info/commit-graph.lock", "pack/multi-pack-index.lock")]
     for folder, _, files in os.walk(repository / "refs"):
         locks += [Path(folder) / name for name in files if name.endswith(".lock")]
     for lock in locks:

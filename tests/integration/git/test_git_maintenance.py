@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from stepwell.repos import Repositories, sizes
+from stepwell.repos.copies import objects_of
 from stepwell.repos.forks import create_common, create_fork
 from stepwell.repos.maintenance import Left, maintain, needs_maintenance
 
@@ -78,6 +79,67 @@ def test_many_pushes_end_in_one_pack_and_a_clone_has_all(
     clone.run("fsck", "--strict")
     assert [reader.blob(commit, "text") for commit in commits[2:21]] == [b"%d\n" % n * 50 for n in range(2, 21)]
     assert reader.branches() == {"deep/er": commits[-1], "main": commits[-1]}
+
+
+def test_what_is_large_is_not_written_again_for_what_is_small(
+    repositories: Repositories, work: Any, make_client: Any
+) -> None:
+    origin = repositories.path("repo1")
+    large = work.commit(files={f"many/{number}": f"{number}" for number in range(600)})
+    work.run("push", "-q", "origin", "main")
+    maintain(origin)
+    (pack,) = packs(origin)
+    before = pack.stat()
+    for _ in range(2):
+        push_many(work, origin, 21)
+        assert needs_maintenance(origin)
+        maintain(origin)
+        assert not needs_maintenance(origin) and len(packs(origin)) < 4
+    assert (pack.stat().st_ino, pack.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    clone = make_client("clone")
+    clone.run("clone", "-q", str(origin), ".")
+    assert clone.run("rev-list", "--all").split() == work.run("rev-list", "--all").split()
+    git(origin, "rev-list", "--test-bitmap", "main")
+    assert repositories.reader("repo1").blob(large, "many/7") == b"7"
+
+
+@pytest.mark.parametrize("before", ["nothing", "cruft"])
+def test_what_no_ref_leads_to_stays_and_may_come_back(repositories: Repositories, work: Any, before: str) -> None:
+    """`cruft`: maintenance as it was before, which has packed such objects apart."""
+    origin = repositories.path("repo1")
+    gone = push_many(work, origin, 3)[-1]
+    work.run("reset", "-q", "--hard", "HEAD~2")
+    work.commit("instead")
+    work.run("push", "-q", "--force", "origin", "main")
+    if before == "cruft":
+        git(origin, "repack", "-q", "-d", "--write-bitmap-index", "--cruft")
+    maintain(origin)
+    assert git(origin, "cat-file", "-t", gone) == "commit"
+    work.run("push", "-q", "origin", f"{gone}:refs/heads/again")
+    push_many(work, origin, 3)
+    maintain(origin)
+    git(origin, "fsck", "--strict", "--connectivity-only")
+    git(origin, "rev-list", "--test-bitmap", "again")
+
+
+def test_a_copy_that_was_made_beside_it_is_whole(repositories: Repositories, work: Any, tmp_path: Path) -> None:
+    """The index over all packs would name packs that went while the copy was made."""
+    origin = repositories.path("repo1")
+    commits, copy = push_many(work, origin, 3), tmp_path / "copy.git"
+    maintain(origin)
+    files = objects_of(origin)
+    copied = [next(files)]
+    commits += push_many(work, origin, 3)
+    maintain(origin)
+    git(tmp_path, "init", "-q", "--bare", str(copy))
+    for file in (*copied, *files):
+        if file.exists():
+            place = copy / file.relative_to(origin)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, place)
+    git(copy, "update-ref", "refs/heads/main", commits[-1])
+    git(copy, "fsck", "--strict")
+    assert git(copy, "rev-list", "main").split() == commits[::-1]
 
 
 def test_a_fork_pushes_and_a_reader_reads_beside_it(repositories: Repositories, work: Any, tmp_path: Path) -> None:
