@@ -11,6 +11,7 @@ from fixture_services import FixtureServices
 from visitors import ADMIN
 
 from stepwell_web.security import BODY_LIMIT
+from stepwell_web.templating import STATIC
 
 CODE = (
     "/acme/payments-api/environments", "/acme/payments-api/caches",
@@ -119,6 +120,13 @@ async def test_static_files_are_kept_for_ever_under_their_build_only(web: httpx.
     assert "immutable" in (await web.get(found[1])).headers["cache-control"]
     assert "immutable" not in (await web.get("/static/other/base.css")).headers["cache-control"]
     assert (await web.get("/static/x/../app.py")).status_code == 404
+
+
+async def test_comments_of_scripts_are_not_sent_and_lines_keep_their_numbers(web: httpx.AsyncClient) -> None:
+    sent = (await web.get("/static/x/live.js")).text.splitlines()
+    written = (STATIC / "live.js").read_text().splitlines()
+    assert written[0].startswith("// ")
+    assert sent == ["" if line.lstrip().startswith("//") else line for line in written]
 
 
 async def test_the_api_describes_itself(web: httpx.AsyncClient) -> None:
