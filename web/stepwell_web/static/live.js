@@ -4,6 +4,7 @@ import { fetchText, parsePage } from './html.js';
 import { released } from './press.js';
 
 const shown = new Map();
+const OURS = ['open', 'hidden', 'style', 'data-sent']; // attributes that are not the server's
 const LONGEST_PAUSE = 1000;
 const LONGEST_RETRY = 60000;
 
@@ -20,29 +21,13 @@ export function merge(page) {
     if (!old) { place(fresh); shown.set(fresh.id, html); continue; }
     if (shown.get(fresh.id) === html) continue;
     if (old.contains(document.activeElement) && document.activeElement.matches('input, textarea, select')) continue;
-    const focused = old.contains(document.activeElement) ? selectorOf(document.activeElement) : null;
-    const graphs = [...old.querySelectorAll('.graph-scroll')];
-    const scrolled = graphs.map((box) => [box.scrollLeft, box.scrollTop, box.offsetHeight]);
-    const menus = [...old.querySelectorAll('details.menu')].map((menu) => menu.open);
-    const top = old.scrollTop;
-    const unfolded = old.classList.contains('folded') === false && fresh.classList.contains('folded');
-    const groups = [...old.querySelectorAll('details[id]')].map((one) => [one.id, one]);
-    const part = document.adoptNode(fresh);
-    unfold(part, new Map(groups));
-    keep(old, part);
-    old.replaceWith(part);
-    if (unfolded) part.classList.remove('folded');
-    part.scrollTop = top;
-    part.querySelectorAll('.graph-scroll').forEach((box, n) => {
-      if (!scrolled[n]) return;
-      const [left, top, height] = scrolled[n];
-      box.style.minHeight = `${height}px`; // a graph of fewer boxes leaves the log where it is
-      box.scrollTo(left, top);
-    });
-    part.querySelectorAll('details.menu').forEach((menu, n) => { menu.open = menus[n] ?? false; });
-    if (focused) part.querySelector(focused)?.focus({ preventScroll: true });
-    shown.set(part.id, html);
-    const word = part.querySelector('[data-word]')?.textContent;
+    if (!old.classList.contains('folded')) fresh.classList.remove('folded');
+    for (const box of old.querySelectorAll('.graph-scroll')) {
+      box.style.minHeight = `${box.offsetHeight}px`; // a graph of fewer boxes leaves the log where it is
+    }
+    patch(old, fresh);
+    shown.set(old.id, html);
+    const word = old.querySelector('[data-word]')?.textContent;
     if (word) words.push(word);
   }
   if (page.title) document.title = page.title;
@@ -56,32 +41,50 @@ export function merge(page) {
   }
 }
 
-// How to find in the new part what had the focus in the old one: a link, or what unfolds a group.
-function selectorOf(element) {
-  const href = element.getAttribute('href');
-  if (href) return `[href="${CSS.escape(href)}"]`;
-  const group = element.matches('summary') && element.closest('details[id]');
-  return group ? `#${CSS.escape(group.id)} > summary` : null;
+// What tells a part from its like; rows are told apart by where they lead.
+export function nameOf(part) {
+  const told = (name) => part.getAttribute?.(name);
+  const own = told('id') ?? told('href') ?? told('action') ?? (told('name') && told('name') + told('value')) ?? told('aria-label');
+  const row = own ?? (part.matches?.('li, tr') && part.querySelector('a[href]')?.getAttribute('href'));
+  return `${part.nodeName} ${row || told('class')?.split(' ')[0]}`;
 }
 
-// What somebody folded or unfolded stays so, but a group that now holds the chosen step is shown.
-function unfold(part, before) {
-  for (const group of part.querySelectorAll('details[id]')) {
-    const old = before.get(group.id);
-    const chosen = group.querySelector('[aria-current]') && !old?.querySelector('[aria-current]');
-    if (old && !chosen) group.open = old.open;
+// Makes a part what the fresh one is. What is in both stays, and with it the focus, the selection, where it is scrolled
+// to, what was typed, and what somebody folded or unfolded.
+export function patch(old, fresh) {
+  if (old.isEqualNode(fresh)) return;
+  if (old.nodeName !== fresh.nodeName) { old.replaceWith(fresh); return; }
+  if (!fresh.attributes) { old.data = fresh.data; return; }
+  const chosen = fresh.matches('details') && fresh.querySelector('[aria-current]') && !old.querySelector('[aria-current]');
+  for (const name of [...old.getAttributeNames(), ...fresh.getAttributeNames()]) {
+    const value = fresh.getAttribute(name);
+    if (OURS.includes(name) || old.getAttribute(name) === value) continue;
+    if (value === null) old.removeAttribute(name); else old.setAttribute(name, value);
   }
+  if (chosen) old.open = true; // the group that now holds the chosen step
+  arrange(old, fresh);
 }
 
-// Rows that this page has put into a part, or is deciding on, stay at their place, so nothing moves under a pointer.
-function keep(old, part) {
-  const rows = [...old.children];
-  for (const row of rows.filter((one) => one.dataset.kept)) {
-    [...part.children].find((one) => row.id && one.id === row.id)?.remove();
-    const before = rows.slice(0, rows.indexOf(row)).reverse();
-    const anchor = before.map((one) => (one.dataset.kept ? one : [...part.children].find((two) => one.id && two.id === one.id)))
-      .find(Boolean);
-    if (anchor) anchor.after(row); else (part.querySelector(':scope > :not(h2)') ?? part.lastChild).before(row);
+// Rows that this page has put into a part, or is deciding on, stay at their place: nothing moves under a pointer. Nor is
+// anything moved that has the focus or the selection: others go around it.
+const kept = (part) => part.dataset?.kept;
+
+function arrange(old, fresh) {
+  const known = Map.groupBy([...old.childNodes].filter((part) => part.id || !kept(part)), nameOf);
+  const parts = [...fresh.childNodes].map((part) => [known.get(nameOf(part))?.shift() ?? part, part]);
+  const staying = new Set(parts.map(([part]) => part));
+  for (const part of [...old.childNodes]) if (!staying.has(part) && !kept(part)) part.remove();
+  const chosen = [document.activeElement, getSelection().anchorNode, getSelection().focusNode];
+  let at = old.firstChild;
+  for (const [part, like] of parts) {
+    if (kept(part)) continue;
+    while (at && at !== part && (kept(at) || (part.parentNode === old && !chosen.some((one) => at.contains(one))))) {
+      const other = at;
+      at = at.nextSibling;
+      if (!kept(other)) other.remove();
+    }
+    if (part === at) at = at.nextSibling; else old.insertBefore(part, at);
+    if (part !== like) patch(part, like);
   }
 }
 

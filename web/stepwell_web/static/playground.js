@@ -2,6 +2,7 @@
 
 import { fetchText, parsePage } from './html.js';
 import { all, find } from './app.js';
+import { patch } from './live.js';
 import { released } from './press.js';
 
 const PAUSE = 600;
@@ -83,7 +84,7 @@ async function look() {
   }
   await released();
   if (mine !== asked) return;
-  find('#outline').replaceWith(document.adoptNode(find('#outline', parsePage(text))));
+  patch(find('#outline'), find('#outline', parsePage(text)));
   editors.forEach(draw);
 }
 

@@ -1,7 +1,7 @@
 // The run page: opens steps without a new page, follows the open log, and keeps everything else up to date.
 
 import { fetchText, parsePage } from './html.js';
-import { Stream, debounced, merge, remember } from './live.js';
+import { Stream, debounced, merge, nameOf, patch, remember } from './live.js';
 import { all, find, reveal } from './app.js';
 import { lineKeys } from './lines.js';
 import { Log, logKeys } from './log.js';
@@ -40,10 +40,16 @@ function take(page, force = false) {
   const fresh = find('#log-panel', page);
   if (fresh && (force || fresh.dataset.identity !== identity())) {
     const following = log?.follow;
+    const focused = force ? null : find('#log-panel :focus');
+    const place = focused && all(focused.localName, fresh).find((part) => nameOf(part) === nameOf(focused));
+    const [searched, hit] = [place?.closest('.log-find') && log.text, log?.hit];
     log?.destroy();
+    if (searched) find('input[name="find"]', fresh).value = searched;
     panel().replaceWith(document.adoptNode(fresh));
     log = new Log(panel());
+    if (searched) log.hit = hit - 1; // it is looked for again: the same match is shown
     reveal();
+    place?.focus({ preventScroll: true });
     if (following && log.box) log.end();
     if (!force) showChosen();
     stream?.restart();
@@ -68,7 +74,7 @@ function showChosen() {
 
 // The first step has come: the page has another shape now.
 function begin(page) {
-  find('#main').replaceChildren(...find('#main', page).childNodes);
+  patch(find('#main'), find('#main', page));
   document.title = page.title;
   remember();
   reveal();

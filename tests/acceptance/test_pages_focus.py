@@ -1,0 +1,105 @@
+"""News takes nothing from whoever is at work on a page: the focus, what they selected, opened or looked for stays."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import pytest
+from addresses import RUN
+from fixture_runs import NOW, step
+from live import wait_until
+from looked import visit
+from playwright.sync_api import Browser, Page, expect
+from served import Served
+
+from stepwell.ci.views import RunView
+from stepwell.engine.entries import Entry
+
+pytestmark = pytest.mark.chromium
+
+
+@pytest.fixture
+def page(browser: Browser, full: Served) -> Iterator[Page]:
+    before = full.services.views["run1842"]
+    page = visit(browser, full)
+    yield page
+    page.context.close()
+    full.services.views["run1842"] = before
+
+
+def tell(page: Page, full: Served, view: RunView, seen: Callable[[], bool]) -> None:
+    """Change a run, and wait until its page shows it."""
+    summary = replace(view.summary, seq=view.summary.seq + 1)
+    full.services.views["run1842"] = replace(view, summary=summary)
+    entry = Entry("run1842", summary.seq, NOW, "done", "lint#1", 1, 1, {})
+
+    def shown() -> bool:
+        for told in full.services.entry_callbacks:  # again until the page listens
+            told(entry, None)
+        return page.evaluate("true") and seen()
+
+    wait_until(shown, 30, "news on the page")
+
+
+def on_another_branch(page: Page, full: Served) -> None:
+    view = full.services.views["run1842"]
+    told = page.locator("#head .meta", has_text="another")
+    tell(page, full, replace(view, summary=replace(view.summary, branch="another")), told.is_visible)
+
+
+def test_a_button_keeps_the_focus_and_the_keyboard_goes_on_from_it(page: Page, full: Served) -> None:
+    page.goto(full.url + RUN)
+    page.get_by_role("button", name="Cancel").focus()
+    on_another_branch(page, full)
+    expect(page.get_by_role("button", name="Cancel")).to_be_focused()
+    page.keyboard.press("Tab")
+    expect(page.get_by_label("More", exact=True)).to_be_focused()
+
+
+def test_an_open_menu_stays_open_with_the_focus_in_it(page: Page, full: Served) -> None:
+    page.goto(full.url + RUN)
+    page.get_by_label("More", exact=True).press("Enter")
+    item = page.get_by_role("button", name="Terminate")
+    item.focus()
+    view = full.services.views["run1842"]
+    paused = replace(view, summary=replace(view.summary, state="paused"))  # another button comes before the menu
+    tell(page, full, paused, page.get_by_role("button", name="Resume").is_visible)
+    expect(item).to_be_visible()
+    expect(item).to_be_focused()
+
+
+def test_selected_text_stays_selected(page: Page, full: Served) -> None:
+    page.goto(full.url + RUN)
+    page.locator("#title").select_text()
+    on_another_branch(page, full)
+    assert page.evaluate("getSelection().toString()") == "Round refunds half to even"
+
+
+def test_a_link_keeps_the_focus_when_steps_come_before_it(page: Page, full: Served) -> None:
+    page.goto(full.url + f"{RUN}?step=lint")
+    link = page.locator(".steps a", has_text="typecheck")
+    link.focus()
+    view = full.services.views["run1842"]
+    steps = (*view.steps[:2], step("first look", "passed", 24, 1), *view.steps[2:])
+    tell(page, full, replace(view, steps=steps), page.locator(".steps", has_text="first look").is_visible)
+    expect(link).to_be_focused()
+    names = page.locator(".steps .step-name").all_inner_texts()
+    assert names.index("first look") < names.index("lint") < names.index("typecheck")
+
+
+def test_what_is_looked_for_in_a_log_is_looked_for_when_its_step_has_ended(page: Page, full: Served) -> None:
+    view = full.services.views["run1842"]
+    ended = next(one for one in view.steps if one.name == "unit 3.13")
+    tried = replace(ended.attempts[0], state="running", ended_at=None)
+    begun = replace(ended, state="running", ended_at=None, error=None, attempts=(tried,))
+    going = replace(view, steps=tuple(begun if one is ended else one for one in view.steps))
+    full.services.views["run1842"] = going
+    page.goto(full.url + f"{RUN}?step=unit-3.13")
+    field, told = page.get_by_label("Find in this log"), page.locator(".log-find output")
+    field.fill("assert")
+    expect(told).to_have_text("1/4")
+    field.press("Enter")
+    expect(told).to_have_text("2/4")
+    tell(page, full, view, lambda: page.locator("#log-panel").get_attribute("data-open") == "")
+    expect(field).to_be_focused()
+    expect(field).to_have_value("assert")
+    expect(told).to_have_text("2/4")
