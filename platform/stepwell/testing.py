@@ -31,6 +31,8 @@ __all__ = ["Failure", "NotPlayed", "Played", "PlayedStep", "play"]
 
 State = Literal["passed", "continued", "failed", "cancelled", "diverged", "waiting"]
 MOST_ENTRIES = 20_000
+MOST_CALLS = 8
+"""Runs called one by the other, as the engine has it."""
 START = datetime.datetime(2030, 1, 1, tzinfo=datetime.UTC)
 """When a run starts unless the test says otherwise."""
 
@@ -67,7 +69,8 @@ class Played:
 
     `waiting` is a run that waits for ever: nobody decides, nothing comes, and no timeout ends it. `continued` is one
     round, ended by step.continue_as; its result is the event of the next, for another `play`. `unused` are the names in
-    results, decisions and events that no step asked for: misspelt, or of steps that this run did not come to.
+    results, decisions and events that no step asked for: misspelt, or of steps that this run did not come to. `called`
+    are the runs of pipelines that were given for a step.call, by its key.
     """
 
     state: State
@@ -77,6 +80,7 @@ class Played:
     seconds: float
     details: tuple[PlayedStep, ...] = field(repr=False)
     unused: tuple[str, ...] = ()
+    called: "Mapping[str, Played]" = field(default_factory=dict, repr=False)
 
     def step(self, name: str, use: int = 1) -> PlayedStep:
         """Give the n-th step of a name. Raises KeyError with the names there are."""
@@ -97,7 +101,8 @@ def play(
     """Play a run of the pipeline to its end. Raises NotPlayed when a step has no result.
 
     `results` are by a step's name, its key ("test#2") or a pattern ("test *"): values, exceptions, or callables, called
-    like the step's function or with the command and its options. `step.do` runs for real where nothing is given.
+    like the step's function or with the command and its options. `step.do` runs for real where nothing is given. For a
+    step.call it may be a pipeline, which is played with the same results, decisions and events.
     `default` is the result of every command without one. `decisions` by an approval's name: True, False, Approval(…),
     Rejected, ApprovalTimeout. `events` by type: a payload, EventTimeout, a callable. CancelledError anywhere: somebody
     cancels the run while that step is in flight.
@@ -110,21 +115,34 @@ def play(
     for name, table in (("results", results), ("decisions", decisions), ("events", events)):
         if table is not None and not isinstance(table, Mapping):
             raise TypeError(f"{name} has value {table!r}. Write names and values, like {{'test': Result()}}.")
-    host = _Host(pipeline, event, Given(results or {}, decisions or {}, events or {}, default), start.timestamp())
-    host.play()
-    return host.played(host.divergence() if replay else "")
+    given = Given(results or {}, decisions or {}, events or {}, default)
+    return _Host(pipeline, event, given, start.timestamp(), replay=replay).whole()
 
 
 class _Host(Rehearsal):
     """The host of one run in memory; it answers at once whatever it has an answer for, then moves the clock."""
 
     def __init__(
-        self, pipeline: type[Pipeline], event: Event | Mapping[str, Any] | None, given: Given, start: float
-    ) -> None:
+        self, pipeline: type[Pipeline], event: Event | Mapping[str, Any] | None, given: Given, start: float,
+        *, replay: bool, calls: tuple[str, ...] = (),
+    ) -> None:  # fmt: skip
+        """`calls` are the keys by which it was called, from the first run on."""
         super().__init__({}, params=_params(event), start=start)
         self._pipeline = pipeline
         self._given = given
+        self._replay = replay
+        self._calls = calls
+        self._called: dict[str, Played] = {}
         self._stage: Stage
+
+    def whole(self) -> Played:
+        """Play the run to its end, replay it and sum up."""
+        self.play()
+        return self.played(self.divergence() if self._replay else "")
+
+    def head(self) -> dict[str, Any]:
+        head = super().head()
+        return {**head, "run": "/".join((head["run"], *self._calls))}  # what it draws is not what its caller draws
 
     def player(self) -> AbstractContextManager[Player]:
         self._stage = Stage(self._pipeline, self.head(), self.journal, self._substitute)
@@ -156,7 +174,8 @@ class _Host(Rehearsal):
         done = state in {"passed", "continued"}
         result, error = (value, None) if done else (None, _failure(value) if value else None)
         unused = tuple(self._given.unused())
-        return Played(state, result, error, [step.name for step in details], self._now - self.start, details, unused)
+        names, seconds = [step.name for step in details], self._now - self.start
+        return Played(state, result, error, names, seconds, details, unused, self._called)
 
     def _step(self, asked: AskedStep) -> PlayedStep:
         base = (asked.key, asked.name, asked.kind, asked.options, asked.args)
@@ -199,27 +218,50 @@ class _Host(Rehearsal):
             if entry is not None:
                 return [entry]
         for due, key in self._dues()[:1]:
-            del self._open[key]
+            kind, _, ended, _ = self._open.pop(key)
             self._now = max(self._now, due)
-            return [self._append("fired", key, 0, None)]
+            return [self._append("done", key, 1, ended) if kind == "called" else self._append("fired", key, 0, None)]
         return []
 
     def _answer(self, key: str, kind: str, name: str, options: Mapping[str, Any]) -> Entry | None:
         """Answer an open step; None when only time can."""
-        if kind in {"timer", "backoff"}:
+        if kind in {"timer", "backoff", "called"}:
             return None
         given = self._given.result(key, name, kind) if kind == "sleep" else self._find(key, kind, name, options)
         if gifts.is_error(given, asyncio.CancelledError):
             del self._open[key]
             return self._cancel()
-        if kind == "sleep" or gifts.is_error(given, ApprovalTimeout if kind == "approval" else EventTimeout):
+        if kind == "call" and isinstance(given, type) and issubclass(given, Pipeline):
+            self._call(key, name, options, given)
+            kind = "called"
+        if kind in {"sleep", "called"} or gifts.is_error(
+            given, ApprovalTimeout if kind == "approval" else EventTimeout
+        ):
             return None
         if kind == "event":
             return self._arrive(given, name, options)
         del self._open[key]
-        if kind == "approval":
-            return self._append("done", key, 1, gifts.decided(given, name, options, self._now))
-        return self._append("done", key, 1, gifts.done(given, kind, name, options))
+        approves = kind == "approval"
+        data = gifts.decided(given, name, options, self._now) if approves else gifts.done(given, kind, name, options)
+        return self._append("done", key, 1, data)
+
+    def _call(self, key: str, name: str, options: Mapping[str, Any], pipeline: type[Pipeline]) -> None:
+        """Play a called pipeline; its caller hears of its end when as much time has passed."""
+        calls = (*self._calls, key)
+        if len(calls) > MOST_CALLS:
+            raise NotPlayed(f"Step {name!r} calls {pipeline.__name__} {len(calls)} deep. Does a pipeline call itself?")
+        check(pipeline)
+        params = params_of(self.params, options["event"])
+        with self._stage.aside():
+            played = _Host(pipeline, params, self._given, self._now, replay=self._replay, calls=calls).whole()
+        self._called[key] = played
+        if played.state == "continued":
+            raise NotPlayed(
+                f"Step {name!r} calls {pipeline.__name__}, which goes on as another round; one is played at a time. "
+                f"Give results={{{name!r}: what its last round returns}}."
+            )
+        due = None if played.state == "waiting" else self._now + played.seconds
+        self._open[key] = ("called", name, _ended(pipeline, played), due)
 
     def _arrive(self, given: Any, name: str, options: Mapping[str, Any]) -> Entry | None:
         payload = gifts.called(given, name, **options)
@@ -254,12 +296,13 @@ def _remedy(kind: str, name: str, options: Mapping[str, Any]) -> str:
     match kind:
         case "run":
             return f"results={{{name!r}: Result()}}, or default=Result() for all commands"
-        case "read":
-            return f"results={{{name!r}: 'the text of the file'}}"
-        case "image":
-            return f"results={{{name!r}: 'sha256:…'}}"
+        case "read" | "image":
+            return f"results={{{name!r}: '{'the text of the file' if kind == 'read' else 'sha256:…'}'}}"
         case "approval":
             return f"decisions={{{name!r}: True}}, or False, Approval(…), ApprovalTimeout"
+        case "call":
+            called = options["entry"].rpartition(":")[2]
+            return f"results={{{name!r}: {called}}} to have that played, or what its run() returns"
         case "event":
             return f"events={{{options['type']!r}: payload}}, or EventTimeout"
         case _:
@@ -277,6 +320,17 @@ def _params(event: Event | Mapping[str, Any] | None) -> dict[str, Any]:
         if name not in KNOWN:
             raise ValueError(f"An event has no field {name!r}. Known are: {', '.join(KNOWN)}.")
     return dict(event or {})
+
+
+def _ended(pipeline: type[Pipeline], played: Played) -> dict[str, Any]:
+    """Tell the caller how a called run has ended."""
+    if played.state == "passed":
+        return {"ok": True, "value": played.result, "seconds": played.seconds}
+    why, traceback = f"was {played.state}", ""
+    if played.error is not None:
+        why, traceback = f"{played.state}: {played.error.type}: {played.error.message}", played.error.traceback
+    error = {"type": "CallFailed", "message": f"the run of {pipeline.__name__} {why}", "traceback": traceback}
+    return {"ok": False, "error": error, "seconds": played.seconds}
 
 
 def _value(kind: str, value: Any) -> Any:

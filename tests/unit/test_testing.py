@@ -205,6 +205,83 @@ def test_called_pipelines_are_given_their_results() -> None:
         play(pipeline(run), PUSH)
 
 
+class Whole(Pipeline):
+    """Call parts, side by side."""
+
+    async def run(self, event: Event, step: Step) -> Any:
+        parts = await gather(*(step.call(f"part {one}", Nap, one) for one in event.payload))
+        return [step.uuid(), *parts]
+
+
+class Nap(Pipeline):
+    """Sleep for days, ask for a yes, and draw."""
+
+    async def run(self, event: Event, step: Step) -> Any:
+        await step.sleep("nap", f"{event.payload} days")
+        yes = await step.approval("yes?")
+        got = await step.run("build", f"make {event.payload}")
+        return [event.branch, event.payload, yes.by, got.outputs["v"], step.uuid()]
+
+
+def test_called_pipelines_are_played_where_they_are_given() -> None:
+    event = {**PUSH, "payload": [1, 3, 2]}
+    given: dict[str, Any] = {"part *": Nap, "build": lambda command, **_: {"v": command[-1]}}
+    played = play(Whole, event, results=given, decisions={"yes?": True})
+    assert played.state == "passed", played.error
+    assert [part[:-1] for part in played.result[1:]] == [["main", n, "tester", str(n)] for n in (1, 3, 2)]
+    assert len({played.result[0], *(part[-1] for part in played.result[1:])}) == 4
+    assert round(played.seconds / 86400) == 3 and played.unused == ()
+    assert played.called["part 3#1"].steps == ["nap", "yes?", "build"]
+    assert round(played.called["part 3#1"].seconds / 86400) == 3
+
+
+@pytest.mark.parametrize(
+    ("decision", "state", "says"),
+    [
+        (False, "failed", "step 'part 1' failed: the run of Nap failed: Rejected: step 'yes?' failed: tester rejected"),
+        (CANCELLED, "failed", "step 'part 1' failed: the run of Nap was cancelled"),
+    ],
+)
+def test_a_called_run_that_does_not_pass_fails_its_step(decision: Any, state: str, says: str) -> None:
+    played = play(Whole, {"payload": [1]}, results={"part *": Nap}, decisions={"yes?": decision})
+    assert played.state == state
+    assert says in (played.error.message if played.error else "")
+
+
+def test_a_called_run_that_waits_for_ever_keeps_its_caller_waiting() -> None:
+    async def run(self: Any, event: Event, step: Step) -> None:
+        await step.wait_for_event("never", type="never", timeout=None)
+
+    async def calls(self: Any, event: Event, step: Step) -> None:
+        await step.call("part", Part)
+
+    assert play(pipeline(calls), results={"part": pipeline(run)}, events={"never": EventTimeout}).state == "waiting"
+
+
+async def round_and_round(self: Any, event: Event, step: Step) -> None:
+    """Go on as another round."""
+    await step.continue_as(1)
+
+
+class Endless(Pipeline):
+    async def run(self, event: Event, step: Step) -> None:
+        await step.call("again", Endless)
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({}, r"results=\{'again': Endless\} to have that played"),
+        ({"again": Endless}, "9 deep. Does a pipeline call itself"),
+        ({"again": pipeline(round_and_round)}, "goes on as another round"),
+    ],
+)
+def test_a_call_that_cannot_be_played_says_why(given: dict[str, Any], says: str) -> None:
+    with pytest.raises(NotPlayed, match=says):
+        play(Endless, results=given)
+    assert datetime.datetime.now(datetime.UTC).year >= 2025  # nothing is left patched
+
+
 def test_sleeping_until_a_moment_knows_zones_and_a_moment_that_is_over_is_no_wait() -> None:
     east = datetime.timezone(datetime.timedelta(hours=2))
 

@@ -64,12 +64,7 @@ class Stage:
         self._kept = contextlib.ExitStack()
 
     def __enter__(self) -> "Stage":
-        self._kept.enter_context(_no_running_loop())
-        self._kept.callback(ordered.install(self.turn.loop, self.files.names))
-        guard = Guard(self.turn.loop, self.files.names)
-        guard.install()
-        self._kept.callback(guard.remove)
-        self._kept.enter_context(_reached(guard, self.files.names))
+        self._patch()
         with contextlib.suppress(_Left):
             self.turn.replay([json.loads(json.dumps(self._journal))])
         return self
@@ -81,6 +76,23 @@ class Stage:
             self._kept.close()
             self.turn.inline.close()
             self.outer.close()
+
+    def _patch(self) -> None:
+        self._kept.enter_context(_no_running_loop())
+        self._kept.callback(ordered.install(self.turn.loop, self.files.names))
+        guard = Guard(self.turn.loop, self.files.names)
+        guard.install()
+        self._kept.callback(guard.remove)
+        self._kept.enter_context(_reached(guard, self.files.names))
+
+    @contextlib.contextmanager
+    def aside(self) -> Iterator[None]:
+        """Take back meanwhile what is patched, for the stage of another run."""
+        self._kept.close()
+        try:
+            yield
+        finally:
+            self._patch()
 
     def send(self, entries: Sequence[Any]) -> None:
         """Give entries as they happen."""
