@@ -30,7 +30,7 @@ def test_refs_are_put_and_cut_in_their_place(
             packed.cut(ref + b"/", ref + b"0")
             refs = {name: value for name, value in refs.items() if not name.startswith(ref + b"/")}
         else:
-            packed.put(ref, id_)
+            packed.put({ref: id_})
             refs[ref] = id_, None
     assert bytes(packed) == header + text(dict(sorted(refs.items())))
 
@@ -40,6 +40,18 @@ def test_refs_that_are_not_sorted_are_sorted_first(
     refs: dict[bytes, tuple[bytes, bytes | None]], header: bytes, ref: bytes, id_: bytes
 ) -> None:
     packed = PackedRefs((header + text(refs)).removesuffix(b"\n"))
-    packed.put(ref, id_)
+    packed.put({ref: id_})
     first, _, rest = bytes(packed).partition(b"\n")
     assert b" sorted" in first and rest == text(dict(sorted({**refs, ref: (id_, None)}.items())))
+
+
+@given(st.dictionaries(NAMES, VALUES), HEADERS, st.dictionaries(NAMES, IDS))
+def test_many_refs_are_put_at_once_and_read_below_a_folder(
+    refs: dict[bytes, tuple[bytes, bytes | None]], header: bytes, more: dict[bytes, bytes]
+) -> None:
+    packed = PackedRefs(header + text(dict(sorted(refs.items()))))
+    packed.put(more)
+    refs |= {ref: (id_, None) for ref, id_ in more.items()}
+    assert bytes(packed) == header + text(dict(sorted(refs.items())))
+    wanted = [(ref, id_) for ref, (id_, _) in sorted(refs.items()) if ref.startswith(b"refs/heads/a/")]
+    assert list(packed.below(b"refs/heads/a")) == wanted

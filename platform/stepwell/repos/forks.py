@@ -8,23 +8,19 @@ the fork lives: see pins.
 
 import contextlib
 import os
-import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from stepwell.repos.pins import PREFIX
-from stepwell.repos.refs import PackedRefs, read_packed
+from stepwell.repos.refs import BRANCHES, ID, TAGS, PackedRefs, loose_files, loose_refs, packed_content, read_packed
 from stepwell.repos.repositories import LEAN, write_bare
-from stepwell.store.small_files import make_folder, read, write
-
-_BRANCHES, _TAGS = "refs/heads", "refs/tags"
-_ID = re.compile(rb"[0-9a-f]{40}(?:[0-9a-f]{24})?")
+from stepwell.store.small_files import make_folder, write
 
 
 def create_common(place: Path, config: str, objects: str) -> None:
     """Make what forks have alike: this config, and where their objects are seen. Blocks."""
-    write_bare(place, f"ref: {_BRANCHES}/main\n", config, (*LEAN, _BRANCHES, _TAGS))
+    write_bare(place, f"ref: {BRANCHES}/main\n", config, (*LEAN, BRANCHES, TAGS))
     (place / "objects" / "info" / "alternates").write_text(f"{objects}\n", "utf-8")
 
 
@@ -34,17 +30,15 @@ def create_fork(origin: Path, fork: Path, commit: str, branch: str | None = None
     Blocks for less than a millisecond. Raises FileExistsError.
     """
     make_folder(f"{fork}")
-    write(f"{fork}/HEAD", (f"ref: {_BRANCHES}/{branch}\n" if branch else f"{commit}\n").encode())
+    write(f"{fork}/HEAD", (f"ref: {BRANCHES}/{branch}\n" if branch else f"{commit}\n").encode())
     # Loose before packed: a ref that moves from one to the other meanwhile is then seen at least once.
-    branches = dict(_loose(f"{origin}/{_BRANCHES}", _BRANCHES))
-    copy_refs(f"{origin}/{_TAGS}", f"{fork}/{_TAGS}", _copy_ref)  # they would have to be peeled
-    packed = PackedRefs(_packed(origin))
+    branches = dict(loose_refs(f"{origin}/{BRANCHES}", BRANCHES))
+    copy_refs(f"{origin}/{TAGS}", f"{fork}/{TAGS}", _copy_ref)  # they would have to be peeled
+    packed = PackedRefs(packed_content(origin))
     packed.cut(PREFIX.encode(), PREFIX[:-1].encode() + b"0")  # "0" follows "/"
-    for ref, value in branches.items():
-        if _ID.fullmatch(value):
-            packed.put(ref, value)
+    packed.put({ref: value for ref, value in branches.items() if ID.fullmatch(value)})
     if branch:
-        _put_branch(packed, f"{_BRANCHES}/{branch}".encode(), commit.encode())
+        _put_branch(packed, f"{BRANCHES}/{branch}".encode(), commit.encode())
     write(f"{fork}/packed-refs", bytes(packed))
 
 
@@ -58,7 +52,7 @@ def remove_fork(fork: Path) -> None:
 
 def copy_refs(source: str, target: str, copy: Callable[[str, str], None]) -> None:
     """Copy the loose refs below a directory, and make what is needed above them; texts, for paths are slow."""
-    for path in _files(source):
+    for path in loose_files(source):
         into = f"{target}{path[len(source) :]}"
         os.makedirs(os.path.dirname(into), exist_ok=True)  # noqa: PTH103, PTH120
         copy(path, into)
@@ -71,37 +65,15 @@ def refs_of(fork: Path) -> dict[str, str]:
     return packed | {path.relative_to(fork).as_posix(): path.read_text("utf-8").strip() for path in loose}
 
 
-def _files(folder: str) -> Iterator[str]:
-    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:  # its last ref was packed meanwhile
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                yield from _files(entry.path)
-            elif not entry.name.endswith(".lock"):
-                yield entry.path
-
-
-def _loose(folder: str, name: str) -> Iterator[tuple[bytes, bytes]]:
-    for path in _files(folder):
-        with contextlib.suppress(FileNotFoundError):  # deleted or packed meanwhile
-            yield os.fsencode(f"{name}{path[len(folder) :]}"), read(path).strip()
-
-
 def _copy_ref(source: str, target: str) -> None:
     with contextlib.suppress(FileNotFoundError):  # deleted or packed meanwhile
         Path(target).write_bytes(Path(source).read_bytes())
-
-
-def _packed(origin: Path) -> bytes:
-    try:
-        return read(f"{origin}/packed-refs")
-    except FileNotFoundError:
-        return b""
 
 
 def _put_branch(packed: PackedRefs, ref: bytes, id_: bytes) -> None:
     """Set a branch. Since the push it may have become a folder of branches or the other way round: those give way."""
     packed.cut(ref + b"/", ref + b"0")
     above = ref
-    while (above := above.rpartition(b"/")[0]) != _BRANCHES.encode():
+    while (above := above.rpartition(b"/")[0]) != BRANCHES.encode():
         packed.cut(above, above + b"\0")
-    packed.put(ref, id_)
+    packed.put({ref: id_})

@@ -14,14 +14,16 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from itertools import islice
 from pathlib import Path
 
 from stepwell.errors import Invalid, Unavailable
 from stepwell.repos.common_memory import COMMON
 from stepwell.repos.process import bound, environment
+from stepwell.repos.refs import loose_files
 
-LOOSE_OBJECTS, PACKS = 2_000, 20
-"""With more of either, a repository needs maintenance."""
+LOOSE_OBJECTS, PACKS, LOOSE_REFS = 2_000, 20, 1_000
+"""With more of any, a repository needs maintenance."""
 MEMORY_BYTES = 2 * 1024**3
 _FOLDERS = 256
 _REPACK_S = 3600
@@ -38,9 +40,14 @@ class Left(Exception):
 
 
 def needs_maintenance(repository: Path) -> bool:
-    """Say whether there are many packs or loose objects; these are estimated from one folder in 256, as git does."""
+    """Say whether there are many packs, loose objects (estimated from one folder in 256, as git does) or loose refs.
+
+    Each run copies loose tags into its fork, and each page with a choice of branches opens the files of all refs.
+    """
     objects = repository / "objects"
     if sum(len(name) == 38 for name in _names(objects / "17")) > -(-LOOSE_OBJECTS // _FOLDERS):
+        return True
+    if next(islice(loose_files(f"{repository}/refs"), LOOSE_REFS, None), None):
         return True
     names = set(_names(objects / "pack"))
     return sum(name.endswith(".pack") and f"{name[:-5]}.keep" not in names for name in names) > PACKS

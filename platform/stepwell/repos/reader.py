@@ -22,6 +22,7 @@ from stepwell.errors import NotFound
 from stepwell.repos.objects import Bounds, Changes, CommitInfo, EntryKind, TreeEntry
 from stepwell.repos.odb import Odb, is_sha, require_sha
 from stepwell.repos.process import bounded_git, run_git
+from stepwell.repos.refs import BRANCHES, TAGS, read_refs
 from stepwell.repos.trees import TooManyFolders, differences, files, find, read_texts
 
 COMMITS, LISTS, FOLDERS = 256, 16, 128
@@ -87,16 +88,15 @@ class Reader:
 
     def branches(self) -> dict[str, str]:
         """Return branch → commit, sorted by name."""
-        return self._refs(b"refs/heads")
+        return self._refs(BRANCHES)
 
     def tags(self) -> dict[str, str]:
         """Return tag → what it points to (a commit, or the tag object of an annotated tag), sorted by name."""
-        return self._refs(b"refs/tags")
+        return self._refs(TAGS)
 
-    def _refs(self, prefix: bytes) -> dict[str, str]:
-        with self._open() as repo:
-            found = repo.refs.as_dict(Ref(prefix))
-        return {name.decode("utf-8", "replace"): sha.decode() for name, sha in sorted(found.items())}
+    def _refs(self, folder: str) -> dict[str, str]:
+        with self._open():
+            return read_refs(self.path, folder)
 
     # Commits
 

@@ -1,17 +1,54 @@
-"""Writing refs by hand where a git process per ref would cost too much: packed refs, under git's own lock."""
+"""Reading and writing refs by hand where a git process, or dulwich per ref, would cost too much."""
 
 import contextlib
 import os
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from stepwell.errors import TryLater
+from stepwell.store.small_files import read
 
+BRANCHES, TAGS = "refs/heads", "refs/tags"
 _HEADER = "# pack-refs with: peeled fully-peeled sorted \n"
 _SORTED = re.compile(rb"#[^\n]* sorted(?: [^\n]*)?\n")
+ID = re.compile(rb"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _WAIT_S = 5.0
+
+
+def read_refs(repository: Path, folder: str) -> dict[str, str]:
+    """Read the refs below a folder: name in it → id, sorted by name."""
+    # Loose before packed: a ref that moves from one to the other meanwhile is then seen at least once.
+    loose = {ref: value for ref, value in loose_refs(f"{repository}/{folder}", folder) if ID.fullmatch(value)}
+    found = dict(PackedRefs(packed_content(repository)).below(folder.encode())) | loose
+    start = len(folder) + 1
+    return {ref[start:].decode("utf-8", "replace"): found[ref].decode() for ref in sorted(found)}
+
+
+def loose_refs(folder: str, name: str) -> Iterator[tuple[bytes, bytes]]:
+    """Give the refs that are files of their own in a directory, which is called `name` in them, and their content."""
+    for path in loose_files(folder):
+        with contextlib.suppress(FileNotFoundError):  # deleted or packed meanwhile
+            yield os.fsencode(f"{name}{path[len(folder) :]}"), read(path).strip()
+
+
+def loose_files(folder: str) -> Iterator[str]:
+    """Give the paths of the refs that are files of their own; texts, for paths are slow."""
+    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:  # its last ref was packed meanwhile
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from loose_files(entry.path)
+            elif not entry.name.endswith(".lock"):
+                yield entry.path
+
+
+def packed_content(repository: Path) -> bytes:
+    """Read the file of packed refs; empty when there is none."""
+    try:
+        return read(f"{repository}/packed-refs")
+    except FileNotFoundError:
+        return b""
 
 
 def rewrite_packed(repository: Path, change: Callable[[dict[str, str]], bool]) -> None:
@@ -62,14 +99,25 @@ class PackedRefs:
     def __bytes__(self) -> bytes:
         return self._content
 
+    def below(self, folder: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Give the refs below a folder with their ids."""
+        lines = self._content[self._place(folder + b"/") : self._place(folder + b"0")]  # "0" follows "/"
+        for line in lines.split(b"\n"):
+            if line and not line.startswith(b"^"):  # that is what the tag before it stands for
+                id_, _, ref = line.partition(b" ")
+                yield ref, id_
+
     def cut(self, start: bytes, end: bytes) -> None:
         """Leave out the refs from `start` on, which are before `end`."""
         self._content = self._content[: self._place(start)] + self._content[self._place(end) :]
 
-    def put(self, ref: bytes, id_: bytes) -> None:
-        """Set a ref to what is no tag object, for that would have to be peeled here."""
-        start, end = self._place(ref), self._place(ref + b"\0")
-        self._content = b"%s%s %s\n%s" % (self._content[:start], id_, ref, self._content[end:])
+    def put(self, refs: Mapping[bytes, bytes]) -> None:
+        """Set refs to ids of what are no tag objects, for those would have to be peeled here."""
+        pieces, done = list[bytes](), 0
+        for ref in sorted(refs):
+            pieces += [self._content[done : self._place(ref)], b"%s %s\n" % (refs[ref], ref)]
+            done = self._place(ref + b"\0")
+        self._content = b"".join([*pieces, self._content[done:]])
 
     def _place(self, ref: bytes) -> int:
         """Where the first line is whose ref does not come before this one: found by halves."""

@@ -11,7 +11,7 @@ import pytest
 from stepwell.repos import Repositories, sizes
 from stepwell.repos.copies import objects_of
 from stepwell.repos.forks import create_common, create_fork
-from stepwell.repos.maintenance import Left, maintain, needs_maintenance
+from stepwell.repos.maintenance import LOOSE_REFS, Left, maintain, needs_maintenance
 
 
 def git(repository: Path, *arguments: str) -> str:
@@ -58,6 +58,21 @@ def test_many_packs_need_it_but_those_that_are_kept_do_not_count(repositories: R
     assert not needs_maintenance(origin)
     (origin / "objects/pack/pack-0.keep").unlink()
     assert needs_maintenance(origin)
+
+
+def test_many_refs_in_files_of_their_own_need_it_and_are_packed(repositories: Repositories, work: Any) -> None:
+    origin, commit = repositories.path("repo1"), work.commit("one")
+    work.run("push", "-q", "origin", "main")
+    folder = origin / "refs/tags/many"
+    folder.mkdir()
+    for number in range(LOOSE_REFS - 1):  # main is one more
+        (folder / f"v{number}").write_text(f"{commit}\n")
+    assert not needs_maintenance(origin)
+    (folder / "last").write_text(f"{commit}\n")
+    assert needs_maintenance(origin)
+    maintain(origin)
+    assert not needs_maintenance(origin) and not (folder / "last").exists()
+    assert len(repositories.reader("repo1").tags()) == LOOSE_REFS
 
 
 def test_many_pushes_end_in_one_pack_and_a_clone_has_all(

@@ -61,8 +61,12 @@ def test_names_resolve_to_commits(repositories: Repositories, work: Any) -> None
         work.run("rev-parse", "HEAD:file.txt"),
     ):
         assert reader.resolve(name) is None
-    assert reader.branches() == {"feature/x": first, "main": first}
-    assert set(reader.tags()) == {"heavy", "light"}
+    heavy = work.run("rev-parse", "heavy")
+    for _ in ("in files of their own", "packed"):
+        assert list(reader.branches().items()) == [("feature/x", first), ("main", first)]
+        assert list(reader.tags().items()) == [("heavy", heavy), ("light", first)]
+        work.run("--git-dir", str(reader.path), "pack-refs", "--all")
+    assert heavy != first
 
 
 def test_refs_are_seen_after_another_process_moves_or_packs_them(repositories: Repositories, work: Any) -> None:
