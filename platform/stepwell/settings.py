@@ -27,6 +27,9 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(7700, ge=1, le=65535, description="port to listen on; the next free one is taken when busy")
     url: str | None = Field(None, description="address that people use, when a proxy stands in front")
+    connections_per_address: int = Field(2000, ge=10, le=1_000_000, description=(
+        "connections that one address may have open; a network of people behind one router is one, this host is none"
+    ))  # fmt: skip
     keep_runs_days: float = Field(90, gt=0, le=36_500, description=(
         "days for which a run is kept after its end; then it goes, with its journal, logs and files"
     ))  # fmt: skip

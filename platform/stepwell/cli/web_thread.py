@@ -35,13 +35,14 @@ class WebThread:
         import uvicorn
 
         from stepwell_web.app import create_app
-        from stepwell_web.heads import BoundedHeads
+        from stepwell_web.connections import bounded
 
         self._app = create_app(self._services, banner=self._banner)
         # Never uvloop: it closes a pipe's descriptor twice, and the second one may be the engine's by then.
         config = uvicorn.Config(
-            self._app, http=BoundedHeads, loop="asyncio", log_level="warning", access_log=False,
-            server_header=False, timeout_graceful_shutdown=2, timeout_keep_alive=30,
+            self._app, http=bounded(self._services.settings.connections_per_address), ws="none", loop="asyncio",
+            log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=2,
+            timeout_keep_alive=30,
         )  # fmt: skip
         self._server = uvicorn.Server(config)
         self._thread.start()
