@@ -11,10 +11,14 @@ const find = (selector, from = document) => from.querySelector(selector);
 const all = (selector, from = document) => [...from.querySelectorAll(selector)];
 
 function reveal() {
+  wake();
+  localTimes();
+}
+
+function wake() {
   all('[data-open], [data-theme-button], [data-copy], [data-copy-line], [data-toggle], [data-with-script]')
     .forEach((part) => { part.hidden = false; });
   all('[data-no-script]').forEach((part) => part.remove());
-  localTimes();
 }
 
 function switchTheme() {
@@ -184,7 +188,8 @@ document.addEventListener('submit', (event) => {
 addEventListener('pageshow', () => all('form[data-sent]').forEach((form) => { delete form.dataset.sent; }));
 
 if (document.body.dataset.address) history.replaceState(null, '', document.body.dataset.address);
-reveal();
+wake();
+requestAnimationFrame(() => setTimeout(localTimes)); // a browser's first look at zones takes it longer than the page
 remember();
 find('.tabs [aria-current]')?.scrollIntoView({ block: 'nearest', inline: 'nearest', behavior: 'instant' });
 if (document.body.dataset.stream && !find('#log-panel') && !document.body.matches('[data-state]')) {
