@@ -51,11 +51,12 @@ def needs_of(steps: Iterable[StepState]) -> dict[str, tuple[str, ...]]:
     if no step that began after D's end also ended before S began.
     """
     steps = list(steps)
-    ended = sorted(
+    ended = [
         (step.ended_at, _began(step), step.key)
         for step in steps
         if step.ended_at is not None and step.state in {"passed", "failed"}
-    )
+    ]
+    ended.sort(key=lambda one: (one[0], one[0] == one[1]))  # stable: those that ended together in the order asked
     ends = [end for end, _, _ in ended]
     latest: list[float] = []  # the latest beginning among the steps ended so far
     for _, begin, _ in ended:
