@@ -13,6 +13,7 @@ from unittest.mock import AsyncMock, Mock
 import pytest
 from engines import HEAD, Workshop
 
+from stepwell.authoring.version import REPLAY
 from stepwell.dynamic import LogLines, Rate, TestClock, bind, embedded, pin, route
 from stepwell.engine.seams import BindingCall, Code
 from stepwell.engine.state import RunState
@@ -238,6 +239,54 @@ async def test_a_large_result_without_a_place_is_refused(tmp_path: Path) -> None
         run = await bind(engine, {"tenant": "t"}).create({})
         state = await asyncio.wait_for(run.finished(), 20)
     assert state.state == "failed" and "Keep large data elsewhere" in str(state.reason)
+
+
+TORN = """
+import lib.mail
+class W(Pipeline):
+    async def run(self, event, step):
+        lib.mail.send()
+"""
+MAIL = "def send():\n    raise RuntimeError('no post today')\n"
+
+
+@pytest.mark.parametrize(
+    ("rules", "root", "shown"),
+    [(REPLAY, "", ""), (REPLAY, "acme/greet", "acme/greet/"), (2, "", ".stepwell/"), (2, "acme/greet", "acme/greet/")],
+)
+async def test_an_error_names_the_files_of_the_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rules: int, root: str, shown: str
+) -> None:
+    """A run of before the third rules is shown as it was, for its code may have seen that."""
+
+    async def load(metadata: Mapping[str, Any]) -> Code:
+        return pin({"greet.py": HEAD + TORN, "lib/mail.py": MAIL}, "greet.py:W", root=root)
+
+    monkeypatch.setattr("stepwell.engine.engine.REPLAY", rules)
+    async with embedded(tmp_path / "runs.db", load) as engine:
+        state = await asyncio.wait_for((await bind(engine, {"tenant": "t"}).create({})).finished(), 20)
+    assert state.error is not None
+    told = [line for line in state.error["traceback"].splitlines() if "File" in line]
+    assert told == [
+        f'  File "{shown}greet.py", line {HEAD.count(chr(10)) + 5}, in run',
+        f'  File "{shown}lib/mail.py", line 2, in send',
+    ]
+
+
+async def test_a_folder_of_the_process_gives_no_modules_to_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def load(metadata: Mapping[str, Any]) -> Code:
+        return pin({"greet.py": HEAD + TORN, "lib/__init__.py": ""}, "greet.py:W")
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "mail.py").write_text(MAIL)
+    async with embedded(tmp_path / "runs.db", load) as engine:
+        state = await asyncio.wait_for((await bind(engine, {"tenant": "t"}).create({})).finished(), 20)
+    assert "there is no module 'lib.mail'. run() sees the standard library, stepwell, and the files beside it." in str(
+        state.reason
+    )
 
 
 LONG = """

@@ -163,6 +163,7 @@ def test_code_is_pinned_by_its_content() -> None:
     assert pin({"b.py": "2", "a.py": "1"}, "a.py:A").digest == code.digest
     others = [pin({"a.py": "1", "b.py": "3"}, "a.py:A"), pin({"a.py": "1"}, "a.py:A"), pin(code.files, "a.py:B")]
     assert len({code.digest, *(other.digest for other in others)}) == 4
+    assert pin(code.files, "a.py:A", root="acme").digest == code.digest
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
 """Loads a pipeline's files from memory: `pipeline.py` is the module `pipeline`, its siblings are importable.
 
-Nothing is written to disk. Code objects carry paths like `.stepwell/pipeline.py`, and linecache knows their text, so
-tracebacks read as the author expects. Third-party packages are not importable even where the interpreter has some:
-what a pipeline can import must not depend on how the server was installed.
+Nothing is written to disk. Code objects carry paths like `.stepwell/pipeline.py`, without a root the files' own names,
+and linecache knows their text, so tracebacks read as the author expects. Third-party packages are not importable even
+where the interpreter has some: what a pipeline can import must not depend on how the server was installed.
 """
 
 import importlib
@@ -24,13 +24,13 @@ class Files(MetaPathFinder, Loader):
     """The files of a pipeline as an importer."""
 
     def __init__(self, root: str, files: Mapping[str, str]) -> None:
-        self.root = root.rstrip("/") or "."
+        self.root = root.rstrip("/")
         self.files = files
         self.names: Collection[str] = {self.shown(path) for path in files}
 
     def shown(self, path: str) -> str:
         """Give a file's name as tracebacks show it."""
-        return f"{self.root}/{path}"
+        return f"{self.root}/{path}" if self.root else path
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
@@ -42,7 +42,7 @@ class Files(MetaPathFinder, Loader):
             return self._spec(fullname, f"{base}.py", package=False)
         if any(name.startswith(f"{base}/") and name.endswith(".py") for name in self.files):
             spec = ModuleSpec(fullname, None, is_package=True)
-            spec.submodule_search_locations = [self.shown(base)]
+            spec.submodule_search_locations = self._below(base)
             return spec
         return None
 
@@ -51,8 +51,12 @@ class Files(MetaPathFinder, Loader):
         spec.has_location = True
         spec.loader_state = path
         if package:
-            spec.submodule_search_locations = [self.shown(path).rpartition("/")[0]]
+            spec.submodule_search_locations = self._below(path.rpartition("/")[0])
         return spec
+
+    def _below(self, folder: str) -> list[str]:
+        """Where else modules of a package may lie: without a root nowhere, a bare name is a folder of the process."""
+        return [self.shown(folder)] if self.root else []
 
     def create_module(self, spec: ModuleSpec) -> None:
         return None
@@ -154,9 +158,10 @@ def _syntax_error(error: SyntaxError) -> dict[str, Any]:
 def _import_error(files: Files, error: ImportError) -> dict[str, Any]:
     described = _error(error, *_place(files, error))
     if isinstance(error, ModuleNotFoundError):
+        beside = f"the files beside it in {files.root}/" if files.root else "the files beside it"
         described["message"] = (
             f"{described['file']}:{described['line']}: there is no module {error.name!r}. run() sees the standard "
-            f"library, stepwell, and the files beside it in {files.root}/. Use other packages inside a step: "
+            f"library, stepwell, and {beside}. Use other packages inside a step: "
             'step.run(name, command, tools=["package==version"]).'
         )
     return described

@@ -52,8 +52,9 @@ def _not_awaited(step: StepFuture) -> dict[str, str]:
 def stuck(main: "asyncio.Task[Any]", names: Collection[str], root: str) -> dict[str, str]:
     """Say where a run awaits what nothing can bring."""
     where = places.of_task(main, names) or root
+    waits = f"run() waits at {where}" if where else "run() waits"
     return failure(
         "Stuck",
-        f"run() waits at {where} for something that no step, timer or event can bring, so it would wait for ever. "
+        f"{waits} for something that no step, timer or event can bring, so it would wait for ever. "
         "Await a step, or let another task set what is awaited.",
     )

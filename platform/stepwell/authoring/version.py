@@ -6,7 +6,7 @@ begun: what an older version did stays possible while runs wait on it, and branc
 
 2: branches that were cancelled with `run()` and still clean up when it is over are not cancelled once more.
 3: `step.do` and Undo refuse a timeout of 0, which ended whatever had to wait; a step is refused as a condition, in a
-comparison and in a `for` or unpacking.
+comparison and in a `for` or unpacking; files of embedded code are shown by their own names, not below .stepwell/.
 """
 
 REPLAY = 3

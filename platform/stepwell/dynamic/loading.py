@@ -16,9 +16,12 @@ CACHED = 256
 """Codes kept; each is some files of text."""
 
 
-def pin(files: Mapping[str, str], entry: str) -> Code:
-    """Make Code whose digest is that of its content: other files or another entry are other code. Raises Invalid."""
-    code = Code("", files, entry)  # refuses what is no text
+def pin(files: Mapping[str, str], entry: str, *, root: str = "") -> Code:
+    """Make Code whose digest is that of its content: other files or another entry are other code. Raises Invalid.
+
+    `root` is put before the files' names where they are shown: "acme/greet" makes "acme/greet/pipeline.py", line 7.
+    """
+    code = Code("", files, entry, root)  # refuses what is no text
     for path in files:
         if not path or path.startswith("/") or ".." in path.split("/"):
             raise Invalid(f"Code has a file {path!r}. Write a path inside of the code, like 'steps/mail.py'.")

@@ -185,8 +185,10 @@ class HeadStarts:
 def head_of(live: Live, code: Code, parts: Parts) -> dict[str, Any]:
     """Give what an isolate is told first: the code, and what the run was begun with."""
     state = live.state
+    # Runs of before the third rules have seen this name, and may have made something of it: text of a traceback.
+    root = code.root or ("" if state.replay >= 3 else ".stepwell")
     return {
-        "mode": "turn", "root": code.root, "files": dict(code.files), "entry": state.entry or code.entry,
+        "mode": "turn", "root": root, "files": dict(code.files), "entry": state.entry or code.entry,
         "run": state.id, "params": state.params, "stall": parts.limits.stall, "grace": parts.limits.grace,
         "number": state.known_number, "seed": state.seed, "offset": state.offset, "scope": state.scope,
         "tenant": state.tenant, "played": live.played, "replay": state.replay,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class Code:
     """What a run executes: pinned files, never "latest".
 
-    `files` maps paths below `root` to source text; `entry` is "pipeline.py:Ship";
+    `files` maps paths below `root`, which is how they are shown, to source text; `entry` is "pipeline.py:Ship";
     `tree` is an opaque reference that the runner can turn into a read-only directory, or None.
     """
 
