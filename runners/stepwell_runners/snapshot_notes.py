@@ -97,10 +97,26 @@ class SnapshotNotes:
         fresh.rename(self._folder / f"{note.key}.json")
 
 
-def images(engine: Any, name: str, labels: Mapping[str, str]) -> list[Any]:
-    """Return a server's images of a name, each with its key as the tag; blocks."""
+@dataclass(frozen=True)
+class Saved:
+    """An image of ours in the engine, with its keys: the tags of the name that was asked for."""
+
+    id: str
+    keys: tuple[str, ...]
+
+
+def images(engine: Any, name: str, labels: Mapping[str, str]) -> list[Saved]:
+    """Return a server's images of a name; blocks.
+
+    By one request: `engine.images.list` looks at each afterwards, and raises when one has been removed meanwhile.
+    """
     ours = [f"{label}={value}" for label, value in labels.items()]
-    return list(engine.images.list(name, filters={"label": ours}))
+    found = engine.api.images(name, filters={"label": ours})
+    return [Saved(str(one["Id"]), _keys(one.get("RepoTags") or (), name)) for one in found]
+
+
+def _keys(tags: Iterable[str], name: str) -> tuple[str, ...]:
+    return tuple(tag.removeprefix(f"{name}:") for tag in tags if tag.startswith(f"{name}:"))
 
 
 def collect(
@@ -109,7 +125,7 @@ def collect(
     """Remove what was not used for long, or is too much; blocks. What a container still uses stays for now."""
     import docker.errors
 
-    there = {tag.partition(":")[2] for image in images(engine, name, labels) for tag in image.tags}
+    there = {key for image in images(engine, name, labels) for key in image.keys}
     known = notes.all()
     for note in known:
         if note.key not in there:

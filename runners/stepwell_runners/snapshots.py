@@ -8,6 +8,7 @@ import asyncio
 import hashlib
 import json
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -110,8 +111,11 @@ class Snapshots:
 
     def drop(self, engine: Any) -> None:
         """Remove all of ours; blocks."""
+        import docker.errors
+
         for image in images(engine, SNAPSHOTS, self._labels):
-            engine.images.remove(image.id, force=True)
+            with suppress(docker.errors.ImageNotFound):  # somebody else was faster
+                engine.images.remove(image.id, force=True)
         for note in self._notes.all():
             self._notes.forget(note.key)
 

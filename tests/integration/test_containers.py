@@ -16,6 +16,7 @@ from stepwell_runners.containers import LABEL
 from stepwell_runners.executor import LocalExecutor
 from stepwell_runners.images import SNAPSHOTS
 from stepwell_runners.snapshot_notes import Keep, SnapshotNotes
+from stepwell_runners.snapshots import Snapshots
 from stepwell_runners.streaming import Bounds
 
 pytestmark = pytest.mark.docker
@@ -208,6 +209,31 @@ async def test_snapshots_are_counted_and_the_oldest_give_way(engine: Any, tmp_pa
     await executor.drop_snapshots()
     assert (notes.all(), engine.images.list(filters=ours)) == ([], [])
     await nothing_left(executor, engine)
+
+
+@pytest.mark.parametrize("how", ["collect", "drop"])
+def test_a_snapshot_that_goes_while_they_are_looked_at_is_no_trouble(
+    engine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    labels, keys = {LABEL: tmp_path.name}, [f"{tmp_path.name}-{how}-{number}" for number in range(2)]
+    notes, listed = SnapshotNotes(tmp_path), engine.api.images
+    for key in keys:
+        box = engine.containers.create(IMAGE, ["true"])
+        box.commit(SNAPSHOTS, key, changes=f"LABEL {LABEL}={tmp_path.name}\nENV KEY={key}")
+        box.remove()
+        notes.made(key, "acme/api", "make", 10)
+
+    def late(*asked: Any, **narrowed: Any) -> Any:
+        found = listed(*asked, **narrowed)
+        engine.api.remove_image(f"{SNAPSHOTS}:{keys[0]}")
+        return found
+
+    snapshots = Snapshots(labels, notes, Keep(0), lambda: "")
+    with monkeypatch.context() as patched:
+        patched.setattr(engine.api, "images", late)
+        getattr(snapshots, how)(engine)
+    assert notes.all() == []
+    assert engine.images.list(filters={"label": f"{LABEL}={tmp_path.name}"}) == []
 
 
 async def test_recover_removes_our_orphans_only(executor: LocalExecutor, engine: Any) -> None:
