@@ -47,6 +47,11 @@ def test_siblings_of_a_matrix_are_one_box_in_their_most_telling_state() -> None:
     assert boxes[2].needs == (boxes[1].id,)
 
 
+def test_the_count_of_siblings_stands_beside_their_name_which_may_be_shortened() -> None:
+    svg = graph.draw([replace(node(f"package <{n}"), detail="3ms") for n in range(198)], "Steps")
+    assert '<div class="node-text"><span>package &lt;</span><b>× 198</b><small>3ms</small></div>' in svg
+
+
 def test_three_siblings_stay_apart() -> None:
     assert len(graph.collapse([node(f"test {n}") for n in range(3)])) == 3
 

@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 
 from fixture_runs import NOW, busy_run, passed_run, step, summary
@@ -62,3 +63,12 @@ def test_a_phone_folds_groups_whose_steps_all_passed_and_counts_them() -> None:
     items = listed(view_of(*steps))
     assert [(item.row.name, item.folded) for item in items] == [("a × 5", 5), ("b × 5", 0)]
     assert [item.folded for item in listed(passed_run())] == [0, 0]
+
+
+def test_a_phone_folds_what_passed_beside_the_chosen_step_of_a_group() -> None:
+    steps = [step(f"b {n}", "failed" if n == 2 else "passed", 0, 1) for n in range(5)]
+    items = listed(view_of(*steps), steps[2])
+    assert [(item.open, item.folded) for item in items] == [(True, 4)]
+    assert re.findall('<li( class="is-folded")?><a class="step" href="[^"]*step=([^"&]+)', steplist.html(items)) == [
+        (' class="is-folded"' if name != "b-2" else "", name) for name in ("b-0", "b-1", "b-2", "b-3", "b-4")
+    ]  # fmt: skip

@@ -189,6 +189,8 @@ def _box(node: Node, x: float, y: float) -> str:
     tag = f'a href="{escape(node.href)}"{opens}' if node.href else 'g role="img"'
     since = f' data-since="{node.since}"' if node.since else ""
     detail = f"<small{since}>{escape(node.detail)}</small>" if node.detail else ""
+    name, joined, count = node.label.rpartition(" × ") if node.steps > 1 else ("", "", node.label)
+    label = f"<span>{escape(name or count)}</span>" + (f"<b>× {count}</b>" if joined else "")
     return (
         f"<{tag} {opening}{selected}>"
         f"<title>{escape(node.hint or node.label)}</title>"
@@ -196,9 +198,9 @@ def _box(node: Node, x: float, y: float) -> str:
         f'<svg class="state is-{node.state}" x="{x + 10:.1f}" y="{y + 9:.1f}" width="16" height="16" '
         'viewBox="0 0 16 16">'
         f"{STATES.get(node.state, STATES['queued'])}</svg>"
-        # HTML, which knows how wide its font is and shortens the name to the room that there is.
+        # HTML, which knows how wide its font is and shortens the name, not the count, to the room that there is.
         f'<foreignObject x="{x + 34:.1f}" y="{y:.1f}" width="{WIDTH - 44}" height="{HEIGHT}">'
-        f'<div class="node-text"><span>{escape(node.label)}</span>{detail}</div></foreignObject></{tag[0]}>'
+        f'<div class="node-text">{label}{detail}</div></foreignObject></{tag[0]}>'
     )
 
 

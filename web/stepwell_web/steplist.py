@@ -29,7 +29,9 @@ class Item:
     @property
     def folded(self) -> int:
         """How many steps a phone hides with it at first."""
-        return (len(self.members) or 1) if self.row.folded else 0
+        if self.row.folded:
+            return len(self.members) or 1
+        return sum(member.folded for member in self.members) if self.open else 0
 
 
 def listed(steps: Sequence[StepView], rows: Sequence[Row]) -> list[Item]:
@@ -57,15 +59,20 @@ def html(items: Sequence[Item]) -> Markup:
 
 
 def _entry(item: Item) -> str:
-    opening = '<li class="is-folded">' if item.folded else "<li>"
+    opening = _opening(item.row.folded)
     if not item.members:
         return f"{opening}{_link(item.row)}</li>"
-    members = "".join(f"<li>{_link(row)}</li>" for row in item.members)
+    inside = item.open and not item.row.folded  # one that is unfolded by hand shows all it has
+    members = "".join(f"{_opening(inside and row.folded)}{_link(row)}</li>" for row in item.members)
     return (
         f'{opening}<details class="step-group" id="{escape(item.id)}"{" open" if item.open else ""}>'
         f'<summary class="step" data-row title="{escape(item.summary)}">{_line(item.row, 0)}</summary>\n'
         f"<ol>{members}</ol></details></li>"
     )
+
+
+def _opening(folded: bool) -> str:
+    return '<li class="is-folded">' if folded else "<li>"
 
 
 def _link(row: Row) -> str:
