@@ -101,6 +101,27 @@ def test_what_opens_on_a_page_is_free_of_errors(windows: dict[int, Page], full: 
     assert wrong == []
 
 
+@pytest.mark.parametrize("width", WIDTHS)
+def test_an_account_of_elsewhere_is_asked_about(windows: dict[int, Page], full: Served, width: int) -> None:
+    page = windows[width]
+    page.complaints.clear()  # type: ignore[attr-defined]
+    page.goto(f"{full.url}/acme/-/people")
+    page.get_by_label("Name").fill("known.elsewhere")
+    page.get_by_role("button", name="Add", exact=True).click()
+    told = page.get_by_role("alert")
+    expect(told).to_contain_text("known.elsewhere has an account on this server already.")
+    wrong: list[str] = list(page.complaints)  # type: ignore[attr-defined]
+    for scheme, rules in (("light", RULES), ("dark", COLOURS)):
+        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        wrong += [f"{scheme}: {found}" for found in violations(page, rules)]
+        keep(page, f"account of elsewhere {scheme}")
+    if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
+        wrong.append("wider than the window")
+    assert wrong == []
+    told.get_by_role("button", name="Add them as developer").click()
+    expect(page.get_by_role("alert")).to_have_count(0)
+
+
 @pytest.mark.parametrize(("session", "managed"), [("admin-session", 1), ("viewer-session", 0)])
 def test_the_pages_of_a_tenant_are_found_from_everywhere(
     browser: Browser, full: Served, session: str, managed: int

@@ -216,6 +216,20 @@ async def test_who_is_new_gets_a_link_once_and_who_is_known_gets_none(
     assert given.stopped == ["member new.person viewer", "member mara.okoye viewer"]
 
 
+async def test_an_account_of_elsewhere_is_asked_about_before_it_has_a_role(
+    web: httpx.AsyncClient, given: FixtureServices
+) -> None:
+    form = {"name": "known.elsewhere", "role": "owner"}
+    asked = await web.post("/acme/-/people", headers=ADMIN | SAME, data=form)
+    assert asked.status_code == 200 and given.stopped == []
+    assert "<b>known.elsewhere has an account on this server already.</b>" in asked.text
+    assert "/signin?code=" not in asked.text and "is new here" not in asked.text
+    assert '<input type="hidden" name="sure" value="yes">' in asked.text and "Add them as owner</button>" in asked.text
+    done = await web.post("/acme/-/people", headers=ADMIN | SAME, data=form | {"sure": "yes"})
+    assert (done.status_code, done.headers["location"]) == (303, "/acme/-/people")
+    assert given.stopped == ["member known.elsewhere owner"]
+
+
 async def test_a_cache_is_deleted_by_its_whole_key_and_by_maintainers_only(
     web: httpx.AsyncClient, given: FixtureServices
 ) -> None:

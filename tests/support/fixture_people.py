@@ -49,7 +49,7 @@ class FixtureTenants:
         return _Person()
 
     def add(self, actor: Actor, name: str, title: str = "") -> _Person:
-        if name in ("ida.berg", "mara.okoye"):
+        if name in ("ida.berg", "mara.okoye", "known.elsewhere"):
             raise Conflict(f"There is a person {name!r} already.")
         return _Person("p9", name)
 

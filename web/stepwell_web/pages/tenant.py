@@ -74,15 +74,20 @@ def people(visit: Visiting, tenant: str) -> Response:
     return _people(visit, tenant)
 
 
-def _people(visit: Visit, tenant: str, invited: tuple[str, str] | None = None) -> Response:
+def _people(
+    visit: Visit, tenant: str, *, invited: tuple[str, str] | None = None, known: tuple[str, str] | None = None
+) -> Response:
     members = visit.services.tenants.members.list(visit.actor, tenant)
     values = common(visit, tenant, "people", "People")
-    return visit.page("people.html", members=members, roles=ROLES, invited=invited, **values)
+    return visit.page("people.html", members=members, roles=ROLES, invited=invited, known=known, **values)
 
 
 @router.post("/{tenant}/-/people")
 def put_member(visit: Visiting, tenant: str, form: Form) -> Response:
-    """Give somebody a role. Who is new here gets a link to sign in with, shown once; nobody else's is ever shown."""
+    """Give somebody a role. Who is new here gets a link to sign in with, shown once; nobody else's is ever shown.
+
+    Who has an account, but no role here, may be somebody else than is meant: that is asked first.
+    """
     visit.actor.require("own", tenant)
     tenants, name, role = visit.services.tenants, text(form, "name").strip(), text(form, "role")
     if role not in ROLES:
@@ -90,11 +95,14 @@ def put_member(visit: Visiting, tenant: str, form: Form) -> Response:
     try:
         tenants.people.add(visit.actor, name)
     except Conflict:
+        belongs = any(member.name == name for member in tenants.members.list(visit.actor, tenant))
+        if not belongs and not confirmed(form):
+            return _people(visit, tenant, known=(name, role))
         tenants.members.put(visit.actor, tenant, name, role)
         return to(f"/{tenant}/-/people")
     tenants.members.put(visit.actor, tenant, name, role)
     link = f"{visit.web.base}/signin?code={tenants.links.issue(name, minutes=24 * 60)}"
-    answer = _people(visit, tenant, (name, link))
+    answer = _people(visit, tenant, invited=(name, link))
     answer.headers["Cache-Control"] = "no-store"
     return answer
 
