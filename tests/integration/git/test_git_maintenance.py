@@ -1,13 +1,16 @@
 """Maintenance of repositories: which need it, what it leaves, and who works beside it."""
 
+import os
 import shutil
 import subprocess
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from stepwell.errors import Invalid
 from stepwell.repos import Repositories, sizes
 from stepwell.repos.copies import objects_of
 from stepwell.repos.forks import create_common, create_fork
@@ -215,6 +218,19 @@ def test_an_object_that_is_packed_between_two_looks_is_found(
 
     monkeypatch.setattr(sizes, "_loose_size", late)
     assert reader.commit(commit).subject == "only change" and packed == [commit.encode()]
+
+
+def test_a_lock_that_a_crash_left_does_not_keep_it_from_packing(repositories: Repositories, work: Any) -> None:
+    origin = repositories.path("repo1")
+    push_many(work, origin, 3)
+    lock = origin / "objects/pack/multi-pack-index.lock"
+    lock.touch()
+    with pytest.raises(Invalid, match=r"multi-pack-index\.lock"):
+        maintain(origin)
+    long_ago = time.time() - 2 * 86_400
+    os.utime(lock, (long_ago, long_ago))
+    maintain(origin)
+    assert not lock.exists() and len(packs(origin)) == 1
 
 
 def test_it_ends_when_it_is_not_wanted_and_leaves_no_lock(repositories: Repositories, work: Any) -> None:
