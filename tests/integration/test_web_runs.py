@@ -6,7 +6,7 @@ from dataclasses import replace
 import httpx
 import pytest
 from addresses import RUN
-from fixture_runs import NASTY
+from fixture_runs import NASTY, step
 from fixture_services import FixtureServices
 from visitors import ADMIN, SAME
 
@@ -154,3 +154,23 @@ async def test_a_run_page_names_its_round_its_parent_and_the_run_that_it_called(
     assert '<a href="/acme/payments-api/runs/1850">#1850</a>' in page
     answer = (await web.get("/api/v1/runs/run1842", headers=ADMIN)).json()
     assert (answer["round"], answer["parent"], answer["steps"][0]["child"]) == (3, parent, child.child)
+
+
+async def test_a_run_tells_of_its_first_thousand_steps_and_where_the_rest_are(
+    given: FixtureServices, web: httpx.AsyncClient
+) -> None:
+    view, one = given.views["run1842"], step("part", "passed", 0, 1)
+    steps = tuple(replace(one, key=f"part#{n}") for n in range(1, 2102))
+    whole = (await web.get("/api/v1/runs/run1842", headers=ADMIN)).json()
+    assert (len(whole["steps"]), whole["steps_next"]) == (len(view.steps), None)
+    given.views["run1842"] = replace(view, steps=steps)
+    for address in ("/runs/run1842", "/repos/acme/payments-api/runs/1842"):
+        answer = (await web.get(f"/api/v1{address}", headers=ADMIN)).json()
+        assert ([one["key"] for one in answer["steps"]], answer["steps_next"]) == ([s.key for s in steps[:1000]], 1000)
+    keys, after = [one["key"] for one in answer["steps"]], answer["steps_next"]
+    while after is not None:
+        page = (await web.get("/api/v1/runs/run1842/steps", params={"after": after}, headers=ADMIN)).json()
+        keys, after = [*keys, *(one["key"] for one in page["items"])], page["next"]
+    assert keys == [one.key for one in steps]
+    last = (await web.get("/api/v1/runs/run1842/steps?after=2101&limit=1", headers=ADMIN)).json()
+    assert last == {"items": [], "next": None}

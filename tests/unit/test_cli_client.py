@@ -7,6 +7,7 @@ import pytest
 
 from stepwell.cli.client import Client
 from stepwell.cli.logins import Login
+from stepwell.cli.where import whole
 from stepwell.errors import Bug, Conflict, Denied, Invalid, NotFound, StepwellError, TryLater, Unavailable
 
 LOGIN = Login("http://ci.example.com", "sw_x")
@@ -29,6 +30,15 @@ def test_token_travels_in_the_header_and_empty_queries_not_at_all() -> None:
         assert api.get("/runs", tenant="acme", state=None) == {"items": []}
     assert seen[0].headers["authorization"] == "Bearer sw_x"
     assert str(seen[0].url) == "http://ci.example.com/api/v1/runs?tenant=acme"
+
+
+def test_a_run_of_many_steps_is_read_page_by_page() -> None:
+    seen: list[httpx.Request] = []
+    first = {"summary": {"id": "r1"}, "steps": [{"key": "a#1"}], "steps_next": 1}
+    pages = ({"items": [{"key": "b#1"}], "next": 2}, {"items": [{"key": "c#1"}], "next": None})
+    with client(*(httpx.Response(200, json=page) for page in pages), seen=seen) as api:
+        assert whole(api, first) == {"id": "r1", "steps": [{"key": key} for key in ("a#1", "b#1", "c#1")]}
+    assert [str(one.url).rpartition("/v1")[2] for one in seen] == ["/runs/r1/steps?after=1", "/runs/r1/steps?after=2"]
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ def _do(what: str, run: str | None, repository: str | None, json: bool, told: st
         client.post(f"/runs/{view['id']}/{what}", **body)
         view = flat(client.get(f"/runs/{view['id']}"))
     if json:
-        show_json({name: value for name, value in view.items() if name not in ("steps", "approvals")})
+        show_json({name: value for name, value in view.items() if name not in ("steps", "steps_next", "approvals")})
     else:
         say(told.format(run=_named(view)), "green")
 

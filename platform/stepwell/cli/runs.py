@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from stepwell.cli.screen import JsonFlag, console, end_with, say, show_json, show_table, state_text
-from stepwell.cli.where import FINISHED, connected, find_run, flat
+from stepwell.cli.where import FINISHED, connected, find_run, whole
 from stepwell.errors import NotFound
 
 Run = Annotated[
@@ -47,7 +47,7 @@ class OverHttp:
         self._run = run
 
     def view(self) -> dict[str, Any]:
-        return flat(self._client.get(f"/runs/{self._run}"))
+        return whole(self._client, self._client.get(f"/runs/{self._run}"))
 
     def log(self, key: str, offset: int, attempt: int | None = None) -> bytes:
         return bytes(self._client.log(self._run, key, offset, attempt))

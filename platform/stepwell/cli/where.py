@@ -25,6 +25,17 @@ def flat(answer: dict[str, Any]) -> dict[str, Any]:
     return {**answer["summary"], **{name: value for name, value in answer.items() if name != "summary"}}
 
 
+def whole(client: "Client", answer: dict[str, Any]) -> dict[str, Any]:
+    """A run as commands need it, with all its steps: those after the first are told in pages."""
+    view = flat(answer)
+    after = view.pop("steps_next", None)
+    while after is not None:
+        page = client.get(f"/runs/{view['id']}/steps", after=after)
+        view["steps"] += page["items"]
+        after = page["next"]
+    return view
+
+
 @dataclass(frozen=True)
 class Place:
     """A server, and the repository (`acme/api`) that the working tree belongs to, if there is one."""
@@ -105,5 +116,5 @@ def find_run(client: "Client", place: Place, said: str | None, repository: str |
         said = str(found[0]["id"])
     elif match := _ADDRESS.match(said) or _RUN.fullmatch(said):
         where = place.require_repository(match["repository"] or repository)
-        return flat(client.get(f"/repos/{where}/runs/{match['number']}"))
-    return flat(client.get(f"/runs/{said}"))
+        return whole(client, client.get(f"/repos/{where}/runs/{match['number']}"))
+    return whole(client, client.get(f"/runs/{said}"))

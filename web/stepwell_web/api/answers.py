@@ -31,12 +31,14 @@ def run_summary(run: RunSummary) -> Json:
     return {**asdict(run), "url": run.url}
 
 
-def run(view: RunView) -> Json:
-    """A run in full, with its steps and open approvals."""
+def run(view: RunView, most: int | None = None) -> Json:
+    """A run in full, with its open approvals and its first `most` steps; `steps_next` is where the rest begin."""
     return {
         "summary": run_summary(view.summary), "event": dict(view.event), "entry": view.entry, "code": view.code,
         "result": view.result,
-        "error": view.error, "steps": [step(s) for s in view.steps], "approvals": [approval(a) for a in view.approvals],
+        "error": view.error, "steps": [step(s) for s in view.steps[:most]],
+        "steps_next": most if most is not None and len(view.steps) > most else None,
+        "approvals": [approval(a) for a in view.approvals],
         "may_write": view.may_write, "log_size": view.log_size, "parent": view.parent,
         "cancelling": view.cancelling, "round": view.round, "rounds": [asdict(one) for one in view.rounds],
         "restart_of": asdict(view.restart_of) if view.restart_of else None, "restarted_at": view.restarted_at,

@@ -16,6 +16,8 @@ from stepwell_web.visits import Place
 router = APIRouter(tags=["runs"])
 State = Literal["queued", "running", "waiting", "paused", "passed", "failed", "cancelled", "diverged"]
 Kind = Literal["push", "tag", "cron", "manual", "plan"]
+STEPS = 1000
+"""So many steps of a run are told at once: there may be 50,000, of a kilobyte each."""
 
 
 class NewRun(BaseModel):
@@ -114,14 +116,29 @@ def trends(
 
 @router.get("/repos/{tenant}/{name}/runs/{number}")
 def get_by_number(caller: Caller, *, tenant: str, name: str, number: int) -> Response:
-    """Get a run by its number in the repository."""
-    return answers.sent(answers.run(caller.services.runs.by_number(caller.actor, tenant, name, number)))
+    """Get a run by its number in the repository, as by its id."""
+    return answers.sent(answers.run(caller.services.runs.by_number(caller.actor, tenant, name, number), STEPS))
 
 
 @router.get("/runs/{id}")
 def get(caller: Caller, *, id: str) -> Response:
-    """Get a run with its steps and open approvals."""
-    return answers.sent(answers.run(caller.services.runs.get(caller.actor, id)))
+    """Get a run with its open approvals and its first 1,000 steps, in the order asked.
+
+    Where it has more, `steps_next` is the `after` of the following page of steps.
+    """
+    return answers.sent(answers.run(caller.services.runs.get(caller.actor, id), STEPS))
+
+
+@router.get("/runs/{id}/steps")
+def steps(
+    caller: Caller, *, id: str, after: Place = 0, limit: Annotated[int, Query(ge=1, le=5000)] = STEPS
+) -> Response:
+    """List the run's steps in the order asked, without the first `after`; `next` is that of the following page."""
+    every = caller.services.runs.get(caller.actor, id).steps
+    end = after + limit
+    return answers.sent({
+        "items": [answers.step(one) for one in every[after:end]], "next": end if len(every) > end else None,
+    })  # fmt: skip
 
 
 @router.get("/runs/{id}/journal")
