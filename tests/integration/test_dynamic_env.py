@@ -87,6 +87,29 @@ async def test_a_run_and_the_runs_it_creates_talk_with_each_other(shop: Workshop
             }  # fmt: skip
 
 
+CALLER = """
+class W(Pipeline):
+    async def run(self, event, step):
+        return await step.call("c", Child)
+
+class Child(Pipeline):
+    async def run(self, event, step):
+        return 1
+"""
+
+
+@pytest.mark.parametrize(("given", "title"), [("", "pipeline.py:Child"), ("Ship it", "Ship it")])
+async def test_a_called_run_has_the_title_that_was_given_to_its_caller_or_its_own(
+    shop: Workshop, given: str, title: str
+) -> None:
+    shop.sources["s"] = CALLER
+    async with shop.running() as engine:
+        workflows = bind(engine, {"tenant": "t", "source": "s"})
+        await ended(await workflows.create(title=given, entry="pipeline.py:W"))
+        child, caller = [await run.status() for run in await workflows.runs()]
+        assert (child.title, caller.title) == (title, given or "pipeline.py:W")
+
+
 OTHERS = """
 async def refused(call):
     try: return ["allowed", await call]

@@ -117,6 +117,14 @@ async def test_a_tenant_that_is_given_is_a_text(shop: Workshop, tenant: Any) -> 
         assert bind(engine, {}).tenant == "default"
 
 
+async def test_metadata_that_are_none_are_refused(shop: Workshop) -> None:
+    async with shop.running() as engine:
+        with pytest.raises(
+            Invalid, match=r"Metadata have value 'acme'\. Give names and values, like {'tenant': 'acme'}"
+        ):
+            bind(engine, "acme")  # type: ignore[arg-type]
+
+
 async def test_tenants_number_their_runs_apart_under_the_same_name(shop: Workshop) -> None:
     async with shop.running() as engine:
         scopes = [bind(engine, {"tenant": one, "name": "greeter"}).scope for one in ("a", "b")]

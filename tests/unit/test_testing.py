@@ -354,7 +354,7 @@ def test_what_functions_draw_takes_nothing_from_the_sequence_of_run() -> None:
 def test_a_step_has_what_every_object_has() -> None:
     async def run(self: Any, event: Event, step: Step) -> Any:
         one = step.do("one", dict)
-        assert not hasattr(one, "__deepcopy__") and f"{one!r}" == str(one) and one is not None
+        assert not hasattr(one, "__deepcopy__") and f"{one!r}" == repr(one) and one is not None
         return await one
 
     assert play(pipeline(run)).state == "passed"

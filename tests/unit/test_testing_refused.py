@@ -164,6 +164,8 @@ Mistake = Callable[[Any, Step], Any]
         lambda one, step: step.do("use", print, {"deep": [one]}),
         lambda one, step: step.do("use", print, f"{one}"),
         lambda one, step: step.run("use", f"echo {one}"),
+        lambda one, step: step.run("use", "echo %s" % one),  # noqa: UP031 - as an author may write it
+        lambda one, step: step.run("use", "echo " + str(one)),
         lambda one, step: one["key"],
         lambda one, step: one.outputs,
         lambda one, step: step.do("use", print) if one else None,

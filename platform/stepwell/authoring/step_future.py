@@ -90,6 +90,11 @@ class StepFuture(asyncio.Future[Any]):
             raise self.mistaken("; whether there is a step at all, ask with `is not None`")
         return True
 
+    def __str__(self) -> str:
+        if self.owner.rules >= 3:
+            raise self.mistaken()
+        return repr(self)
+
     def __eq__(self, other: object) -> bool:
         if self is not other and isinstance(other, _PLAIN) and self.owner.rules >= 3:
             raise self.mistaken()

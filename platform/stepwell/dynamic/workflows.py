@@ -271,6 +271,8 @@ def bind(
     numbered, is `<tenant>/<name>` of `metadata["name"]` (which may begin with the tenant itself) or the tenant. Raises
     Invalid.
     """
+    if not isinstance(metadata, Mapping):
+        raise Invalid(f"Metadata have value {metadata!r}. Give names and values, like {{'tenant': 'acme'}}.")
     owner = metadata.get("tenant", "default") if tenant is None else tenant
     if not isinstance(owner, str) or not owner:
         raise Invalid(f"The tenant has value {owner!r}. Give a text, or leave it out.")

@@ -254,7 +254,8 @@ def depth_of(state: RunState) -> int:
 def _called(parent: RunState, step: StepState) -> Child:
     entry, event = str(step.options["entry"]), step.options.get("event") or {}
     params = params_of(parent.params, event)
-    return Child(child_id(parent.id, step.key), step.key, entry, params, parent.title, waits=True)
+    title = entry if parent.title == parent.entry else parent.title  # one that nobody gave
+    return Child(child_id(parent.id, step.key), step.key, entry, params, title, waits=True)
 
 
 def _ending(child: RunState) -> str:
