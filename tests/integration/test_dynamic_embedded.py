@@ -5,6 +5,7 @@ import asyncio
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,13 @@ from engines import HEAD, Workshop
 
 from stepwell.authoring.version import REPLAY
 from stepwell.dynamic import LogLines, Rate, TestClock, bind, embedded, pin, route
+from stepwell.engine.engine import Engine
+from stepwell.engine.local import NoLogs, ProcessIsolates
 from stepwell.engine.seams import BindingCall, Code
 from stepwell.engine.state import RunState
+from stepwell.engine.thread import EngineThread
 from stepwell.errors import Invalid, Unavailable
+from stepwell.store.journal_sqlite import SqliteJournal
 
 ROOT = Path(__file__).resolve().parents[2]
 FOREIGN = "fastapi starlette uvicorn dulwich git docker sqlmodel sqlalchemy alembic typer jinja2 pydantic cryptography"
@@ -155,6 +160,21 @@ async def test_documented_orders_are_accepted(shop: Workshop) -> None:
         assert limited.rate == Rate("mails", 100, 60) and later.start_at and (grouped.group, grouped.policy) == (
             "deploy", "newest"
         )  # fmt: skip
+
+
+def test_documented_lines_have_an_engine_on_a_thread(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    async def load(metadata: Mapping[str, Any]) -> Code:
+        return pin(
+            {"pipeline.py": HEAD + "class W(Pipeline):\n    async def run(self, event, step): return event.payload\n"},
+            "pipeline.py:W",
+        )
+
+    isolates = ProcessIsolates()
+    engine = Engine(SqliteJournal(tmp_path / "runs.db"), isolates, route(load), logs=NoLogs())
+    names = {"engine": engine, "isolates": isolates, "workflows": bind(engine, {}), "EngineThread": EngineThread}
+    exec(documented("EngineThread("), names)
+    assert capsys.readouterr().out == "world\n"
+    assert isolates.alive == 0 and "engine" not in {thread.name for thread in threading.enumerate()}
 
 
 async def play_documented(word: str, **names: Any) -> None:

@@ -16,7 +16,7 @@ def decision_of(step: StepState, by: str, approve: bool, comment: str, fields: M
     Raises Invalid, Denied (not one of its reviewers), Conflict (has said so already, or it is not waited for).
     """
     if step.kind != "approval" or step.state != "waiting":
-        raise Conflict(f"The step {step.name!r} waits for no decision: it is a {step.kind} step, {step.state}.")
+        raise Conflict(f"The step {step.name!r} waits for no decision: it is {step.state}, of kind {step.kind!r}.")
     decision = checked({"by": by, "approve": approve, "comment": comment, "fields": fields})
     reviewers = step.options.get("reviewers")
     if reviewers is not None and by not in reviewers:
