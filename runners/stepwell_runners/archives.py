@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, cast
 
 from stepwell.errors import Invalid
-from stepwell_runners.reduce import remove
+from stepwell_runners.reduce import check_depth, remove
 
 MOST_BYTES = 1 << 20  # of a single file that is fetched
 MOST_FETCHED = 64 << 30  # of all files of a directory
@@ -68,29 +68,36 @@ def _as_root(info: tarfile.TarInfo) -> tarfile.TarInfo:
 
 
 def fetch_files(container: Any, folder: str, names: Collection[str]) -> dict[str, bytes]:
-    """Return the small regular files of these names in a directory of a container; there may be none, nor it."""
+    """Return the regular files of these names in a directory of a container, no more than a byte above MOST_BYTES.
+
+    Each is asked for by itself: with holes, what else is there may be more than anybody can read.
+    """
+    asked = ((name, _fetched(container, f"{folder}/{name}")) for name in names)
+    return {name: content for name, content in asked if content is not None}
+
+
+def _fetched(container: Any, path: str) -> bytes | None:
     import docker.errors
 
     try:
-        blocks, _ = container.get_archive(folder)
+        blocks, _ = container.get_archive(path)
     except docker.errors.NotFound:
-        return {}
-    found = {}
-    with tarfile.open(fileobj=cast("io.BufferedReader", _Blocks(blocks)), mode="r|") as archive:
-        for member in archive:
-            name = member.name.partition("/")[2]
-            if name in names and member.isreg() and member.size <= MOST_BYTES:
-                content = archive.extractfile(member)
-                assert content is not None
-                found[name] = content.read()
-    return found
+        return None
+    try:
+        with tarfile.open(fileobj=cast("io.BufferedReader", _Blocks(blocks)), mode="r|") as archive:
+            member = archive.next()
+            content = archive.extractfile(member) if member is not None and member.isreg() else None
+            return content.read(MOST_BYTES + 1) if content is not None else None
+    finally:
+        blocks.close()
 
 
 def fetch_folder(container: Any, path: str, target: Path, scratch: Path) -> None:
     """Make `target` what a directory of a container is."""
-    blocks, _ = container.get_archive(path)
     fresh = scratch / "fetched"
+    remove(fresh)  # of a look during which the engine went away
     fresh.mkdir()
+    blocks, _ = container.get_archive(path)
     try:
         with tarfile.open(fileobj=cast("io.BufferedReader", _Blocks(blocks)), mode="r|") as archive:
             unpack(archive, fresh)
@@ -101,8 +108,8 @@ def fetch_folder(container: Any, path: str, target: Path, scratch: Path) -> None
 
 
 def unpack(archive: tarfile.TarFile, target: Path) -> None:
-    """Write the members below the archive's one top directory into `target`. Raises Invalid for too much."""
-    links: list[tuple[Path, str]] = []
+    """Write the members below the archive's one top directory into `target`. Raises Invalid for too much, too deep."""
+    links: dict[Path, str] = {}
     folders: list[tuple[Path, int]] = []
     room = MOST_FETCHED
     for member in archive:
@@ -116,17 +123,20 @@ def unpack(archive: tarfile.TarFile, target: Path) -> None:
         if place is None:
             continue
         if member.isdir():
+            check_depth(str(place.relative_to(target)))
             place.mkdir(parents=True, exist_ok=True)
             folders.append((place, member.mode & 0o777))
         elif member.issym():
-            links.append((place, member.linkname))
+            links[place] = member.linkname
         elif member.islnk():
             source = _place(member.linkname, target)
-            if source is not None and source.is_file():
+            if source in links:
+                links[place] = links[source]
+            elif source is not None and source.is_file():
                 os.link(source, place, follow_symlinks=False)
         elif member.isreg():
             _write(archive, member, place)
-    for place, goal in links:
+    for place, goal in links.items():
         place.symlink_to(goal)
     for place, mode in reversed(folders):
         place.chmod(mode)

@@ -13,7 +13,7 @@ import logging
 import select
 import shlex
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -151,7 +151,7 @@ class Cold:
             return self._mounted(asked, workspace, workspace.mount)
         return self.filled(
             lambda container: _send(container, asked, workspace),
-            lambda container: _outputs_of(_fetch(container, workspace)),
+            lambda container: _outputs_of(_fetch(container, workspace, (_OUTPUT,))),
         )
 
     def filled(self, fill: Callable[[Any], None], collect: Callable[[Any], Mapping[str, bytes]]) -> Job:
@@ -282,10 +282,10 @@ def _send(container: Any, asked: CommandPlan, workspace: Workspace) -> None:
     archives.send_folder(container, workspace.upper, WORKSPACE[1:], workspace.place)
 
 
-def _fetch(container: Any, workspace: Workspace) -> dict[str, bytes]:
+def _fetch(container: Any, workspace: Workspace, names: Collection[str] = _WANTED) -> dict[str, bytes]:
     """Fetch the workspace, and the files that a command or its shell put beside it."""
     archives.fetch_folder(container, WORKSPACE, workspace.upper, workspace.place)
-    return archives.fetch_files(container, FILES, _WANTED)
+    return archives.fetch_files(container, FILES, names)
 
 
 def _read(slot: Slot) -> dict[str, bytes]:

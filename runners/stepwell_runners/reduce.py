@@ -187,14 +187,19 @@ def entries(root: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
                     )
                 yield path, entry
                 if entry.is_dir(follow_symlinks=False):
-                    if path.count("/") >= MOST_DEPTH:
-                        raise Invalid(f"The step left directories nested deeper than {MOST_DEPTH}: {path[:80]!r}….")
-                    if len(os.fsencode(path)) > MOST_PATH_BYTES:
-                        raise Invalid(
-                            f"The step left directories whose path is longer than {MOST_PATH_BYTES:,} bytes: "
-                            f"{path[:80]!r}…. Remove what is not kept, or nest less."
-                        )
+                    check_depth(path)
                     waiting.append((path, Path(entry.path)))
+
+
+def check_depth(path: str) -> None:
+    """Refuse a directory that is nested too deep to be kept. Raises Invalid."""
+    if path.count("/") >= MOST_DEPTH:
+        raise Invalid(f"The step left directories nested deeper than {MOST_DEPTH}: {path[:80]!r}….")
+    if len(os.fsencode(path)) > MOST_PATH_BYTES:
+        raise Invalid(
+            f"The step left directories whose path is longer than {MOST_PATH_BYTES:,} bytes: {path[:80]!r}…. "
+            "Remove what is not kept, or nest less."
+        )
 
 
 def scan(root: Path, opaque: Iterable[str] = ()) -> Upper:

@@ -183,7 +183,9 @@ def read_files(folder: Path, names: tuple[str, ...], most_bytes: int) -> dict[st
             descriptor = open_beneath(folder, name)
         except OSError:
             continue
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            continue
         with os.fdopen(descriptor, "rb") as reading:
-            if stat.S_ISREG(os.fstat(descriptor).st_mode):
-                found[name] = reading.read(most_bytes + 1)
+            found[name] = reading.read(most_bytes + 1)
     return found

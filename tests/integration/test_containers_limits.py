@@ -1,5 +1,6 @@
 """What containers may not have: too many processes, too much disk, a runtime that is none. A real Docker engine."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -7,9 +8,12 @@ import pytest
 from heavy import IMAGE, NoIsolates, attempt, nothing_left, run
 from logged import Log
 
+from stepwell_runners import archives
 from stepwell_runners.containers import Containers
 from stepwell_runners.executor import LocalExecutor
+from stepwell_runners.spec import FILES
 from stepwell_runners.streaming import Bounds
+from stepwell_runners.workspaces import Form
 
 pytestmark = pytest.mark.docker
 
@@ -70,4 +74,44 @@ async def test_a_hole_that_comes_out_of_a_container_takes_no_room(
     monkeypatch.setattr("stepwell_runners.archives.MOST_FETCHED", 100 << 20)
     refused = await run(executor, attempt("truncate -s 200M hole", key="two#1", network=False))
     assert refused.final and refused.error is not None and "holes in them included" in refused.error["message"]
+    await nothing_left(executor, engine)
+
+
+async def test_of_what_is_left_beside_the_workspace_only_the_output_is_read(
+    engine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, whole = [], archives._Blocks.read
+
+    def counted(self: archives._Blocks, size: int = -1) -> bytes:
+        read.append(len(found := whole(self, size)))
+        return found
+
+    monkeypatch.setattr(archives._Blocks, "read", counted)
+    monkeypatch.setattr(Containers, "form", "copy")
+    executor = LocalExecutor.at(tmp_path / "state", NoIsolates(), warm_containers=0)
+    beside = f"truncate -s 300M {FILES}/hole; echo a=b >> $STEPWELL_OUTPUT"
+    outcome = await run(executor, attempt(beside, network=False))
+    assert outcome.value["outputs"] == {"a": "b"}
+    long = await run(executor, attempt("truncate -s 300M $STEPWELL_OUTPUT", key="two#1", network=False), log := Log())
+    assert long.ok and "$STEPWELL_OUTPUT is longer than 1 MiB; none of it was kept." in log.notes
+    assert sum(read) < 50 << 20
+    await nothing_left(executor, engine)
+
+
+@pytest.mark.parametrize("form", ["copy", "overlay"])
+async def test_odd_things_that_a_container_leaves_end_in_words_or_are_kept(
+    form: Form, engine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if form == "overlay" and os.geteuid() != 0:
+        pytest.skip("dockerd's overlays are root's")
+    monkeypatch.setattr(Containers, "form", form)
+    executor = LocalExecutor.at(tmp_path / "state", NoIsolates(), warm_containers=0)
+    odd = "rm -f $STEPWELL_OUTPUT; mkdir $STEPWELL_OUTPUT; ln -s a link; ln link second; mkfifo fifo"
+    outcome = await run(executor, attempt(odd, network=False))
+    assert outcome.ok and outcome.layer, outcome
+    left = executor._workspaces.lowers((outcome.layer,), tmp_path)[0]
+    assert {path.name: str(path.readlink()) for path in left.iterdir()} == {"link": "a", "second": "a"}
+    deep = f"for i in $(seq 17); do mkdir {'d' * 200} && cd {'d' * 200} || exit 3; done"
+    refused = await run(executor, attempt(deep, key="two#1", network=False))
+    assert refused.final and refused.error is not None and "longer than 3,000 bytes" in refused.error["message"]
     await nothing_left(executor, engine)
