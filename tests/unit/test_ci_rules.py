@@ -65,6 +65,7 @@ def test_nobody_may_decide_when_rules_and_code_name_different_people() -> None:
         (("main",), {"branch": "x"}, True),
         (("release/*",), {"branch": "release/1"}, False),
         (("main",), {"tag": "main"}, True),
+        (("*/stable", "**", "?ags/*"), {"tag": "stable"}, True),
         (("tags/v*",), {"tag": "v1"}, False),
         (("tags/v*",), {"branch": "v1"}, True),
         (("main",), {}, True),

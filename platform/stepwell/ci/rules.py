@@ -21,7 +21,7 @@ class Rules:
 
     `wait` are the seconds between the first question for the environment in a run and the first step in it.
 
-    `branches` are globs; one that begins with `tags/` is for tags. Empty: every branch and tag.
+    `branches` are globs; those that begin with `tags/` are for tags, others for branches. Empty: every branch and tag.
     """
 
     environment: str = ""
@@ -42,8 +42,9 @@ class Rules:
 def covers(globs: Sequence[str], metadata: Mapping[str, Any]) -> bool:
     """Say whether a run is for one of these branches, or of the tags behind `tags/`."""
     branch, tag = str(metadata.get("branch") or ""), str(metadata.get("tag") or "")
+    for_tags = [glob for glob in globs if glob.startswith(TAGS)]
     for_branches = [glob for glob in globs if not glob.startswith(TAGS)]  # a branch may be called tags/v1
-    return bool((branch and matches_any(for_branches, branch)) or (tag and matches_any(globs, TAGS + tag)))
+    return bool((branch and matches_any(for_branches, branch)) or (tag and matches_any(for_tags, TAGS + tag)))
 
 
 def ref_of(metadata: Mapping[str, Any]) -> str:
