@@ -205,6 +205,29 @@ async def test_a_run_records_replay_and_python_and_stops_where_its_replay_is_unk
     await shop.isolates.close()
 
 
+SECOND = """
+async def ready(): return 1
+later = step.do("x", ready, timeout=0)
+if later and later != 1:
+    return [await later, await step.wait_for_event("w", type="go")]
+"""
+
+
+async def test_a_run_of_before_the_third_rules_goes_on_as_it_was_written(tmp_path: Path) -> None:
+    shop = Workshop(tmp_path)
+    with pytest.MonkeyPatch.context() as before:
+        before.setattr("stepwell.engine.engine.REPLAY", 2)
+        async with shop.running():
+            await shop.create(SECOND)
+            await shop.hibernating()
+    async with shop.running():
+        await shop.engine.send_event("r", "go", 2)
+        assert (await shop.finished()).result == [1, 2]
+        await shop.create(SECOND, "new")
+        assert "timeout has value 0" in str((await shop.finished("new")).reason)
+    await shop.isolates.close()
+
+
 def _set_replay(database: Path, replay: int) -> None:
     with closing(sqlite3.connect(database, isolation_level=None)) as db:
         (kept,) = db.execute("SELECT data FROM journal WHERE seq = 1").fetchone()
