@@ -68,17 +68,18 @@ export function patch(old, fresh) {
 // Rows that this page has put into a part, or is deciding on, stay at their place: nothing moves under a pointer. Nor is
 // anything moved that has the focus or the selection: others go around it.
 const kept = (part) => part.dataset?.kept;
+const inUse = (part) => [document.activeElement, getSelection().anchorNode, getSelection().focusNode]
+  .some((one) => part.contains(one));
 
 function arrange(old, fresh) {
   const known = Map.groupBy([...old.childNodes].filter((part) => part.id || !kept(part)), nameOf);
   const parts = [...fresh.childNodes].map((part) => [known.get(nameOf(part))?.shift() ?? part, part]);
   const staying = new Set(parts.map(([part]) => part));
   for (const part of [...old.childNodes]) if (!staying.has(part) && !kept(part)) part.remove();
-  const chosen = [document.activeElement, getSelection().anchorNode, getSelection().focusNode];
   let at = old.firstChild;
   for (const [part, like] of parts) {
     if (kept(part)) continue;
-    while (at && at !== part && (kept(at) || (part.parentNode === old && !chosen.some((one) => at.contains(one))))) {
+    while (at && at !== part && (kept(at) || (part.parentNode === old && !inUse(at)))) {
       const other = at;
       at = at.nextSibling;
       if (!kept(other)) other.remove();
