@@ -59,6 +59,18 @@ def test_an_approval_satisfies_the_environment_of_the_step_after_it(clone: Clone
     assert place.finished(run).summary.state == "passed"
 
 
+@pytest.mark.parametrize("kind", ["image", "read"])
+def test_no_other_kind_of_step_is_given_secrets_past_the_people_who_are_asked(clone: Clone, kind: str) -> None:
+    place = clone.place
+    place.services.environments.put(place.admin(), "acme", "api", "production", reviewers=["admin"])
+    options = {"path": "a", "environment": "production", "secrets": ["KEY"]}
+    ask = ["ask", "x#1", kind, "x", "f", options, None, "", 0]
+    hostile = f"import json; step._turn.wire.put(json.dumps({ask!r}))"
+    run = clone.pushed(SHIP.replace('await step.run("test", "true")', hostile))
+    place.until(run, lambda view: view.summary.finished or "broke the protocol" in view.summary.reason)
+    assert not place.executor.attempts
+
+
 def test_a_forbidden_branch_is_refused_with_the_rule(clone: Clone) -> None:
     place = clone.place
     place.services.environments.put(place.admin(), "acme", "api", "production", branches=["release/*"])

@@ -39,6 +39,10 @@ from stepwell.engine.state import RunState
         ("approval", {"fields": ["a"]}, "fields"),
         ("approval", {"fields": {"a": {}}}, "fields"),
         ("event", {"type": None, "timeout": []}, "timeout"),
+        ("image", {"environment": "production"}, "environment"),
+        ("read", {"path": "a", "secrets": ["A"]}, "secrets"),
+        ("sleep", {"environment": "production"}, "environment"),
+        ("approval", {"environment": "production", "secrets": ["A"]}, "secrets"),
     ],
 )
 def test_an_option_of_another_shape_is_named(kind: str, options: dict[str, Any], wrong: str) -> None:

@@ -2,7 +2,8 @@
 
 The authoring side has checked them for the author's sake, in the isolate, where a stranger's code may say anything.
 Everybody after this reads them without a second thought: people's pages, the rules of environments, executors. So here
-every known option has the shape that it promises. What is not known is let through: nobody reads it.
+every known option has the shape that it promises. What is not known is let through: nobody reads it. Access is read of
+every step, so that a kind to which the rules of environments are not applied must not ask for any.
 """
 
 import math
@@ -17,6 +18,7 @@ from stepwell.authoring.retries import BACKOFFS
 
 OPTIONS_BYTES = 262_144
 ENTRY_CHARACTERS = 512
+_ACCESS = ("environment", "secrets")
 _MOST_SECONDS = 10 * 366 * 86_400.0
 
 Check = Callable[[Any], bool]
@@ -27,7 +29,8 @@ def refusal(kind: str, options: Mapping[str, Any]) -> str:
     checks = _CHECKS.get(kind, {})
     missing = (name for name in _NEEDED.get(kind, ()) if options.get(name) is None)
     wrong = (name for name in checks if options.get(name) is not None and not checks[name](options[name]))
-    return next(missing, "") or next(wrong, "")
+    access = (name for name in _ACCESS if options.get(name) is not None and name not in checks)
+    return next(missing, "") or next(wrong, "") or next(access, "")
 
 
 def _text(value: Any) -> bool:
@@ -144,8 +147,8 @@ _CHECKS: Mapping[str, Mapping[str, Check]] = {
     },
     "image": {
         "context": _text, "file": _text, "args": _variables, "target": _text, "network": _flag, "timeout": _seconds,
-        "retries": _retries, "environment": _text, "secrets": _secrets,
+        "retries": _retries,
     },
-    "read": {"path": _text, "timeout": _seconds, "retries": _retries, "environment": _text, "secrets": _secrets},
+    "read": {"path": _text, "timeout": _seconds, "retries": _retries},
 }  # fmt: skip
 _NEEDED = {"run": ("command",), "read": ("path",), "call": ("entry",), "binding": ("binding", "call")}
