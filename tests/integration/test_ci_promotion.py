@@ -100,6 +100,17 @@ def test_branches_only_go_forward_and_tags_stay(place: Place) -> None:
     assert (at(clone, "refs/heads/stable"), at(clone, "refs/tags/v1")) == (second, first)
 
 
+def test_a_ref_that_is_called_like_another_is_not_taken_for_it(place: Place) -> None:
+    clone = place.repository()
+    commit = clone.pipeline(PIPELINE)
+    clone.push("refs/heads/refs/heads/stable")
+    clone.push("refs/tags/refs/tags/v1.0")
+    clone.push("refs/heads/main")
+    view = place.finished(clone.runs()[0].id)
+    assert view.summary.state == "passed", view
+    assert at(clone, "refs/tags/v1.0") == at(clone, "refs/heads/stable") == commit
+
+
 def test_plans_and_runs_of_removed_repositories_promote_nothing(place: Place) -> None:
     clone = place.repository()
     commit = clone.commit_files({"a": "1"})

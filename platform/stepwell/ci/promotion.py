@@ -250,6 +250,10 @@ def steps_of(given: Any) -> tuple[str, ...]:
 
 
 def _at(repository: Path, ref: str) -> str | None:
-    """Return what a ref is at; of a tag with a message, that object."""
-    told = run_git(repository, ["rev-parse", "--verify", "-q", ref], accept=(0, 1)).stdout.decode().strip()
-    return told or None
+    """Return what a ref is at; of a tag with a message, that object.
+
+    `git rev-parse` would look further for one that is not there, and find a branch that is called refs/heads/stable.
+    """
+    asked = ["for-each-ref", "--count=1", "--format=%(objectname) %(refname)", ref]
+    told = run_git(repository, asked).stdout.decode("utf-8", "replace").split()
+    return told[0] if told[1:] == [ref] else None
