@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from live import wait_until
-from places import Clone, Place
+from places import SHIP, Clone, Place
 
 from stepwell.ci.history import Choices, History
 from stepwell.ci.runs import Runs
@@ -43,6 +43,16 @@ def test_a_push_runs_to_its_approval_and_passes_after_it(clone: Clone) -> None:
     assert steps["deploy"].needs == ("Ship it?#1",)
     assert steps["deploy"].secrets == ("KEY",)
     assert place.services.runs.inbox(place.admin()) == []
+
+
+def test_a_commit_is_started_though_a_branch_is_called_like_it(place: Place) -> None:
+    clone = place.repository()
+    commit = clone.pipeline(SHIP)
+    clone.push()
+    clone.commit_files({"other": "1"})
+    clone.push(f"refs/heads/{commit}")
+    started = place.services.runs.start(place.admin(), "acme", "api", "Ship", ref=commit)
+    assert (started.sha, started.branch) == (commit, "")
 
 
 def test_a_manual_start_checks_its_form(clone: Clone) -> None:

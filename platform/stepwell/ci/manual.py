@@ -11,6 +11,7 @@ from stepwell.ci.history import History
 from stepwell.ci.launch import Cause, Launcher, Place, asked_of, id_of, new_id
 from stepwell.engine.specs import RunRef
 from stepwell.errors import Invalid, NotFound
+from stepwell.repos.odb import is_sha
 from stepwell.repos.reader import Reader
 from stepwell.repos.repositories import Repositories
 from stepwell.tenants.actors import Actor
@@ -72,7 +73,9 @@ class Starter:
 
 
 def resolved(reader: Reader, ref: str) -> tuple[str, str, str]:
-    """Return (branch, tag, commit) of what a person calls a ref."""
+    """Return (branch, tag, commit) of what a person calls a ref; a full id is always that commit."""
+    if is_sha(ref) and (commit := reader.resolve(ref)) is not None:
+        return "", "", commit
     for prefix in ("refs/heads/", "refs/tags/"):
         name = ref.removeprefix(prefix)
         sha = reader.resolve(prefix + name) if not ref.startswith("refs/") or ref.startswith(prefix) else None
