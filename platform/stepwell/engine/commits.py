@@ -53,13 +53,17 @@ class Commits:
     def append(self, live: Live, kind: EntryType, key: str, data: Any, attempt: int = 0, *, ack: bool = False) -> Entry:
         """Draft an entry: the state has it at once, everybody else after the commit."""
         state = live.state
-        at = max(self._clock.now() if self._moment is None else self._moment, state.updated_at)
+        at = max(self.now(), state.updated_at)
         turn = live.next_lease if live.turn is not None else 0
         entry = Entry(live.id, state.seq + 1, at, kind, key, attempt, turn, data)
         live.add(entry, ack)
         self.touch(live)
         self._on_drafted(live, entry)
         return entry
+
+    def now(self) -> float:
+        """Return the time that an entry drafted now would have, as far as the clock goes."""
+        return self._clock.now() if self._moment is None else self._moment
 
     @contextmanager
     def at_one_moment(self) -> Iterator[None]:

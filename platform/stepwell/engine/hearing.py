@@ -57,7 +57,7 @@ class Hearing:
             # The code counts from journal time, which may be ahead of a clock that was set back.
             data["due"] -= max(0.0, self.live.state.updated_at - self._parts.clock.now())
         if data["kind"] == "run" and data["options"].get("environment"):
-            step = StepState(key, data["name"], "run", "queued", self._parts.clock.now(), options=data["options"])
+            step = StepState(key, data["name"], "run", "queued", self._parts.commits.now(), options=data["options"])
             step.base, step.where = tuple(data["base"]), data["where"]
             data["held"], data["due"] = gated(self.live, step, self._parts)
         self._parts.commits.append(self.live, "asked", key, data)
