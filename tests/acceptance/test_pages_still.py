@@ -93,10 +93,11 @@ def test_a_button_is_clicked_though_there_is_news_while_it_is_pressed(browser: B
 def test_news_waits_for_no_press_that_goes_on_for_ever(browser: Browser, full: Served) -> None:
     page = visit(browser, full)
     page.goto(full.url + RUN)
-    script = page.locator("script[src*='run.js']").get_attribute("src") or ""
+    script = page.locator("script[src*='run-page.js']").get_attribute("src") or ""
+    press = script.replace("run-page.js", "press.js")
+    page.evaluate("(path) => import(path)", press)
     page.mouse.down()
-    assert page.evaluate("async (path) => { await (await import(path)).released(); return true; }",
-                         script.replace("run.js", "press.js"))  # fmt: skip
+    assert page.evaluate("async (path) => { await (await import(path)).released(); return true; }", press)
     page.context.close()
 
 
