@@ -376,8 +376,8 @@ def test_a_matrix_unfolds_without_javascript(browser: Browser, full: Served) -> 
 
 def test_a_renewal_that_failed_is_tried_again_without_more_news(browser: Browser, full: Served) -> None:
     page = visit(browser, full)
-    page.goto(full.url + RUN)
-    script = page.locator("script[src*='run-page.js']").get_attribute("src") or ""
+    page.goto(full.url + "/acme/payments-api")
+    script = page.locator("script[src*='app.js']").get_attribute("src") or ""
     asked = page.evaluate(
         """async (path) => {
         const { debounced } = await import(path);
@@ -389,7 +389,7 @@ def test_a_renewal_that_failed_is_tried_again_without_more_news(browser: Browser
         }, 1)());
         return calls;
     }""",
-        script.replace("run-page.js", "live.js"),
+        script.replace("app.js", "live.js"),
     )
     assert asked == 2
     page.context.close()
