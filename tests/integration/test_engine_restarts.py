@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,9 +13,12 @@ from gates import Gatekeeper
 
 from stepwell.dynamic import bind
 from stepwell.engine.clock import TestClock
-from stepwell.engine.specs import Limits
+from stepwell.engine.order import Order
+from stepwell.engine.rebuild import Rebuild
+from stepwell.engine.specs import Limits, Restart, RunSpec
 from stepwell.engine.state import RunState, StepState
 from stepwell.errors import Conflict, NotFound
+from stepwell.store.derived_sqlite import SqliteTables
 
 LIMITS = Limits(linger=0.01, nap=0.5)
 
@@ -298,3 +302,21 @@ async def test_removing_a_run_leaves_the_layers_on_which_another_stands(shop: Wo
         state = await engine.get("again")
         assert state is not None and state.state == "waiting"
         assert await engine.journal("again") != []
+
+
+async def test_a_run_that_is_restarted_later_has_not_begun_by_what_the_other_one_did_not_take(shop: Workshop) -> None:
+    async with shop.running() as engine:
+        await shop.create('return await step.wait_for_event("w", type="go")')
+        await shop.hibernating()
+        await engine.send_event("r", "of no use", None)
+        await engine.terminate("r", "ann")
+        was = await shop.finished()
+        order, again = Order(delay=3600), Restart("r", "w#1")
+        spec = RunSpec("later", "t", "t/x", "W", was.metadata, was.params, was.code, order=order, restart=again)
+        await engine.create(spec)
+        later = await engine.get("later")
+        assert later is not None and (later.state, later.started_at, len(later.events)) == ("queued", None, 1)
+    journal = shop.journal()
+    journal.open()
+    with closing(journal):
+        assert Rebuild(SqliteTables(journal), mend=False).run().told == []

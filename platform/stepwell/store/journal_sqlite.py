@@ -313,5 +313,5 @@ def _new(at: float, order: Mapping[str, Any], *, awake: bool) -> Summary:
 
 
 def _held(adopted: Write) -> Write:
-    """What a run has adopted that may not begin yet."""
-    return replace(adopted, summary=replace(adopted.summary, state="queued", awake=False))
+    """What a run has adopted that may not begin yet; what was sent to the other one and not taken has not begun it."""
+    return replace(adopted, summary=replace(adopted.summary, state="queued", started_at=None, awake=False))
