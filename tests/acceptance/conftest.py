@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from browsers import FLAGS
 from command_line import Terminal
-from playwright.sync_api import Browser, expect, sync_playwright
+from looked import visit
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 from served import Served
 
 expect.set_options(timeout=30_000)  # four workers may share two cores: how long a page takes is no subject here
@@ -19,6 +20,16 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """The pages of people who have worked for long."""
     with Served(tmp_path_factory.mktemp("full"), False) as served:
         yield served
+
+
+@pytest.fixture
+def page(browser: Browser, full: Served) -> Iterator[Page]:
+    """A page of somebody who is signed in; run 1842, which tests change, is afterwards as it was."""
+    before = full.services.views["run1842"]
+    page = visit(browser, full)
+    yield page
+    page.context.close()
+    full.services.views["run1842"] = before
 
 
 @pytest.fixture(scope="module")

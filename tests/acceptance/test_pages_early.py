@@ -1,14 +1,12 @@
 """News that comes while a page is on its way to its reader, before it listens, is not lost."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 from addresses import RUN
 from fixture_runs import NOW, step
 from live import wait_until
-from looked import visit
-from playwright.sync_api import Browser, Page, Route, expect
+from playwright.sync_api import Page, Route, expect
 from served import Served
 
 from stepwell.engine.entries import Entry
@@ -17,15 +15,6 @@ from stepwell.engine.state import RunState
 
 pytestmark = pytest.mark.chromium
 STATE = RunState("run1842", "acme", "acme/payments-api", 1842, "Ship")
-
-
-@pytest.fixture
-def page(browser: Browser, full: Served) -> Iterator[Page]:
-    before = full.services.views["run1842"]
-    page = visit(browser, full)
-    yield page
-    page.context.close()
-    full.services.views["run1842"] = before
 
 
 def hold_stream(page: Page) -> list[Route]:

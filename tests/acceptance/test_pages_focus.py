@@ -1,29 +1,19 @@
 """News takes nothing from whoever is at work on a page: the focus, what they selected, opened or looked for stays."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 from addresses import RUN
 from fixture_runs import NOW, step
 from live import wait_until
-from looked import visit
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 from served import Served
 
 from stepwell.ci.views import RunView
 from stepwell.engine.entries import Entry
 
 pytestmark = pytest.mark.chromium
-
-
-@pytest.fixture
-def page(browser: Browser, full: Served) -> Iterator[Page]:
-    before = full.services.views["run1842"]
-    page = visit(browser, full)
-    yield page
-    page.context.close()
-    full.services.views["run1842"] = before
 
 
 def tell(page: Page, full: Served, view: RunView, seen: Callable[[], bool]) -> None:
