@@ -38,11 +38,11 @@ def held(server: LiveServer, temporary: Path, pids: Iterable[int]) -> Held:
     folders = [*state.glob("work/*"), *state.glob("forks/*"), *map(Path, unfinished), *temporary.iterdir()]
     refs = [ref for file in state.glob("repos/*.git/packed-refs") for ref in file.read_text().split()]
     owners = {f"stepwell-{owner}-": "this" if owner == pid else "a dead" for owner in (pid, *pids)}
-    links = list(map(_kind, _links(pid)))
-    database = [link for link in links if "/stepwell.db" in link]
-    assert len(database) <= CONNECTIONS, f"the server holds {len(database)} descriptors of the database"
+    links = descriptors(pid)
+    database = Counter({link: count for link, count in links.items() if "/stepwell.db" in link})
+    assert database.total() <= CONNECTIONS, f"the server holds {database.total()} descriptors of the database"
     return Held(
-        Counter(link for link in links if link not in database),
+        links - database,
         Counter(filter(None, map(_command, psutil.Process(pid).children(recursive=True)))),
         Counter(_named(line, state) for who in ("self", str(pid)) for line in _mounts(who) if str(state) in line),
         Counter(map(str, folders)),
@@ -57,6 +57,11 @@ def _cgroups(owners: Mapping[str, str]) -> list[str]:
         who = [told for start, told in owners.items() if Path(place).name.startswith(start)]
         found += [f"of {told} server in {Path(place).parent}" for told in who for _ in below]
     return found
+
+
+def descriptors(pid: int) -> Counter[str]:
+    """Count the descriptors of a process by what they lead to, without the numbers of pipes, sockets and the like."""
+    return Counter(map(_kind, _links(pid)))
 
 
 def _links(pid: int) -> list[str]:
