@@ -27,7 +27,7 @@ from stepwell.errors import Conflict, Denied, Invalid, NotFound, StepwellError, 
 from stepwell.repos.names import check_name
 from stepwell.repos.pktline import advertisement
 from stepwell.repos.push import PushContext
-from stepwell.repos.wire import CHUNK, SERVICES, Exchange, Service, Wire
+from stepwell.repos.wire import CHUNK, SERVICES, Exchange, Service, Wire, WireLimits
 
 log = logging.getLogger(__name__)
 
@@ -112,7 +112,8 @@ class GitEndpoint:
             return _plain(403, "This server speaks git's smart protocol only. Use git 1.6.6 or later.")
         try:
             access = await self._access(request, service)
-            refs = await self._wire.advertise(access.repository, service, request.headers.get("git-protocol"))
+            tenant, protocol = request.path_params["tenant"], request.headers.get("git-protocol")
+            refs = await self._wire.advertise(tenant, access.repository, service, protocol)
         except StepwellError as error:
             return refusal(error)
         return Response(
@@ -147,11 +148,14 @@ class GitEndpoint:
             access = await self._access(request, service)
         except StepwellError as error:
             return refusal(error)
-        context = None
+        tenant, repo = request.path_params["tenant"], request.path_params["repo"]
+        protocol = request.headers.get("git-protocol")
         if service == "git-receive-pack":
-            tenant, repo = request.path_params["tenant"], request.path_params["repo"]
             context = PushContext(uuid.uuid4().hex, access.repository, tenant, repo, access.actor)
-        return GitResponse(self._wire, access.repository, context, request.headers, gzip=encoding.endswith("gzip"))
+            git = self._wire.receive(context, protocol)
+        else:
+            git = self._wire.upload(tenant, access.repository, protocol)
+        return GitResponse(git, service, self._wire.limits, gzip=encoding.endswith("gzip"))
 
     async def _access(self, request: Request, service: Service) -> Access:
         tenant, repo = request.path_params["tenant"], request.path_params["repo"]
@@ -166,25 +170,21 @@ class GitResponse(Response):
     """Runs one git process: the request's body is its input, its output the answer."""
 
     def __init__(
-        self, wire: Wire, repository: str, context: PushContext | None, headers: Mapping[str, str], *, gzip: bool
+        self, git: AbstractAsyncContextManager[Exchange], service: Service, limits: WireLimits, *, gzip: bool
     ) -> None:
-        service = "git-upload-pack" if context is None else "git-receive-pack"
         super().__init__(None, 200, _FRESH, f"application/x-{service}-result")
         self.raw_headers = [header for header in self.raw_headers if header[0] != b"content-length"]
-        self._wire = wire
-        self._repository = repository
-        self._context = context
-        self._protocol = headers.get("git-protocol")
+        self._git = git
         self._gzip = gzip
+        self._idle_s = limits.idle_s
         self._started = False
         self._fed = asyncio.Event()
-        limits = wire.limits
         # A pack over git's own limit gets git's words; the rest of it is read and dropped up to twice that size.
-        self._most = limits.fetch_request_bytes if context is None else 2 * limits.pack_bytes + 1024**2
+        self._most = limits.fetch_request_bytes if service == "git-upload-pack" else 2 * limits.pack_bytes + 1024**2
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            async with self._git() as exchange:
+            async with self._git as exchange:
                 await self._serve(exchange, receive, send)
         except GoneAway:
             return
@@ -193,11 +193,6 @@ class GitResponse(Response):
                 log.info("a git request was cut: %s", error)  # incomplete, so the server closes the connection
                 return
             await refusal(error)(scope, receive, send)
-
-    def _git(self) -> AbstractAsyncContextManager[Exchange]:
-        if self._context is None:
-            return self._wire.upload(self._repository, self._protocol)
-        return self._wire.receive(self._context, self._protocol)
 
     async def _serve(self, exchange: Exchange, receive: Receive, send: Send) -> None:
         """Feed and answer side by side; whichever fails ends the other. Ends when git has ended or the client left."""
@@ -215,7 +210,7 @@ class GitResponse(Response):
 
     async def _feed(self, exchange: Exchange, receive: Receive) -> None:
         """Pass the body on, then wait for the client to leave. Raises GoneAway when it does."""
-        body = body_chunks(receive, self._wire.limits.idle_s)
+        body = body_chunks(receive, self._idle_s)
         chunks = inflated(body) if self._gzip else body
         total = 0
         async for chunk in chunks:
@@ -238,7 +233,7 @@ class GitResponse(Response):
 
     async def _send(self, send: Send, data: bytes, *, more: bool = True) -> None:
         try:
-            async with asyncio.timeout(self._wire.limits.idle_s):
+            async with asyncio.timeout(self._idle_s):
                 if not self._started:
                     self._started = True
                     await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})

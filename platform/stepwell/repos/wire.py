@@ -35,6 +35,7 @@ from stepwell.repos.common_memory import COMMON, CommonMemory
 from stepwell.repos.explained import Explained
 from stepwell.repos.hooks import HookChannel, check_hooks, install_hooks
 from stepwell.repos.maintenance import remove_leftovers
+from stepwell.repos.places import Places
 from stepwell.repos.process import bound, environment
 from stepwell.repos.push import PushContext, PushHandler
 from stepwell.repos.repositories import Repositories
@@ -58,6 +59,7 @@ class WireLimits:
     pack_bytes: int = 4 * 1024**3  # a pushed pack; git refuses more with its own words
     fetch_request_bytes: int = 64 * 1024**2
     processes: int = 32  # git processes at the same time
+    tenant_processes: int = 16  # of them, for the repositories of one tenant
     wait_s: float = 30.0  # for a place among them
     idle_s: float = 60.0  # a client that neither sends nor reads
     unattended_s: float = 600.0  # a push that goes on after its client left
@@ -164,13 +166,13 @@ class Wire:
         self._lock_file.touch()
         self._born = time.time()
         self._swept: set[str] = set()
-        self._places = asyncio.Semaphore(self.limits.processes)
+        self._places = Places(self.limits.processes, self.limits.tenant_processes, self.limits.wait_s)
         self._unattended: set[asyncio.Task[None]] = set()
 
-    async def advertise(self, repository: str, service: Service, protocol: str | None) -> bytes:
+    async def advertise(self, tenant: str, repository: str, service: Service, protocol: str | None) -> bytes:
         """Return the refs as git tells them to this client."""
         path = self._repositories.require(repository)
-        async with self._place():
+        async with self._places.hold(tenant):
             process = await asyncio.create_subprocess_exec(
                 "git",
                 service.removeprefix("git-"),
@@ -197,10 +199,10 @@ class Wire:
         return output
 
     @contextlib.asynccontextmanager
-    async def upload(self, repository: str, protocol: str | None) -> AsyncIterator[Exchange]:
+    async def upload(self, tenant: str, repository: str, protocol: str | None) -> AsyncIterator[Exchange]:
         """Serve a fetch or clone; git is gone when the block is left."""
         path = self._repositories.require(repository)
-        async with self._place():
+        async with self._places.hold(tenant):
             exchange = await self._start("upload-pack", path, environment(_UPLOAD, protocol=protocol))
             try:
                 yield exchange
@@ -212,7 +214,7 @@ class Wire:
         """Serve a push. Leaving the block early ends git's input: cut short it gives up, else it finishes the push."""
         check_hooks(self._hooks)
         path = self._repositories.require(context.repository)
-        async with self._place():
+        async with self._places.hold(context.tenant):
             await self._sweep(context.repository, path)
             exchange = await self._start_receive(path, context, protocol)
             try:
@@ -238,18 +240,6 @@ class Wire:
     async def close(self) -> None:
         """Let pushes that have all their objects come to their end."""
         await asyncio.gather(*self._unattended, return_exceptions=True)
-
-    @contextlib.asynccontextmanager
-    async def _place(self) -> AsyncIterator[None]:
-        try:
-            async with asyncio.timeout(self.limits.wait_s):
-                await self._places.acquire()
-        except TimeoutError as error:
-            raise TryLater("The server is busy with other pushes and fetches.", retry_after=10) from error
-        try:
-            yield
-        finally:
-            self._places.release()
 
     async def _start_receive(self, path: Path, context: PushContext, protocol: str | None) -> Exchange:
         channel = HookChannel(self._handler, context)

@@ -19,7 +19,7 @@ from stepwell.repos.wire import Wire, WireLimits
 from stepwell_web.git import Access, Action, Unauthorized, git_routes
 
 TOKENS = {"owner-token": "owner", "viewer-token": "viewer", "stranger-token": "stranger"}
-NAMES = {("acme", "api"): "repo1", ("acme", "gone"): "repo2"}
+NAMES = {("acme", "api"): "repo1", ("acme", "gone"): "repo2", ("globex", "site"): "repo3"}
 
 
 async def authorize(tenant: str, repo: str, user: str | None, password: str | None, action: Action) -> Access:
