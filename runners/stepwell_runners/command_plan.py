@@ -73,6 +73,7 @@ class CommandPlan:
     image: str | None
     setup: str | None
     setup_inputs: tuple[str, ...]
+    setup_makers: tuple[str, ...]  # whose setup it may be; it is made for the last of them
     check: bool
     keep: bool
     collected: Asked
@@ -112,6 +113,7 @@ def plan(attempt: Attempt, prepared: Prepared, policy: NetworkPolicy = "any", me
         image=options.get("image"),
         setup=options.get("setup"),
         setup_inputs=tuple(options.get("setup_inputs") or ()),
+        setup_makers=prepared.setups,
         check=options.get("check", True),
         keep=options.get("keep", True),
         collected=Asked(

@@ -94,6 +94,8 @@ class Kits:
             if asked.setup:
                 spec = SetupSpec(
                     tenant=attempt.tenant,
+                    repository=asked.repository,
+                    makers=asked.setup_makers,
                     command=asked.setup,
                     env=attempt.options.get("env") or {},
                     inputs=asked.setup_inputs,

@@ -7,6 +7,7 @@ from stepwell.errors import Invalid
 from stepwell_runners.layers import File, below, tidied
 from stepwell_runners.reduce import Stack
 
+ONCE = "once per branch for this command, its setup_inputs, and the image or tools, variables and limits of the step"
 MOST_BYTES = 64 << 20  # in all: with `image=` they pass through memory
 
 

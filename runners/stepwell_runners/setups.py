@@ -2,8 +2,9 @@
 
 A setup is an author's program, so it runs behind the wall like a step, with a network, without secrets, and sees of the
 workspace only what `setup_inputs` names. What it writes to $STEPWELL_SETUP is kept: a virtual environment for Python,
-the prefix of npm's global packages, or whatever else the author puts there. The key is all it can depend on, and the
-tenant: what one tenant's programs made is never shown to another.
+the prefix of npm's global packages, or whatever else the author puts there. The key is all that it can notice, and
+whose it is: what one repository's programs made is never shown to another's, nor what a branch made to any but its own
+runs, unless it is the default branch. See docs/decisions/setups-of-branches.md.
 
 Rejected: keeping what it writes into the workspace too, as a layer below the step's. A workspace then no longer is the
 tree and the layers of earlier steps, and `node_modules` of a setup could not be told from one of the tree.
@@ -19,7 +20,7 @@ import stat
 import tempfile
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -33,7 +34,7 @@ from stepwell_runners.outcomes import SetupFailed
 from stepwell_runners.outgrown import DiskWatch
 from stepwell_runners.pythons import Python
 from stepwell_runners.reduce import KEPT_BITS, Stack, copy_file, entries, remove
-from stepwell_runners.setup_inputs import input_files
+from stepwell_runners.setup_inputs import ONCE, input_files
 from stepwell_runners.shelf import Shelf
 from stepwell_runners.spec import TOOLS, CommandSpec, Directory, Egress, Limits, Seen, ToolDir
 from stepwell_runners.streaming import DEFAULT_BOUNDS, Bounds, Place, Process, watch
@@ -63,12 +64,14 @@ class SetupSpec:
     tenant: str
     command: str
     env: Mapping[str, str]
+    repository: str = ""  # "": those of the whole tenant
+    makers: tuple[str, ...] = ("",)  # whose it may be; it is made for the last of them
     inputs: tuple[str, ...] = ()
     tools: tuple[ToolDir, ...] = ()
     python: Python | None = None  # of the virtual environment that it begins with
     timeout: float = TIMEOUT
     limits: Limits = field(default_factory=Limits)
-    hosts: frozenset[str] = frozenset()  # that the step lists; what is fetched from them is not part of the key
+    hosts: frozenset[str] = frozenset()  # that the step lists
 
 
 def npm_spec(tenant: str, packages: Iterable[str]) -> SetupSpec:
@@ -78,6 +81,10 @@ def npm_spec(tenant: str, packages: Iterable[str]) -> SetupSpec:
         if not _NPM_PACKAGE.fullmatch(name):
             raise Invalid(f'tools names {NPM + name!r}. Write a package with its version, like "npm:eslint@9".')
     return SetupSpec(tenant, f"npm install --global --no-audit --no-fund -- {shlex.join(names)}", {})
+
+
+def _whose(spec: SetupSpec) -> list[list[str]]:
+    return [[spec.tenant, spec.repository, maker] for maker in spec.makers]
 
 
 class Setups:
@@ -108,17 +115,24 @@ class Setups:
         with tempfile.TemporaryDirectory(prefix=".inputs-", dir=self._shelf.folder) as folder:
             inputs = Path(folder) / "inputs"
             digests = await asyncio.to_thread(_copy_inputs, spec.inputs, stack, inputs)
-            key = await asyncio.to_thread(self._key, spec, digests)
+            *others, own = await asyncio.to_thread(self._keys, spec, digests)
 
             async def make(fresh: Path) -> None:
-                output.note(f"Setting up: {spec.command[:200]} (once per command, tools, variables and setup_inputs)")
+                output.note(f"Setting up: {spec.command[:200]} ({ONCE})")
                 await asyncio.to_thread(fresh.mkdir)
                 await asyncio.to_thread(inputs.rename, fresh / _WORKSPACE)  # so that one bound holds for both
-                await self._run(spec, ToolDir(fresh, key, read_only=False), output, seen)
+                await self._run(spec, ToolDir(fresh, own, read_only=False), output, seen)
 
-            waiting = "Waiting for another step that sets up the same"
-            async with self._shelf.held(key, make, lambda: output.note(waiting)) as place:
-                yield ToolDir(place, key)
+            def wait() -> None:
+                output.note("Waiting for another step that sets up the same")
+
+            for other in others:
+                async with self._shelf.found(other, wait) as found:
+                    if found is not None:
+                        yield ToolDir(found, other)
+                        return
+            async with self._shelf.held(own, make, wait) as place:
+                yield ToolDir(place, own)
 
     def _network(self, spec: SetupSpec, seen: Seen | None) -> Egress | None:
         """Every public host; those of the step and of the package indexes where steps have to list them."""
@@ -126,11 +140,16 @@ class Setups:
             return None
         return Egress(None if self._policy == "any" else spec.hosts | package_index.hosts(), seen)
 
-    def _key(self, spec: SetupSpec, digests: list[tuple[str, int, str]]) -> str:
-        python = [spec.python.path, spec.python.tag] if spec.python else []
-        parts = [spec.tenant, spec.command, sorted(spec.env.items()), [tool.name for tool in spec.tools]]
-        found = [*parts, python, digests, self._isolates.walled]
-        return "s-" + hashlib.sha256(json.dumps(found).encode()).hexdigest()[:24]
+    def _keys(self, spec: SetupSpec, digests: list[tuple[str, int, str]]) -> list[str]:
+        """Return the key for each of those whose setup it may be: of all that the command can notice."""
+        nameless = ToolDir(Path(), "")
+        network = self._network(spec, None)
+        reach = [] if network is None else "any" if network.hosts is None else sorted(network.hosts)
+        found = [
+            _script(spec, nameless), sorted(_environment(spec, nameless).items()), [tool.name for tool in spec.tools],
+            spec.python.tag if spec.python else "", digests, self._isolates.walled, astuple(spec.limits), reach,
+        ]  # fmt: skip
+        return [f"s-{hashlib.sha256(json.dumps([whose, *found]).encode()).hexdigest()[:24]}" for whose in _whose(spec)]
 
     async def _run(self, spec: SetupSpec, tool: ToolDir, output: Output, seen: Seen | None) -> None:
         process = await self._isolates.command(

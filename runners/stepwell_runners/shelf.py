@@ -9,7 +9,7 @@ import os
 import secrets
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 from stepwell.store.durable import sync_file_system, sync_folder
@@ -36,6 +36,18 @@ class Shelf:
         self, key: str, make: Callable[[Path], Awaitable[None]], wait: Callable[[], None] = lambda: None
     ) -> AsyncIterator[Path]:
         """Hold the directory of `key`, filled by `make` when it is new; `wait` is told when another is at it."""
+        async with self._held(key, make, wait) as place:
+            assert place is not None
+            yield place
+
+    def found(self, key: str, wait: Callable[[], None] = lambda: None) -> AbstractAsyncContextManager[Path | None]:
+        """Hold the directory of `key` if there is one; when another is at making it, that one's."""
+        return self._held(key, None, wait)
+
+    @asynccontextmanager
+    async def _held(
+        self, key: str, make: Callable[[Path], Awaitable[None]] | None, wait: Callable[[], None]
+    ) -> AsyncIterator[Path | None]:
         place = self.folder / key
         self._holders[key] += 1
         try:
@@ -43,11 +55,14 @@ class Shelf:
             if lock.locked():
                 wait()
             async with lock:
-                if not place.exists():
+                there = place.exists()
+                if not there and make is not None:
                     await self._make(key, make)
                     await self._trim()
-            await asyncio.to_thread(os.utime, self._sizes / key)
-            yield place
+                    there = True
+            if there:
+                await asyncio.to_thread(os.utime, self._sizes / key)
+            yield place if there else None
         finally:
             self._holders[key] -= 1
             if not self._holders[key]:

@@ -1,16 +1,19 @@
 """Snapshots: what `setup=` leaves of an image, made once per content key and kept by the engine as an image.
 
-The key is made of the image, the command and the contents of `setup_inputs`; a repository's snapshots are its own. A
-setup that fails leaves nothing. Those that are not used for long, and more than the operator allows, are removed.
+The key is made of the settings that the container is made with – image, command, limits, network – and the contents of
+`setup_inputs`. A repository's snapshots are its own; so are a branch's, but for the default branch's, which others take
+too, see docs/decisions/setups-of-branches.md. A setup that fails leaves nothing. Those that are not used for long, and
+more than the operator allows, are removed.
 """
 
 import asyncio
 import hashlib
 import json
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
+from weakref import WeakValueDictionary
 
 from stepwell.engine.seams import Output
 from stepwell_runners import archives
@@ -20,7 +23,7 @@ from stepwell_runners.container_process import ContainerProcess
 from stepwell_runners.images import SNAPSHOTS
 from stepwell_runners.outcomes import SetupFailed
 from stepwell_runners.reduce import Stack
-from stepwell_runners.setup_inputs import input_files
+from stepwell_runners.setup_inputs import ONCE, input_files
 from stepwell_runners.snapshot_notes import Keep, SnapshotNotes, collect, images
 from stepwell_runners.spec import WORKSPACE
 from stepwell_runners.streaming import watch
@@ -48,6 +51,15 @@ class Snapshot:
     is_new: bool
 
 
+@dataclass(frozen=True)
+class _Wanted:
+    """A setup that is asked for; `keys` are those under which it may be, the last one that under which it is made."""
+
+    inputs: dict[str, archives.Entry]
+    settings: dict[str, Any]
+    keys: Sequence[str]
+
+
 class Snapshots:
     """Makes snapshots, each once however many ask. Lives on one event loop; blocking calls run in threads."""
 
@@ -64,35 +76,45 @@ class Snapshots:
         self._labels = labels
         self._notes = notes
         self._keep = keep
-        self._setups: dict[str, asyncio.Lock] = {}
+        self._setups: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def ready(self, base: Base, asked: CommandPlan, stack: Stack, output: Output) -> Snapshot:
         """Return the image in which `setup=` has been run, making it first when it is new."""
+        wanted = await asyncio.to_thread(self._wanted, base, asked, stack)
+        for key in wanted.keys:
+            async with self._setups.setdefault(key, asyncio.Lock()):
+                if found := await asyncio.to_thread(self._there, base, asked, key):
+                    return Snapshot(found, is_new=False)
+                if key == wanted.keys[-1]:
+                    await self._make(base, asked, wanted, output)
+                    made = await asyncio.to_thread(self._found, base, asked, key, new=True)
+        await asyncio.to_thread(self.collect, base.engine, except_for=wanted.keys[-1])
+        return Snapshot(made, is_new=True)
+
+    def _wanted(self, base: Base, asked: CommandPlan, stack: Stack) -> "_Wanted":
+        inputs = _inputs(asked.setup_inputs, stack)
+        own = {"working_dir": WORKSPACE, "environment": {"CI": "true"}}
+        settings = {**base.settings(("sh", "-c", asked.setup or "")), **own}
+        return _Wanted(inputs, settings, _keys([self._secret(), settings, base.scope], asked.setup_makers, inputs))
+
+    async def _make(self, base: Base, asked: CommandPlan, wanted: "_Wanted", output: Output) -> None:
+        output.note(f"Setting up ({ONCE})")
+        job = Cold(base.engine, wanted.settings, self._labels, base.network).filled(
+            lambda container: archives.send(container, wanted.inputs),
+            lambda container: _commit(container, wanted.keys[-1]),
+        )
+        process = ContainerProcess(replace(job, disk=self._disk))
+        exit_, timed_out = await watch(process, output, asked.timeout)
+        if timed_out or exit_.code != 0:
+            raise SetupFailed(f"setup= failed: {'it took too long' if timed_out else exit_.reason}.")
+
+    def _there(self, base: Base, asked: CommandPlan, key: str) -> str | None:
         import docker.errors
 
-        inputs = await asyncio.to_thread(_inputs, asked.setup_inputs, stack)
-        key = await asyncio.to_thread(
-            _snapshot_key, f"{self._secret()} {base.image}", base.scope, asked.setup or "", inputs
-        )
-        async with self._setups.setdefault(key, asyncio.Lock()):
-            try:
-                return Snapshot(await asyncio.to_thread(self._found, base, asked, key, new=False), is_new=False)
-            except docker.errors.ImageNotFound:
-                output.note("Setting up (once per image, command and setup_inputs)")
-            own = {"working_dir": WORKSPACE, "environment": {"CI": "true"}}
-            settings = {**base.settings(("sh", "-c", asked.setup or "")), **own}
-            cold = Cold(base.engine, settings, self._labels, base.network)
-            job = cold.filled(
-                lambda container: archives.send(container, inputs),
-                lambda container: _commit(container, key),
-            )
-            process = ContainerProcess(replace(job, disk=self._disk))
-            exit_, timed_out = await watch(process, output, asked.timeout)
-            if timed_out or exit_.code != 0:
-                raise SetupFailed(f"setup= failed: {'it took too long' if timed_out else exit_.reason}.")
-            made = await asyncio.to_thread(self._found, base, asked, key, new=True)
-        await asyncio.to_thread(self.collect, base.engine, except_for=key)
-        return Snapshot(made, is_new=True)
+        try:
+            return self._found(base, asked, key, new=False)
+        except docker.errors.ImageNotFound:
+            return None
 
     def _found(self, base: Base, asked: CommandPlan, key: str, *, new: bool) -> str:
         """Return the id of the image of this key, and note its use."""
@@ -133,9 +155,11 @@ def _inputs(paths: tuple[str, ...], stack: Stack) -> dict[str, archives.Entry]:
     return found
 
 
-def _snapshot_key(image: str, scope: str, setup: str, inputs: dict[str, archives.Entry]) -> str:
+def _keys(about: Sequence[Any], makers: Iterable[str], inputs: dict[str, archives.Entry]) -> list[str]:
+    """Return the key for each of those whose setup it may be."""
     digests = [(name, entry.mode, hashlib.sha256(entry.content or b"").hexdigest()) for name, entry in inputs.items()]
-    return hashlib.sha256(json.dumps([image, scope, setup, sorted(digests)]).encode()).hexdigest()[:32]
+    texts = (json.dumps([*about, maker, sorted(digests)], sort_keys=True) for maker in makers)
+    return [hashlib.sha256(text.encode()).hexdigest()[:32] for text in texts]
 
 
 def _commit(container: Any, key: str) -> dict[str, bytes]:

@@ -189,6 +189,26 @@ async def test_setup_runs_once_per_content(executor: LocalExecutor, engine: Any)
         assert engine.images.list(filters={"label": f"{LABEL}={executor._containers._label[LABEL]}"}) == []
 
 
+async def test_a_snapshot_is_of_a_branch_and_of_the_limits_that_its_setup_saw(engine: Any, tmp_path: Path) -> None:
+    executor = LocalExecutor.at(tmp_path / "state", NoIsolates(), warm_containers=0)
+    setup = f"echo setting up; cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/cpu.max > /made || true # {tmp_path.name}"
+
+    async def made(*makers: str, **options: Any) -> bool:
+        log = Log()
+        assert (await run(executor, attempt("true", setup=setup, network=False, **options), log, setups=makers)).ok
+        return b"setting up" in log.data
+
+    try:
+        assert await made("main", "topic") and not await made("main", "topic")
+        assert await made("main") and not await made("main", "other")
+        assert await made("release/1")
+        for limits in ({"memory": 32 << 20}, {"processes": 20}, {"cpu": 0.5}):
+            assert await made("main", **limits), limits
+        assert not await made("main", timeout=60.0)
+    finally:
+        await executor.drop_snapshots()
+
+
 async def test_snapshots_are_counted_and_the_oldest_give_way(engine: Any, tmp_path: Path) -> None:
     executor = LocalExecutor.at(tmp_path / "state", NoIsolates(), warm_containers=0, snapshots=Keep(1_500_000))
     notes = SnapshotNotes(tmp_path / "state")

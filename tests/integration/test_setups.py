@@ -20,6 +20,7 @@ import pytest_asyncio
 from logged import Log, attempt
 
 from stepwell.engine.seams import Attempt, Outcome, Prepared
+from stepwell_runners.command_plan import NetworkPolicy
 from stepwell_runners.executor import LocalExecutor
 from stepwell_runners.isolates import ZygoteIsolates
 from stepwell_runners.options import IsolateOptions
@@ -106,6 +107,65 @@ async def test_tenants_do_not_share_a_setup(executor: LocalExecutor) -> None:
         asked = replace(attempt("true", setup="echo made for one tenant"), tenant=tenant)
         assert (await run(executor, asked, log)).ok
         assert "made for one tenant" in log.text
+
+
+async def _made(executor: LocalExecutor, asked: Attempt, *makers: str) -> bool:
+    """Run a step; whether its setup was run for it."""
+    log = Log()
+    assert (await executor.execute(asked, Prepared(setups=makers or ("main",)), log)).ok, (log.text, log.notes)
+    return "setting up\n" in log.text
+
+
+async def test_a_setup_is_another_one_with_other_limits(executor: LocalExecutor) -> None:
+    """One that hides its failures would else be made with little memory by whom it does not serve."""
+    setup = "echo setting up; ulimit -a > $STEPWELL_SETUP/limits || true"
+    asked = attempt("true", setup=setup)
+    assert await _made(executor, asked) and not await _made(executor, asked)
+    for limits in ({"memory": 64 << 20}, {"processes": 20}, {"memory": 64 << 20, "processes": 20}):
+        assert await _made(executor, replace(asked, options={**asked.options, **limits})), limits
+    assert not await _made(executor, replace(asked, options={**asked.options, "cpu": 1.0, "timeout": 60.0}))
+    assert not await _made(executor, asked)
+
+
+async def test_what_a_branch_sets_up_reaches_its_own_runs_only(executor: LocalExecutor) -> None:
+    asked = attempt("true", setup="echo setting up; true of branches")
+    assert await _made(executor, asked, "main", "topic")
+    assert not await _made(executor, asked, "main", "topic")
+    assert await _made(executor, asked, "main", "other")
+    assert await _made(executor, asked, "main")
+    assert not await _made(executor, asked, "main", "third")  # what the default branch has made serves all
+    assert await _made(executor, asked, "release/1")  # but a branch that is better protected than that one
+    elsewhere = replace(asked, metadata={**asked.metadata, "repository": "another"})
+    assert await _made(executor, elsewhere, "main")
+
+
+async def test_a_setup_that_fails_for_the_default_branch_is_made_by_who_waited_for_it(executor: LocalExecutor) -> None:
+    setup = "echo setting up; sleep 1; test -e /workspace/good"
+    one = await run(executor, attempt("echo > bad", key="bad#1"))
+    assert one.layer
+    bad = attempt("true", (one.layer,), setup=setup, setup_inputs=["bad"])
+    log = Log()
+    main = asyncio.create_task(executor.execute(bad, Prepared(setups=("main",)), log))
+    await log.arrived.wait()
+    waiting = Log()
+    outcome = await executor.execute(bad, Prepared(setups=("main", "topic")), waiting)
+    assert not (await main).ok and not outcome.ok
+    assert waiting.notes[0].startswith("Waiting for another") and "setting up\n" in waiting.text
+
+
+async def test_where_hosts_have_to_be_listed_a_setup_is_another_one_with_other_hosts(tmp_path: Path) -> None:
+    isolates = ZygoteIsolates(tmp_path, lambda _: tmp_path, IsolateOptions())
+    (tmp_path / "work").mkdir()
+    await isolates.start()
+    try:
+        policies: dict[NetworkPolicy, bool] = {"listed": True, "any": False}
+        for policy, apart in policies.items():
+            executor = LocalExecutor.at(tmp_path, isolates, network=policy)
+            asked = attempt("true", setup=f"echo setting up; true {policy}", network=["example.org"])
+            assert await _made(executor, asked)
+            assert await _made(executor, replace(asked, options={**asked.options, "network": ["b.example"]})) is apart
+    finally:
+        await isolates.stop()
 
 
 async def test_a_virtual_environment_is_ready_and_sees_the_tools(executor: LocalExecutor) -> None:

@@ -5,13 +5,18 @@ branch saves reaches nobody else, except what the default branch saves. A protec
 branch that is not protected. Runs without a branch (of tags, of a commit by hand) restore from the default branch and
 save nothing. The same holds for work that is reused; who runs or restarts a run again wants it done, so there nothing
 is.
+
+Setups are kept apart in the same way, for a setup that hides its failures comes to what the network and the host let it
+come to. Those of runs without a branch are made, too: for the runs of that commit, or for the plans of that person.
 """
 
 import asyncio
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from stepwell.ci.lent import SCOPES
 from stepwell.ci.triggers import matches_any
 from stepwell.engine.seams import Attempt, CacheRights, Prepared, Preparer
 from stepwell.store.caches import CacheFiles, CacheKey
@@ -30,8 +35,16 @@ def rights_of(repository: Repository, branch: str) -> CacheRights:
     return CacheRights(reads, branch or None)
 
 
+def setups_of(rights: CacheRights, metadata: Mapping[str, Any]) -> tuple[str, ...]:
+    """Say whose setups a run may take, its own last. No branch has a colon in its name."""
+    own = rights.writes or f"commit:{metadata.get('commit') or ''}"
+    if metadata.get("plan"):  # code that differs each time; what it was lent, another of that person's is not
+        own = f"plans:{json.dumps([metadata.get('person'), metadata.get(SCOPES)])}"
+    return (*(branch for branch in rights.reads if branch != own), own)
+
+
 class CachePreparer:
-    """Implements Preparer: says which caches an attempt may use, beside what another preparer gives it."""
+    """Implements Preparer: says which caches and setups an attempt may use, beside what another preparer gives it."""
 
     def __init__(self, inner: Preparer, store: Store) -> None:
         self._inner = inner
@@ -40,11 +53,12 @@ class CachePreparer:
     async def prepare(self, attempt: Attempt) -> Prepared:
         """Prepare an attempt."""
         prepared = await self._inner.prepare(attempt)
-        if not attempt.options.get("cache") and not attempt.options.get("reuse"):
+        if not any(attempt.options.get(name) for name in ("cache", "reuse", "setup")):
             return prepared
         rights = await asyncio.to_thread(self._rights, attempt.metadata)
         wanted = bool(attempt.metadata.get("rerun_of") or attempt.metadata.get("restart_of"))
-        return replace(prepared, caches=rights, reuses=not wanted)
+        setups = setups_of(rights, attempt.metadata)
+        return replace(prepared, caches=rights, setups=setups, reuses=not wanted)
 
     def _rights(self, metadata: Mapping[str, Any]) -> CacheRights:
         with self._store.read() as session:
