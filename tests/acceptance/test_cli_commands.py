@@ -88,6 +88,12 @@ def test_run_is_followed_approved_and_passes(person: Terminal, project: Path) ->
     _wait(person, project, "1", code=0)
     told = person.json("logs", "home/shop#1", "--step", "deploy")
     assert told["logs"]["deploy#1"] == "deploying with 4 characters\nby admin\n"
+    found = person.stepwell("search", "WITH 4 char", "--pipeline", "Ship", cwd=project)
+    assert found.returncode == 0, found.stderr
+    assert "home/shop#1  ✓ passed" in found.stdout and "deploying with 4 characters" in found.stdout
+    assert "/home/shop/runs/1?step=deploy&attempt=1&from=1#deploy:1" in found.stdout
+    assert [one["run"]["number"] for one in person.json("search", "4 char", cwd=project)] == [1]
+    assert person.stepwell("search", "nobody has said so", cwd=project).returncode == 1
     again = person.stepwell("approve", "1", cwd=project)
     assert again.returncode == 2
     assert "passed and waits for no approval" in again.stderr

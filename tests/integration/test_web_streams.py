@@ -182,6 +182,21 @@ def test_the_list_of_runs_has_pages(server: LiveServer, waiting: str) -> None:
 HUGE = ("9" * 30, str(2**63), "-" + "9" * 30)
 
 
+def test_a_line_is_found_in_the_logs_of_all_runs(server: LiveServer, waiting: str) -> None:
+    found = server.api("GET", "/logs", params={"tenant": TENANT, "repository": "talk", "q": "THREE"})
+    assert (found["next"], found["cut"]) == (None, [])
+    assert waiting in [one["run"]["id"] for one in found["items"]]
+    one = next(one for one in found["items"] if one["run"]["id"] == waiting)
+    number, (log,) = one["run"]["number"], one["logs"]
+    address = f"/{TENANT}/talk/runs/{number}?step=talk&attempt=1&from=3#talk:3"
+    assert (log["key"], log["attempt"], log["count"]) == ("talk#1", 1, 1)
+    assert log["lines"] == [{"number": 3, "text": "three", "url": address}]
+    assert server.api("GET", "/logs", params={"q": "nobody has said so"})["items"] == []
+    headers = {"Authorization": f"Bearer {server.token}"}
+    page = httpx.get(f"{server.url}/{TENANT}/talk/logs?q=three", headers=headers, timeout=30).text
+    assert f'href="{address.replace("&", "&amp;")}"' in page
+
+
 @pytest.mark.parametrize("number", HUGE)
 def test_a_number_that_no_table_has_is_no_mistake_of_ours(server: LiveServer, waiting: str, number: str) -> None:
     pages = [f"/{TENANT}/talk/runs/{number}{tab}" for tab in ("", "/journal", "/stream", "/tests")]

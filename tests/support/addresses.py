@@ -20,6 +20,8 @@ PAGES = {
     "picture": f"{RUN}/artifacts?step=unit-3.13&path=dist/chart.png", "no tests": "/acme/payments-api/runs/1840/tests",
     "no artifacts": "/acme/payments-api/runs/1840/artifacts",
     "runs": "/acme/payments-api/runs?state=failed&branch=main", "runs of a tenant": "/acme/-/runs",
+    "search in logs": "/acme/payments-api/logs?q=assert", "search in logs of a tenant": "/acme/-/logs?q=hello",
+    "search in logs for nothing yet": "/acme/payments-api/logs",
     "settings": "/acme/payments-api/settings",
     "settings of a secret": "/acme/payments-api/settings?secret=MIRROR_TOKEN&of=#secret",
     "pipelines": "/acme/payments-api/pipelines",
@@ -40,6 +42,7 @@ PAGES = {
 }  # fmt: skip
 EMPTY_PAGES = {
     "no runs": "/acme/new-project/runs",
+    "nothing in logs": "/acme/new-project/logs?q=round",
     "first home": "/",
     "first repository": "/acme/new-project",
     "first pipelines": "/acme/new-project/pipelines",

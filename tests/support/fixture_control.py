@@ -19,6 +19,7 @@ from stepwell.dynamic import Changed, Dead, DeadRuns, Refused, Report
 from stepwell.engine.entries import Entry
 from stepwell.engine.specs import RunRef
 from stepwell.errors import Conflict, Invalid, NotFound
+from stepwell.store.log_files import LogName
 from stepwell.tenants.actors import Actor
 
 if TYPE_CHECKING:
@@ -100,6 +101,11 @@ class FixtureRuns:
     def log(self, actor: Actor, run_id: str, key: str, attempt: int | None = None) -> FixtureLog:
         self._see(actor, run_id)
         return self._services.logged.setdefault((run_id, key, attempt or 1), FixtureLog())
+
+    def logs(self, actor: Actor, run_id: str) -> dict[str, FixtureLog]:
+        self._see(actor, run_id)
+        own = [(name, log) for name, log in self._services.logged.items() if name[0] == run_id]
+        return {LogName(run, key, number if key else 0).file: log for (run, key, number), log in own}
 
 
 class FixtureControl:

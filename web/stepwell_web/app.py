@@ -27,6 +27,7 @@ from stepwell_web.api import moments as api_moments
 from stepwell_web.api import reports as api_reports
 from stepwell_web.api import runners as api_runners
 from stepwell_web.api import runs as api_runs
+from stepwell_web.api import runsearch as api_runsearch
 from stepwell_web.api import usage as api_usage
 from stepwell_web.git import git_routes
 from stepwell_web.gitaccess import authorizer
@@ -45,6 +46,7 @@ from stepwell_web.pages import (
     review,
     run,
     runners,
+    runsearch,
     search,
     signin,
     source,
@@ -106,13 +108,13 @@ def create_app(services: Services, banner: str = "") -> FastAPI:
     app.add_api_route("/healthz", _healthy, include_in_schema=False)
     for part in (
         api_runs, plans, api_artifacts, api_reports, bulk, api_caches, logs, api_moments, repos, people, quotas,
-        api_runners, api_usage, api_admin,
+        api_runners, api_usage, api_admin, api_runsearch,
     ):  # fmt: skip
         app.include_router(part.router, prefix="/api/v1")
     app.router.routes.extend(git_routes(wire, authorizer(services.tenants)))
     for pages in (
-        signin, tokens, search, playground, admin, home, tenant, runners, runs_pages, repository, caches, code, run,
-        log, review, source, timeline, changes, tests, artifacts, moments,
+        signin, tokens, search, playground, admin, home, tenant, runners, runs_pages, runsearch, repository, caches,
+        code, run, log, review, source, timeline, changes, tests, artifacts, moments,
     ):  # fmt: skip
         app.include_router(pages.router)
     return app

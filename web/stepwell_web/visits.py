@@ -16,6 +16,7 @@ from stepwell.tenants.actors import NOBODY, Actor
 from stepwell_web import packed
 from stepwell_web.live import Hub, notes_topic, tenant_topic
 from stepwell_web.readme import Readmes
+from stepwell_web.runsearch import RunSearch
 from stepwell_web.stepparts import StepParts
 from stepwell_web.templating import Templates
 
@@ -39,6 +40,7 @@ class Web:
     wall: str = ""
     step_parts: StepParts = field(default_factory=StepParts)
     readmes: Readmes = field(default_factory=Readmes)
+    run_search: RunSearch = field(default_factory=RunSearch)
 
     @property
     def base(self) -> str:

@@ -242,6 +242,10 @@ class Runs:
         over = step.ended_at is not None or bool(tried and tried[-1].ended_at is not None)
         return self._log(step.origin or run_id, key, number, finished=over or summary.finished)
 
+    def logs(self, actor: Actor, run_id: str) -> Mapping[str, Log]:
+        """Return all logs that a run has written itself, by the names of their files: see LogName."""
+        return self._logs.written(self._history.find(actor, run_id).id)
+
     def _log(self, run_id: str, key: str, attempt: int, *, finished: bool) -> StepLog:
         if finished:
             self._logs.flush()  # the journal may be ahead of the log's last batch

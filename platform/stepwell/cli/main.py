@@ -26,6 +26,7 @@ from stepwell.cli import (
     repo,
     reports,
     runs,
+    search,
     secret,
     token,
     up,
@@ -75,6 +76,7 @@ app.add_typer(cache.app, name="cache")
 app.command("quota")(quota.quota)
 app.command("runs")(runs.runs)
 app.command("logs")(runs.logs)
+app.command("search")(search.search)
 app.command("artifacts")(artifacts.artifacts)
 app.command("tests")(reports.tests)
 app.command("diff")(moments.diff)

@@ -90,6 +90,11 @@ class LogStore:
         found = (self._root / stem.folder).glob(f"{stem.stem}.*.log")
         return sorted(int(path.name.split(".")[-2]) for path in found)
 
+    def written(self, run: str) -> dict[str, Log]:
+        """Return all logs of a run, by the names of their files."""
+        folder = self._root / LogName(run, "", 0).folder
+        return {path.name: Log(path) for path in sorted(folder.glob("*.log"))}
+
     def follow(self, follower: Follower) -> Callable[[], None]:
         """Call `follower` on the writing thread after each batch, until the returned function is called."""
         with self._work:

@@ -75,5 +75,12 @@ def _page(
         runs=found, choices=runs.choices(visit.actor, tenant, name), states=STATES, kinds=KINDS,
         trends=[] if cursor else trend_rows(visit, tenant, name, wanted.pipeline, wanted.branch),
         older=f"{base}?{wanted.query(cursor=found.next)}" if found.next else "",
-        newest=f"{base}?{wanted.query()}" if cursor else "", **values,
+        newest=f"{base}?{wanted.query()}" if cursor else "",
+        logs_url=f"/{tenant}/{name or '-'}/logs?{_of_logs(wanted)}".rstrip("?"), **values,
     )  # fmt: skip
+
+
+def _of_logs(wanted: Filters) -> str:
+    """Write the filters that a search in logs has, too."""
+    shared = Filters(pipeline=wanted.pipeline, state=wanted.state, branch=wanted.branch)
+    return shared.query(q=wanted.text)
