@@ -57,6 +57,41 @@ def test_an_open_menu_stays_open_with_the_focus_in_it(page: Page, full: Served) 
     expect(item).to_be_focused()
 
 
+def test_a_button_that_goes_leaves_the_focus_to_the_heading_above(page: Page, full: Served) -> None:
+    page.goto(full.url + RUN)
+    page.get_by_role("button", name="Cancel").focus()
+    view = full.services.views["run1842"]
+    over = replace(view, summary=replace(view.summary, state="cancelled", ended_at=NOW), approvals=())
+    tell(page, full, over, page.get_by_role("button", name="Re-run").is_visible)
+    expect(page.locator("#title")).to_be_focused()  # not "Re-run": the next press of a key would press it
+    page.keyboard.press("Tab")
+    expect(page.locator("#head a.mono")).to_be_focused()
+
+
+def test_what_was_typed_stays_and_the_news_around_it_comes_when_its_field_is_left(page: Page, full: Served) -> None:
+    page.goto(full.url + RUN)
+    field = page.get_by_placeholder("Comment (optional)")
+    field.fill("looks go")
+    view = full.services.views["run1842"]
+    asked = replace(view.approvals[0], name="Start it now?")
+    changed = replace(view, summary=replace(view.summary, branch="another"), approvals=(asked,))
+    tell(page, full, changed, page.locator("#head .meta", has_text="another").is_visible)
+    gate = page.locator(".gate h2")
+    expect(gate).to_contain_text("Start the load test?")
+    page.keyboard.press("Tab")
+    expect(gate).to_contain_text("Start it now?")
+    expect(page.get_by_role("button", name="Reject")).to_be_focused()
+    expect(field).to_have_value("looks go")
+
+
+def test_the_focus_goes_with_the_step_that_it_opened_in_the_head_of_the_log(page: Page, full: Served) -> None:
+    page.goto(full.url + f"{RUN}?step=unit-3.13")
+    shard = page.locator(".shards a", has_text="3.12")
+    shard.press("Enter")
+    expect(page.locator("#log-title")).to_have_text("unit 3.12")
+    expect(shard).to_be_focused()
+
+
 def test_selected_text_stays_selected(page: Page, full: Served) -> None:
     page.goto(full.url + RUN)
     page.locator("#title").select_text()

@@ -3,7 +3,7 @@
 import { fetchText, parsePage } from './html.js';
 import './decisions.js';
 import './jump.js';
-import { Stream, debounced, refresh, remember } from './live.js';
+import { Stream, debounced, refresh, remember, whenLeft } from './live.js';
 import { localTimes } from './zone.js';
 
 const root = document.documentElement;
@@ -195,6 +195,7 @@ find('.tabs [aria-current]')?.scrollIntoView({ block: 'nearest', inline: 'neares
 if (document.body.dataset.stream && !find('#log-panel') && !document.body.matches('[data-state]')) {
   const update = debounced(async () => { await refresh(); reveal(); }, 300);
   new Stream(() => document.body.dataset.stream, { changed: update });
+  whenLeft(update);
 }
 
 export { all, duration, find, reveal, save, saved, say };

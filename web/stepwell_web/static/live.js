@@ -4,7 +4,8 @@ import { fetchText, parsePage } from './html.js';
 import { released } from './press.js';
 
 const shown = new Map();
-const OURS = ['open', 'hidden', 'style', 'data-sent']; // attributes that are not the server's
+let passedOver = false; // a part had news while somebody typed in it
+const OURS = ['open', 'hidden', 'style', 'data-sent', 'tabindex']; // attributes that are not the server's
 const LONGEST_PAUSE = 1000;
 const LONGEST_RETRY = 60000;
 
@@ -15,12 +16,14 @@ export function remember(root = document) {
 // Takes a freshly rendered page; parts that did not change, or that somebody is typing in, stay as they are.
 export function merge(page) {
   const words = [];
+  const trail = focusTrail();
+  passedOver = false;
   for (const fresh of page.querySelectorAll('[data-live][id]')) {
     const old = document.getElementById(fresh.id);
     const html = fresh.outerHTML;
     if (!old) { place(fresh); shown.set(fresh.id, html); continue; }
     if (shown.get(fresh.id) === html) continue;
-    if (old.contains(document.activeElement) && document.activeElement.matches('input, textarea, select')) continue;
+    if (typedIn(old)) { passedOver = true; continue; }
     if (!old.classList.contains('folded')) fresh.classList.remove('folded');
     for (const box of old.querySelectorAll('.graph-scroll')) {
       box.style.minHeight = `${box.offsetHeight}px`; // a graph of fewer boxes leaves the log where it is
@@ -30,6 +33,7 @@ export function merge(page) {
     const word = old.querySelector('[data-word]')?.textContent;
     if (word) words.push(word);
   }
+  settle(trail);
   if (page.title) document.title = page.title;
   const icon = page.querySelector('link[rel="icon"]')?.getAttribute('href');
   const tab = document.querySelector('link[rel="icon"]');
@@ -39,6 +43,39 @@ export function merge(page) {
     document.body.dataset.state = state;
     document.getElementById('status').textContent = `Run: ${words[0] ?? state}`;
   }
+}
+
+const typedIn = (part) => part.contains(document.activeElement) && document.activeElement.matches('input, textarea, select');
+
+// Calls `renew` when somebody who typed in a part while there was news for it has gone elsewhere.
+export function whenLeft(renew) {
+  document.addEventListener('focusout', () => setTimeout(() => {
+    if (!passedOver || [...document.querySelectorAll('[data-live][id]')].some(typedIn)) return;
+    passedOver = false;
+    renew();
+  }));
+}
+
+// Where the focus is, to be given to settle() after parts have changed: it, what it is in, and its place in its list.
+export function focusTrail() {
+  const trail = [];
+  for (let part = document.activeElement; part && part !== document.body; part = part.parentElement) trail.push(part);
+  const row = trail.find((part) => part.matches('li'));
+  return { trail, list: row?.parentElement, at: row ? [...row.parentElement.children].indexOf(row) : 0 };
+}
+
+// Gives a focus whose part has gone to what is nearest: the row now at its place, else the heading above. Never to a
+// button, which the next press of a key would press.
+export function settle({ trail, list, at }) {
+  const [held] = trail;
+  if (!held || (held.isConnected && held.checkVisibility())) return;
+  const rows = list?.isConnected ? [...list.children] : [];
+  const row = held.matches('a') && rows[Math.min(at, rows.length - 1)]?.querySelector('a');
+  const heading = trail.map((part) => (part.isConnected ? part : document.getElementById(part.id))?.querySelector('h1, h2'))
+    .find((part) => part?.checkVisibility());
+  const next = row || heading;
+  if (next === heading) next?.setAttribute('tabindex', '-1');
+  next?.focus({ preventScroll: true });
 }
 
 // What tells a part from its like; rows are told apart by where they lead.

@@ -1,7 +1,7 @@
 // The run page: opens steps without a new page, follows the open log, and keeps everything else up to date.
 
 import { fetchText, parsePage } from './html.js';
-import { Stream, debounced, merge, nameOf, patch, remember } from './live.js';
+import { Stream, debounced, focusTrail, merge, nameOf, patch, remember, settle, whenLeft } from './live.js';
 import { all, find, reveal } from './app.js';
 import { lineKeys } from './lines.js';
 import { Log, logKeys } from './log.js';
@@ -40,9 +40,10 @@ function take(page, force = false) {
   const fresh = find('#log-panel', page);
   if (fresh && (force || fresh.dataset.identity !== identity())) {
     const following = log?.follow;
-    const focused = force ? null : find('#log-panel :focus');
+    const focused = find('#log-panel :focus');
+    const trail = focusTrail();
     const place = focused && all(focused.localName, fresh).find((part) => nameOf(part) === nameOf(focused));
-    const [searched, hit] = [place?.closest('.log-find') && log.text, log?.hit];
+    const [searched, hit] = [!force && place?.closest('.log-find') && log.text, log?.hit];
     log?.destroy();
     if (searched) find('input[name="find"]', fresh).value = searched;
     panel().replaceWith(document.adoptNode(fresh));
@@ -50,6 +51,7 @@ function take(page, force = false) {
     if (searched) log.hit = hit - 1; // it is looked for again: the same match is shown
     reveal();
     place?.focus({ preventScroll: true });
+    if (!place) settle(trail);
     if (following && log.box) log.end();
     if (!force) showChosen();
     stream?.restart();
@@ -148,4 +150,5 @@ if (document.body.dataset.stream) {
     lines: (event) => log?.add(event.data, Number(event.lastEventId.split(':')[1])),
     over: () => setTimeout(update, 50),
   });
+  whenLeft(update);
 }
