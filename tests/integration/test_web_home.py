@@ -28,15 +28,25 @@ def asked(place: Place, actor: Actor, path: str, form: dict[str, str] | None = N
 
 def test_home_tells_the_last_run_of_each_repository(place: Place) -> None:
     clone = place.repository()
-    place.repository("docs")
+    place.repository("about")
     clone.pipeline()
     clone.push()
     place.waiting(clone.runs()[0].id)
+    for path in ("/", "/acme"):
+        listed = asked(place, place.admin(), path).text.partition('id="places"')[2]
+        api, about = listed.split("</li>")[:2]  # the last active one first
+        assert ("acme/api" in api, "Waiting" in api, "No runs yet" in api) == (True, True, False)
+        assert ("acme/about" in about, "No runs yet" in about) == (True, True)
+
+
+def test_home_folds_the_repositories_that_were_not_active_lately(place: Place) -> None:
+    for number in range(14):
+        place.repository(f"r{number:02}")
     page = asked(place, place.admin(), "/").text
-    listed = page[page.index('id="places"') :]
-    api, docs = listed.split("</li>")[:2]
-    assert ("acme/api" in api, "Waiting" in api, "No runs yet" in api) == (True, True, False)
-    assert ("acme/docs" in docs, "No runs yet" in docs) == (True, True)
+    assert "<details class" not in page.partition('id="places"')[2].partition("</section>")[0]
+    place.repository("r14")
+    first, _, others = asked(place, place.admin(), "/").text.partition('id="places"')[2].partition("3 more</summary>")
+    assert (first.count("</li>"), others.partition("</details>")[0].count("</li>")) == (12, 3)
 
 
 def test_a_repository_to_which_nothing_was_pushed_greets_with_the_guide(place: Place) -> None:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from stepwell.authoring.failures import FAILED_STEPS
 from stepwell.ci.views import RunView, StepView
 
 LONGEST = 120
@@ -28,7 +29,7 @@ def reason(view: RunView) -> Reason | None:
     if run.state == "failed" or (run.state == "running" and run.counts.get("failed")):
         failed = [step for step in view.steps if step.state == "failed"]
         blamed = [step for step in failed if tells(view, step)] or ([] if run.finished else failed)
-        return Reason(_failure(blamed[0]) + _others(blamed)) if blamed else None
+        return Reason(_failure(blamed[0]) + _others(blamed)) if blamed else _raised(view)
     return None
 
 
@@ -42,6 +43,11 @@ def tells(view: RunView, step: StepView) -> bool:
     """Say whether the run ended with the failure of this step."""
     message = str((view.error or {}).get("message", ""))
     return bool(step.error and step.name in message and step.error["message"] in message)
+
+
+def _raised(view: RunView) -> Reason | None:
+    kind = str((view.error or {}).get("type", ""))  # its message stands right below the head
+    return Reason(kind) if kind[:1].isupper() and kind not in FAILED_STEPS else None
 
 
 def _wait(view: RunView) -> Reason | None:

@@ -1,11 +1,13 @@
 """Home, the inbox of approvals."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from fastapi import APIRouter
 from starlette.responses import Response
 
+from stepwell.ci.views import RepositoryView
 from stepwell_web.visits import Visit, Visiting
 
 router = APIRouter(include_in_schema=False)
@@ -32,11 +34,16 @@ def page(visit: Visit, **more: Any) -> Response:
         crumbs=[("Home", "/")],
         approvals=[a for a in visit.services.runs.inbox(visit.actor) if a.may_decide],
         runs=visit.services.runs.list(visit.actor, limit=20),
-        places=visit.services.catalog.list(visit.actor),  # unlike other pages, this one tells of their last runs
+        places=last_active_first(visit.services.catalog.list(visit.actor)),  # unlike other pages with their last runs
         tenants=places(visit),
         sample=SAMPLE,
         **more,
     )
+
+
+def last_active_first(repositories: Iterable[RepositoryView]) -> list[RepositoryView]:
+    """Order repositories as people look for them: by their last run, those without one by name at the end."""
+    return sorted(repositories, key=lambda one: (-one.last_run.created_at if one.last_run else 0.0, one.full_name))
 
 
 def places(visit: Visit, only: str | None = None) -> list[Place]:

@@ -12,8 +12,8 @@ from stepwell.errors import Conflict, Invalid, StepwellError
 from stepwell.tenants.actors import ROLES
 from stepwell_web import secretform, usageview
 from stepwell_web.goings import Going, ask, confirmed
+from stepwell_web.pages.home import last_active_first, places
 from stepwell_web.pages.home import page as home
-from stepwell_web.pages.home import places
 from stepwell_web.problems import told
 from stepwell_web.visits import FARTHEST, Form, Tried, Visit, Visiting, text, to
 
@@ -49,7 +49,7 @@ def _overview(visit: Visit, tenant: str, **more: Any) -> Response:
     services = visit.services
     return visit.page(
         "tenant.html", runs=services.runs.list(visit.actor, tenant=tenant, limit=20),
-        listed=services.catalog.list(visit.actor, tenant), tenants=places(visit, tenant),
+        listed=last_active_first(services.catalog.list(visit.actor, tenant)), tenants=places(visit, tenant),
         **common(visit, tenant, "overview"), **more,
     )  # fmt: skip
 
