@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from addresses import EMPTY_PAGES, OPEN_PAGES, PAGES, RUN
-from fixture_runs import step
+from fixture_runs import NOW, step
 from looked import AXE, COLOURS, MOST_SHIFTED, RULES, SHIFTS, keep, shifted, violations, visit
 from playwright.sync_api import Browser, Page, expect
 from served import Served
@@ -75,6 +75,7 @@ def windows(browser: Browser, full: Served, empty: Served) -> Iterator[dict[int,
         for width in WIDTHS
     }
     for window in (window for ones in opened.values() for window in ones):
+        window.page.clock.set_fixed_time(NOW)  # in pictures, what goes on has gone on for as long as the server says
         window.page.add_init_script(SHIFTS)
         window.page.add_init_script(AXE)  # the browser is sent it once, not for each page
     yield opened
