@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from stepwell.engine.clock import RealClock, TestClock
 from stepwell.engine.seams import Code
 from stepwell.engine.specs import Limits, Note
 from stepwell.engine.timers import BUSY_SECONDS
+from stepwell.engine.turn import Turn
 from stepwell.errors import TryLater
 from stepwell.store.journal import Committed, NewRun, Write
 from stepwell.store.journal_sqlite import SqliteJournal
@@ -174,51 +176,65 @@ async def test_a_cancelled_run_does_not_wait_for_its_code_longer_because_the_clo
 
 SLOW = """
 import time
-time.sleep(0.4)
+
+while not os.path.exists({gate!r}):
+    time.sleep(0.01)
+
 class W(Pipeline):
     async def run(self, event, step):
         return "there"
 """
 
 
+async def attached(shop: Workshop, gate: Path) -> Turn:
+    """Have a run whose code is being loaded until there is a file at the gate; its turn."""
+    await shop.create_source(SLOW.format(gate=str(gate)))
+
+    def turn() -> Turn | None:
+        live = shop.engine._memory.known("r")
+        return live.turn if live is not None and live.turn is not None and live.turn.attached else None
+
+    await shop.until(lambda _: turn())
+    found = turn()
+    assert found is not None
+    return found
+
+
 @pytest.mark.parametrize("move", ["set", "frozen"])
 async def test_code_is_not_called_stuck_because_the_clock_was_set_or_the_machine_frozen(
-    shop: Workshop, move: str
+    shop: Workshop, tmp_path: Path, move: str
 ) -> None:
-    clock = TestClock()
+    clock, gate = TestClock(), tmp_path / "gate"
     async with shop.running(clock=clock):
-        await shop.create_source(SLOW)
-        await shop.until(lambda _: (live := shop.engine._memory.known("r")) and live.turn and live.turn.attached)
+        await attached(shop, gate)
         if move == "set":
             clock.jump(HOUR)
         else:
             clock.stand_still(HOUR)
+        gate.touch()
         state = await shop.finished()
         assert (state.state, state.result) == ("passed", "there"), state.reason
 
 
-async def test_what_a_watchdog_says_of_a_machine_that_was_frozen_is_not_held_against_the_code(shop: Workshop) -> None:
-    clock = TestClock()
+async def test_what_a_watchdog_says_of_a_machine_that_was_frozen_is_not_held_against_the_code(
+    shop: Workshop, tmp_path: Path
+) -> None:
+    clock, gate = TestClock(), tmp_path / "gate"
     async with shop.running(clock=clock) as engine:
         told: list[str] = []
         engine.subscribe(lambda news, _: told.append(news.text) if isinstance(news, Note) else None)
-        await shop.create_source(SLOW)
-        await shop.until(lambda _: (live := engine._memory.known("r")) and live.turn and live.turn.attached)
+        turn = await attached(shop, gate)
         clock.stand_still(HOUR)
-        live = engine._memory.known("r")
-        assert live is not None
-        turn = live.turn
-        assert turn is not None
         turn._on_line(b'[["stalled","pipeline.py:1"]]')
+        gate.touch()
         assert (await shop.finished()).result == "there"
         assert told.count("begin") == 2
 
 
-async def test_code_that_is_silent_is_still_called_stuck(shop: Workshop) -> None:
+async def test_code_that_is_silent_is_still_called_stuck(shop: Workshop, tmp_path: Path) -> None:
     clock = TestClock()
     async with shop.running(clock=clock):
-        await shop.create_source(SLOW)
-        await shop.until(lambda _: (live := shop.engine._memory.known("r")) and live.turn and live.turn.attached)
+        await attached(shop, tmp_path / "never")
         clock.advance(60)
         state = await shop.finished()
         assert "did not yield" in str(state.reason)
