@@ -127,7 +127,7 @@ class _Host(Rehearsal):
         *, replay: bool, calls: tuple[str, ...] = (),
     ) -> None:  # fmt: skip
         """`calls` are the keys by which it was called, from the first run on."""
-        super().__init__({}, params=_params(event), start=start)
+        super().__init__({}, params=_params(event), patience_seconds=0.02, start=start)
         self._pipeline = pipeline
         self._given = given
         self._replay = replay

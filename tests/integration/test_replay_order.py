@@ -334,10 +334,9 @@ WAITED_FOR = {"as_completed", "events", "task_group_cancels_the_others"}
 
 def rehearse(program: str, seed: int) -> Rehearsal:
     files = {"pipeline.py": COMMON + PROGRAMS[program]}
-    run = Rehearsal(files, actions=list(ACTIONS.get(program, [])), choose=random.Random(seed))
-    if program in WAITED_FOR:
-        run.patience_seconds = 20.0
-    return run
+    patience = 20.0 if program in WAITED_FOR else 0.02
+    actions = list(ACTIONS.get(program, []))
+    return Rehearsal(files, actions=actions, choose=random.Random(seed), patience_seconds=patience)
 
 
 @functools.cache

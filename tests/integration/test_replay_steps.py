@@ -176,7 +176,7 @@ def test_a_long_function_is_announced_even_when_it_blocks_the_loop(tmp_path: Pat
         async def block():
             while not os.path.exists({str(tmp_path / "heard")!r}): time.sleep(0.01)
         await step.do("a", block)
-"""}, stall_seconds=2)  # fmt: skip
+"""}, stall_seconds=60)  # fmt: skip
     run.heard = tmp_path / "heard"
     assert run.play()[1] == "passed"
     assert [command[1:4] for command in commands(run, "running")] == [["a#1", "a", 1]]
@@ -335,7 +335,10 @@ def test_what_is_asked_leaves_before_a_function_that_blocks_begins() -> None:
 """)
     with Isolate(run.head(), run.journal) as isolate:
         assert [said[:2] for said in isolate.read(20)] == [["ask", "command#1"]]
-        assert [said[:2] for said in isolate.read(20)] == [["do", "quick#1"], ["do", "block#1"]]
+        said = [told[:2] for told in isolate.read(20)]
+        while ["do", "block#1"] not in said:  # what lasts longer is announced before, here where the machine is slow
+            said += [told[:2] for told in isolate.read(20)]
+        assert [told for told in said if told[0] != "running"] == [["do", "quick#1"], ["do", "block#1"]]
 
 
 def test_the_isolate_vanishes_when_its_socket_closes_and_unwinds_nothing() -> None:

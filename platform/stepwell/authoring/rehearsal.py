@@ -53,7 +53,7 @@ class Rehearsal:
     actions: list[tuple[Any, ...]] = field(default_factory=list)
     execute: Callable[[str, Mapping[str, Any]], dict[str, Any]] = passing
     stall_seconds: float = 10.0
-    patience_seconds: float = 0.02  # real time without a word after which a due timer fires beside running functions
+    patience_seconds: float = 20.0  # real time without a word after which a due timer fires beside running functions
     choose: random.Random = field(default_factory=random.Random)
     start: float = 1_000_000.0
     rules: int = REPLAY
