@@ -21,7 +21,7 @@ from stepwell.engine.rounds import PastStep, Round
 
 NOW = 1_763_800_000.0
 
-NASTY = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
+NASTY = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\u202emoc"
 
 
 def summary(number: int = 1842, **changes: Any) -> RunSummary:

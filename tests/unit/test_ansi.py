@@ -75,8 +75,10 @@ def test_what_is_cut_off_or_unknown_is_dropped(line: str) -> None:
     assert html(line) in ("", "ab")
 
 
-def test_text_cannot_be_reordered() -> None:
-    assert html("user\u202eevil") == "userevil"
+def test_what_would_reorder_text_is_told_instead() -> None:
+    assert html("user\u202eevil") == "user[U+202E]evil"
+    assert html("\x1b[31mif \u2066a\u2069 < b") == '<span class="f1">if [U+2066]a[U+2069] &lt; b</span>'
+    assert ansi.plain("\x1b[31muser\u202eevil") == "user[U+202E]evil"
 
 
 @given(st.text(alphabet=st.sampled_from("\x1b[]0;8m31\r\x07\\<>&\"'hK ax"), max_size=60))

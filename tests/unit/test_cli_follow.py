@@ -150,3 +150,12 @@ def test_the_end_of_a_run_says_why_and_how_to_go_on() -> None:
     ]
     for state in ("passed", "waiting", "running"):
         assert ending({**ended, "state": state}) == []
+
+
+def test_text_of_a_log_or_a_step_reorders_nothing() -> None:
+    source = Told(run("failed", step("de\u202ep", "failed", ended_at=2.0, error={"message": "no\u2066 \x1b[2J"})))
+    watching, text = follower(source)
+    source.logs["de\u202ep#1", 1] = "\x1b[31mif \u2066a\u2069:\x1b[0m ok\n".encode()
+    watching.look()
+    assert lines(text)[1:] == [r"if \u2066a\u2069: ok", r"✗ failed in 1.0 s: no\u2066 \x1b[2J"]
+    assert r"de\u202ep" in text.getvalue() and "\u202e" not in text.getvalue()

@@ -15,7 +15,7 @@ from stepwell.cli.local import unknown_secrets
 from stepwell.cli.main import app
 from stepwell.cli.reports import none_why
 from stepwell.cli.runs import require_step
-from stepwell.cli.screen import duration
+from stepwell.cli.screen import duration, plain, say, show_error, show_table
 from stepwell.errors import Conflict, Invalid, NotFound
 
 
@@ -105,3 +105,15 @@ def test_p95_is_the_bad_end_for_times_and_for_rates() -> None:
 def test_a_shell_is_before_or_after_a_step() -> None:
     refused = CliRunner().invoke(app, ["shell", "1", "build", "--before", "--after"])
     assert isinstance(refused.exception, Invalid) and "exclude each other" in str(refused.exception)
+
+
+def test_what_a_stranger_wrote_moves_and_reorders_nothing_on_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    nasty = "fix\x1b[2J \u202egnp.exe ma\u200bin\x9b1m"
+    safe = r"fix\x1b[2J \u202egnp.exe ma\u200bin\x9b1m"
+    assert plain(nasty) == safe and plain("Größe\u00a05 °C") == "Größe\u00a05 °C"
+    show_table(("MESSAGE",), [(nasty,)])
+    assert safe in capsys.readouterr().out
+    say(f"{nasty}\n\tnext")
+    show_error(Invalid(nasty))
+    told = capsys.readouterr().err
+    assert f"{safe}\n\tnext\n" in told and told.endswith(f"stepwell: {safe}\n")

@@ -7,7 +7,7 @@ style, which the content policy forbids); the colours have to survive from line 
 The 256 and 16 million colours are drawn with the nearest of the sixteen named ones: those have a light and a dark form
 that stays readable on either ground, which nobody can promise for an arbitrary colour.
 Understood: colours and weights (SGR), carriage returns and line erasing as progress bars use them, links (OSC 8, http
-and https only). Every other escape and control character is dropped.
+and https only). Every other escape and control character is dropped; what reorders text, or is not seen, is told.
 """
 
 import re
@@ -16,13 +16,15 @@ from dataclasses import dataclass, replace
 from html import escape
 from itertools import islice
 
+from stepwell_web import unseen
+
 _TOKEN = re.compile(
     r"\x1b\[(?P<args>[0-?]*)[ -/]*(?P<final>[@-~])"  # CSI
     r"|\x1b\](?P<osc>[^\x07\x1b]*)(?:\x07|\x1b\\)"  # OSC, ended by BEL or ST
     r"|\x1b[PX^_][^\x1b]*(?:\x1b\\|$)"  # strings of other kinds
     r"|\x1b\[[0-?]*[ -/]*$|\x1b\][^\x07\x1b]*$"  # cut off at the end of the line; must not look beyond the next escape
     r"|\x1b[ -/]*[0-Z\\^-~]"  # two-character escapes
-    r"|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]"  # controls, reordering
+    r"|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029]"  # controls
 )
 _URL = re.compile(r"https?://[^\x00-\x20\"'<>\\]+\Z", re.IGNORECASE)
 
@@ -81,7 +83,7 @@ def render(line: str, style: Style = PLAIN) -> tuple[str, Style]:
 
 def plain(line: str) -> str:
     """Return the text of a line without any escape, as search and error detection read it."""
-    return line if line.isprintable() else _TOKEN.sub("", line.rstrip("\r").rpartition("\r")[2])
+    return line if line.isprintable() else unseen.shown(_TOKEN.sub("", line.rstrip("\r").rpartition("\r")[2]))
 
 
 def _after_carriage_returns(line: str, style: Style) -> tuple[str, Style]:
@@ -113,7 +115,7 @@ def _follow(token: re.Match[str], style: Style) -> Style:
 def _put(parts: list[str], text: str, style: Style) -> None:
     if not text:
         return
-    html, classes = escape(text, quote=False), style.classes
+    html, classes = unseen.shown(escape(text, quote=False)), style.classes
     attribute = f' class="{classes}"' if classes else ""
     if style.link:
         parts.append(f'<a href="{escape(style.link)}" rel="noopener noreferrer nofollow"{attribute}>{html}</a>')

@@ -22,7 +22,7 @@ from markupsafe import Markup
 
 from stepwell.ci.remembered import Remembered
 from stepwell.repos.objects import TreeEntry
-from stepwell_web import sourceview
+from stepwell_web import sourceview, unseen
 from stepwell_web.icons import icon
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def render(text: str, place: Place) -> Markup:
     writer.feed(nh3.clean(_html(text), tags=_TAGS, attributes=_ATTRIBUTES, allowed_classes=_COLOURS, link_rel=None,
                           url_schemes={"http", "https", "mailto"}))  # fmt: skip
     writer.close()
-    return Markup("".join(writer.out))  # noqa: S704
+    return Markup(unseen.kept("".join(writer.out)))  # noqa: S704
 
 
 def _html(text: str) -> str:

@@ -18,7 +18,7 @@ from markupsafe import Markup, escape
 
 from stepwell.authoring.durations import spoken
 from stepwell.ci.views import RunSummary
-from stepwell_web import reasons, times
+from stepwell_web import reasons, times, unseen
 from stepwell_web.auditwords import did
 from stepwell_web.icons import icon, state_icon
 from stepwell_web.scripts import joined
@@ -63,12 +63,12 @@ class Templates:
         self._env.filters.update(
             did=did, initials=initials, word=word, tone=tone, deed=lambda kind: _DEEDS.get(kind, kind), title=title,
             took=self.took, duration=times.duration, brief=reasons.brief, spoken=spoken, size=times.size, why=why,
-            favicon=favicon,
+            favicon=favicon, shown=unseen.shown,
         )  # fmt: skip
 
     def render(self, template: str, values: Mapping[str, Any]) -> str:
         """Render a page."""
-        return self._env.get_template(template).render(values)
+        return unseen.page(self._env.get_template(template).render(values))
 
     def moment(self, at: float) -> Markup:
         """Write a moment: relative words, the exact time in the tooltip and for machines."""

@@ -12,7 +12,7 @@ import typer
 
 from stepwell.authoring.globs import glob_pattern
 from stepwell.cli.runs import Repository, Run, require_step
-from stepwell.cli.screen import JsonFlag, say, show_json, show_table
+from stepwell.cli.screen import JsonFlag, plain, say, show_json, show_table
 from stepwell.cli.where import connected, find_run
 from stepwell.errors import Invalid, NotFound
 
@@ -104,8 +104,3 @@ def save(client: "Client", run: str, artifact: dict[str, Any], target: Path) -> 
             fresh.replace(target)
         finally:
             fresh.unlink(missing_ok=True)
-
-
-def plain(text: str) -> str:
-    """Write a stranger's text so that it moves nothing on a terminal."""
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)

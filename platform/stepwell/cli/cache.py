@@ -5,8 +5,7 @@ from typing import Annotated
 
 import typer
 
-from stepwell.cli.artifacts import plain
-from stepwell.cli.screen import JsonFlag, say, show_json, show_table
+from stepwell.cli.screen import JsonFlag, plain, say, show_json, show_table
 from stepwell.cli.where import connected
 
 app = typer.Typer(help="List and remove what steps saved with cache=.", no_args_is_help=True)

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from rich.console import Console
 from rich.text import Text
 
-from stepwell.cli.screen import SIGNS, duration
+from stepwell.cli.screen import SIGNS, duration, plain, plain_coloured
 from stepwell.cli.where import FINISHED
 
 NOTE = b"\x1e"  # begins a line of Stepwell's own in a log
@@ -107,7 +107,7 @@ class Follower:
         shown = self._shown.setdefault(step["key"], _Shown())
         if step["kind"] == "run" and step["state"] != "queued":
             if not shown.begun:
-                self._line(step["name"], Text(f"$ {step['command']}", style="dim"))
+                self._line(step["name"], Text(plain(f"$ {step['command']}", "\n\t"), style="dim"))
                 shown.begun = True
             self._log(step, shown)
         now = (step["state"], step["attempt"])  # a short attempt comes and goes between two looks
@@ -118,7 +118,7 @@ class Follower:
             return
         self._flush(step["name"], shown)
         sign, style = SIGNS.get(step["state"], (" ", ""))
-        self._line(step["name"], Text(f"{sign} {self._words(step)}", style=style))
+        self._line(step["name"], Text(plain(f"{sign} {self._words(step)}", "\n\t"), style=style))
 
     def _words(self, step: dict[str, Any]) -> str:
         words = str(step["state"])
@@ -161,10 +161,11 @@ class Follower:
     def _text(self, name: str, line: bytes) -> None:
         # What a carriage return overwrites is not worth a line; escapes other than colours are dropped.
         last = line.rstrip(b"\r").rpartition(b"\r")[2].decode(errors="replace")
-        text = Text(last[1:], style="italic dim") if line.startswith(NOTE) else Text.from_ansi(last)
+        note = line.startswith(NOTE)
+        text = Text(plain(last[1:], "\t"), style="italic dim") if note else Text.from_ansi(plain_coloured(last))
         self._line(name, text)
 
     def _line(self, name: str, text: Text) -> None:
         # The end of a long name tells more than its beginning does.
         short = name if len(name) <= NAME_WIDTH else "…" + name[1 - NAME_WIDTH :]
-        self.console.print(Text.assemble((short.ljust(NAME_WIDTH), "cyan"), (" │ ", "dim"), text))
+        self.console.print(Text.assemble((plain(short).ljust(NAME_WIDTH), "cyan"), (" │ ", "dim"), text))

@@ -10,9 +10,8 @@ from urllib.parse import quote
 
 import typer
 
-from stepwell.cli.artifacts import plain
 from stepwell.cli.runs import Repository, require_step
-from stepwell.cli.screen import JsonFlag, say, show_json, tell
+from stepwell.cli.screen import JsonFlag, plain, say, show_json, tell
 from stepwell.cli.unpacking import unpack
 from stepwell.cli.where import connected, find_run
 from stepwell.errors import Invalid

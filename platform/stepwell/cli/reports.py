@@ -4,9 +4,8 @@ from typing import Annotated, Any
 
 import typer
 
-from stepwell.cli.artifacts import plain
 from stepwell.cli.runs import Repository, Run, require_step
-from stepwell.cli.screen import JsonFlag, show_json, tell
+from stepwell.cli.screen import JsonFlag, plain, show_json, tell
 from stepwell.cli.where import connected, find_run
 
 _BAD = ("failed", "error")

@@ -5,7 +5,9 @@ Rich is loaded by what needs it only: a server runs for months and would carry i
 
 import json
 import os
+import re
 import sys
+import unicodedata
 from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any
@@ -36,6 +38,8 @@ SIGNS = {
     "retrying": ("↻", "yellow"), "skipped": ("–", "dim"),
 }  # fmt: skip
 
+_BEYOND_ASCII = re.compile(r"[^\x00-\x7f]+")
+
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON value on stdout.")]
 
 
@@ -45,6 +49,22 @@ def console(*, stderr: bool = False) -> "Console":
     from rich.console import Console
 
     return Console(stderr=stderr, highlight=False, soft_wrap=True)
+
+
+def plain(text: str, kept: str = "") -> str:
+    """Write a stranger's text so that nothing in it moves or reorders what a terminal shows, but for what is `kept`."""
+    if text.isprintable():
+        return text
+    return "".join(char if char in kept or _stays(char) else repr(char)[1:-1] for char in text)
+
+
+def plain_coloured(line: str) -> str:
+    """Write a line of a log likewise, but for its ASCII controls: whoever reads its colours drops the others."""
+    return line if line.isascii() else _BEYOND_ASCII.sub(lambda found: plain(found[0]), line)
+
+
+def _stays(char: str) -> bool:
+    return char.isprintable() or unicodedata.category(char) == "Zs"
 
 
 def tell(text: str, style: str = "") -> None:
@@ -68,12 +88,13 @@ def ask_hidden(prompt: str, what: str) -> str:
     return value
 
 
-def _print(text: str, style: str, *, stderr: bool) -> None:
+def _print(text: str, style: str, *, stderr: bool, mark: str = "") -> None:
     words = set(style.split())
     bold, dim = "bold" in words, "dim" in words
     colour = next(iter(words - {"bold", "dim"}), None)
-    plain = "NO_COLOR" in os.environ
-    typer.secho(text, err=stderr, fg=colour, bold=bold or None, dim=dim or None, color=False if plain else None)
+    uncoloured = "NO_COLOR" in os.environ
+    shown = typer.style(mark, fg="red", bold=True) + plain(text, "\n\t") if mark else plain(text, "\n\t")
+    typer.secho(shown, err=stderr, fg=colour, bold=bold or None, dim=dim or None, color=False if uncoloured else None)
 
 
 def show_json(value: Any) -> None:
@@ -89,7 +110,7 @@ def show_table(columns: Sequence[str], rows: "Iterable[Sequence[str | Text]]") -
 
     table = Table(*columns, box=None, pad_edge=False, header_style="bold")
     for row in rows:
-        table.add_row(*(cell if isinstance(cell, Text) else Text(cell) for cell in row))
+        table.add_row(*(cell if isinstance(cell, Text) else Text(plain(cell)) for cell in row))
     console().print(table)
 
 
@@ -108,8 +129,7 @@ def end_with(state: str) -> None:
 
 def show_error(error: StepwellError) -> None:
     """Print an error as its message, without a traceback."""
-    mark = typer.style("stepwell: ", fg="red", bold=True)
-    say(f"{mark}{error}")
+    _print(str(error), "", stderr=True, mark="stepwell: ")
 
 
 def duration(seconds: float | None) -> str:

@@ -4,9 +4,8 @@ from typing import Annotated, Any
 
 import typer
 
-from stepwell.cli.artifacts import plain
 from stepwell.cli.runs import Repository
-from stepwell.cli.screen import JsonFlag, console, show_json, state_text, tell
+from stepwell.cli.screen import JsonFlag, console, plain, show_json, state_text, tell
 from stepwell.cli.where import connected
 
 Text = Annotated[str, typer.Argument(help="What to look for, in any case.")]
