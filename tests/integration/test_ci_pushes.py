@@ -1,11 +1,12 @@
 """From a push to runs, with real git, SQLite and isolates; the hooks are called as the git endpoint calls them."""
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 from places import SHIP, Clone
 
-from stepwell.ci.pushes import Pushes
+from stepwell.ci.pushes import MOST_REFS, Pushes
 from stepwell.errors import Invalid
 from stepwell.repos.push import NO_COMMIT, RefUpdate
 
@@ -156,6 +157,41 @@ def test_a_tag_starts_what_declares_tags(clone: Clone) -> None:
     assert clone.push("refs/tags/v1", commit="v1") == ["stepwell: run #1 Ship → http://ci.test/acme/api/runs/1"]
     (run,) = clone.runs()
     assert (run.tag, run.kind, run.sha) == ("v1", "tag", clone.git("rev-parse", "HEAD"))
+
+
+def many(clone: Clone, branches: Sequence[str], tags: Sequence[str]) -> list[str]:
+    """Push many branches and tags at once, in the order that git sends them in."""
+    names = [*(f"refs/heads/{name}" for name in sorted(branches)), *(f"refs/tags/{name}" for name in sorted(tags))]
+    context, updates = clone.context(), [clone.update(name) for name in names]
+    assert clone.permit(context, updates[:1]) is None  # its objects are there
+    context = clone.context()
+    assert asyncio.run(clone.place.services.pushes.pre_receive(context, updates)) is None
+    clone.git("push", "-q", str(clone.place.services.repositories.path(clone.id)), *(f"HEAD:{name}" for name in names))
+    lines = asyncio.run(clone.place.services.pushes.post_receive(context, updates))
+    clone.place.services.pushes.finish()
+    return lines
+
+
+def test_of_a_mirrored_repository_the_default_branch_comes_first_and_no_tag_starts_anything(clone: Clone) -> None:
+    clone.pipeline(SHIP.replace('push("main", "release/*")', "push(), tag()"))
+    lines = many(clone, ["main", *(f"b{n}" for n in range(MOST_REFS))], ["v1", "v2"])
+    runs = clone.runs()
+    assert runs[-1].branch == "main"
+    assert len(runs) == MOST_REFS
+    assert not [run for run in runs if run.tag]
+    assert lines[-1].startswith("stepwell: of a push of more than 50 branches and tags, 50 branches start runs")
+
+
+def test_of_a_mirrored_repository_of_many_tags_each_branch_starts_its_runs(clone: Clone) -> None:
+    clone.pipeline(SHIP.replace('push("main", "release/*")', "push(), tag()"))
+    many(clone, ["main", "next"], [f"v{n}" for n in range(MOST_REFS)])
+    assert [run.branch for run in clone.runs()] == ["next", "main"]
+
+
+def test_each_of_a_few_tags_starts_its_run(clone: Clone) -> None:
+    clone.pipeline(SHIP.replace('push("main", "release/*")', "push(), tag()"))
+    many(clone, ["main"], [f"v{n}" for n in range(5)])
+    assert [run.tag for run in clone.runs()] == ["v4", "v3", "v2", "v1", "v0", ""]
 
 
 def test_the_same_files_are_described_once(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> None:

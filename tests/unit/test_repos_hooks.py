@@ -36,10 +36,11 @@ def test_long_answer_is_cut_at_a_line() -> None:
     assert answer.endswith("-…\n.\n".encode())
 
 
-def test_hooks_are_shell_scripts_of_builtins() -> None:
+def test_hooks_of_small_pushes_are_shell_scripts_of_builtins() -> None:
     for script in SCRIPTS.values():
         assert script.startswith("#!/bin/sh\n")
-        assert not {"python", "cat", "sed", "awk", "curl"} & set(script.split())
+    for phase in ("pre-receive", "post-receive"):
+        assert not {"python", "cat", "sed", "awk", "curl"} & set(SCRIPTS[phase].split())
 
 
 def test_update_knows_what_it_does() -> None:

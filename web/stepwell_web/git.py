@@ -15,6 +15,7 @@ from base64 import b64decode
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 from urllib.parse import quote
 
@@ -25,7 +26,8 @@ from starlette.types import Receive, Scope, Send
 
 from stepwell.errors import Conflict, Denied, Invalid, NotFound, StepwellError, TryLater, Unavailable
 from stepwell.repos.names import check_name
-from stepwell.repos.pktline import advertisement
+from stepwell.repos.new_refs import MANY
+from stepwell.repos.pktline import advertisement, are_more
 from stepwell.repos.push import PushContext
 from stepwell.repos.wire import CHUNK, SERVICES, Exchange, Service, Wire, WireLimits
 
@@ -149,13 +151,13 @@ class GitEndpoint:
         except StepwellError as error:
             return refusal(error)
         tenant, repo = request.path_params["tenant"], request.path_params["repo"]
+        is_gzip = encoding.endswith("gzip")
         protocol = request.headers.get("git-protocol")
         if service == "git-receive-pack":
             context = PushContext(uuid.uuid4().hex, access.repository, tenant, repo, access.actor)
-            git = self._wire.receive(context, protocol)
-        else:
-            git = self._wire.upload(tenant, access.repository, protocol)
-        return GitResponse(git, service, self._wire.limits, gzip=encoding.endswith("gzip"))
+            return GitResponse(partial(self._wire.receive, context, protocol), service, self._wire.limits, gzip=is_gzip)
+        git = self._wire.upload(tenant, access.repository, protocol)
+        return GitResponse(lambda _: git, service, self._wire.limits, gzip=is_gzip)
 
     async def _access(self, request: Request, service: Service) -> Access:
         tenant, repo = request.path_params["tenant"], request.path_params["repo"]
@@ -170,22 +172,31 @@ class GitResponse(Response):
     """Runs one git process: the request's body is its input, its output the answer."""
 
     def __init__(
-        self, git: AbstractAsyncContextManager[Exchange], service: Service, limits: WireLimits, *, gzip: bool
+        self,
+        git: Callable[[bool], AbstractAsyncContextManager[Exchange]],  # told whether a push moves many refs
+        service: Service,
+        limits: WireLimits,
+        *,
+        gzip: bool,
     ) -> None:
         super().__init__(None, 200, _FRESH, f"application/x-{service}-result")
         self.raw_headers = [header for header in self.raw_headers if header[0] != b"content-length"]
         self._git = git
+        self._is_push = service == "git-receive-pack"
         self._gzip = gzip
         self._idle_s = limits.idle_s
         self._started = False
         self._fed = asyncio.Event()
         # A pack over git's own limit gets git's words; the rest of it is read and dropped up to twice that size.
-        self._most = limits.fetch_request_bytes if service == "git-upload-pack" else 2 * limits.pack_bytes + 1024**2
+        self._most = 2 * limits.pack_bytes + 1024**2 if self._is_push else limits.fetch_request_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            async with self._git as exchange:
-                await self._serve(exchange, receive, send)
+            body = body_chunks(receive, self._idle_s)
+            body = inflated(body) if self._gzip else body
+            first = await beginning(body) if self._is_push else b""
+            async with self._git(are_more(first, MANY) is True) as exchange:
+                await self._serve(exchange, first, body, receive, send)
         except GoneAway:
             return
         except StepwellError as error:
@@ -194,9 +205,11 @@ class GitResponse(Response):
                 return
             await refusal(error)(scope, receive, send)
 
-    async def _serve(self, exchange: Exchange, receive: Receive, send: Send) -> None:
+    async def _serve(
+        self, exchange: Exchange, first: bytes, body: AsyncIterator[bytes], receive: Receive, send: Send
+    ) -> None:
         """Feed and answer side by side; whichever fails ends the other. Ends when git has ended or the client left."""
-        feed = asyncio.create_task(self._feed(exchange, receive))
+        feed = asyncio.create_task(self._feed(exchange, first, body, receive))
         answer = asyncio.create_task(self._answer(exchange, send))
         try:
             await asyncio.wait((feed, answer), return_when=asyncio.FIRST_COMPLETED)
@@ -208,12 +221,11 @@ class GitResponse(Response):
                 task.cancel()
             await asyncio.gather(feed, answer, return_exceptions=True)
 
-    async def _feed(self, exchange: Exchange, receive: Receive) -> None:
+    async def _feed(self, exchange: Exchange, first: bytes, body: AsyncIterator[bytes], receive: Receive) -> None:
         """Pass the body on, then wait for the client to leave. Raises GoneAway when it does."""
-        body = body_chunks(receive, self._idle_s)
-        chunks = inflated(body) if self._gzip else body
-        total = 0
-        async for chunk in chunks:
+        total = len(first)
+        await exchange.write(first)
+        async for chunk in body:
             total += len(chunk)
             if total > self._most:
                 raise TooLarge(f"The request has more than {self._most:,} bytes. Push in smaller parts.")
@@ -256,6 +268,14 @@ async def body_chunks(receive: Receive, idle_s: float) -> AsyncIterator[bytes]:
             yield message["body"]
         if not message.get("more_body", False):
             return
+
+
+async def beginning(body: AsyncIterator[bytes]) -> bytes:
+    """Read as much of a push as tells whether it moves many refs."""
+    first = bytearray()
+    while are_more(first, MANY) is None and (chunk := await anext(body, b"")):
+        first += chunk
+    return bytes(first)
 
 
 async def inflated(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -45,9 +45,9 @@ class Intents:
                 session.add(row)
 
     def of_push(self, push: str) -> list[PushIntent]:
-        """Return the intents of one push that are not done; dropped ones too: its refs may have moved since."""
+        """Return the intents of one push that are not done, as added; dropped ones too: refs may have moved since."""
         query = select(PushIntent).where(PushIntent.push == push, PushIntent.state != "done")
-        return self._found(query)
+        return self._found(query.order_by(col(PushIntent.id)))
 
     def open(self, older_than_seconds: float) -> list[PushIntent]:
         """Return open intents of some age, the oldest first."""

@@ -29,7 +29,10 @@ from stepwell.store.tables import PushIntent, Repository
 from stepwell.tenants.actors import Actor
 
 MOST_REFS = 50
-"""Refs of one push that may start runs: a mirror push of a thousand tags starts none beyond."""
+"""Branches and tags of one push that may start runs; of more, the default branch and then others may, and no tag.
+
+Whoever mirrors a repository wants its branches checked, and nothing released once more.
+"""
 _LOGGER = logging.getLogger(__name__)
 _PREFIX = "stepwell: "
 
@@ -88,7 +91,7 @@ class Pushes:
                 return f"Ref '{update.ref}' is not a branch, a tag or a note. Push to refs/heads/ or refs/tags/."
             if not actor.may("manage", row.tenant, row.name) and (why := self._protected(context, row, update)):
                 return why
-        self._intents.add(context, [update for update in updates if _starts(update)][:MOST_REFS])
+        self._intents.add(context, _starting(updates, row.default_branch))
         return None
 
     def _protected(self, context: PushContext, row: Repository, update: RefUpdate) -> str:
@@ -116,7 +119,8 @@ class Pushes:
             else:
                 self._intents.resolve([intent], "dropped")
         if len([update for update in updates if _starts(update)]) > MOST_REFS:
-            lines.append(f"{_PREFIX}only the first {MOST_REFS} branches and tags of a push start runs")
+            most = f"{MOST_REFS} branches start runs, the default one first, and no tags"
+            lines.append(f"{_PREFIX}of a push of more than {MOST_REFS} branches and tags, {most}")
         return lines
 
     def reconcile(self, older_than_seconds: float) -> None:
@@ -232,6 +236,15 @@ class Pushes:
 
 def _starts(update: RefUpdate) -> bool:
     return not update.deleted and (update.branch is not None or update.tag is not None)
+
+
+def _starting(updates: list[RefUpdate], default_branch: str) -> list[RefUpdate]:
+    """Return the updates that may start runs, in the order in which they do."""
+    starting = [update for update in updates if _starts(update)]
+    starting.sort(key=lambda update: update.branch != default_branch)
+    if len(starting) > MOST_REFS:
+        starting = [update for update in starting if update.branch is not None]
+    return starting[:MOST_REFS]
 
 
 def _readable(ref: str) -> bool:

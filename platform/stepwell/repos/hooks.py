@@ -8,6 +8,7 @@ tell which push is asking; the pipes belong to exactly one.
 Hook → server, fields ended by NUL: phase, quarantine, number of push options, each option, each line of git's
 (`old new ref`), an empty field. Nothing in an environment variable or a ref name can contain NUL.
 Server → hook, lines: `ok` or `no`, then each line to show with `-` before it, then `.`.
+`proc-receive` passes git's packets on as they are, and ours to git: one line for each row of packets.
 If the server dies, the hook reads the end of the pipe and refuses: git then moves nothing.
 """
 
@@ -20,6 +21,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from stepwell.errors import StepwellError, Unavailable
+from stepwell.repos.new_refs import create_together
+from stepwell.repos.pktline import FLUSH, encode, packets
 from stepwell.repos.push import PushContext, PushHandler, RefUpdate
 
 log = logging.getLogger(__name__)
@@ -36,7 +39,9 @@ count=${GIT_PUSH_OPTION_COUNT:-0} i=0
         printf '%s\\0' "$option"
         i=$((i + 1))
     done
-    while IFS= read -r line; do printf '%s\\0' "$line"; done
+    left=20
+    while [ "$left" -gt 0 ] && IFS= read -r line; do printf '%s\\0' "$line"; left=$((left - 1)); done
+    [ "$left" -gt 0 ] || tr '\\n' '\\0' || exit 1
     printf '\\0'
 } >&7 2>/dev/null
 verdict=
@@ -51,10 +56,21 @@ esac
 echo "stepwell: the server went away; nothing was changed, please push again" >&2
 exit 1
 """
+_TOGETHER = """\
+#!/bin/sh
+trap '' PIPE
+exec 7>"/proc/self/fd/$STEPWELL_HOOK_OUT" 8<"/proc/self/fd/$STEPWELL_HOOK_IN" 9<&0
+printf '%s\\0' proc-receive '' 0 '' >&7
+cat <&9 >&7 &
+for _ in greeting report; do IFS= read -r packets <&8 && printf %s "$packets"; done
+"""
 SCRIPTS = {
     "pre-receive": _ASK.replace("PHASE", "pre-receive") + _PRE,
+    "proc-receive": _TOGETHER,
     "post-receive": _ASK.replace("PHASE", "post-receive"),
 }
+TOGETHER = {"receive.procReceiveRefs": "a:refs"}
+"""The setting with which git asks `proc-receive` about each new ref; without, it creates them itself."""
 _LONGEST_FIELD = 1024 * 1024  # bytes
 _MOST_FIELDS = 200_000
 _LONGEST_ANSWER = 32 * 1024  # characters
@@ -77,7 +93,7 @@ def install_hooks(folder: Path) -> Path:
 
 
 def check_hooks(folder: Path) -> None:
-    """Raise Unavailable unless git will run both hooks."""
+    """Raise Unavailable unless git will run all hooks."""
     for name in SCRIPTS:
         if not os.access(folder / name, os.X_OK):
             raise Unavailable(
@@ -89,9 +105,10 @@ def check_hooks(folder: Path) -> None:
 class HookChannel:
     """The server's end for one push. `child_fds` go to git; close them with `started` once it has inherited them."""
 
-    def __init__(self, handler: PushHandler, context: PushContext) -> None:
+    def __init__(self, handler: PushHandler, context: PushContext, repository: Path) -> None:
         self._handler = handler
         self._context = context
+        self._repository = repository
         self._read_fd, out_fd = os.pipe()
         in_fd, self._write_fd = os.pipe()
         self.child_fds = (out_fd, in_fd)
@@ -121,7 +138,12 @@ class HookChannel:
                 fields = await _fields(reader)
                 if fields is None:
                     return
-                sink.write(await self._answer(fields))
+                if fields[0] == "proc-receive":
+                    features = await packets(reader)
+                    sink.write(encode(b"version=1") + FLUSH + b"\n")
+                    sink.write(await self._create(features, await packets(reader)))
+                else:
+                    sink.write(await self._answer(fields))
         except Exception:
             log.exception("the hooks of push %s were not understood; git refuses it", self._context.push)
         finally:
@@ -139,6 +161,23 @@ class HookChannel:
             return encode_answer(refusal is None, (refusal or "").splitlines())
         context = replace(self._context, options=tuple(options))
         return encode_answer(True, await self._post_receive(context, updates))
+
+    async def _create(self, features: list[bytes], commands: list[bytes]) -> bytes:
+        """Create new refs together, as far as possible, and leave the others to git; all where it is all or none."""
+        updates = [RefUpdate(*command.decode("utf-8", "surrogateescape").split(" ", 2)) for command in commands]
+        created = set[str]()
+        if b"atomic" not in b"".join(features):
+            try:
+                wanted = {update.ref: update.new for update in updates}
+                created = await asyncio.to_thread(create_together, self._repository, wanted)
+            except (StepwellError, OSError) as error:
+                log.warning("push %s has git create its refs one by one: %s", self._context.push, error)
+        report = list[bytes]()
+        for update in updates:
+            report.append(encode(b"ok " + os.fsencode(update.ref)))
+            if update.ref not in created:
+                report.append(encode(b"option fall-through"))
+        return b"".join(report) + FLUSH + b"\n"
 
     async def _pre_receive(self, context: PushContext, updates: list[RefUpdate]) -> str | None:
         try:

@@ -33,7 +33,7 @@ from typing import Literal
 from stepwell.errors import TryLater
 from stepwell.repos.common_memory import COMMON, CommonMemory
 from stepwell.repos.explained import Explained
-from stepwell.repos.hooks import HookChannel, check_hooks, install_hooks
+from stepwell.repos.hooks import TOGETHER, HookChannel, check_hooks, install_hooks
 from stepwell.repos.maintenance import remove_leftovers
 from stepwell.repos.places import Places
 from stepwell.repos.process import bound, environment
@@ -210,13 +210,16 @@ class Wire:
                 await exchange.abort()
 
     @contextlib.asynccontextmanager
-    async def receive(self, context: PushContext, protocol: str | None) -> AsyncIterator[Exchange]:
-        """Serve a push. Leaving the block early ends git's input: cut short it gives up, else it finishes the push."""
+    async def receive(self, context: PushContext, protocol: str | None, many: bool = False) -> AsyncIterator[Exchange]:
+        """Serve a push. Leaving the block early ends git's input: cut short it gives up, else it finishes the push.
+
+        `many`: it moves many refs, so the new ones are created together, see new_refs.
+        """
         check_hooks(self._hooks)
         path = self._repositories.require(context.repository)
         async with self._places.hold(context.tenant):
             await self._sweep(context.repository, path)
-            exchange = await self._start_receive(path, context, protocol)
+            exchange = await self._start_receive(path, context, protocol, many=many)
             try:
                 yield exchange
             finally:
@@ -241,10 +244,10 @@ class Wire:
         """Let pushes that have all their objects come to their end."""
         await asyncio.gather(*self._unattended, return_exceptions=True)
 
-    async def _start_receive(self, path: Path, context: PushContext, protocol: str | None) -> Exchange:
-        channel = HookChannel(self._handler, context)
+    async def _start_receive(self, path: Path, context: PushContext, protocol: str | None, *, many: bool) -> Exchange:
+        channel = HookChannel(self._handler, context, path)
         limits = {"core.hooksPath": str(self._hooks), "receive.maxInputSize": str(self.limits.pack_bytes)}
-        settings = {**_RECEIVE, **limits}
+        settings = {**_RECEIVE, **limits, **(TOGETHER if many else {})}
         with self._lock_file.open("rb") as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
             fds = (*channel.child_fds, lock.fileno())

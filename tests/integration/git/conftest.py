@@ -158,13 +158,14 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 
 @pytest.fixture
-def make_server(tmp_path: Path) -> Iterator[Callable[[WireLimits], Server]]:
-    """Return a function that starts a server with limits of the test's own."""
+def make_server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
+    """Return a function that starts a server with limits, or on a state, of the test's own."""
     made: list[Server] = []
 
-    def make(limits: WireLimits) -> Server:
-        running = Server(tmp_path / f"state{len(made)}", limits)
-        running.repositories.create("repo1")
+    def make(limits: WireLimits, state: Path | None = None) -> Server:
+        running = Server(state or tmp_path / f"state{len(made)}", limits)
+        if state is None:
+            running.repositories.create("repo1")
         running.start()
         made.append(running)
         return running
