@@ -27,7 +27,7 @@ READY_SECONDS = 120.0
 _PACE_SECONDS = 0.2
 _BEHIND = 8 << 20  # bytes of a service's log that wait to be written
 _SAID_BYTES = 2000  # of a service's log that its failure quotes
-_LOG_SECONDS = 10.0  # for the last lines of one that has been removed
+_LOG_SECONDS = 10.0  # for the last lines of one that has ended
 
 
 @dataclass
@@ -108,12 +108,12 @@ class Service:
     def late(self, why: str) -> ServiceFailed:
         """Return the error for one that is not ready in time."""
         return ServiceFailed(
-            f"Service {self.plan.name!r} was not ready within {READY_SECONDS:g} s: {why}.{self._said()}"
+            f"Service {self.plan.name!r} was not ready within {READY_SECONDS:g} s: {why}.{self._said(0.5)}"
         )
 
-    def _said(self) -> str:
+    def _said(self, seconds: float = _LOG_SECONDS) -> str:
         if self.follower is not None:
-            self.follower.join(0.5)  # what it said last may still be on its way
+            self.follower.join(seconds)  # what it said last may still be on its way
         text = self.last.decode(errors="replace").strip()
         return f"\nIts log ends with:\n{text}" if text else " It said nothing."
 

@@ -97,7 +97,7 @@ async def test_a_container_reaches_what_is_public_and_nothing_else(executor: Loc
 
 
 async def test_what_others_publish_on_this_host_is_refused(executor: LocalExecutor, engine: Any) -> None:
-    serve = "mkdir /w; echo published > /w/word; echo; exec httpd -f -p 80 -h /w"
+    serve = "mkdir /w; echo published > /w/word; httpd -p 80 -h /w; echo; exec sleep 600"
     other = engine.containers.run(IMAGE, ["sh", "-c", serve], ports={"80/tcp": 18080}, detach=True)
     try:
         next(other.logs(stream=True))

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from heavy import IMAGE, NoIsolates, attempt, nothing_left, run
+from heavy import GO_ON, IMAGE, WAIT_FOR_THE_STEP, NoIsolates, attempt, nothing_left, run
 from logged import Log
 
 from stepwell_runners import archives
@@ -38,8 +38,8 @@ async def test_what_services_and_setups_write_is_bounded(
     executor = LocalExecutor.at(tmp_path / "state", NoIsolates(), warm_containers=0, bounds=Bounds(disk=20 << 20))
     setup = await run(executor, attempt("true", setup="head -c 30000000 /dev/zero > /big; sleep 60"))
     assert setup.error is not None and setup.error["type"] == "SetupFailed" and "GiB" in setup.error["message"]
-    beside = {"db": {"image": IMAGE, "command": "head -c 30000000 /dev/zero > /big; sleep 60"}}
-    command = "while nslookup -type=a db; do sleep 0.2; done"
+    beside = {"db": {"image": IMAGE, "command": f"{WAIT_FOR_THE_STEP}; head -c 30000000 /dev/zero > /big; sleep 60"}}
+    command = f"{GO_ON}; while nslookup -type=a db; do sleep 0.2; done"
     assert (await run(executor, attempt(f"{command}; true", services=beside, network=False), log := Log())).ok
     assert any(note.startswith("Service 'db' had ended") and "GiB" in note for note in log.notes), log.notes
     await nothing_left(executor, engine)
@@ -55,7 +55,7 @@ async def test_what_goes_into_a_volume_of_the_image_is_bounded_too(
     executor = LocalExecutor.at(tmp_path / "state", NoIsolates(), warm_containers=0, bounds=Bounds(disk=20 << 20))
     try:
         command = "head -c 30000000 /dev/zero > /data/big; sleep 60"
-        outcome = await run(executor, attempt(command, image=image, network=False, timeout=20))
+        outcome = await run(executor, attempt(command, image=image, network=False, timeout=60))
         assert outcome.error is not None and "GiB into its container" in outcome.error["message"], outcome
         await nothing_left(executor, engine)
     finally:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from heavy import IMAGE, attempt, opened, run
+from heavy import GO_ON, IMAGE, WAIT_FOR_THE_STEP, attempt, opened, run
 from logged import Log
 
 from stepwell_runners import services
@@ -98,18 +98,18 @@ async def test_a_step_without_network_reaches_its_services_only(executor: LocalE
 async def test_a_service_that_fails_is_named_with_its_last_words(
     executor: LocalExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(services, "READY_SECONDS", 0.5)
-    for one, words in [
+    for one, seconds, words in [
         (
             {"image": IMAGE, "command": "echo no disk; exit 7", "ready": "false"},
-            "ended before it was ready: exit code 7\nIts log ends with:\nno disk",
+            60.0, "ended before it was ready: exit code 7\nIts log ends with:\nno disk",
         ),
         (
             {"image": IMAGE, "command": "sleep 60", "ready": "echo not yet; false"},
-            "not ready within 0.5 s: ready= ended",
+            0.5, "not ready within 0.5 s: ready= ended",
         ),
-        ({"image": IMAGE, "command": ["no-such"]}, "Service 'db' cannot start"),
-    ]:
+        ({"image": IMAGE, "command": ["no-such"]}, 60.0, "Service 'db' cannot start"),
+    ]:  # fmt: skip
+        monkeypatch.setattr(services, "READY_SECONDS", seconds)
         outcome = await run(executor, attempt("echo begun", services={"db": one}, network=False))
         assert not outcome.ok and not outcome.final and outcome.error is not None
         assert outcome.error["type"] == "ServiceFailed" and words in outcome.error["message"], outcome.error
@@ -119,8 +119,8 @@ async def test_a_service_that_fails_is_named_with_its_last_words(
 
 async def test_a_service_that_ends_during_the_step_is_noted(executor: LocalExecutor) -> None:
     log = Log()
-    beside = {"db": {"image": IMAGE, "command": "sleep 1; exit 9"}}
-    command = "while nslookup -type=a db > /dev/null 2>&1; do sleep 0.2; done; exit 1"
+    beside = {"db": {"image": IMAGE, "command": f"{WAIT_FOR_THE_STEP}; exit 9"}}
+    command = f"{GO_ON}; while nslookup -type=a db > /dev/null 2>&1; do sleep 0.2; done; exit 1"
     outcome = await run(executor, attempt(command, services=beside, network=False), log)
     assert outcome.exit_code == 1
     assert log.notes == ["Service 'db' had ended before the step did: exit code 9."]
@@ -130,10 +130,10 @@ async def test_cancelling_while_a_service_is_not_ready_ends_everything(executor:
     log = Log()
     beside = {"db": {"image": IMAGE, "command": "echo up; sleep 60", "ready": "sleep 60"}}
     running = asyncio.create_task(run(executor, attempt("true", services=beside, network=False), log))
-    await asyncio.wait_for(log.beside("db").arrived.wait(), 30)
+    await asyncio.wait_for(log.beside("db").arrived.wait(), 60)
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await asyncio.wait_for(running, 40)
+        await asyncio.wait_for(running, 60)
 
 
 async def test_recover_removes_networks_that_a_crash_left(executor: LocalExecutor, engine: Any) -> None:

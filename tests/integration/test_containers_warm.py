@@ -141,7 +141,7 @@ async def test_variables_are_in_no_description_of_the_container(executor: LocalE
 async def test_a_container_goes_when_its_server_is_gone(executor: LocalExecutor, engine: Any) -> None:
     ((waits,),) = [use.waiting for use in executor._containers.pool._uses.values() if use.waiting]
     waits.stream._sock.shutdown(socket.SHUT_RDWR)
-    assert waits.container.wait(timeout=20)["StatusCode"] == 0
+    assert waits.container.wait(timeout=60)["StatusCode"] == 0
 
 
 async def test_where_the_engine_sees_no_mounts_of_ours_steps_start_cold(
@@ -214,7 +214,7 @@ async def test_a_program_that_waits_leads_no_private_file_out_of_its_container(
         (one,) = [one for kind, use in executor._containers.pool._uses.items() if kind.image == _id(engine, image)
                   for one in use.waiting]  # fmt: skip
         assert one.slot is not None
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not (one.slot.files / "CONF").is_symlink():
                 await asyncio.sleep(0.02)
         asked = attempt(["cat", "/run/files/CONF"], key="two#1", image=image, network=False)

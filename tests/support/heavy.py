@@ -28,6 +28,10 @@ from stepwell_runners.workspaces import Form
 IMAGE = "stepwell-test/busybox:latest"
 NATURAL: Form = "overlay" if os.geteuid() == 0 else "copy"
 """How workspaces get into containers for the user who runs the tests."""
+WAIT_FOR_THE_STEP = "nc -l -p 99 > /dev/null"
+"""What a service `db` does first that is to change only when its step runs."""
+GO_ON = "until nc db 99 < /dev/null 2> /dev/null; do sleep 0.1; done"
+"""What its step does then."""
 
 
 class NoIsolates:

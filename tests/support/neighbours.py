@@ -13,7 +13,8 @@ from logged import Log
 from stepwell_runners.executor import LocalExecutor
 
 LISTEN = (
-    "ip -4 addr show eth0 | sed -n 's/.*inet \\([0-9.]*\\).*/\\1/p'; while true; do echo theirs | nc -l -p 8080; done"
+    "(while true; do echo theirs | nc -l -p 8080; done) & until netstat -ltn | grep -q :8080; do sleep 0.05; done; "
+    "ip -4 addr show eth0 | sed -n 's/.*inet \\([0-9.]*\\).*/\\1/p'; wait"
 )
 ASK = "nc -w 2 {0} 8080 < /dev/null 2> /dev/null || echo refused"
 
