@@ -11,13 +11,16 @@ import psutil
 import pytest
 from live import wait_until
 
+from stepwell.repos.pktline import FLUSH, encode
+from stepwell.repos.push import NO_COMMIT
 from stepwell.repos.wire import WireLimits
 
 OWNER = "Basic c29tZW9uZTpvd25lci10b2tlbg=="
 SLOW = (
     "POST /acme/api.git/git-receive-pack HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n"
-    f"Authorization: {OWNER}\r\nContent-Type: application/x-git-receive-pack-request\r\n\r\n00"
-)
+    f"Authorization: {OWNER}\r\nContent-Type: application/x-git-receive-pack-request\r\n\r\n"
+).encode()
+SLOW += encode(f"{NO_COMMIT} {'1' * 40} refs/heads/x\0report-status".encode()) + FLUSH
 
 
 @contextmanager
@@ -27,7 +30,7 @@ def slow_pushes(server: Any, count: int) -> Iterator[None]:
     with ExitStack() as connections:
         for _ in range(count):
             connection = connections.enter_context(socket.create_connection(("127.0.0.1", server.port)))
-            connection.sendall(SLOW.encode())
+            connection.sendall(SLOW)
         wait_until(lambda: len(children()) == count, 20, "git process for each push")
         yield
     wait_until(lambda: not children(), 20, "end of git")
