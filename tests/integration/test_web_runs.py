@@ -142,6 +142,34 @@ async def test_the_result_of_a_step_is_read_as_json(web: httpx.AsyncClient, give
     assert (await web.get("/api/v1/runs/run1842/steps/none%231/result", headers=ADMIN)).status_code == 404
 
 
+@pytest.mark.parametrize(
+    ("result", "shown"),
+    [
+        ("a <b>", "a &lt;b&gt;"),
+        ({"n": [1]}, "{&#34;n&#34;: [1]}"),
+        (["y" * 99], f"[\n  &#34;{'y' * 99}&#34;\n]"),
+        (0, "0"),
+        (None, ""),
+    ],
+)
+async def test_the_page_of_a_passed_run_shows_what_its_code_returned(
+    given: FixtureServices, web: httpx.AsyncClient, result: object, shown: str
+) -> None:
+    given.views["run1840"] = replace(given.views["run1840"], result=result)
+    page = (await web.get("/acme/payments-api/runs/1840", headers=ADMIN)).text
+    found = page.partition('id="result"')[2].partition("</section>")[0]
+    assert found.partition('<dd class="mono">')[2].partition("</dd>")[0] == shown
+
+
+async def test_of_a_long_result_the_beginning_is_shown_and_where_the_rest_is(
+    given: FixtureServices, web: httpx.AsyncClient
+) -> None:
+    given.views["run1840"] = replace(given.views["run1840"], result="x" * 5000)
+    page = (await web.get("/acme/payments-api/runs/1840", headers=ADMIN)).text
+    assert "x" * 4000 + "…" in page and "x" * 4001 not in page
+    assert "5,000 characters, is in /api/v1/runs/run1840" in page
+
+
 async def test_a_run_page_names_its_round_its_parent_and_the_run_that_it_called(
     given: FixtureServices, web: httpx.AsyncClient
 ) -> None:

@@ -176,7 +176,18 @@ def passed_run() -> RunView:
         )),
     )  # fmt: skip
     return RunView(
-        run, {"kind": "push"}, "pipeline.py:Ship", "c0de", None, None, steps, (), True, 0, round=3, rounds=rounds
+        run,
+        {"kind": "push"},
+        "pipeline.py:Ship",
+        "c0de",
+        {"invoices": 12, "sent": True},
+        None,
+        steps,
+        (),
+        True,
+        0,
+        round=3,
+        rounds=rounds,
     )
 
 

@@ -1,5 +1,6 @@
 """What the run page makes of a run's steps: their addresses, rows on the time axis, the graph's nodes."""
 
+import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -12,12 +13,14 @@ from stepwell.errors import NotFound
 from stepwell_web import losses, stepbars, times
 from stepwell_web.graph import SIBLINGS, Node, stem
 from stepwell_web.stepwords import BUSY
-from stepwell_web.templating import state_word
+from stepwell_web.templating import as_json, state_word
 
 RUN_LOG = "run"
 """Slug of the run's own log: what its code printed outside steps."""
 FOLD_FROM = 4
 """On a phone, so many passed steps or more are folded into one row."""
+LONGEST_RESULT = 4000
+LONGEST_LINE = 100
 _ORDER = ("passed", "failed", "running", "retrying", "waiting", "queued", "skipped", "cancelled")
 
 
@@ -146,6 +149,16 @@ def rows(view: RunView, selected: StepView | None, now: float, names: Mapping[st
             step.reused.number if step.reused else None, losses.only_lost(step),
         ))  # fmt: skip
     return result
+
+
+def result(view: RunView) -> str:
+    """Write what the code of a passed run returned, of a long result the beginning; "" if it returned nothing."""
+    if view.summary.state != "passed" or view.result is None:
+        return ""
+    flat = json.dumps(view.result, ensure_ascii=False)
+    text = as_json(view.result) if isinstance(view.result, str) or len(flat) > LONGEST_LINE else flat
+    more = f"…\nThe whole result, {len(text):,} characters, is in /api/v1/runs/{view.summary.id}"
+    return text if len(text) <= LONGEST_RESULT else text[:LONGEST_RESULT] + more
 
 
 def legend(view: RunView) -> list[tuple[str, int]]:

@@ -90,7 +90,7 @@ def _steps(
     return run_page(
         visit, view, tab="steps", panel=panel, drawn=visit.web.step_parts.of(view, chosen, now, expected),
         expected=expected, to_come=runview.to_come(expected), left=times.duration(expected.seconds) if expected else "",
-        missing=step if panel is None else "", identity=_identity(panel),
+        result=runview.result(view), missing=step if panel is None else "", identity=_identity(panel),
         same=bool(have) and have == _identity(panel), **values,
     )  # fmt: skip
 

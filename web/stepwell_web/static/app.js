@@ -91,7 +91,8 @@ async function review(href) {
   dialog.addEventListener('click', (event) => { if (event.target === dialog) dialog.close(); });
   document.body.append(dialog);
   dialog.showModal();
-  (find('input[name="comment"]', dialog) ?? find('h1', dialog)).focus({ preventScroll: true });
+  const touched = matchMedia('(pointer: coarse)').matches; // there a field's focus opens the keyboard over the buttons
+  ((!touched && find('input[name="comment"]', dialog)) || find('h1', dialog)).focus({ preventScroll: true });
 }
 
 document.addEventListener('click', (event) => {

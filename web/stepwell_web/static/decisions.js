@@ -15,7 +15,7 @@ function decided(gate, word) {
   const row = document.createElement('div');
   const text = document.createElement('p');
   const link = Object.assign(document.createElement('a'), { href: run, textContent: 'open the run', className: 'link' });
-  row.className = 'notice';
+  row.className = 'notice decided';
   row.dataset.kept = 'yes';
   Object.assign(row.style, { minHeight: `${gate.offsetHeight}px`, marginBottom: 0 }); // as high as the gate was
   text.append(`${said} · `, link);
