@@ -7,6 +7,7 @@ import pytest
 
 from stepwell.cli.client import Client
 from stepwell.cli.logins import Login
+from stepwell.cli.runs import OverHttp
 from stepwell.cli.where import whole
 from stepwell.errors import Bug, Conflict, Denied, Invalid, NotFound, StepwellError, TryLater, Unavailable
 
@@ -39,6 +40,21 @@ def test_a_run_of_many_steps_is_read_page_by_page() -> None:
     with client(*(httpx.Response(200, json=page) for page in pages), seen=seen) as api:
         assert whole(api, first) == {"id": "r1", "steps": [{"key": key} for key in ("a#1", "b#1", "c#1")]}
     assert [str(one.url).rpartition("/v1")[2] for one in seen] == ["/runs/r1/steps?after=1", "/runs/r1/steps?after=2"]
+
+
+def test_who_follows_a_run_asks_for_steps_that_are_over_once() -> None:
+    def page(ended: float | None, following: int | None) -> httpx.Response:
+        return httpx.Response(200, json={"items": [{"ended_at": ended}], "next": following})
+
+    seen: list[httpx.Request] = []
+    first = {"summary": {"id": "r1"}, "steps": [{"ended_at": 1.0}], "steps_next": 1}
+    looks = (page(2.0, 2), page(None, 3), page(3.0, None)), (page(4.0, 3), page(3.0, None)), (page(3.0, None),)
+    told = [httpx.Response(200, json=first), *looks[0], httpx.Response(200, json=first), *looks[1]]
+    with client(*told, httpx.Response(200, json=first), *looks[2], seen=seen) as api:
+        source = OverHttp(api, "r1")
+        ends = [[step["ended_at"] for step in source.view()["steps"]] for _ in looks]
+    assert ends == [[1.0, 2.0, None, 3.0], [1.0, 2.0, 4.0, 3.0], [1.0, 2.0, 4.0, 3.0]]
+    assert [one.url.params.get("after") for one in seen] == [None, "1", "2", "3", None, "2", "3", None, "3"]
 
 
 @pytest.mark.parametrize(

@@ -63,12 +63,13 @@ class Follower:
     _own: _Shown = field(default_factory=_Shown)
 
     def until(self, enough: Callable[[dict[str, Any]], bool], pause: float = 0.15) -> dict[str, Any]:
-        """Look again and again until the run is over or `enough` says so; give the last view."""
+        """Look again until the run is over or `enough` says so, for half of the time at most; give the last view."""
         while True:
+            begun = time.monotonic()
             view = self.look()
             if view["state"] in FINISHED or enough(view):
                 return view
-            time.sleep(pause)
+            time.sleep(max(pause, time.monotonic() - begun))
 
     def look(self) -> dict[str, Any]:
         """Print what is new."""

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from stepwell.cli.screen import JsonFlag, console, end_with, say, show_json, show_table, state_text
-from stepwell.cli.where import FINISHED, connected, find_run, whole
+from stepwell.cli.where import FINISHED, Pages, connected, find_run, whole
 from stepwell.errors import NotFound
 
 Run = Annotated[
@@ -45,9 +45,10 @@ class OverHttp:
     def __init__(self, client: Any, run: str) -> None:
         self._client = client
         self._run = run
+        self._over: Pages = {}
 
     def view(self) -> dict[str, Any]:
-        return whole(self._client, self._client.get(f"/runs/{self._run}"))
+        return whole(self._client, self._client.get(f"/runs/{self._run}"), self._over)
 
     def log(self, key: str, offset: int, attempt: int | None = None) -> bytes:
         return bytes(self._client.log(self._run, key, offset, attempt))

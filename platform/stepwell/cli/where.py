@@ -25,12 +25,22 @@ def flat(answer: dict[str, Any]) -> dict[str, Any]:
     return {**answer["summary"], **{name: value for name, value in answer.items() if name != "summary"}}
 
 
-def whole(client: "Client", answer: dict[str, Any]) -> dict[str, Any]:
-    """A run as commands need it, with all its steps: those after the first are told in pages."""
-    view = flat(answer)
+Pages = dict[tuple[int, int], dict[str, Any]]
+"""Pages of a run's steps by its round and the steps before them."""
+
+
+def whole(client: "Client", answer: dict[str, Any], over: Pages | None = None) -> dict[str, Any]:
+    """A run as commands need it, with all its steps: those after the first are told in pages.
+
+    Full pages of steps that are all over stay as they are: they are kept in `over`, and not asked for again.
+    """
+    view, over = flat(answer), {} if over is None else over
     after = view.pop("steps_next", None)
     while after is not None:
-        page = client.get(f"/runs/{view['id']}/steps", after=after)
+        place = (view.get("round", 1), after)
+        page = over.get(place) or client.get(f"/runs/{view['id']}/steps", after=after)
+        if page["next"] is not None and all(step.get("ended_at") for step in page["items"]):
+            over[place] = page
         view["steps"] += page["items"]
         after = page["next"]
     return view
