@@ -14,7 +14,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any, cast
 
 from stepwell.errors import Invalid
-from stepwell_runners.reduce import check_depth, remove
+from stepwell.store.tars import UnlistedTar
+from stepwell_runners.reduce import check_count, check_depth, remove
 
 MOST_BYTES = 1 << 20  # of a single file that is fetched
 MOST_FETCHED = 64 << 30  # of all files of a directory
@@ -55,7 +56,7 @@ def send(container: Any, entries: Mapping[str, Entry]) -> None:
 def send_folder(container: Any, source: Path, name: str, scratch: Path) -> None:
     """Put a directory into a container as `name`, owned by root there."""
     with tempfile.TemporaryFile(dir=scratch) as packed:
-        with tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        with UnlistedTar.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as archive:
             archive.add(source, name, filter=_as_root)
         packed.seek(0)
         container.put_archive("/", packed)
@@ -99,7 +100,7 @@ def fetch_folder(container: Any, path: str, target: Path, scratch: Path) -> None
     fresh.mkdir()
     blocks, _ = container.get_archive(path)
     try:
-        with tarfile.open(fileobj=cast("io.BufferedReader", _Blocks(blocks)), mode="r|") as archive:
+        with UnlistedTar.open(fileobj=cast("io.BufferedReader", _Blocks(blocks)), mode="r|") as archive:
             unpack(archive, fresh)
     finally:
         blocks.close()  # the engine removes no container that somebody reads
@@ -112,7 +113,8 @@ def unpack(archive: tarfile.TarFile, target: Path) -> None:
     links: dict[Path, str] = {}
     folders: list[tuple[Path, int]] = []
     room = MOST_FETCHED
-    for member in archive:
+    for count, member in enumerate(archive):
+        check_count(count)  # the first one is the directory itself
         room -= member.size if member.isreg() else 0
         if room < 0:
             raise Invalid(

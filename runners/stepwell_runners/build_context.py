@@ -11,18 +11,23 @@ import posixpath
 import re
 import stat
 import tarfile
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import IO
 
 from stepwell.authoring.globs import glob_pattern
 from stepwell.engine.seams import Attempt, Prepared
 from stepwell.errors import Invalid
+from stepwell.store.tars import UnlistedTar
 from stepwell_runners.command_plan import DEFAULT_TIMEOUT, Asker, asker_of
-from stepwell_runners.layers import File, Folder, Link, below, join
+from stepwell_runners.layers import File, Folder, Link, join
 from stepwell_runners.reduce import Stack, open_beneath
 
 MOST_BYTES = 2 << 30
+MOST_ENTRIES = 300_000
+PACKING_SECONDS = 300.0
+_LESS = "Name a smaller directory with context=, or what the build does not need in .dockerignore."
 _EPOCH = 315_532_800  # 1980: the earliest time that a zip archive can hold
 _ARGUMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}")
 _TARGET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -82,17 +87,28 @@ def pack(asked: ImagePlan, stack: Stack, target: IO[bytes]) -> None:
     check_syntax(asked.file, dockerfile(asked, stack))
     ignored = _ignored(asked, stack)
     room = MOST_BYTES
-    with tarfile.open(fileobj=target, mode="w", format=tarfile.PAX_FORMAT) as archive:
-        for path in below(stack, asked.context):
-            name = path[len(asked.context) :].lstrip("/")
-            if not name or (name != asked.file and ignored(name)):
-                continue
+    with UnlistedTar.open(fileobj=target, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        for count, (path, name) in enumerate(_named(asked, stack, ignored), 1):
             room -= _add(archive, stack, path, name)
-            if room < 0:
-                raise Invalid(
-                    f"The context has more than {MOST_BYTES >> 30} GiB. Name a smaller directory with context=, or "
-                    "what the build does not need in .dockerignore."
-                )
+            if room < 0 or count > MOST_ENTRIES:
+                more = f"{MOST_BYTES >> 30} GiB" if room < 0 else f"{MOST_ENTRIES:,} files and directories"
+                raise Invalid(f"The context has more than {more}. {_LESS}")
+
+
+def _named(asked: ImagePlan, stack: Stack, ignored: "Ignored") -> Iterator[tuple[str, str]]:
+    """Yield the path of what the context has in the workspace, and its name there; a directory before its contents."""
+    waiting, until = [asked.context], time.monotonic() + PACKING_SECONDS
+    while waiting:
+        if time.monotonic() > until:
+            raise Invalid(f"Reading the context took longer than {PACKING_SECONDS:.0f} s. {_LESS}")
+        path = waiting.pop()
+        name = path[len(asked.context) :].lstrip("/")
+        taken = bool(name) and (name == asked.file or not ignored(name))
+        if taken:
+            yield path, name
+        goes_in = taken or not name or ignored.has_exceptions or asked.file.startswith(f"{name}/")
+        if goes_in and isinstance(stack.node(path), Folder):
+            waiting += [join(path, one) for one in stack.names(path)]
 
 
 def dockerfile(asked: ImagePlan, stack: Stack) -> str:
@@ -151,16 +167,27 @@ def _text(stack: Stack, path: str, option: str, value: str) -> str:
     return text.decode(errors="replace")
 
 
-def _ignored(asked: ImagePlan, stack: Stack) -> Callable[[str], bool]:
+@dataclass(frozen=True)
+class Ignored:
+    """Which names a .dockerignore leaves out. Without exceptions, nothing below one that it leaves out is taken."""
+
+    says: Callable[[str], bool] = lambda name: False
+    has_exceptions: bool = False
+
+    def __call__(self, name: str) -> bool:
+        return self.says(name)
+
+
+def _ignored(asked: ImagePlan, stack: Stack) -> Ignored:
     """Return which names .dockerignore leaves out; one for this Dockerfile alone goes first, as with `docker build`."""
     for name in (f"{asked.file}.dockerignore", ".dockerignore"):
         path = join(asked.context, name)
         if isinstance(stack.node(path), File):
             return ignored_by(name, _text(stack, path, "file", name))
-    return lambda found: False
+    return Ignored()
 
 
-def ignored_by(file: str, text: str) -> Callable[[str], bool]:
+def ignored_by(file: str, text: str) -> Ignored:
     """Return which names the lines of a .dockerignore leave out. Raises Invalid.
 
     The package's own matcher makes regular expressions of them, which on a stranger's names would not come to an end.
@@ -184,4 +211,4 @@ def ignored_by(file: str, text: str) -> Callable[[str], bool]:
                 ignored = not keeps
         return ignored
 
-    return is_ignored
+    return Ignored(is_ignored, any(line.startswith("!") for line in lines))

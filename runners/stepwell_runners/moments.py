@@ -18,6 +18,7 @@ from stepwell.errors import TryLater, Unavailable
 from stepwell.repos.captured import RefChange
 from stepwell.repos.differences import unified
 from stepwell.store.pieces import Pieces
+from stepwell.store.tars import UnlistedTar
 from stepwell_runners.collected import shown
 from stepwell_runners.layers import File, Folder, Layer, Link, Node, below, join, parents
 from stepwell_runners.reduce import OnDisk, Stack, data_of
@@ -216,7 +217,7 @@ def _opened(stack: Stack, path: str) -> io.BufferedReader:
 def _packed(stack: Stack) -> Iterator[bytes]:
     sink = Pieces()
     try:
-        with tarfile.open(fileobj=sink, mode="w|", format=tarfile.PAX_FORMAT, bufsize=_PIECE) as archive:
+        with UnlistedTar.open(fileobj=sink, mode="w|", format=tarfile.PAX_FORMAT, bufsize=_PIECE) as archive:
             waiting = [""]
             while waiting:
                 folder = waiting.pop()

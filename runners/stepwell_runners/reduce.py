@@ -181,14 +181,17 @@ def entries(root: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
             for entry in found:
                 path = join(folder, entry.name)
                 count += 1
-                if count > MOST_ENTRIES:
-                    raise Invalid(
-                        f"The step left more than {MOST_ENTRIES} files and directories. Remove what is not kept."
-                    )
+                check_count(count)
                 yield path, entry
                 if entry.is_dir(follow_symlinks=False):
                     check_depth(path)
                     waiting.append((path, Path(entry.path)))
+
+
+def check_count(count: int) -> None:
+    """Refuse what is too many to be kept. Raises Invalid."""
+    if count > MOST_ENTRIES:
+        raise Invalid(f"The step left more than {MOST_ENTRIES:,} files and directories. Remove what is not kept.")
 
 
 def check_depth(path: str) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, cast
 
 from stepwell.errors import Conflict
+from stepwell.store.tars import UnlistedTar
 
 _WORKSPACE = "/workspace"  # where steps see it
 _SYSTEM = ("/usr/", "/bin/", "/sbin/", "/lib/", "/lib64/", "/opt/", "/nix/")
@@ -25,7 +26,7 @@ def unpack(pieces: Iterator[bytes], target: Path) -> list[str]:
         raise Conflict(f"{target} exists already. Name a directory that does not.") from error
     left: list[str] = []
     later: list[tarfile.TarInfo] = []
-    with tarfile.open(fileobj=cast("IO[bytes]", _Stream(pieces)), mode="r|") as archive:
+    with UnlistedTar.open(fileobj=cast("IO[bytes]", _Stream(pieces)), mode="r|") as archive:
         for member in archive:
             if member.issym() and _is_program(member.linkname):
                 later.append(member)
