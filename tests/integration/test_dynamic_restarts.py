@@ -118,13 +118,16 @@ slow.cancel()
 async def test_failures_that_the_code_gathered_are_done_again(shop: Workshop, log: Path) -> None:
     body = """
 await noted(step, "build", event)
-ends = await gather(*(noted(step, name, event, True) for name in "ab"), return_exceptions=True)
+ends = await gather(*(noted(step, name, event, True) for name in ("left", "right")), return_exceptions=True)
 raise RuntimeError(f"{len(ends)} have failed")
 """
     async with shop.running():
-        await ended(shop, await begin(shop, log, body))
-        assert begun_at(await successor(shop)) == "a#1"
-        assert sorted(log.read_text().split()) == ["a", "a", "b", "b", "build"]
+        run = await begin(shop, log, body)
+        await ended(shop, run)
+        _, first, second = [entry.key for entry in await run.journal() if entry.type == "done"]
+        assert {first, second} == {"left#1", "right#1"}
+        assert begun_at(await successor(shop)) == first
+        assert sorted(log.read_text().split()) == ["build", "left", "left", "right", "right"]
 
 
 async def test_a_run_that_no_step_ended_is_run_again_with_its_order(shop: Workshop, log: Path) -> None:
