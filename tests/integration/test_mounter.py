@@ -4,10 +4,13 @@ import asyncio
 import itertools
 import os
 import shutil
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from leftovers import descriptors
+from walled import until
 
 from stepwell_runners.house import host_id
 from stepwell_runners.mounts import Mounts
@@ -24,6 +27,8 @@ async def mounts() -> AsyncIterator[Mounts]:
 
 
 NUMBERS = itertools.count(1)
+OF_MOUNTS = {"/", "/upper", "/work", "anon_inode:[fscontext]"}
+"""Where descriptors lead that are needed only on the way to a mount."""
 
 
 async def shown(mounts: Mounts, place: Path, *lowers: Path, tenant: int = 0) -> dict[str, tuple[str, int]]:
@@ -65,15 +70,12 @@ async def test_what_was_needed_on_the_way_is_closed(mounts: Mounts, tmp_path: Pa
     lowers = [write(tmp_path / f"lower{number}", a="a") for number in range(10)]
     await shown(mounts, tmp_path, *lowers)
     assert mounts._link is not None and mounts._link.process is not None
-    descriptors = Path(f"/proc/{mounts._link.process.pid}/fd")
+    pid = mounts._link.process.pid
 
-    async def settled() -> int:
-        seen = {-1}
-        async with asyncio.timeout(30):
-            while (found := len(list(descriptors.iterdir()))) not in seen:
-                seen = {found}
-                await asyncio.sleep(0.2)
-        return found
+    async def settled() -> Counter[str]:
+        """What it has open once no layer, and nothing else of a mount, is."""
+        await until(lambda: not OF_MOUNTS & descriptors(pid).keys())
+        return descriptors(pid)
 
     before = await settled()
     for found in await asyncio.gather(*(shown(mounts, tmp_path, *lowers) for _ in range(40))):
