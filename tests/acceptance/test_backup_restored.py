@@ -39,7 +39,7 @@ def stepwell(state: Path, *args: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([program, *args], check=False, env=environment, capture_output=True, text=True, timeout=120)
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(400)
 def test_a_backup_under_load_restores_to_a_server_that_goes_on(tmp_path: Path) -> None:
     server = LiveServer(tmp_path / "state")
     server.start()

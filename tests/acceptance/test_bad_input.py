@@ -163,6 +163,8 @@ def test_refused_push_says_why(
 @pytest.mark.parametrize("name", ["a..b", "x.git", "", "-x", "a/b"])
 def test_bad_repository_name_is_refused(server: LiveServer, name: str) -> None:
     headers = {"Authorization": f"Bearer {server.token}"}
-    answer = httpx.post(f"{server.url}/api/v1/repos", headers=headers, json={"tenant": TENANT, "name": name})
+    answer = httpx.post(
+        f"{server.url}/api/v1/repos", headers=headers, json={"tenant": TENANT, "name": name}, timeout=60
+    )
     assert answer.status_code == 422 and answer.headers["content-type"] == "application/problem+json"
     assert answer.json()["detail"]

@@ -112,7 +112,7 @@ def test_a_sync_that_fails_is_not_acknowledged_and_leaves_nothing(server: LiveSe
     event = {"type": "go", "payload": "refused", "id": "once"}
     with traced(server.pid, tmp_path / "trace", "-e", "inject=fdatasync:error=EIO"):
         answer = httpx.post(
-            f"{server.url}/api/v1/runs/{id}/events", json=event, timeout=30,
+            f"{server.url}/api/v1/runs/{id}/events", json=event, timeout=60,
             headers={"Authorization": f"Bearer {server.token}"},
         )  # fmt: skip
     assert answer.status_code == 429, answer.text

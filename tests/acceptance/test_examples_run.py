@@ -136,7 +136,7 @@ def test_database(server: LiveServer, tmp_path: Path, postgres_image: str) -> No
     key = "migrate and test#1"
     _wait_for_log(server, run, key, "applying 002_visits.sql\nup to date\nup to date\npassed a_link_has_a_plain_code\n")
     code = httpx.URL(server.signin_link()).params["code"]
-    with httpx.Client(base_url=server.url, headers={"Origin": server.url}, timeout=20) as browser:
+    with httpx.Client(base_url=server.url, headers={"Origin": server.url}, timeout=60) as browser:
         assert browser.post("/signin", data={"code": code}).status_code == 303
         page = browser.get(f"/{TENANT}/database/runs/1", params={"step": "migrate-and-test"}).text
         (link,) = re.findall(r'href="([^"]*%40db[^"]*)"', page)
@@ -144,6 +144,7 @@ def test_database(server: LiveServer, tmp_path: Path, postgres_image: str) -> No
     log = httpx.get(
         f"{server.url}/api/v1/runs/{run}/steps/{quote(key + '@db')}/log",
         headers={"Authorization": f"Bearer {server.token}"},
+        timeout=60,
     )
     assert "ready to accept connections" in log.text
 

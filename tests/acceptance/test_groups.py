@@ -32,7 +32,7 @@ def server(tmp_path: Path) -> Iterator[LiveServer]:
 @pytest.fixture
 def browser(server: LiveServer) -> Iterator[httpx.Client]:
     link = httpx.URL(server.signin_link())
-    with httpx.Client(base_url=server.url, headers={"Origin": server.url}, timeout=20) as client:
+    with httpx.Client(base_url=server.url, headers={"Origin": server.url}, timeout=60) as client:
         assert client.post("/signin", data={"code": link.params["code"]}).status_code == 303
         yield client
 
@@ -64,5 +64,5 @@ def test_pushes_of_a_queueing_group_run_one_after_the_other(
     server.approve(first)
     server.wait_for_state(first, {"passed"})
     server.wait_for_state(third, {"waiting"})
-    wait_until(lambda: server.executions(third) == {"build#1": 1}, 10, "an execution of the third run's step")
+    wait_until(lambda: server.executions(third) == {"build#1": 1}, 60, "an execution of the third run's step")
     assert not server.executions(second), "a run that was cancelled while it waited has begun"

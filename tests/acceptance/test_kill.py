@@ -106,7 +106,7 @@ def push_again_until_done(tree: Path, server: LiveServer, sha: str) -> str:
     return wait_until(lambda: run_of(server, sha), 90, f"run of {sha}")
 
 
-@pytest.mark.timeout(1800 if ROUNDS > 1 else 240)
+@pytest.mark.timeout(1800 if ROUNDS > 1 else 400)
 @pytest.mark.parametrize("round_", range(ROUNDS))
 @pytest.mark.parametrize(("moment", "victim"), KILLS)
 def test_a_kill_loses_no_run_and_repeats_no_passed_step(

@@ -59,10 +59,10 @@ def test_the_command_is_begun_once_and_every_line_is_kept(
     write_pipeline(tmp_path / "tree", PIPELINE)
     commit_all(tmp_path / "tree", "Count")
     git("push", "-q", server.create_repository(name), "HEAD:main", cwd=tmp_path / "tree")
-    run = str(wait_until(lambda: server.runs(name), 30, "a run")[0]["id"])
+    run = str(wait_until(lambda: server.runs(name), 60, "a run")[0]["id"])
     logs = LogStore(server.state / "logs")
     if moment is None:
-        wait_until(lambda: b"line 10\n" in logs.log(run, "count#1", 1).read(0, 4096), 30, "ten lines")
+        wait_until(lambda: b"line 10\n" in logs.log(run, "count#1", 1).read(0, 4096), 60, "ten lines")
     else:
         time.sleep(moment)
     server.kill()

@@ -73,7 +73,7 @@ class Killed(LiveServer):
         self.order.write_text(place)
         with pytest.raises(httpx.TransportError):
             self.api("DELETE", f"/repos/acme/{name}")
-        assert self.process.wait(20) == -9
+        assert self.process.wait(60) == -9
         self.order.unlink()
 
 
@@ -105,7 +105,7 @@ class Doomed:
         (run,) = wait_until(lambda: server.runs(name), 60, "run")
         self.run = str(run["id"])
         server.wait_for_state(self.run, {"passed"})
-        wait_until(lambda: server.query("SELECT 1 FROM schedules WHERE repository = ?", self.id), 30, "schedule")
+        wait_until(lambda: server.query("SELECT 1 FROM schedules WHERE repository = ?", self.id), 60, "schedule")
 
     def is_whole(self) -> bool:
         """Whether everything of it is there and of use."""
@@ -137,10 +137,11 @@ def files(state: Path) -> set[str]:
 
 def nothing_is_left(doomed: Doomed) -> None:
     server = doomed.server
-    wait_until(lambda: not server.query("SELECT * FROM removed_repositories"), 20, "end of the deletion")
+    wait_until(lambda: not server.query("SELECT * FROM removed_repositories"), 60, "end of the deletion")
     assert doomed.left() == {}
     alone, lender = (
-        httpx.get(f"{server.url}/api/v1/me", headers={"Authorization": f"Bearer {secret}"}) for secret in doomed.tokens
+        httpx.get(f"{server.url}/api/v1/me", headers={"Authorization": f"Bearer {secret}"}, timeout=60)
+        for secret in doomed.tokens
     )
     assert (alone.status_code, lender.json()["lends"]) == (401, [])
     again = server.api("POST", "/repos", json={"tenant": "acme", "name": doomed.name})
@@ -149,7 +150,7 @@ def nothing_is_left(doomed: Doomed) -> None:
     assert doomed.left() == {}
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("kills", KILLS, ids="then ".join)
 def test_a_server_killed_while_it_deletes_a_repository_leaves_it_whole_or_nothing_of_it(
     server: Killed, tmp_path: Path, kills: tuple[str, ...]

@@ -64,7 +64,7 @@ def push(server: LiveServer, tree: Path, name: str, source: str, state: str) -> 
 
 def raw(server: LiveServer, path: str, /, **query: str) -> httpx.Response:
     headers = {"Authorization": f"Bearer {server.token}"}
-    return httpx.get(f"{server.url}/api/v1{path}", headers=headers, params=query, timeout=30)
+    return httpx.get(f"{server.url}/api/v1{path}", headers=headers, params=query, timeout=60)
 
 
 def test_artifacts_are_shown_saved_and_never_run(server: LiveServer, page: Page, tmp_path: Path) -> None:
@@ -286,7 +286,7 @@ def test_the_files_of_a_step_are_shown_downloaded_and_entered(server: LiveServer
     assert server.api("GET", f"/runs/{again}/steps/change%231/changes")["items"] == changes, "it stood on other files"
     assert raw(server, f"/runs/{again}/steps/change%231/log").text == "kept\n", "it stood on other commits"
     for word in ("changes", "workspace"):
-        stranger = httpx.get(f"{server.url}/api/v1/runs/{run}/steps/change%231/{word}", timeout=30)
+        stranger = httpx.get(f"{server.url}/api/v1/runs/{run}/steps/change%231/{word}", timeout=60)
         assert stranger.status_code in (401, 404)
 
 

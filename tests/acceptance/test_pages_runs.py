@@ -83,7 +83,7 @@ def test_a_run_that_goes_on_changes_in_the_open_list(browser: Browser, server: L
     page.evaluate("window.same = true")
     (waiting,) = [run for run in server.runs("shop") if run["state"] == "waiting"]
     server.approve(waiting["id"])
-    expect(row.get_by_role("img", name="Passed")).to_be_visible(timeout=15_000)
+    expect(row.get_by_role("img", name="Passed")).to_be_visible()
     expect(page.locator("#trends .trend", has_text="Ship")).to_contain_text("1 of 1")
     assert page.evaluate("window.same")
     page.context.close()

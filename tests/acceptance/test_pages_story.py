@@ -1,6 +1,5 @@
 """The main job in a browser: sign in, watch a run while it runs, approve it, see it pass."""
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -101,8 +100,7 @@ def test_the_server_stops_while_pages_follow_it(server: LiveServer, page: Page, 
     page.goto(f"{server.url}/acme/stop/runs/1")
     page.wait_for_selector("#log li")
     assert server.process is not None
-    begun = time.monotonic()
     server.stop()
-    assert time.monotonic() - begun < 18
+    assert server.process.returncode >= 0, "it had to be killed"
     with pytest.raises(httpx.HTTPError):
         httpx.get(f"{server.url}/healthz", timeout=2)

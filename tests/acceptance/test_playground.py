@@ -222,7 +222,7 @@ def test_what_is_shared_has_event_repository_ref_and_class(server: LiveServer, p
 
 
 def test_without_a_script_the_form_says_what_is_wrong(server: LiveServer) -> None:
-    with httpx.Client(base_url=server.url, follow_redirects=True) as browser:
+    with httpx.Client(base_url=server.url, follow_redirects=True, timeout=60) as browser:
         link = httpx.URL(server.signin_link())
         browser.post("/signin", data={"code": link.params["code"]}, headers={"Origin": server.url})
         form = {"tenant": "acme", "code": "x = (", "event": "null", "do": "run"}

@@ -85,7 +85,7 @@ def test_finally_around_an_approval_runs_once_and_after_it(server: LiveServer, t
     assert not server.executions(run), "finally ran before the approval"
     server.approve(run)
     server.wait_for_state(run, {"passed"})
-    wait_until(lambda: server.executions(run) == {"clean up#1": 1}, 10, "one execution of finally in the logs")
+    wait_until(lambda: server.executions(run) == {"clean up#1": 1}, 60, "one execution of finally in the logs")
 
 
 def test_siblings_writing_the_same_report_pass(server: LiveServer, tmp_path: Path) -> None:
@@ -103,8 +103,8 @@ def test_a_step_sees_the_files_of_the_steps_before_it(server: LiveServer, tmp_pa
 def test_cancel_ends_a_running_step_and_the_run(server: LiveServer, tmp_path: Path) -> None:
     run = push(server, tmp_path, "cancel", FINALLY.replace('step.approval("Go on?")', 'step.run("long", "sleep 600")'))
     wait_until(
-        lambda: server.query("SELECT 1 FROM journal WHERE run = ? AND type = 'started'", run), 30, "started step"
+        lambda: server.query("SELECT 1 FROM journal WHERE run = ? AND type = 'started'", run), 60, "started step"
     )
     server.api("POST", f"/runs/{run}/cancel", json={"reason": "no more"})
     wait_until(lambda: server.state_of(run) == "cancelled", 60, "cancelled run")
-    wait_until(lambda: server.executions(run)["clean up#1"] == 1, 10, "finally within the grace")
+    wait_until(lambda: server.executions(run)["clean up#1"] == 1, 60, "finally within the grace")

@@ -54,7 +54,7 @@ def test_init_leaves_what_is_there(tmp_path: Path, remotes: dict[str, str]) -> N
 def home_commands(person: Terminal, url: str) -> list[str]:
     """What the home of somebody who has no repository yet gives to be copied."""
     link = person.stepwell("signin").stdout.strip()
-    with httpx.Client(base_url=url, headers={"Origin": url}) as web:
+    with httpx.Client(base_url=url, headers={"Origin": url}, timeout=60) as web:
         web.post("/signin", data={"code": parse_qs(urlsplit(link).query)["code"][0]})
         page = web.get("/").text
     return [unescape(part.partition('"')[0]) for part in page.split('data-copy="')[1:]]

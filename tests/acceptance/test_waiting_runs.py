@@ -92,7 +92,7 @@ def idle_processes(server: LiveServer) -> int:
     assert server.process is not None
     helpers = psutil.Process(server.process.pid).children()
     (zygote,) = (helper for helper in helpers if any("zygote" in word for word in helper.cmdline()))
-    wait_until(lambda: len(zygote.children()) == BLANKS, 30, "a full pool of blanks")
+    wait_until(lambda: len(zygote.children()) == BLANKS, 60, "a full pool of blanks")
     return len(processes(server))
 
 
@@ -129,14 +129,14 @@ def wake_ms(server: LiveServer, run: str) -> float:
     return (float(started[0]) - float(decided[0])) * 1000
 
 
-@pytest.mark.timeout(3600 if SOAK else 240)
+@pytest.mark.timeout(3600 if SOAK else 400)
 def test_waiting_runs_cost_rows_and_layers_only(server: LiveServer) -> None:
     idle = idle_processes(server)
     start_all(server, "Pass", WORKED)
-    wait_until(lambda: len(processes(server)) <= idle, 30, "end of the isolates")
+    wait_until(lambda: len(processes(server)) <= idle, 60, "end of the isolates")
     before = settled(server)
     runs = start_all(server, "Park", RUNS)
-    wait_until(lambda: len(processes(server)) <= idle, 30, "end of the isolates")
+    wait_until(lambda: len(processes(server)) <= idle, 60, "end of the isolates")
     grown = (settled(server) - before) / RUNS
     rows = server.query("SELECT count(*) FROM journal")[0][0]
     waiting, passed = layers_of(server, "waiting"), layers_of(server, "passed")

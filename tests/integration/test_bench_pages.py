@@ -26,7 +26,7 @@ def test_every_kind_of_page_is_asked_for_and_answers(place: Place) -> None:
     found = asyncio.run(bench_pages.under_load(place, paths, 1))
     assert {f"page_{name}_ms" for name in found} < set(measures())
     assert {len(values) for values in found.values()} == {1} and min(min(one) for one in found.values()) > 0
-    with httpx.Client(base_url=place.url, cookies={"stepwell": place.cookie}) as web:
+    with httpx.Client(base_url=place.url, cookies={"stepwell": place.cookie}, timeout=60) as web:
         run = web.get(paths["run"]).text
         assert run.count('class="step"') >= 200 and "Passed" in run
         assert "line 50001 of what" in web.get(paths["log_chunk"]).text

@@ -53,7 +53,7 @@ def test_layers_go_in_the_minute_after_their_time_and_a_restart_says_so(
         clone.push()
         run = place.finished(clone.runs()[0].id).summary
         place.services.keeper.start()
-        assert executor.dropped.wait(20)
+        assert executor.dropped.wait(60)
         assert sorted(executor.gone) == ["layer of build#1", "layer of test#1"]
         with pytest.raises(Conflict, match="STEPWELL_KEEP_LAYERS_DAYS"):
             place.services.control.restart(place.admin(), run.id, "test")

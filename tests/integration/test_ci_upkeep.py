@@ -128,7 +128,7 @@ def test_a_deletion_and_the_servers_end_do_not_wait_for_it(
 
     monkeypatch.setattr(upkeep_module, "maintain", endless)
     place.services.upkeep.begin()
-    assert began.wait(20)
+    assert began.wait(60)
     if end == "delete":
         place.services.removal.remove(place.admin(), "acme", "api")
     else:

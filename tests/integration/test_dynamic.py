@@ -75,7 +75,7 @@ async def test_every_tenant_runs_its_own_code_across_a_restart(tmp_path: Path, i
             else:
                 handle = await workflows.get(ids[n])
                 await handle.send_event("go", 100)
-                state = await asyncio.wait_for(handle.finished(), 20)
+                state = await asyncio.wait_for(handle.finished(), 60)
                 assert (state.result, f"step of t{n}#1" in state.steps) == (100 + n, True)
         await engine.stop()
 
@@ -106,7 +106,7 @@ async def test_a_batch_is_numbered_in_its_scope(engine: Engine) -> None:
     handles = await workflows.create_batch([Start({"kind": "manual"}, id=f"b{n}") for n in range(5)])
     assert [handle.number for handle in handles] == [1, 2, 3, 4, 5]
     for handle in handles:
-        assert (await asyncio.wait_for(handle.finished(), 20)).scope == "acme/api"
+        assert (await asyncio.wait_for(handle.finished(), 60)).scope == "acme/api"
 
 
 async def test_equal_metadata_are_loaded_once_and_failures_are_not_kept() -> None:

@@ -44,7 +44,7 @@ async def asking(workflows: Workflows, **options: Any) -> Handle:
 
 
 async def result(run: Handle) -> Any:
-    return (await asyncio.wait_for(run.finished(), 20)).result
+    return (await asyncio.wait_for(run.finished(), 60)).result
 
 
 async def test_one_yes_is_enough_and_fields_have_their_defaults(workflows: Workflows) -> None:

@@ -80,7 +80,7 @@ async def test_what_is_meant_is_changed_and_nothing_else(shop: Workshop) -> None
 
 
 async def ended(run: Handle) -> str:
-    return (await asyncio.wait_for(run.finished(), 20)).state
+    return (await asyncio.wait_for(run.finished(), 60)).state
 
 
 async def test_the_engine_is_not_kept_from_its_runs_by_a_look_through_all(
@@ -229,7 +229,7 @@ async def test_restarting_many_goes_on_where_each_broke_and_makes_one_successor(
         assert list(made) == [run.id for run in broken] and not any(report.refused for report in reports)
         for number, run in enumerate(broken, 1):
             successor = await workflows.get(str(made[run.id]))
-            state = await asyncio.wait_for(successor.finished(), 20)
+            state = await asyncio.wait_for(successor.finished(), 60)
             assert (state.state, state.result, state.metadata["restart_of"]) == ("passed", "mended", run.id)
             assert (await run.status()).state == "failed"
             after = Counter(effects.read_text().splitlines())

@@ -99,7 +99,7 @@ async def test_an_embedded_engine_goes_on_the_next_time(tmp_path: Path) -> None:
     async with embedded(tmp_path / "runs.db", load) as engine:
         found = await bind(engine, {"tenant": "t"}).get(made.id)
         await found.send_event("go", "on")
-        state = await asyncio.wait_for(found.finished(), 20)
+        state = await asyncio.wait_for(found.finished(), 60)
     assert state.result[:3] == ["on", 2, "written"] and "no executor" in state.result[3]
     assert notes.call.await_count == 1
 
@@ -247,7 +247,7 @@ async def test_an_embedder_may_keep_large_results_and_hear_what_code_prints(tmp_
     async with embedded(*place, **kept) as engine:  # type: ignore[arg-type]
         again = await bind(engine, {"tenant": "t"}).get(run.id)
         await again.send_event("go")
-        assert (await asyncio.wait_for(again.finished(), 20)).result == 1_500_000
+        assert (await asyncio.wait_for(again.finished(), 60)).result == 1_500_000
     assert heard == [("", "begun\n"), ("large#1", "at work\n"), ("", "over\n")]
 
 
@@ -257,7 +257,7 @@ async def test_a_large_result_without_a_place_is_refused(tmp_path: Path) -> None
 
     async with embedded(tmp_path / "runs.db", load) as engine:
         run = await bind(engine, {"tenant": "t"}).create({})
-        state = await asyncio.wait_for(run.finished(), 20)
+        state = await asyncio.wait_for(run.finished(), 60)
     assert state.state == "failed" and "Keep large data elsewhere" in str(state.reason)
 
 
@@ -284,7 +284,7 @@ async def test_an_error_names_the_files_of_the_code(
 
     monkeypatch.setattr("stepwell.engine.engine.REPLAY", rules)
     async with embedded(tmp_path / "runs.db", load) as engine:
-        state = await asyncio.wait_for((await bind(engine, {"tenant": "t"}).create({})).finished(), 20)
+        state = await asyncio.wait_for((await bind(engine, {"tenant": "t"}).create({})).finished(), 60)
     assert state.error is not None
     told = [line for line in state.error["traceback"].splitlines() if "File" in line]
     assert told == [
@@ -303,7 +303,7 @@ async def test_a_folder_of_the_process_gives_no_modules_to_code(
     (tmp_path / "lib").mkdir()
     (tmp_path / "lib" / "mail.py").write_text(MAIL)
     async with embedded(tmp_path / "runs.db", load) as engine:
-        state = await asyncio.wait_for((await bind(engine, {"tenant": "t"}).create({})).finished(), 20)
+        state = await asyncio.wait_for((await bind(engine, {"tenant": "t"}).create({})).finished(), 60)
     assert "there is no module 'lib.mail'. run() sees the standard library, stepwell, and the files beside it." in str(
         state.reason
     )

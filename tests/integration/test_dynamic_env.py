@@ -58,7 +58,7 @@ async def begin(shop: Workshop, body: str, tenant: str = "t", **more: Any) -> Ha
 
 
 async def ended(handle: Handle) -> RunState:
-    return await asyncio.wait_for(handle.finished(), 30)
+    return await asyncio.wait_for(handle.finished(), 60)
 
 
 def offer(engine: Engine) -> None:

@@ -45,9 +45,9 @@ async def test_disk_and_what_comes_join_without_a_gap(shop: Workshop) -> None:
         late = asyncio.create_task(whole(handle, handle.subscribe(state.seq - 5), state.seq - 5))
         await asyncio.sleep(0)
         await handle.send_event("go")
-        entries = await asyncio.wait_for(early, 20)
+        entries = await asyncio.wait_for(early, 60)
         assert entries[-1].type == "ended" and len(entries) > 40
-        assert (await asyncio.wait_for(late, 20))[-1] == entries[-1]
+        assert (await asyncio.wait_for(late, 60))[-1] == entries[-1]
 
 
 @pytest.mark.parametrize("ahead", [1, 3])
@@ -69,7 +69,7 @@ async def test_a_run_that_is_over_is_read_and_nobody_waits(shop: Workshop) -> No
     async with shop.running():
         handle = await run_of(shop)
         await handle.send_event("go")
-        state = await asyncio.wait_for(handle.finished(), 20)
+        state = await asyncio.wait_for(handle.finished(), 60)
         for after in (0, state.seq - 1, state.seq, state.seq + 7):
             await asyncio.wait_for(whole(handle, handle.subscribe(after), after), 60)
 
@@ -88,7 +88,7 @@ async def test_following_begins_again_after_a_restart_where_it_was(shop: Worksho
         handle = await bind(engine, {"tenant": "t"}).get(handle.id)
         rest = asyncio.create_task(whole(handle, handle.subscribe(10), 10))
         await handle.send_event("go")
-        assert first + await asyncio.wait_for(rest, 20) == await handle.journal()
+        assert first + await asyncio.wait_for(rest, 60) == await handle.journal()
 
 
 async def test_a_reader_that_left_is_told_nothing_more(shop: Workshop) -> None:

@@ -50,7 +50,7 @@ async def test_no_byte_of_metadata_is_in_the_memory_of_an_isolate(shop: Workshop
         handle = await workflows.create({"kind": "manual", "payload": payload})
         await shop.hibernating(handle.id)
         await handle.send_event("again")
-        state = await asyncio.wait_for(handle.finished(), 30)
+        state = await asyncio.wait_for(handle.finished(), 60)
     for of_metadata, of_payload in state.result:
         assert of_metadata == 0
         assert of_payload > 0, "the search finds what is there"
@@ -69,7 +69,7 @@ class W(Pipeline):
         handle = await bind(engine, {"tenant": "t", "source": "s"}).create(
             {"kind": "manual", "payload": {"tenant": "evil", "metadata": {"tenant": "evil"}}}
         )
-        state: Any = await asyncio.wait_for(handle.finished(), 20)
+        state: Any = await asyncio.wait_for(handle.finished(), 60)
         assert (state.state, state.tenant, state.metadata) == ("passed", "t", {"tenant": "t", "source": "s"})
         assert [run.id for run in await bind(engine, {"tenant": "evil"}).runs()] == []
 

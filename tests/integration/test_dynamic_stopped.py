@@ -53,12 +53,12 @@ async def test_whoever_waits_for_a_run_is_told_when_the_engine_stops(tmp_path: P
         async for entry in run.subscribe():
             if entry.type == "asked":
                 break
-    told = await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), 20)
+    told = await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), 60)
     assert [type(one) for one in told] == [Unavailable, Unavailable]
     async with embedded(tmp_path / "runs.db", load) as engine:
         again = await bind(engine, {"tenant": "t"}).get(run.id)
         await again.send_event("go", "on")
-        assert (await asyncio.wait_for(again.finished(), 20)).result == "on"
+        assert (await asyncio.wait_for(again.finished(), 60)).result == "on"
 
 
 @pytest.mark.parametrize("number", range(len(CALLS)))
@@ -67,7 +67,7 @@ async def test_a_stopped_engine_is_asked_for_nothing(number: int, tmp_path: Path
         workflows = bind(engine, {"tenant": "t"})
         run = await workflows.create({})
     with pytest.raises(Unavailable, match=r"does not run|is closed"):
-        await asyncio.wait_for(CALLS[number](workflows, run), 20)
+        await asyncio.wait_for(CALLS[number](workflows, run), 60)
     assert not engine.trouble
 
 

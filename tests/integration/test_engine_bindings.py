@@ -158,7 +158,7 @@ async def test_a_call_cut_short_by_a_stop_is_made_again_as_the_same_call(shop: W
     async with shop.running() as engine:
         engine.offer("desk", desk)
         await shop.create('return await self.env.desk.take("a")')
-        await asyncio.wait_for(reached.wait(), 20)
+        await asyncio.wait_for(reached.wait(), 60)
     desk.answer = answers
     async with shop.running() as engine:
         engine.offer("desk", desk)
@@ -203,7 +203,7 @@ return await gather(self.env.desk.take("first"), next())
     async with shop.running() as engine:
         engine.offer("desk", desk)
         await shop.create(body)
-        await asyncio.wait_for(reached.wait(), 20)
+        await asyncio.wait_for(reached.wait(), 60)
         await engine.pause("r", "ann")
         go.set()
         await shop.until(lambda state: state.steps["desk.take first#1"].state == "passed")

@@ -169,7 +169,7 @@ class W(Pipeline):
         )
         await shop.hibernating()
         await engine.send_event("r", "begin", None)
-        await asyncio.wait_for(journal.dead.wait(), 20)
+        await asyncio.wait_for(journal.dead.wait(), 60)
     async with shop.running() as engine:
         await engine.cancel("r", "ann")
         assert (await shop.finished()).state == "cancelled"

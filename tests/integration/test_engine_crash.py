@@ -18,7 +18,7 @@ from stepwell.engine.local import ProcessIsolates
 MOMENTS: tuple[Moment, ...] = ("before", "after")
 SAMPLE = 1_000_000 if os.environ.get("STEPWELL_SOAK") else 2
 """Commits of a program at which the host is stopped, for each moment."""
-pytestmark = pytest.mark.timeout(1800 if os.environ.get("STEPWELL_SOAK") else 120)
+pytestmark = pytest.mark.timeout(1800 if os.environ.get("STEPWELL_SOAK") else 300)
 
 
 @pytest.fixture

@@ -51,7 +51,7 @@ async def test_a_run_goes_on_when_the_disk_has_room_again(shop: Workshop) -> Non
         await shop.hibernating()
         journal.full = True
         clock.advance(2)
-        await asyncio.wait_for(told.wait(), 5)
+        await asyncio.wait_for(told.wait(), 60)
         journal.full = False
         clock.advance(10)
         assert (await shop.finished()).result == 3

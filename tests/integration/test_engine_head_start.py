@@ -65,7 +65,7 @@ def watched(shop: Workshop) -> Watched:
 
 async def at_rest(shop: Workshop) -> None:
     """Wait until no isolate is left, and no turn is given away."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while watched(shop).alive or shop.engine._parts.room.turns:
             await asyncio.sleep(0.001)
 
@@ -183,7 +183,7 @@ async def test_what_is_due_in_a_journal_that_cannot_be_read_is_set_aside(shop: W
         damaged: Any = engine._journal
         damaged.db.execute("UPDATE journal SET data='{' WHERE seq=8")
         clock.advance(3600)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while damaged.next_due() is not None or engine.holds("r"):
                 await asyncio.sleep(0.001)
         assert "Entry 8" in damaged.glance("r").reason

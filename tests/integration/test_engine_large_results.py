@@ -123,7 +123,7 @@ return "over"
 """
     async with shop.running(blobs=blobs) as engine:
         await shop.create(body)
-        await asyncio.wait_for(begun.wait(), 20)
+        await asyncio.wait_for(begun.wait(), 60)
         await engine.send_event("r", "go", None)
         await shop.until(lambda state: any(step.name == "on" for step in state.steps.values()))
         go.set()

@@ -30,7 +30,7 @@ async def test_another_loop_creates_a_run_and_waits_for_it(tmp_path: Path) -> No
     thread.start()
     try:
         handle = await thread.run(bind(engine, {"tenant": "t", "source": "s"}).create({"kind": "manual"}))
-        assert (await asyncio.wait_for(thread.run(handle.finished()), 20)).result == 7
+        assert (await asyncio.wait_for(thread.run(handle.finished()), 60)).result == 7
     finally:
         thread.stop()
     assert order == ["before", "after"]

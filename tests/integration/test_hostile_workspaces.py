@@ -24,7 +24,7 @@ from stepwell_runners.isolates import ZygoteIsolates
 from stepwell_runners.trees import Trees
 
 SOAK = bool(os.environ.get("STEPWELL_SOAK"))
-pytestmark = [pytest.mark.root, pytest.mark.timeout(900 if SOAK else 120)]
+pytestmark = [pytest.mark.root, pytest.mark.timeout(900 if SOAK else 300)]
 
 
 @pytest.fixture

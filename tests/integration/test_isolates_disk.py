@@ -15,7 +15,7 @@ from stepwell_runners.isolates import ZygoteIsolates
 from stepwell_runners.spec import CommandSpec
 from stepwell_runners.streaming import Bounds
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(200)]  # who removes files meanwhile hides growth for a minute
+pytestmark = [pytest.mark.root, pytest.mark.timeout(400)]  # who removes files meanwhile hides growth for a minute
 
 FILL = """
 import ctypes, mmap, os, time
@@ -41,7 +41,7 @@ os.posix_fallocate(file, 0, 48 << 20)
 """,
     "by a daemon": """
 if os.fork():
-    time.sleep(200)
+    time.sleep(400)
 os.setsid()
 file = os.open('f', os.O_RDWR | os.O_CREAT)
 os.remove('f')
@@ -53,7 +53,7 @@ os.remove('f')
 fill(file)
 if os.fork():
     os.close(file)
-    time.sleep(200)
+    time.sleep(400)
 while True:
     if os.fork():
         os._exit(0)
@@ -78,7 +78,7 @@ async def isolates(tmp_path: Path) -> AsyncIterator[ZygoteIsolates]:
 
 
 async def _execute(executor: LocalExecutor, code: str, tenant: str = "acme", run: str = "run-1") -> Outcome:
-    program = attempt(["python", "-c", f"{FILL}{code}\ntime.sleep(200)"], timeout=150.0)
+    program = attempt(["python", "-c", f"{FILL}{code}\ntime.sleep(400)"], timeout=300.0)
     return await executor.execute(dataclasses.replace(program, tenant=tenant, run=run), Prepared(), Log())
 
 
@@ -119,7 +119,7 @@ for place in ("/tmp", "/dev/shm"):
     fill(os.open(place, os.O_RDWR | os.O_TMPFILE), 2 << 20)
 fill(os.memfd_create("m"), 2 << 20)
 print("written", flush=True)
-time.sleep(200)
+time.sleep(400)
 """
     process = await isolates.command(CommandSpec("acme", ("python", "-c", code), cwd="/tmp"))
     written = asyncio.Event()

@@ -43,7 +43,7 @@ BOMBS: dict[str, str | list[str]] = {
     "TooManyProcesses": ["python", "-c", FORKS.format(seconds=20 if SOAK else 3)],
 }
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(600 if SOAK else 120)]
+pytestmark = [pytest.mark.root, pytest.mark.timeout(600 if SOAK else 300)]
 
 
 @pytest.fixture

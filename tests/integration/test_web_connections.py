@@ -31,7 +31,7 @@ def opened(place: tuple[str, int], number: int, counted: type[BoundedConnections
     with ExitStack() as stack:
         for _ in range(number):
             stack.enter_context(socket.create_connection(place, timeout=20))
-        wait_until(lambda: counted.counted[place[0]] == number, 20, "connections")
+        wait_until(lambda: counted.counted[place[0]] == number, 60, "connections")
         yield stack
 
 
@@ -55,13 +55,13 @@ def test_a_connection_too_many_is_told_so_and_the_others_go_on() -> None:
         assert b"Your address has 3 connections open here" in told and b"STEPWELL_CONNECTIONS_PER_ADDRESS" in told
         assert httpx_status(place) == 429
         stack.close()
-        wait_until(lambda: not protocol.counted, 20, "connections to go")
+        wait_until(lambda: not protocol.counted, 60, "connections to go")
         assert asked(place).startswith(b"HTTP/1.1 200 ")
         assert httpx_status(place) == 200
 
 
 def httpx_status(place: tuple[str, int]) -> int:
-    return httpx.get(f"http://{place[0]}:{place[1]}/").status_code
+    return httpx.get(f"http://{place[0]}:{place[1]}/", timeout=60).status_code
 
 
 def test_a_connection_too_many_that_says_nothing_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,7 +76,7 @@ def test_a_connection_too_many_that_says_nothing_is_closed(monkeypatch: pytest.M
 def test_a_large_request_too_many_still_reads_its_answer() -> None:
     protocol = local()
     with served(protocol) as place, opened(place, MOST, protocol):
-        assert httpx.post(f"http://{place[0]}:{place[1]}/", content=b"x" * 300_000).status_code == 429
+        assert httpx.post(f"http://{place[0]}:{place[1]}/", content=b"x" * 300_000, timeout=60).status_code == 429
 
 
 def test_this_host_is_not_counted() -> None:

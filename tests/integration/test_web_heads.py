@@ -28,11 +28,11 @@ def test_a_head_that_is_too_large_is_refused_and_said_why(here: tuple[str, int],
         large.sendall(begun + b"a" * HEAD_BYTES)
         answer = large.recv(65536)
     assert answer.startswith(b"HTTP/1.1 400 ") and b"The head of the request is larger than 65536 bytes." in answer
-    assert httpx.get(f"http://{here[0]}:{here[1]}/").text == "0 bytes"
+    assert httpx.get(f"http://{here[0]}:{here[1]}/", timeout=60).text == "0 bytes"
 
 
 def test_a_body_behind_a_head_is_not_counted_and_a_connection_serves_again(here: tuple[str, int]) -> None:
-    with httpx.Client(base_url=f"http://{here[0]}:{here[1]}") as client:
+    with httpx.Client(base_url=f"http://{here[0]}:{here[1]}", timeout=60) as client:
         for size in (0, 4 * HEAD_BYTES, 1):
             assert client.post("/", content=b"x" * size).text == f"{size} bytes"
 
@@ -42,8 +42,8 @@ def test_who_does_not_end_a_head_is_not_waited_for(said: bytes) -> None:
     with served(Hasty) as place, socket.create_connection(place, timeout=20) as slow:
         slow.sendall(said)
         assert slow.recv(100) == b""
-        with httpx.Client(base_url=f"http://{place[0]}:{place[1]}") as client:
-            assert client.get("/").text == client.get("/").text == "0 bytes"
+        with httpx.Client(base_url=f"http://{place[0]}:{place[1]}", timeout=60) as client:
+            assert client.get("/", timeout=60).text == client.get("/", timeout=60).text == "0 bytes"
 
 
 async def test_a_body_that_does_not_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -67,7 +67,7 @@ def read_stream(server: LiveServer, path: str, until: str, **headers: str) -> li
     """Read a stream until an event's name or text appears."""
     text = ""
     all_headers = {"Authorization": f"Bearer {server.token}", **headers}
-    with httpx.stream("GET", f"{server.url}{path}", headers=all_headers, timeout=30) as answer:
+    with httpx.stream("GET", f"{server.url}{path}", headers=all_headers, timeout=60) as answer:
         assert answer.headers["content-type"].startswith("text/event-stream")
         for chunk in answer.iter_text():
             text += chunk
@@ -82,7 +82,7 @@ def test_a_run_is_told_in_full(server: LiveServer, waiting: str) -> None:
     assert [(s["name"], s["state"]) for s in view["steps"]] == [("talk", "passed"), ("go", "waiting")]
     assert view["steps"][1]["needs"] == ["talk#1"]
     url = f"{server.url}{view['summary']['url']}?step=talk"
-    page = httpx.get(url, headers={"Authorization": f"Bearer {server.token}"}).text
+    page = httpx.get(url, headers=told_by(server), timeout=60).text
     assert "Say &lt;things&gt;" in page and "two" in page
     log = server.api("GET", f"/runs/{waiting}/steps/talk%231/log", params={"format": "json"})
     assert [line["text"] for line in log["items"]] == ["one", "two", "three"]
@@ -114,7 +114,7 @@ def test_each_line_arrives_before_the_next_and_the_stream_ends_with_the_run(
     wait_until(lambda: len(server.api("GET", f"/runs/{waiting}")["steps"]) == 3, 60, "third step")
     text = ""
     headers = {"Authorization": f"Bearer {server.token}"}
-    with httpx.stream("GET", f"{server.url}{stream}", headers=headers, timeout=30) as answer:
+    with httpx.stream("GET", f"{server.url}{stream}", headers=headers, timeout=60) as answer:
         for chunk in answer.iter_text():
             text += chunk
             for number in re.findall(r"line (\d)", text):
@@ -134,7 +134,7 @@ def test_who_has_missed_news_of_lists_is_told_at_once(
 
 def test_a_stranger_gets_no_stream(server: LiveServer, waiting: str) -> None:
     for path in (f"/api/v1/runs/{waiting}/stream", "/api/v1/stream", f"/{TENANT}/talk/runs/1/stream"):
-        assert httpx.get(f"{server.url}{path}", headers={"Authorization": "Bearer sw_wrong"}).status_code == 401
+        assert httpx.get(f"{server.url}{path}", headers=WRONG, timeout=60).status_code == 401
 
 
 def test_a_hundred_viewers_are_served_side_by_side(server: LiveServer, waiting: str) -> None:
@@ -155,21 +155,21 @@ def test_a_run_is_started_once_per_idempotency_key(server: LiveServer, waiting: 
     body = {"pipeline": "Ship", "inputs": {"target": "staging"}}
     headers = {"Authorization": f"Bearer {server.token}", "Idempotency-Key": "same"}
     numbers = {
-        httpx.post(f"{server.url}/api/v1/repos/{TENANT}/talk/runs", json=body, headers=headers, timeout=30).json()[
+        httpx.post(f"{server.url}/api/v1/repos/{TENANT}/talk/runs", json=body, headers=headers, timeout=60).json()[
             "number"
         ]
         for _ in range(3)
     }
     assert len(numbers) == 1
     other = {**body, "inputs": {"target": "production"}}
-    refused = httpx.post(f"{server.url}/api/v1/repos/{TENANT}/talk/runs", json=other, headers=headers, timeout=30)
+    refused = httpx.post(f"{server.url}/api/v1/repos/{TENANT}/talk/runs", json=other, headers=headers, timeout=60)
     assert refused.status_code == 422
     told = f"The key was sent before with another request, which is run #{numbers.pop()}. Use a new key."
     assert refused.json()["detail"] == told
 
 
 def test_the_form_of_a_pipeline_offers_its_choices(server: LiveServer, waiting: str) -> None:
-    page = httpx.get(f"{server.url}/{TENANT}/talk", headers={"Authorization": f"Bearer {server.token}"}).text
+    page = httpx.get(f"{server.url}/{TENANT}/talk", headers=told_by(server), timeout=60).text
     assert '<select name="input.target"' in page and "<option" in page and "Start Ship" in page
 
 
@@ -179,6 +179,7 @@ def test_the_list_of_runs_has_pages(server: LiveServer, waiting: str) -> None:
     assert first["items"][0]["id"] != second["items"][0]["id"]
 
 
+WRONG = {"Authorization": "Bearer sw_wrong"}
 HUGE = ("9" * 30, str(2**63), "-" + "9" * 30)
 
 
@@ -193,7 +194,7 @@ def test_a_line_is_found_in_the_logs_of_all_runs(server: LiveServer, waiting: st
     assert log["lines"] == [{"number": 3, "text": "three", "url": address}]
     assert server.api("GET", "/logs", params={"q": "nobody has said so"})["items"] == []
     headers = {"Authorization": f"Bearer {server.token}"}
-    page = httpx.get(f"{server.url}/{TENANT}/talk/logs?q=three", headers=headers, timeout=30).text
+    page = httpx.get(f"{server.url}/{TENANT}/talk/logs?q=three", headers=headers, timeout=60).text
     assert f'href="{address.replace("&", "&amp;")}"' in page
 
 
@@ -216,19 +217,22 @@ def test_a_stream_of_a_step_that_is_not_there_is_not_found(server: LiveServer, w
 @pytest.mark.parametrize("odd", ["²", "9" * 40, "a:b", "9" * 40 + ":1"])
 def test_a_place_that_no_stream_has_named_is_as_none(server: LiveServer, waiting: str, odd: str) -> None:
     headers = httpx.Headers({**told_by(server), "Last-Event-ID": odd}, encoding="latin1")
-    with httpx.stream("GET", f"{server.url}/api/v1/runs/{waiting}/stream", headers=headers, timeout=30) as answer:
+    with httpx.stream("GET", f"{server.url}/api/v1/runs/{waiting}/stream", headers=headers, timeout=60) as answer:
         assert answer.status_code == 200 and '"seq":1,' in next(line for line in answer.iter_lines() if "data:" in line)
 
 
 def test_half_a_character_is_refused_or_told_as_it_came(server: LiveServer, waiting: str) -> None:
     half = {"Content-Type": "application/json"} | told_by(server)
     place = f"{server.url}/api/v1/repos/{TENANT}/talk"
-    refused = httpx.patch(place, content=r'{"description": "\ud800"}', headers=half)
+    refused = httpx.patch(place, content=r'{"description": "\ud800"}', headers=half, timeout=60)
     assert refused.status_code == 422 and "half a character" in refused.json()["detail"]
     run = server.api("POST", f"/repos/{TENANT}/talk/runs", json={"inputs": {"target": "staging"}})["id"]
     server.wait_for_state(run, {"waiting"})
     sent = httpx.post(
-        f"{server.url}/api/v1/runs/{run}/events", content=r'{"type": "odd", "payload": "\ud800"}', headers=half
+        f"{server.url}/api/v1/runs/{run}/events",
+        content=r'{"type": "odd", "payload": "\ud800"}',
+        headers=half,
+        timeout=60,
     )
     assert sent.status_code == 202, sent.text
     entries = asked(server, f"/api/v1/runs/{run}/journal").json()["items"]
@@ -248,4 +252,4 @@ def told_by(server: LiveServer) -> dict[str, str]:
 
 
 def asked(server: LiveServer, place: str) -> httpx.Response:
-    return httpx.get(server.url + place, headers=told_by(server), timeout=30)
+    return httpx.get(server.url + place, headers=told_by(server), timeout=60)

@@ -262,7 +262,7 @@ async def test_a_cancelled_attempt_leaves_no_commit(executor: LocalExecutor, ori
     asked = attempt(origin.last, f"{COMMIT}; mkfifo wait; echo ready; cat wait")
     log = Log()
     running = asyncio.create_task(executor.execute(asked, Prepared(), log))
-    await asyncio.wait_for(log.arrived.wait(), 20)
+    await asyncio.wait_for(log.arrived.wait(), 60)
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running

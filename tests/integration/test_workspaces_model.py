@@ -409,7 +409,7 @@ def case(*works: list[Operation], parallel: bool = True) -> list[Plan]:
     return [Plan([], work, 3 if parallel else 1, 0) for work in works]
 
 
-@pytest.mark.timeout(3600 if SOAK else 120)
+@pytest.mark.timeout(3600 if SOAK else 300)
 @as_often(ordinary=120, soak=10_000)
 @given(plans=plans)
 @example(plans=case([("write", "d/b", "1")], [("make again", "d", "")]))

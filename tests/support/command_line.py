@@ -65,6 +65,6 @@ class Terminal:
             yield line.rpartition(" ")[2].strip()
         finally:
             shell.terminate()
-            shell.wait(20)
+            shell.wait(60)
             shell.stdout.close()
             shell.stderr.close()

@@ -158,7 +158,7 @@ class LiveServer:
         if self.process is not None and self.process.poll() is None:
             self.process.terminate()
             try:
-                self.process.wait(20)
+                self.process.wait(60)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
@@ -168,7 +168,7 @@ class LiveServer:
     def api(self, method: str, path: str, **arguments: Any) -> Any:
         """Call the JSON API as the owner; an error answer fails the test with its text."""
         headers = {"Authorization": f"Bearer {self.token}"}
-        answer = httpx.request(method, f"{self.url}/api/v1{path}", headers=headers, timeout=30, **arguments)
+        answer = httpx.request(method, f"{self.url}/api/v1{path}", headers=headers, timeout=60, **arguments)
         assert answer.status_code < 400, f"{method} {path}: {answer.status_code} {answer.text}"
         return answer.json() if answer.content else None
 

@@ -34,7 +34,7 @@ async def _nameless(where: ZygoteIsolates, overlay: Overlay) -> int:
     """Bytes that a command holds in a file that it has removed, as the host finds them."""
     code = "import os, time; f = open('g', 'wb'); os.remove('g'); f.write(bytes(1 << 20)); f.flush(); time.sleep(100)"
     process = await where.command(CommandSpec("acme", ("python", "-c", code), workspace=overlay))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not (found := nameless.held(process.init)):
             await asyncio.sleep(0.05)
     process.kill()

@@ -132,7 +132,7 @@ class Place:
         """Wait until a repository has so many runs."""
         self._until(clone.runs, lambda runs: len(runs) >= number)
 
-    def _until(self, look: Callable[[], T], claim: Callable[[T], object], seconds: float = 20) -> T:
+    def _until(self, look: Callable[[], T], claim: Callable[[T], object], seconds: float = 60) -> T:
         news = threading.Event()
         stop = self.thread.engine.subscribe(lambda *_: news.set())
         deadline = time.monotonic() + seconds

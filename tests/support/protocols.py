@@ -26,7 +26,7 @@ def served(protocol: type[BoundedHeads]) -> Iterator[tuple[str, int]]:
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
-    wait_until(lambda: server.started, 20, "server")
+    wait_until(lambda: server.started, 60, "server")
     host, port = server.servers[0].sockets[0].getsockname()
     yield host, port
     server.should_exit = True

@@ -27,7 +27,7 @@ class Served:
 
     def __enter__(self) -> "Served":
         self._thread.start()
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while not self._server.started and time.monotonic() < deadline:
             time.sleep(0.01)
         assert self._server.started

@@ -68,11 +68,11 @@ def traced(pid: int, trace: Path, *more: str) -> Iterator[None]:
     with errors.open("wb") as file:
         strace = subprocess.Popen([*command, "-o", str(trace), "-p", str(pid)], stderr=file)
     try:
-        wait_until(lambda: _all_traced(pid, strace), 20, f"tracer of {pid}; strace says {errors.read_text()!r}")
+        wait_until(lambda: _all_traced(pid, strace), 60, f"tracer of {pid}; strace says {errors.read_text()!r}")
         yield
     finally:
         strace.send_signal(signal.SIGINT)
-        strace.wait(20)
+        strace.wait(60)
 
 
 def _all_traced(pid: int, strace: "subprocess.Popen[bytes]") -> bool:

@@ -18,7 +18,7 @@ def test_it_looks_at_every_open_push_when_it_starts() -> None:
 
     kept = Keeper(look, lambda: None)
     kept.start()
-    assert looked.wait(10)
+    assert looked.wait(60)
     kept.stop()
     assert ages[0] == 0.0
 
@@ -38,7 +38,7 @@ def test_it_finishes_pushes_also_after_a_failure(monkeypatch: pytest.MonkeyPatch
     kept = Keeper(lambda _: None, finish)
     kept.start()
     kept.nudge()
-    assert second.wait(10)
+    assert second.wait(60)
     kept.stop()
 
 
@@ -57,6 +57,6 @@ def test_each_minute_it_removes_and_relaxes_whatever_fails_before(monkeypatch: p
 
     kept = Keeper(lambda _: None, lambda: None, relax, retain)
     kept.start()
-    assert relaxed.wait(10)
+    assert relaxed.wait(60)
     kept.stop()
     assert calls[:2] == ["retain", "relax"]

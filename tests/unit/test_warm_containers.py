@@ -47,7 +47,7 @@ class Place:
 
     def boot(self, kind: Kind) -> Fake | None:
         self.booting.set()
-        self.may_go_on.wait(10)
+        self.may_go_on.wait(60)
         if self.trouble is not None:
             raise self.trouble("no")
         if self.shell:

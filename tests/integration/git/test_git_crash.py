@@ -67,7 +67,7 @@ def killed_in(tmp_path: Path, client: Any) -> Iterator[Any]:
         push = client.start("push", f"http://a:b@127.0.0.1:{port}/acme/api.git", "main", *refs)
         assert server.stdout.readline() == "asked\n"
         server.kill()
-        assert push.wait(30) != 0
+        assert push.wait(60) != 0
         await Wire(tmp_path / "state", repositories, NeverAsked()).wait_for_orphans()
         return repositories, sha
 

@@ -48,7 +48,7 @@ def test_the_largest_goes_when_all_together_take_too_much(holder: Holder) -> Non
     assert memory.look() is None
     memory.most_bytes = 100 * MEBI  # the thread looks as well: one of the two ends it
     assert memory.look() in {inner, None}
-    assert large.wait(20) == 1, "what it had started was ended, and it could say so"
+    assert large.wait(60) == 1, "what it had started was ended, and it could say so"
     assert small.poll() is None and memory.look() is None
     assert small.communicate(timeout=20)[0] == b"" and small.returncode == 0
 
@@ -61,7 +61,7 @@ def test_who_has_ended_is_watched_no_more(holder: Holder) -> None:
     process.communicate(timeout=20)
     thread = memory._thread
     if thread is not None:
-        thread.join(20)
+        thread.join(60)
     assert memory.leaders() == [] and memory._thread is None
     memory.watch(process.pid)
     assert memory.leaders() == [] and anonymous(process.pid) == 0
@@ -82,6 +82,6 @@ def test_a_server_with_many_open_files_watches_as_well(holder: Holder) -> None:
         thread = memory._thread
         process.communicate(timeout=20)
         assert thread is not None
-        thread.join(20)
+        thread.join(60)
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert memory.leaders() == [] and memory._thread is None

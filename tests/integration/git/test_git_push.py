@@ -24,7 +24,7 @@ from stepwell.repos.wire import WireLimits
 
 def until(condition: Callable[[], bool], what: str) -> None:
     """Wait for something another process does."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline, f"never happened: {what}"
         time.sleep(0.01)
@@ -212,7 +212,7 @@ def test_push_is_finished_when_the_client_leaves_after_sending_all(server: Any, 
     server.handler.decide = decide
     sha = client.commit()
     push = client.start("push", server.url(), "main")
-    assert asked.wait(20)
+    assert asked.wait(60)
     for process in [*psutil.Process(push.pid).children(recursive=True), psutil.Process(push.pid)]:
         process.kill()
     push.wait()
