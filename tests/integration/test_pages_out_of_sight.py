@@ -10,7 +10,7 @@ from stepwell_web import graph, steplist
 from stepwell_web.graph import Node
 from stepwell_web.runview import Row
 from stepwell_web.steplist import Item
-from stepwell_web.templating import STATIC
+from stepwell_web.templating import JOINED, STATIC
 
 pytestmark = pytest.mark.chromium
 STEPS = 200
@@ -26,7 +26,7 @@ def browser(chromium_path: str) -> Iterator[Browser]:
 
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
-    styles = "".join((STATIC / name).read_text() for name in ("base.css", "run.css"))
+    styles = "".join((STATIC / name).read_text() for name in JOINED["run-steps.css"])
     names = [f"step-{'x' * number}" for number in range(STEPS)]
     rows = [Row(name, "#", "passed", "Passed", "1s", None, 0, 9, 1, not n, False) for n, name in enumerate(names)]
     nodes = [Node(name, name, "passed", "#", tuple(names[max(0, n - 1) : n]), "1s") for n, name in enumerate(names)]

@@ -21,7 +21,7 @@ CODE = (
 
 
 async def test_every_answer_bears_the_security_headers(web: httpx.AsyncClient) -> None:
-    for path in ("/", "/signin", "/nope", "/healthz", "/api/v1/me", "/static/x/base.css"):
+    for path in ("/", "/signin", "/nope", "/healthz", "/api/v1/me", "/static/x/pages.css"):
         answer = await web.get(path, headers=ADMIN)
         policy = answer.headers["content-security-policy"]
         assert "default-src 'self'" in policy and "unsafe" not in policy
@@ -115,10 +115,10 @@ async def test_a_mistake_of_ours_is_logged_and_not_shown(
 
 async def test_static_files_are_kept_for_ever_under_their_build_only(web: httpx.AsyncClient) -> None:
     page = (await web.get("/signin")).text
-    found = re.search(r'href="(/static/[^"]+base\.css)"', page)
+    found = re.search(r'href="(/static/[^"]+pages\.css)"', page)
     assert found
     assert "immutable" in (await web.get(found[1])).headers["cache-control"]
-    assert "immutable" not in (await web.get("/static/other/base.css")).headers["cache-control"]
+    assert "immutable" not in (await web.get("/static/other/pages.css")).headers["cache-control"]
     assert (await web.get("/static/x/../app.py")).status_code == 404
 
 

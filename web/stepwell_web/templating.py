@@ -25,9 +25,11 @@ from stepwell_web.scripts import joined
 
 HERE = Path(__file__).parent
 STATIC = HERE / "static"
+_EVERY_PAGE = ("base.css", "frame.css", "forms.css", "lists.css", "approvals.css", "dialogs.css", "narrow.css")
 JOINED: Mapping[str, tuple[str, ...]] = {
-    "run-steps.css": ("base.css", "run.css"),
-    "run-tabs.css": ("base.css", "run.css", "tabs.css"),
+    "pages.css": _EVERY_PAGE,
+    "run-steps.css": (*_EVERY_PAGE, "run.css"),
+    "run-tabs.css": (*_EVERY_PAGE, "run.css", "tabs.css"),
 }
 """Style sheets that are sent as one: the first paint of a page waits for each that it asks for."""
 SCRIPTS: Mapping[str, str] = {"run-page.js": "run"}
