@@ -51,6 +51,7 @@ class ImagePlan:
     target: str
     network: bool
     timeout: float  # seconds
+    makers: tuple[str, ...] = ("",)  # whose layers it may take, where they can be told apart; its own are the last's
 
 
 def image_plan(attempt: Attempt, prepared: Prepared) -> ImagePlan:
@@ -70,6 +71,7 @@ def image_plan(attempt: Attempt, prepared: Prepared) -> ImagePlan:
         target,
         bool(options.get("network", True)),
         float(options.get("timeout") or DEFAULT_TIMEOUT),
+        prepared.setups,
     )
 
 

@@ -16,18 +16,19 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
 from stepwell_runners.build_context import ImagePlan
-from stepwell_runners.images import BUILT
+from stepwell_runners.images import BUILDS, BUILT
 from stepwell_runners.spec import Exit
 
 _LAST_WITHOUT_PLUGIN = 22  # of the client's versions
 _MEMORY = 4 << 30  # bytes of a line of a classic build
 _ASKING_SECONDS = 20
+_NO_IMAGE = f"{BUILDS}:none"  # an empty list would be all of the engine's
 
 
 @dataclass(frozen=True)
@@ -143,16 +144,19 @@ def _auths(registries: Mapping[str, tuple[str, str]]) -> dict[str, dict[str, str
 class ClassicBuild:
     """Implements Process: a build by the engine's classic builder, over its API, followed by a thread.
 
-    It is given no credentials: what it pulls is everybody's on the engine's host.
+    It is given no credentials: what it pulls is everybody's on the engine's host. Its cache knows a layer by the lines
+    that it was made of and not by whether they had a network, so it takes those of `known` images alone.
     """
 
     def __init__(
-        self, engine: Any, asked: ImagePlan, labels: Mapping[str, str], *, context: IO[bytes], folder: Path
-    ) -> None:
+        self, engine: Any, asked: ImagePlan, labels: Mapping[str, str], *, context: IO[bytes], folder: Path,
+        known: Sequence[str] = (),
+    ) -> None:  # fmt: skip
         self.output, self._writing = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(self.output, False)
         self._api = engine.api
         self._ask = (asked, labels, context)
+        self._known = known or [_NO_IMAGE]
         self._place = folder / "id"
         self._socket: Any = None
         self._killed = False
@@ -200,6 +204,7 @@ class ClassicBuild:
             "dockerfile": asked.file, "rm": True, "forcerm": True, "labels": json.dumps(dict(labels)),
             "buildargs": json.dumps(dict(asked.args)), "memory": _MEMORY, "memswap": _MEMORY,
             "networkmode": "default" if asked.network else "none", "target": asked.target,
+            "cachefrom": json.dumps(list(self._known)),
         }  # fmt: skip
         answer = self._api._post(
             self._api._url("/build"), data=context, params=params, stream=True, timeout=None,

@@ -6,10 +6,12 @@ write into a Dockerfile, but for a tag that nobody is told, which keeps it from 
 
 import asyncio
 import contextlib
+import hashlib
+import json
 import re
 import secrets
 import tempfile
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from stepwell_runners.build_context import ImagePlan, dockerfile, pack
 from stepwell_runners.builders import ClassicBuild, Client, ClientBuild, find_client
 from stepwell_runners.classic_names import images_of
 from stepwell_runners.command_plan import Asker
-from stepwell_runners.images import BUILDS, BUILT, Images
+from stepwell_runners.images import BUILDS, BUILT, MADE_FOR, Images
 from stepwell_runners.outcomes import BuildFailed, EngineFull
 from stepwell_runners.reduce import Stack
 from stepwell_runners.snapshot_notes import Keep, SnapshotNotes, collect
@@ -31,6 +33,7 @@ CLASSIC = (
     "unknown. Install the docker client's plugin buildx beside Stepwell."
 )
 _TAIL = 8 << 10
+_MOST_KNOWN = 20
 _MISSING = re.compile(
     r"pull access denied|manifest unknown|repository does not exist|failed to resolve|: not found|no such host"
     r"|failed to do request|error pulling image|unauthorized|load metadata|Get \"?https?://", re.IGNORECASE
@@ -70,7 +73,10 @@ class ImageBuilds:
             if client is None:
                 output.note(CLASSIC)
                 await asyncio.to_thread(self._check_classic, asked, dockerfile(asked, stack))
-                process = ClassicBuild(engine, asked, labels, context=context, folder=Path(folder))
+                *others, own = made_for(asked)
+                known = await asyncio.to_thread(_known, engine, [*others, own], self._labels)
+                labels[MADE_FOR] = own
+                process = ClassicBuild(engine, asked, labels, context=context, folder=Path(folder), known=known)
             else:
                 process = await ClientBuild.start(
                     client, asked, labels, context=context, host=self._host, folder=Path(folder)
@@ -131,6 +137,19 @@ class ImageBuilds:
         with contextlib.suppress(FileNotFoundError):
             for left in self._folder.iterdir():
                 remove(left)
+
+
+def made_for(asked: ImagePlan) -> list[str]:
+    """Return the words for those whose layers a build may take, its own last."""
+    about = [asked.asker.repository, asked.network]
+    return [hashlib.sha256(json.dumps([*about, maker]).encode()).hexdigest()[:32] for maker in asked.makers]
+
+
+def _known(engine: Any, words: Sequence[str], labels: Mapping[str, str]) -> list[str]:
+    """Return the ids of the images that the classic builder has made for somebody, the newest ones."""
+    ours = [f"{label}={value}" for label, value in labels.items()]
+    lists = (engine.api.images(BUILDS, filters={"label": [*ours, f"{MADE_FOR}={word}"]}) for word in words)
+    return [str(one["Id"]) for found in lists for one in found[:_MOST_KNOWN]]
 
 
 class _Tail:

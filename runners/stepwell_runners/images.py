@@ -25,6 +25,8 @@ BUILDS = "stepwell-image"
 PRIVATE = "stepwell-private"
 BUILT = "stepwell.built"
 """The label of an image that was built here; says for which repository, see `mark_of`."""
+MADE_FOR = "stepwell.made-for"
+"""The label that says for whom it was built there, and how, where a builder's own cache does not ask."""
 _EMULATORS = Path("/proc/sys/fs/binfmt_misc")  # programs that this kernel gives to another one to run
 _ID = re.compile(r"sha256:[0-9a-f]{64}")
 _PROGRESS_SECONDS = 5.0

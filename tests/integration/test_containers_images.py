@@ -100,6 +100,41 @@ async def test_an_image_is_its_repositorys_and_built_without_network_if_asked(
     assert not (await run(executor, dataclasses.replace(attempt("true", services=beside), scope="other/api"))).ok
 
 
+@pytest.mark.parametrize("executor", BUILDERS, indirect=True)
+async def test_a_layer_that_a_stranger_made_without_network_is_no_others(executor: LocalExecutor) -> None:
+    """What a line hides, with `||`, would else be in the images of all who have the same line."""
+    line = f"RUN echo {NEW} && (ip addr | grep -q eth0 && echo net || echo none) > /made"
+    base = await files(executor, f"printf 'FROM {IMAGE}\\n{line}\\n' > Dockerfile")
+
+    async def made(scope: str, makers: tuple[str, ...], network: bool) -> str:
+        asked = dataclasses.replace(build(base, network=network), scope=scope, tenant=scope.partition("/")[0])
+        outcome = await run(executor, asked, setups=makers)
+        assert outcome.ok, outcome
+        step = attempt("cat /made", image=outcome.value, network=False)
+        log = Log()
+        assert (await run(executor, dataclasses.replace(step, scope=scope, tenant=asked.tenant), log)).ok
+        return log.text.strip()
+
+    assert await made("evil/x", ("main",), network=False) == "none"
+    assert await made("acme/api", ("main",), network=True) == "net"
+    assert await made("acme/api", ("main", "topic"), network=False) == "none"
+    assert await made("acme/api", ("main",), network=True) == "net"
+
+
+@pytest.mark.parametrize("executor", ["classic"], indirect=True)
+async def test_the_classic_builder_takes_layers_of_the_default_branch_and_of_its_own(executor: LocalExecutor) -> None:
+    base = await files(executor, f"printf 'FROM {IMAGE}\\nRUN echo of-branches {NEW} > /made\\n' > Dockerfile")
+
+    async def cached(*makers: str, key: str = "image#1") -> bool:
+        log = Log()
+        assert (await run(executor, build(base, key, args={}), log, setups=makers)).ok
+        return "Using cache" in log.text
+
+    assert not await cached("main", "topic") and await cached("main", "topic")
+    assert not await cached("main", "other") and not await cached("main")
+    assert await cached("main") and await cached("main", "third")
+
+
 @pytest.mark.parametrize("executor", ["classic"], indirect=True)
 async def test_the_classic_builder_finds_no_image_by_its_id(executor: LocalExecutor, engine: Any) -> None:
     dockerfile = f"FROM {IMAGE}\\nRUN echo theirs > /made # {NEW}\\nONBUILD COPY --chown=0 Dockerfile /x\\n"

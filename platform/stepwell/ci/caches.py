@@ -7,7 +7,8 @@ save nothing. The same holds for work that is reused; who runs or restarts a run
 is.
 
 Setups are kept apart in the same way, for a setup that hides its failures comes to what the network and the host let it
-come to. Those of runs without a branch are made, too: for the runs of that commit, or for the plans of that person.
+come to; and so are layers of images, by a builder that can tell them apart. Those of runs without a branch are made,
+too: for the runs of that commit, or for the plans of that person.
 """
 
 import asyncio
@@ -53,7 +54,7 @@ class CachePreparer:
     async def prepare(self, attempt: Attempt) -> Prepared:
         """Prepare an attempt."""
         prepared = await self._inner.prepare(attempt)
-        if not any(attempt.options.get(name) for name in ("cache", "reuse", "setup")):
+        if attempt.kind != "image" and not any(attempt.options.get(name) for name in ("cache", "reuse", "setup")):
             return prepared
         rights = await asyncio.to_thread(self._rights, attempt.metadata)
         wanted = bool(attempt.metadata.get("rerun_of") or attempt.metadata.get("restart_of"))

@@ -104,7 +104,7 @@ class Prepared:
     files: Mapping[str, str] = field(default_factory=dict)  # variable → content, written to a private file
     masks: tuple[str, ...] = ()
     caches: CacheRights = CacheRights()
-    setups: tuple[str, ...] = ("",)  # whose setups it may take, its own last: those that it makes
+    setups: tuple[str, ...] = ("",)  # whose setups and layers it may take, its own last
     reuses: bool = True  # earlier work may be taken instead
     registries: Mapping[str, tuple[str, str]] = field(default_factory=dict, repr=False)  # host → (user name, password)
 
