@@ -1,4 +1,5 @@
-"""Journals of older versions, kept as they were written: folded, replayed and gone on with, for ever.
+"""Journals of older versions and of older rules of the replay, kept as they were written: folded, replayed and gone on
+with, for ever.
 
 The states beside them are what their fold gave when they were written, but for when inline steps began, which the fold
 took for when they ended. Fields that a state has got since are not in them, and are not compared.
@@ -8,7 +9,7 @@ import dataclasses
 import json
 import sqlite3
 from collections.abc import AsyncIterator, Mapping
-from contextlib import closing
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,8 +34,8 @@ VERSIONS = range(1, VERSION + 1)
 ENDED = ("whole", "cancelled", "failed", "unawaited")
 
 
-def states(version: int) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((JOURNALS / f"version{version}.states.json").read_text())
+def states(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((JOURNALS / f"{name}.states.json").read_text())
     return found
 
 
@@ -61,15 +62,16 @@ def same(stored: Any, found: Any, where: str = "") -> list[str]:
 
 @dataclasses.dataclass
 class Old:
-    """A database with the journals of a version, and what plays them."""
+    """A database with the journals of a version or of its rules, and what plays them."""
 
     shop: Workshop
-    version: int
+    name: str
     clock: TestClock
+    root: str = ".stepwell"
 
     async def load(self, metadata: Mapping[str, Any]) -> Code:
-        source = (JOURNALS / f"version{self.version}.py").read_text()
-        return Code(f"version1 {metadata['entry']}", {"pipeline.py": source}, f"pipeline.py:{metadata['entry']}")
+        source, entry = (JOURNALS / f"{self.name}.py").read_text(), metadata["entry"]
+        return Code(f"{self.name} {entry}", {"pipeline.py": source}, f"pipeline.py:{entry}", self.root)
 
     def cut(self) -> None:
         """Take the last entry of ended runs away, so that their code is to be played once more."""
@@ -83,26 +85,49 @@ class Old:
             assert Rebuild(SqliteTables(journal), mend=True).run().damaged == []
 
 
-@pytest.fixture(params=VERSIONS)
-async def old(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Old]:
-    shop = Workshop(tmp_path)
-    lines = [json.loads(line) for line in (JOURNALS / f"version{request.param}.jsonl").read_text().splitlines()]
+@asynccontextmanager
+async def laid(name: str, tables: str, path: Path) -> AsyncIterator[Old]:
+    """Lay kept journals into a database whose tables are of that time, or of any before."""
+    shop = Workshop(path)
+    lines = [json.loads(line) for line in (JOURNALS / f"{name}.jsonl").read_text().splitlines()]
     with closing(sqlite3.connect(shop.database, isolation_level=None)) as db:
-        db.executescript((JOURNALS / f"version{request.param}.sql").read_text())
+        db.executescript((JOURNALS / f"{tables}.sql").read_text())
         rows = [(*row[:-1], json.dumps(row[-1])) for row in lines]
         db.executemany("INSERT INTO journal VALUES(?,?,?,?,?,?,?,?,?)", rows)
-    yield Old(shop, request.param, TestClock(max(row[2] for row in lines) + 1))
+    yield Old(shop, name, TestClock(max(row[2] for row in lines) + 1))
     await shop.isolates.close()
 
 
+@pytest.fixture(params=[f"version{number}" for number in VERSIONS])
+async def old(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Old]:
+    async with laid(request.param, request.param, tmp_path) as one:
+        yield one
+
+
+@pytest.fixture
+async def begun(tmp_path: Path) -> AsyncIterator[Old]:
+    """Runs that were begun by the second rules, by each of which the third differ."""
+    async with laid("rules2", "version1", tmp_path) as one:
+        one.root = ""  # as embedded code has it
+        yield one
+
+
+def test_each_past_rules_have_their_journals() -> None:
+    assert {path.stem for path in JOURNALS.glob("rules*.py")} == {f"rules{number}" for number in range(2, REPLAY)}
+
+
 async def test_the_fold_of_an_old_journal_is_what_it_was(old: Old) -> None:
-    stored = states(old.version)
-    assert set(stored) == {"asks", "sleeps", *ENDED}
+    assert set(states(old.name)) == {"asks", "sleeps", *ENDED}
+    assert differences(old) == []
+
+
+def differences(old: Old) -> list[str]:
+    """Where the folds of the journals differ from what they were."""
     journal = old.shop.journal()
     journal.open()
     with closing(journal):
-        for run, state in stored.items():
-            assert same(state, plain(fold(journal.entries(run)))) == []
+        folds = {run: plain(fold(journal.entries(run))) for run in states(old.name)}
+    return same(states(old.name), folds)
 
 
 async def test_old_runs_that_wait_go_on_where_they_were(old: Old) -> None:
@@ -126,12 +151,61 @@ async def test_old_runs_that_ended_end_alike_when_they_are_replayed(old: Old) ->
     executor = FakeExecutor()
     async with old.shop.running(loader=old.load, clock=old.clock, executor=executor):
         for run in ENDED:
-            state, stored = plain(await old.shop.finished(run)), states(old.version)[run]
+            state, stored = plain(await old.shop.finished(run)), states(old.name)[run]
             assert {name: state[name] for name in ("final", "result")} == {
                 name: stored[name] for name in ("final", "result")
             }, state["error"]
             assert (state["error"] or {}).get("type") == (stored["error"] or {}).get("type")
     assert executor.attempts == [], "a step that was done ran again"
+
+
+async def test_runs_of_the_second_rules_are_folded_as_they_were(begun: Old) -> None:
+    assert {state["replay"] for state in states(begun.name).values()} == {2}
+    assert differences(begun) == []
+
+
+async def test_runs_of_the_second_rules_go_on_by_them(begun: Old) -> None:
+    begun.rebuild()
+    async with begun.shop.running(loader=begun.load, clock=begun.clock) as engine:
+        for run in ("conditions", "limits", "names"):
+            await begun.shop.hibernating(run)
+        await engine.send_event("conditions", "go", "first")
+        await engine.send_event("conditions", "go", "second")
+        await engine.decide("limits", "go on#1", {"by": "ann", "approve": True}, _approved)
+        conditions, limits = await begun.shop.finished("conditions"), await begun.shop.finished("limits")
+        assert (conditions.result, limits.result) == (
+            ["true", "not 1", "a text", 1, "first", 2, "second"],
+            [1, "Timeout", "ann", 3],
+        ), [conditions.reason, limits.reason]
+        begun.clock.advance(10**6)
+        await begun.shop.until(lambda state: "long#2" in state.steps, "names")
+        begun.clock.advance(10**6)
+        told = (await begun.shop.finished("names")).result
+        assert [text.splitlines()[1::2] for text in told] == [
+            ['  File ".stepwell/pipeline.py", line 59, in run', f"LookupError: {number}"] for number in range(2)
+        ]
+
+
+@pytest.mark.parametrize("kept", [1, 2, 7, 20])
+async def test_runs_of_the_second_rules_end_alike_when_they_are_replayed(begun: Old, kept: int) -> None:
+    with closing(sqlite3.connect(begun.shop.database, isolation_level=None)) as db:
+        db.execute("DELETE FROM journal WHERE type = 'ended' OR (run IN ('undone', 'cleaned') AND seq > ?)", (kept,))
+        db.execute("DELETE FROM journal WHERE run NOT IN ('undone', 'cleaned')")
+    begun.rebuild()
+    async with begun.shop.running(loader=begun.load, clock=begun.clock) as engine:
+        if kept < 4:
+            await begun.shop.hibernating("cleaned")
+            await engine.cancel("cleaned", "ann")
+        for run in ("undone", "cleaned"):
+            state, stored = plain(await begun.shop.finished(run)), states(begun.name)[run]
+            assert (state["final"], state["result"], state["error"]) == (
+                stored["final"],
+                stored["result"],
+                stored["error"],
+            )
+            assert {key: (step["state"], step["value"]) for key, step in state["steps"].items()} == {
+                key: (step["state"], step["value"]) for key, step in stored["steps"].items()
+            }
 
 
 async def test_a_file_written_by_a_newer_stepwell_is_not_opened(tmp_path: Path) -> None:
