@@ -8,6 +8,7 @@ Both are given the context as an archive, and no configuration of the user's: wh
 import asyncio
 import base64
 import contextlib
+import hashlib
 import json
 import os
 import shutil
@@ -122,10 +123,11 @@ class ClientBuild:
 
 
 def arguments(asked: ImagePlan, labels: Mapping[str, str], folder: Path) -> list[str]:
-    """Return a client's options. What a cache mount is called belongs to the repository: its contents are no part of
-    what a layer is found by, so a stranger's must not be found.
+    """Return a client's options. What a cache mount is called belongs to a branch of the repository: whoever builds
+    writes there what they like, and it is no part of what a layer is found by.
     """
-    args = {**asked.args, "BUILDKIT_CACHE_MOUNT_NS": labels[BUILT]}
+    own = hashlib.sha256(json.dumps([labels[BUILT], asked.makers[-1]]).encode()).hexdigest()[:32]
+    args = {**asked.args, "BUILDKIT_CACHE_MOUNT_NS": own}
     return [
         "--progress=plain", f"--iidfile={folder / 'id'}", f"--file={asked.file}",
         f"--network={'default' if asked.network else 'none'}",

@@ -121,6 +121,30 @@ async def test_a_layer_that_a_stranger_made_without_network_is_no_others(executo
     assert await made("acme/api", ("main",), network=True) == "net"
 
 
+async def test_what_a_line_keeps_in_a_cache_mount_is_its_branchs(executor: LocalExecutor) -> None:
+    """A branch writes there what it likes: another one would build with it."""
+    line = "RUN --mount=type=cache,target=/c cp /c/who /found || true; echo $SAID > /c/who"
+    base = await files(executor, f"printf 'FROM {IMAGE}\\nARG SAID\\n{line}\\n' > Dockerfile")
+    words = iter("abcdefgh")
+
+    async def found(scope: str, *makers: str) -> str:
+        """Build; the word that was there, of the builds so far."""
+        asked = build(base, args={"SAID": f"{next(words)} {NEW}"})
+        asked = dataclasses.replace(asked, scope=scope, tenant=scope.partition("/")[0])
+        outcome = await run(executor, asked, setups=makers)
+        step = attempt("cat /found || echo nothing", image=outcome.value, network=False)
+        log = Log()
+        assert (await run(executor, dataclasses.replace(step, scope=scope, tenant=asked.tenant), log)).ok
+        return log.text.split()[-2] if NEW in log.text else ""
+
+    assert await found("acme/api", "main", "topic") == ""
+    assert await found("acme/api", "main", "topic") == "a"
+    assert await found("acme/api", "main") == ""
+    assert await found("acme/api", "main", "other") == ""
+    assert await found("evil/x", "main") == ""
+    assert await found("acme/api", "main") == "c"
+
+
 @pytest.mark.parametrize("executor", ["classic"], indirect=True)
 async def test_the_classic_builder_takes_layers_of_the_default_branch_and_of_its_own(executor: LocalExecutor) -> None:
     base = await files(executor, f"printf 'FROM {IMAGE}\\nRUN echo of-branches {NEW} > /made\\n' > Dockerfile")

@@ -36,14 +36,18 @@ def test_a_build_is_refused_what_is_not_its_own(options: dict[str, object], word
         image_plan(dataclasses.replace(logged.attempt(""), kind="image", options=options), Prepared())
 
 
-def test_a_client_is_given_texts_as_values_only_and_the_repositorys_cache() -> None:
+def test_a_client_is_given_texts_as_values_only_and_the_branchs_cache() -> None:
     options = {"file": "./-f", "args": {"A": "--push"}, "target": "t", "network": False}
     asked = image_plan(dataclasses.replace(logged.attempt(""), kind="image", options=options), Prepared())
     assert (asked.context, asked.file, asked.asker.repository) == ("", "-f", "acme/acme/api")
     made = arguments(asked, {BUILT: "mark"}, Path("/w"))
+    own = made[6].rpartition("=")[2]
+    others = [arguments(dataclasses.replace(asked, makers=("", "topic")), {BUILT: "mark"}, Path("/w"))[6]]
+    others += [arguments(asked, {BUILT: "another"}, Path("/w"))[6]]
+    assert len({*others, made[6]}) == 3 and len(own) == 32
     assert made == [
         "--progress=plain", "--iidfile=/w/id", "--file=-f", "--network=none", "--label=stepwell.built=mark",
-        "--build-arg=A=--push", "--build-arg=BUILDKIT_CACHE_MOUNT_NS=mark", "--target=t", "-",
+        "--build-arg=A=--push", f"--build-arg=BUILDKIT_CACHE_MOUNT_NS={own}", "--target=t", "-",
     ]  # fmt: skip
 
 
