@@ -237,11 +237,13 @@ def test_enter_in_the_comment_decides_nothing(browser: Browser, full: Served) ->
     page.context.close()
 
 
-def test_the_theme_is_chosen_and_kept(browser: Browser, full: Served) -> None:
-    page = visit(browser, full)
+@pytest.mark.parametrize(("width", "button"), [(1440, "Colour theme"), (390, "Light or dark")])
+def test_the_theme_is_chosen_and_kept(browser: Browser, full: Served, width: int, button: str) -> None:
+    page = visit(browser, full, width=width)
     page.goto(full.url)
     before = page.evaluate("getComputedStyle(document.body).backgroundColor")
-    page.get_by_role("button", name="Colour theme").click()
+    page.get_by_label("Account").click()
+    page.get_by_role("button", name=button).click()
     page.reload()
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") != before
     page.context.close()
