@@ -111,13 +111,35 @@ def test_a_link_keeps_the_focus_when_steps_come_before_it(page: Page, full: Serv
     assert names.index("first look") < names.index("lint") < names.index("typecheck")
 
 
-def test_what_is_looked_for_in_a_log_is_looked_for_when_its_step_has_ended(page: Page, full: Served) -> None:
-    view = full.services.views["run1842"]
+def going(view: RunView) -> RunView:
+    """The same while its failed step still goes on."""
     ended = next(one for one in view.steps if one.name == "unit 3.13")
     tried = replace(ended.attempts[0], state="running", ended_at=None)
     begun = replace(ended, state="running", ended_at=None, error=None, attempts=(tried,))
-    going = replace(view, steps=tuple(begun if one is ended else one for one in view.steps))
-    full.services.views["run1842"] = going
+    return replace(view, steps=tuple(begun if one is ended else one for one in view.steps))
+
+
+@pytest.mark.parametrize("reads", [True, False])
+def test_the_log_of_a_step_that_fails_opens_unless_somebody_reads_another(
+    page: Page, full: Served, reads: bool
+) -> None:
+    view = going(full.services.views["run1842"])
+    full.services.views["run1842"] = view
+    page.goto(full.url + RUN)
+    title = page.locator("#log-title")
+    expect(title).to_have_text("unit 3.13")
+    if reads:
+        page.keyboard.press("PageUp")  # from the end of the log, which would be followed
+    broken = tuple(replace(one, state="failed") if one.name == "lint" else one for one in view.steps)
+    failed = page.locator(".steps a", has_text="lint").locator(".is-failed").first
+    tell(page, full, replace(view, steps=broken), failed.is_visible)
+    on_another_branch(page, full)  # what the news before has brought is there
+    expect(title).to_have_text("unit 3.13" if reads else "lint")
+
+
+def test_what_is_looked_for_in_a_log_is_looked_for_when_its_step_has_ended(page: Page, full: Served) -> None:
+    view = full.services.views["run1842"]
+    full.services.views["run1842"] = going(view)
     page.goto(full.url + f"{RUN}?step=unit-3.13")
     field, told = page.get_by_label("Find in this log"), page.locator(".log-find output")
     field.fill("assert")

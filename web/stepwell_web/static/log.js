@@ -6,6 +6,7 @@ import { localLines } from './zone.js';
 
 const PAGE = 500;
 const FLUSH = 120;
+const UPWARDS = ['ArrowUp', 'PageUp', 'Home'];
 
 export class Log {
   constructor(panel) {
@@ -201,6 +202,7 @@ export class Log {
     const stop = () => this.setFollow(false);
     addEventListener('wheel', (event) => { if (event.deltaY < 0) stop(); }, { passive: true, signal: this.leave.signal });
     addEventListener('touchmove', stop, { passive: true, signal: this.leave.signal });
+    addEventListener('keydown', (event) => { if (UPWARDS.includes(event.key)) stop(); }, { signal: this.leave.signal });
   }
 
   setFollow(on) {

@@ -25,7 +25,15 @@ function address() {
   return `${path}?${asked}`;
 }
 
+// Who has left the end of the log, looks for something or selects lines reads this step, whatever becomes of others.
+function reading() {
+  const selection = getSelection();
+  return log?.text || (log?.panel.dataset.open && !log.follow)
+    || (!selection.isCollapsed && log?.box?.contains(selection.anchorNode));
+}
+
 function pageAddress() {
+  chosen ||= Boolean(reading());
   const url = new URL(location.href);
   url.hash = '';
   if ((chosen || url.searchParams.has('step')) && log) url.searchParams.set('step', log.slug);
