@@ -101,6 +101,13 @@ async def test_failures_are_problems_for_programs_and_pages_for_people(web: http
     page = await web.get("/acme/nope", headers=ADMIN)
     assert page.status_code == 404
     assert "or you may not see it" in page.text and "Go home" in page.text
+    assert '<span aria-current="page">Not found</span>' in page.text and "<h1>Not found</h1>" in page.text
+
+
+async def test_the_address_to_clone_is_there_to_be_copied(web: httpx.AsyncClient) -> None:
+    page = (await web.get("/acme/payments-api", headers=ADMIN)).text
+    head = page.partition('<div class="head">')[2].partition("</div>")[0]
+    assert re.search(r'<button type="button"[^>]* data-copy="https?://[^"]+/acme/payments-api\.git"', head)
 
 
 async def test_a_mistake_of_ours_is_logged_and_not_shown(

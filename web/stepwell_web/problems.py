@@ -137,12 +137,12 @@ def _headers(failure: Failure) -> dict[str, str]:
 def _page(request: Request, failure: Failure, reference: str) -> Response:
     visit = any_visit(request)
     advice = _ADVICE.get(failure.status, "")
+    heading = _HEADINGS.get(failure.status, failure.title.capitalize())
     if reference:
         advice = f"It is in the server's log under {reference}. Please report it."
     return visit.page(
-        "error.html", crumbs=[("Home", "/"), (failure.title, "")], status=failure.status, code=failure.status,
-        detail=failure.detail, advice=advice,
-        heading=_HEADINGS.get(failure.status, failure.title), **_way_out(request, failure, visit.actor.signed_in),
+        "error.html", crumbs=[("Home", "/"), (heading, "")], status=failure.status, code=failure.status,
+        detail=failure.detail, advice=advice, heading=heading, **_way_out(request, failure, visit.actor.signed_in),
     )  # fmt: skip
 
 
