@@ -2,8 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 from stepwell.engine.clock import Clock
@@ -65,14 +64,13 @@ class Commits:
         """Return the time that an entry drafted now would have, as far as the clock goes."""
         return self._clock.now() if self._moment is None else self._moment
 
-    @contextmanager
-    def at_one_moment(self) -> Iterator[None]:
-        """Give entries drafted meanwhile the same time: what was said at once comes to pass at once."""
+    def hold_moment(self) -> None:
+        """Give entries the same time until `release_moment`: what was said at once comes to pass at once."""
         self._moment = self._clock.now()
-        try:
-            yield
-        finally:
-            self._moment = None
+
+    def release_moment(self) -> None:
+        """Give each entry its own time again."""
+        self._moment = None
 
     def touch(self, live: Live) -> None:
         """Have the run's row written, with or without entries."""

@@ -4,9 +4,9 @@ A cancelled run has to run once more, to clean up: so a pause ends with it. A ca
 its grace would go on. Who wants neither terminates.
 """
 
+from stepwell.engine.endings import end_run
 from stepwell.engine.live import Live
 from stepwell.engine.parts import Parts
-from stepwell.engine.turn import end_run
 from stepwell.errors import Conflict
 
 

@@ -1,11 +1,20 @@
 """What a turn's ending means for its run."""
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from stepwell.engine.live import Live
 from stepwell.engine.parts import Parts
 from stepwell.engine.state import Inflight
-from stepwell.engine.turn import Ending, end_run
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a turn ended. `after` are seconds until another try makes sense; None: when something happens."""
+
+    kind: Literal["hibernated", "ended", "continued", "failed", "lost", "postponed", "abandoned"]
+    reason: str = ""
+    after: float | None = None
 
 
 def conclude(live: Live, ending: Ending, parts: Parts) -> float | None:
@@ -81,3 +90,10 @@ def _over(one: Inflight, parts: Parts) -> dict[str, Any]:
 
 def _error(kind: str, message: str) -> dict[str, str]:
     return {"type": kind, "message": message, "traceback": ""}
+
+
+def end_run(live: Live, parts: Parts, state: str, result: Any, error: dict[str, Any] | None) -> None:
+    """Draft the last entry of a run."""
+    if not live.state.finished and not live.gone:
+        data = {"state": state, "result": result} if error is None else {"state": state, "error": error}
+        parts.commits.append(live, "ended", "", data)

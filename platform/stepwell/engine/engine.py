@@ -16,6 +16,7 @@ from stepwell.engine.clock import Clock, RealClock
 from stepwell.engine.commits import Commits
 from stepwell.engine.control import draft_cancel, draft_pause, draft_resumption, draft_termination
 from stepwell.engine.decisions import draft_decision
+from stepwell.engine.endings import Ending
 from stepwell.engine.entries import FINISHED, Entry
 from stepwell.engine.fold import fold
 from stepwell.engine.loading import ask
@@ -31,7 +32,6 @@ from stepwell.engine.selection import Selection
 from stepwell.engine.slots import Slots
 from stepwell.engine.specs import DEFAULT_LIMITS, Limits, RunRef, RunSpec, Subscriber, check_by, check_json, check_text
 from stepwell.engine.state import RunState
-from stepwell.engine.turn import Ending
 from stepwell.errors import Conflict, Invalid, Unavailable
 from stepwell.store.journal import Created, Glance, Journal, NewRun, Numbered, RunRow
 

@@ -11,10 +11,10 @@ from dataclasses import fields
 from itertools import repeat
 from typing import Any, Literal
 
-from stepwell.authoring.failures import FAILED_STEPS
 from stepwell.engine.ancestry import Ancestry
 from stepwell.engine.entries import FINISHED, Entry, StepKind, StepStatus
 from stepwell.engine.order import Order
+from stepwell.engine.reasons import why_cancelled, why_failed, why_ordered
 from stepwell.engine.state import EVENT_IDS, OPEN, TO_START, AttemptState, EventState, RunState, StepState
 from stepwell.errors import Bug
 from stepwell.store.journal import Part
@@ -53,7 +53,7 @@ def apply(state: RunState, entry: Entry) -> None:
     if state.approvals or state.asks_since is not None:
         _count_wait(state, entry.at)
     if state.paused is not None:
-        state.reason = _why("paused", state.paused)
+        state.reason = why_ordered("paused", state.paused)
 
 
 def apply_passed(state: RunState, part: Part) -> bool:
@@ -368,7 +368,7 @@ def _ended(state: RunState, entry: Entry) -> None:
         raise Bug(f"Run {state.id!r} ended as {final!r}.")
     state.final, state.ended_at, state.paused = final, entry.at, None
     state.result, state.error = entry.data.get("result"), entry.data.get("error")
-    state.reason = _why_failed(state.error) if state.error else _why_cancelled(state)
+    state.reason = why_failed(state.error) if state.error else why_cancelled(state)
     for step in state.steps.values():
         if step.state in OPEN:
             _end_attempt(step, entry, "cancelled")
@@ -377,25 +377,6 @@ def _ended(state: RunState, entry: Entry) -> None:
     state.timers.clear()
     state.approvals.clear()
     state.inflight.clear()
-
-
-def _why_failed(error: Mapping[str, Any]) -> str:
-    """Say what ended it; what the code raised by itself begins with its type, as Python prints it."""
-    kind, message = error["type"], str(error["message"])
-    if not error.get("traceback") or kind in FAILED_STEPS:
-        return message
-    return f"{kind}: {message}" if message else str(kind)
-
-
-def _why_cancelled(state: RunState) -> str | None:
-    if state.final != "cancelled" or not state.cancel:
-        return None
-    return _why("terminated" if state.cancel.get("now") else "cancelled", state.cancel)
-
-
-def _why(what: str, order: Mapping[str, Any]) -> str:
-    said = f": {order['reason']}" if order.get("reason") else ""
-    return f"{what} by {order.get('by')}{said}"
 
 
 _APPLY = {

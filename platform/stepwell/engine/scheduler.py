@@ -21,7 +21,7 @@ from stepwell.engine.calls import KIND as BINDING
 from stepwell.engine.calls import Calls
 from stepwell.engine.children import Acts, Children, Heritage
 from stepwell.engine.control import draft_cancel
-from stepwell.engine.endings import conclude
+from stepwell.engine.endings import Ending, conclude
 from stepwell.engine.entries import Entry
 from stepwell.engine.firing import Firing
 from stepwell.engine.head_start import HeadStarts
@@ -34,7 +34,7 @@ from stepwell.engine.rounds import logs_of
 from stepwell.engine.specs import Note, RunRef, RunSpec
 from stepwell.engine.state import RunState
 from stepwell.engine.tasks import Tasks
-from stepwell.engine.turn import Ending, Turn
+from stepwell.engine.turn import Turn
 from stepwell.errors import StepwellError
 from stepwell.store.journal import Awake, Created
 from stepwell.store.json_text import encode

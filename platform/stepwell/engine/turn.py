@@ -13,13 +13,13 @@ import asyncio
 import logging
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from stepwell.engine import commands
 from stepwell.engine.clock import Handle
 from stepwell.engine.commands import Malformed
 from stepwell.engine.continuation import draft_continuation
+from stepwell.engine.endings import Ending, end_run
 from stepwell.engine.entries import Entry
 from stepwell.engine.head_start import head_of
 from stepwell.engine.hearing import Hearing
@@ -29,6 +29,7 @@ from stepwell.engine.live import Live
 from stepwell.engine.loading import check_replay, load_code, other_python
 from stepwell.engine.parts import Parts
 from stepwell.engine.seams import Code, IsolateChannel, IsolateSpec
+from stepwell.engine.silence import Silence
 from stepwell.engine.specs import Note
 from stepwell.engine.standstill import Standstill
 from stepwell.engine.telling import line_of, replayed
@@ -41,15 +42,6 @@ _STALLED_IN = re.compile(r'File "(\.stepwell/[^"]+)", line (\d+)')
 _DUMP_BYTES = 65_536
 
 
-@dataclass(frozen=True)
-class Ending:
-    """How a turn ended. `after` are seconds until another try makes sense; None: when something happens."""
-
-    kind: Literal["hibernated", "ended", "continued", "failed", "lost", "postponed", "abandoned"]
-    reason: str = ""
-    after: float | None = None
-
-
 class Turn:
     """A turn of one run."""
 
@@ -60,16 +52,13 @@ class Turn:
         self._hearing = Hearing(live, parts)
         self._large = LargeResults(live, parts, self._kept, self._keeps_nothing)
         self._standstill = Standstill()
+        self._silence = Silence(live, parts, lambda: self._stalled(""))
         self._over: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
         self._start, live.head_start = live.head_start, None
         self._lines: Lines | None = None
         self._channel: IsolateChannel | None = None
         self._sent = 0  # seq of the last entry the isolate was given
         self._idle = -1  # seq at which it said it was idle
-        self._heard_at = 0.0  # when it last said something
-        self._watched_at = 0.0  # when `_watch` last looked
-        self._thawed_at = float("-inf")  # when this process went on after it had stood still
-        self._owes = False  # it was sent something and has not answered
         self._dump = b""
         self._dying: asyncio.Future[None] | None = None
         self._handles: dict[str, Handle] = {}
@@ -130,8 +119,7 @@ class Turn:
         self._mark_sent()
         if live.state.cancel:
             self.start_grace()
-        self._watched_at = self._parts.clock.elapsed()
-        self._watch()
+        self._silence.begin()
         self._parts.tell(Note(live.id, self._parts.clock.now(), "turn", text="begin"), live)
 
     def _journal(self) -> bytes:
@@ -154,6 +142,7 @@ class Turn:
             self._over.set_result(ending)
             if self._lines is not None:
                 self._lines.close()
+            self._silence.end()
             for handle in self._handles.values():
                 handle.cancel()
             if self._channel is not None:
@@ -190,8 +179,7 @@ class Turn:
     def _mark_sent(self) -> None:
         self._idle = -1
         self._stay()
-        self._heard_at = self._parts.clock.elapsed()
-        self._owes = True
+        self._silence.sent()
 
     # -- from the isolate ---------------------------------------------------------------------------------------------
 
@@ -222,19 +210,25 @@ class Turn:
         if self._dump or line.startswith(b"Timeout ("):
             self._dump = (self._dump + line + b"\n")[:_DUMP_BYTES]
             return
-        self._heard_at, self._owes = self._parts.clock.elapsed(), False
+        self._silence.heard()
         try:
-            said = commands.parse(line, self._parts.limits)
-            with self._parts.commits.at_one_moment():
-                for command in said:
-                    self._obey(command)
-                    if self._over.done() or self.live.state.finished:
-                        return
+            self._obey_all(commands.parse(line, self._parts.limits))
         except (Malformed, ValueError, TypeError, KeyError, IndexError) as error:
             text = str(error) if isinstance(error, Malformed) else "It sent a command of the wrong shape."
             self.finish(Ending("failed", f"The isolate broke the protocol. {text}"))
             return
         self.settle()
+
+    def _obey_all(self, said: list[list[Any]]) -> None:
+        """Do what was said at once, as of one moment."""
+        self._parts.commits.hold_moment()
+        try:
+            for command in said:
+                self._obey(command)
+                if self._over.done() or self.live.state.finished:
+                    return
+        finally:
+            self._parts.commits.release_moment()
 
     def _obey(self, command: list[Any]) -> None:
         own = _OWN.get(command[0])
@@ -319,7 +313,7 @@ class Turn:
         self._stalled(str(command[1])[:1024])
 
     def _stalled(self, where: str) -> None:
-        if self._stood_still():
+        if self._silence.is_frozen():
             self.finish(Ending("lost", "lost: the machine stood still"))
             return
         seconds = self._parts.limits.stall
@@ -389,39 +383,11 @@ class Turn:
         message = f"The code did not end within {self._parts.limits.grace:g} s of the cancellation and was killed."
         self._end("cancelled", None, {"type": "Cancelled", "message": message, "traceback": ""})
 
-    def _watch(self) -> None:
-        """Kill what owes an answer and gives none: its own watchdog may be the one that is broken."""
-        silence, now = self._parts.limits.silence, self._parts.clock.elapsed()
-        if self._late():
-            self._thawed_at = now
-        self._watched_at = now
-        if self._owes and now - max(self._heard_at, self._thawed_at) >= silence and not self.live.state.inflight:
-            self._stalled("")
-            return
-        self._handles["watch"] = self._parts.clock.call_later(silence / 2, self._watch)
-
-    def _stood_still(self) -> bool:
-        """Say whether this whole process was frozen just now: then so were its isolates, whose watchdogs cannot tell
-        that from code that does not yield.
-        """
-        return self._late() or self._parts.clock.elapsed() - self._thawed_at < self._parts.limits.stall
-
-    def _late(self) -> bool:
-        limits = self._parts.limits
-        return self._parts.clock.elapsed() - self._watched_at >= (limits.silence + limits.stall) / 2
-
 
 def _has_grace(live: Live) -> bool:
     """Say whether cancelled code is cleaning up. Undoing is what a cancellation may ask for, and what none may end."""
     state = live.state
     return state.cancel is not None and not (state.cancel.get("undo") and (state.undoing or state.overdue))
-
-
-def end_run(live: Live, parts: Parts, state: str, result: Any, error: dict[str, Any] | None) -> None:
-    """Draft the last entry of a run."""
-    if not live.state.finished and not live.gone:
-        data = {"state": state, "result": result} if error is None else {"state": state, "error": error}
-        parts.commits.append(live, "ended", "", data)
 
 
 _OWN = {
