@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from stepwell.errors import Invalid, TryLater, Unavailable
-from stepwell_runners.outcomes import EngineFull
+from stepwell_runners.outcomes import EngineFull, is_full
 from stepwell_runners.outgrown import size
 from stepwell_runners.spec import Exit
 
@@ -146,6 +146,8 @@ class ContainerProcess:
                 raise
             raise Invalid(f"The container cannot start: {error.explanation or error}{_remedy(error)}") from error
         except OSError as error:
+            if is_full(error):
+                raise  # it is the disk that files are brought in from, or out to
             if running:  # requests' errors are OSErrors
                 return self._followed_on(error)
             raise Unavailable(f"The container engine does not answer any more: {error}") from error
@@ -182,7 +184,9 @@ class ContainerProcess:
                 exit_ = self._ended()
             except docker.errors.NotFound:
                 return lost
-            except (docker.errors.APIError, OSError):
+            except (docker.errors.APIError, OSError) as again:
+                if isinstance(again, OSError) and is_full(again):
+                    raise
                 time.sleep(_PACE)  # still away, or again, or still starting
             else:
                 by_itself = exit_.code == 0 or exit_.exceeded is not None or self._killed

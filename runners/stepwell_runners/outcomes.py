@@ -69,12 +69,17 @@ def of_error(error: Exception) -> Outcome:
             error, (SetupFailed, ServiceFailed, BuildFailed, EngineFull)
         )  # a download may work the next time; a refusal stays one
         return Outcome(False, error=_error(type(error).__name__, str(error)), final=not again)
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if isinstance(error, OSError) and is_full(error):
         return Outcome(False, error=_error("DiskFull", DISK_FULL))
     if isinstance(error, Stuck):
         message = "It was killed but does not end: a process hangs in the kernel. Its files are not kept."
         return Outcome(False, error=_error("Stuck", message), final=True)
     return _bug(error)
+
+
+def is_full(error: OSError) -> bool:
+    """Say whether it means that a disk of this host, or what is granted of it, is full."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def _bug(error: Exception) -> Outcome:

@@ -115,3 +115,16 @@ async def test_odd_things_that_a_container_leaves_end_in_words_or_are_kept(
     refused = await run(executor, attempt(deep, key="two#1", network=False))
     assert refused.final and refused.error is not None and "longer than 3,000 bytes" in refused.error["message"]
     await nothing_left(executor, engine)
+
+
+async def test_a_disk_that_cannot_hold_what_a_container_has_left_is_named(
+    engine: Any, small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Containers, "form", "copy")  # as with an engine on another host
+    executor = LocalExecutor.at(small_disk / "state", NoIsolates(), warm_containers=0)
+    outcome = await run(executor, attempt("dd if=/dev/urandom of=big bs=1M count=32", network=False))
+    assert outcome.error is not None and not outcome.lost, outcome
+    assert outcome.error["type"] == "DiskFull", outcome.error
+    assert "The disk that holds the workspace is full." in outcome.error["message"]
+    assert (await run(executor, attempt("echo fine > small", network=False))).layer
+    await nothing_left(executor, engine)
