@@ -10,6 +10,7 @@ from places import Clone, Place
 
 from stepwell.errors import Conflict, Denied, NotFound
 from stepwell.store.caches import CacheFiles
+from stepwell.store.tables import Declaration
 
 SOURCE = """
 from stepwell import *
@@ -45,7 +46,8 @@ def rows(place: Place, query: str) -> list[Any]:
 
 def nothing_is_left(place: Place, clone: Clone, *runs: str) -> bool:
     """Whether rows and files are gone."""
-    for table in ("runs", "journal", "timers", "schedules", "environments", "push_intents", "removed_repositories"):
+    of_one = ("schedules", "environments", "push_intents", "declarations")
+    for table in ("runs", "journal", "timers", *of_one, "removed_repositories"):
         if rows(place, f"SELECT * FROM {table}"):
             return False
     logs = [path for run in runs for path in (place.settings.state / "logs").rglob(f"*{run}*")]
@@ -159,3 +161,20 @@ def test_a_run_that_slips_in_beside_the_deletion_is_ended_and_goes(place: Place,
     assert place.until(ref.id, lambda view: view.summary.finished).summary.state != "passed"
     place.services.removal.clear()
     assert rows(place, "SELECT * FROM runs") == rows(place, "SELECT * FROM removed_repositories") == []
+
+
+def test_what_it_declared_is_forgotten_and_its_siblings_tell_theirs_again(place: Place, clone: Clone) -> None:
+    sibling = place.repository("web")
+    sibling.pipeline(SOURCE.replace("manual(ask=False), cron", "push(), cron"))
+    sibling.push()
+    start(place)
+    with place.base.store.write() as session:
+        session.add(Declaration(tenant="globex", tree="t", version="v", answer={}, created_at=0))
+    assert rows(place, "SELECT tenant FROM declarations") == [("acme",), ("acme",), ("globex",)]
+    place.finished(sibling.runs()[0].id)
+    place.services.removal.remove(place.admin(), "acme", "api")
+    assert rows(place, "SELECT tenant FROM declarations") == [("globex",)]
+    sibling.commit_files({"a": "1"})
+    assert "run #2 Ship" in sibling.push()[0]
+    assert rows(place, "SELECT tenant FROM declarations") == [("acme",), ("globex",)]
+    place.finished(sibling.runs()[0].id)

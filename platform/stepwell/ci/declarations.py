@@ -1,7 +1,8 @@
 """What `.stepwell/` declares at a commit, remembered: the same tree of files declares the same for ever.
 
-Kept per tenant, tree hash of `.stepwell/` and authoring version. Per tenant, so that nobody learns from the time of an
-answer what others have. Problems that depend on the moment (too slow, no isolate) are not remembered.
+Kept per tenant, tree hash of `.stepwell/` and authoring version, until a repository of the tenant is deleted. Per
+tenant, so that nobody learns from the time of an answer what others have. Problems that depend on the moment (too slow,
+no isolate) are not remembered.
 """
 
 import hashlib
@@ -13,6 +14,8 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from importlib import resources
 from typing import Any
+
+from sqlmodel import col, delete
 
 from stepwell.ci import triggers
 from stepwell.ci.code import ENTRY, ROOT, RepositoryCode
@@ -71,6 +74,14 @@ class DeclarationCache:
         if found.problem is None or found.problem.kind != "too-slow":
             self._remember(key, found)
         return found
+
+    def forget(self, tenant: str) -> None:
+        """Forget what a tenant's repositories declare: which of them had a tree, nobody knows; others tell it again."""
+        with self._store.write() as session:
+            session.execute(delete(Declaration).where(col(Declaration.tenant) == tenant))
+        with self._lock:
+            for key in [key for key in self._known if key[0] == tenant]:
+                del self._known[key]
 
     def _remembered(self, key: tuple[str, str]) -> Declarations | None:
         with self._lock:

@@ -3,9 +3,9 @@
 One transaction takes a repository away: its row, and all that gives power in its name, which are secrets, environments,
 schedules, quotas, tokens for it alone, and scopes of tokens that lend something of it. It leaves a mark. What the mark
 leads to goes after it: runs with their journals, logs and files, then the git directory, then what is kept beside
-(trees, caches, images), the mark last, and with it rows of calls that had found the repository before it went. So a
-crash leaves either the repository or a mark, and whoever starts next goes on with that. Until then its name stays
-taken: a new repository must not find the runs of the old one.
+(trees, caches, images, declarations), the mark last, and with it rows of calls that had found the repository before it
+went. So a crash leaves either the repository or a mark, and whoever starts next goes on with that. Until then its name
+stays taken: a new repository must not find the runs of the old one.
 
 Runs that go on keep it, and plans that stand on its files: what they hold would vanish under them. No run begins on it
 beside the deletion, see beginnings; should one be found all the same, it is ended. A push or a schedule that finds the

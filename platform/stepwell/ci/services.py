@@ -174,7 +174,7 @@ class Services:
         pushes = Pushes(store, repositories, declarations, launcher, base.settings.base_url)
         caches = CacheFiles(base.settings.state / "caches", base.settings.caches_gb << 30)
         meter = Meter(store, base.logs, base.blobs, FilesOfRepositories(repositories, caches), runner=host)
-        retention, removal = _removing(base, thread, beginnings, meter, host)
+        retention, removal = _removing(base, thread, beginnings, meter, _beside(base, declarations, host))
         upkeep = Upkeep(store, repositories, beginnings, base.settings.git_memory_mb << 20)
         runs = Runs(history, starter, launcher, base.environments, base.logs, store=store, audit=base.tenants.audit)
         services = cls(
@@ -291,9 +291,9 @@ def _catalog(base: Foundation, declarations: DeclarationCache, schedules: Schedu
 
 
 def _removing(
-    base: Foundation, thread: EngineThread, beginnings: Beginnings, meter: Meter, host: Host | None
+    base: Foundation, thread: EngineThread, beginnings: Beginnings, meter: Meter, beside: Callable[[Removed], bool]
 ) -> tuple[Retention, Removal]:
-    """Return what removes old runs, and what removes repositories with all their runs."""
+    """Return what removes old runs, and what removes repositories with all their runs and what is kept beside."""
     files_of_runs: list[Files] = [base.logs, base.blobs, ReuseFiles(base.settings.state / "reuse"), meter]
 
     def remove(runs: Sequence[str]) -> Sequence[str]:
@@ -303,11 +303,11 @@ def _removing(
         answer_of(thread, thread.engine.terminate(run, "stepwell", "Its repository was deleted."))
 
     retention = Retention(Aged(base.store, Policy.of(base.settings)), base.tenants.audit, files_of_runs, remove)
-    left = Leftovers(files_of_runs, remove, terminate, _beside(base, host))
+    left = Leftovers(files_of_runs, remove, terminate, beside)
     return retention, Removal(base.store, base.tenants, base.repositories, beginnings, left)
 
 
-def _beside(base: Foundation, host: Host | None) -> Callable[[Removed], bool]:
+def _beside(base: Foundation, declarations: DeclarationCache, host: Host | None) -> Callable[[Removed], bool]:
     """Return who removes what is kept for a repository beside its git directory and its runs."""
     caches = CacheFiles(base.settings.state / "caches", 0)
     reuses = ReuseFiles(base.settings.state / "reuse")
@@ -316,7 +316,10 @@ def _beside(base: Foundation, host: Host | None) -> Callable[[Removed], bool]:
         owner = f"{repository.tenant}/{repository.id}"
         reuses.forget(owner)
         gone = host.forget_repository(repository.scope, repository.id) if host else True
-        return caches.forget(owner) and gone
+        if not (caches.forget(owner) and gone):
+            return False
+        declarations.forget(repository.tenant)
+        return True
 
     return forget
 
