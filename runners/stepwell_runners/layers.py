@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class File:
     """A regular file; `content` is anything that compares equal for equal bytes."""
 
@@ -26,14 +26,14 @@ class File:
     content: object
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Link:
     """A symbolic link."""
 
     target: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Folder:
     """A directory."""
 

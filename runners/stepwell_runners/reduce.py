@@ -31,11 +31,11 @@ _FICLONE = 0x40049409
 _BLOCK = 1 << 20
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, slots=True)
 class OnDisk:
-    """The bytes of a file, compared with another's when sizes agree."""
+    """The bytes of a file, compared with another's when sizes agree. A million of them are in memory at a time."""
 
-    path: Path
+    path: str
     size: int
 
     def __eq__(self, other: object) -> bool:
@@ -43,7 +43,7 @@ class OnDisk:
             return False
         if self.path == other.path:
             return True
-        with self.path.open("rb", buffering=0) as mine, other.path.open("rb", buffering=0) as theirs:
+        with Path(self.path).open("rb", buffering=0) as mine, Path(other.path).open("rb", buffering=0) as theirs:
             return _equal(mine.fileno(), theirs.fileno(), self.size)
 
     __hash__ = None  # type: ignore[assignment]  # equality reads the files
@@ -101,14 +101,14 @@ def _copy_data(source: int, target: int, size: int) -> None:
     os.truncate(target, size)
 
 
-def node_at(path: Path, status: os.stat_result) -> Node | None:
+def node_at(path: str, status: os.stat_result) -> Node | None:
     """Return what stands at `path`; None for whiteouts and everything that has no place in a layer."""
     if stat.S_ISREG(status.st_mode):
         return File(status.st_mode & KEPT_BITS, OnDisk(path, status.st_size))
     if stat.S_ISDIR(status.st_mode):
         return Folder(status.st_mode & KEPT_BITS)
     if stat.S_ISLNK(status.st_mode):
-        return Link(str(path.readlink()))
+        return Link(os.readlink(path))  # noqa: PTH115
     return None
 
 
@@ -122,7 +122,7 @@ class Stack:
     def node(self, path: str) -> Node | None:
         """Return what the stack shows at `path`, which is not followed when it is a link."""
         found = self._found(path)
-        return node_at(found[0], found[0].lstat()) if found else None
+        return node_at(str(found[0]), found[0].lstat()) if found else None
 
     def names(self, path: str) -> list[str]:
         """Return the names in a directory, sorted."""
@@ -211,7 +211,7 @@ def scan(root: Path, opaque: Iterable[str] = ()) -> Upper:
     hiding, lost = set(opaque), list[tuple[str, str]]()
     for path, entry in entries(root):
         status = entry.stat(follow_symlinks=False)
-        node = found[path] = node_at(Path(entry.path), status)
+        node = found[path] = node_at(entry.path, status)
         if what := _lost(status):
             lost.append((path, what))
         if isinstance(node, Folder) and is_opaque(entry.path):
@@ -256,9 +256,9 @@ def settle(root: Path, wanted: Upper, owner: tuple[int, int]) -> None:
 
 def _drop_others(root: Path, wanted: Mapping[str, Node | None]) -> None:
     """Remove what is not wanted, and what changes its kind."""
-    for path, entry in sorted(entries(root), key=lambda item: item[0], reverse=True):
-        if path not in wanted or wanted[path] is None:
-            remove(Path(entry.path))
+    others = [(path, entry.path) for path, entry in entries(root) if path not in wanted or wanted[path] is None]
+    for _, place in sorted(others, reverse=True):
+        remove(Path(place))
 
 
 def _place(root: Path, wanted: Mapping[str, Node | None]) -> None:

@@ -52,7 +52,8 @@ async def test_too_many_files_fail_the_step_and_are_removed(
     command = f"mkdir many; cd many; seq {reduce.MOST_ENTRIES + 1} | xargs -n 1000 touch"
     outcome, _ = await run(executor, command)
     assert not outcome.ok and outcome.layer is None and outcome.error is not None
-    assert outcome.error["message"].startswith(f"The step left more than {reduce.MOST_ENTRIES} files and directories.")
+    words = f"The step left more than {reduce.MOST_ENTRIES:,} files and directories."
+    assert outcome.error["message"].startswith(words)
     assert list((tmp_path / "work").iterdir()) == [] and list((tmp_path / "layers").iterdir()) == []
 
 

@@ -102,7 +102,7 @@ def told(lowers: tuple[Path, ...]) -> Files:
             elif isinstance(node, Link):
                 found[os.fsencode(path)] = LINK, os.fsencode(node.target)
             elif isinstance(node, File) and isinstance(node.content, OnDisk):
-                found[os.fsencode(path)] = stat.S_IFREG | node.mode, node.content.path.read_bytes()
+                found[os.fsencode(path)] = stat.S_IFREG | node.mode, Path(node.content.path).read_bytes()
     return found
 
 
