@@ -22,7 +22,7 @@ pytestmark = pytest.mark.chromium
 SOAK = bool(os.environ.get("STEPWELL_SOAK"))
 WIDTHS = (1440, 390)
 PARTS = 4
-TRIES = 3
+TRIES = 6
 """A page that a slow machine has shown in pieces is loaded again: what scripts and styles move, they move each time."""
 
 

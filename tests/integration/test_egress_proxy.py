@@ -16,7 +16,7 @@ pytestmark = pytest.mark.root
 
 FETCH = """
 import urllib.request, urllib.error
-try: print(urllib.request.urlopen({url!r}, timeout=10).read().decode())
+try: print(urllib.request.urlopen({url!r}, timeout=60).read().decode())
 except urllib.error.HTTPError as error: print(error.code, error.read().decode())
 except OSError as error: print(error)
 """

@@ -2,13 +2,12 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from walled import isolates, python, read_all, run, until
+from walled import isolates, python, read_all, run, running, until
 
 from stepwell.errors import Invalid, Unavailable
 from stepwell_runners.isolates import ZygoteIsolates
@@ -155,7 +154,7 @@ async def test_kill_ends_everything_at_once(where: ZygoteIsolates) -> None:
 async def test_cancelled_boot_leaves_no_isolate(where: ZygoteIsolates) -> None:
     words = ("sleep", f"1000.{os.getpid()}")  # like no other process of the host
     process = await where.command(CommandSpec("acme", words, cwd="/tmp"))
-    await until(lambda: _running(words))
+    await until(lambda: running(words))
     process.kill()
     await process.wait()
     os.close(process.output)
@@ -171,7 +170,7 @@ async def test_cancelled_boot_leaves_no_isolate(where: ZygoteIsolates) -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert (await run(where, "true")).exit.code == 0
-    await until(lambda: not _running(words))
+    await until(lambda: not running(words))
 
 
 async def test_memory_bomb_ends_and_names_the_limit(where: ZygoteIsolates) -> None:
@@ -257,13 +256,3 @@ async def test_bad_names_are_refused(where: ZygoteIsolates, tmp_path: Path) -> N
 async def test_directory_that_is_not_there_says_so(where: ZygoteIsolates, tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match="missing"):
         await where.command(CommandSpec("acme", ("true",), workspace=Directory(tmp_path / "missing")))
-
-
-def _running(words: Sequence[str]) -> list[str]:
-    """Processes of the host with this command."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            if (entry / "cmdline").read_text() == "".join(f"{word}\0" for word in words):
-                found.append(entry.name)
-    return found

@@ -5,7 +5,9 @@ import base64
 import hashlib
 import io
 import json
+import os
 import shutil
+import signal
 import stat
 import tarfile
 import threading
@@ -18,6 +20,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from logged import Log, attempt
+from walled import running, until
 
 from stepwell.engine.seams import Attempt, Outcome, Prepared
 from stepwell_runners.command_plan import NetworkPolicy
@@ -140,7 +143,15 @@ async def test_what_a_branch_sets_up_reaches_its_own_runs_only(executor: LocalEx
 
 
 async def test_a_setup_that_fails_for_the_default_branch_is_made_by_who_waited_for_it(executor: LocalExecutor) -> None:
-    setup = "echo setting up; sleep 1; test -e /workspace/good"
+    rest = ("sleep", f"1000.{os.getpid()}")  # like no other process of the host
+    setup = f"echo setting up; {' '.join(rest)}; test -e /workspace/good"
+
+    async def go_on() -> None:
+        await until(lambda: running(rest))
+        for pid in running(rest):
+            os.kill(pid, signal.SIGKILL)
+        await until(lambda: not running(rest))
+
     one = await run(executor, attempt("echo > bad", key="bad#1"))
     assert one.layer
     bad = attempt("true", (one.layer,), setup=setup, setup_inputs=["bad"])
@@ -148,8 +159,12 @@ async def test_a_setup_that_fails_for_the_default_branch_is_made_by_who_waited_f
     main = asyncio.create_task(executor.execute(bad, Prepared(setups=("main",)), log))
     await log.arrived.wait()
     waiting = Log()
-    outcome = await executor.execute(bad, Prepared(setups=("main", "topic")), waiting)
-    assert not (await main).ok and not outcome.ok
+    topic = asyncio.create_task(executor.execute(bad, Prepared(setups=("main", "topic")), waiting))
+    await until(lambda: waiting.notes)
+    await go_on()
+    assert not (await main).ok
+    await go_on()
+    assert not (await topic).ok
     assert waiting.notes[0].startswith("Waiting for another") and "setting up\n" in waiting.text
 
 

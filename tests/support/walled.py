@@ -3,7 +3,8 @@
 import asyncio
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -119,3 +120,13 @@ def alive(pids: Iterable[int]) -> list[int]:
 def children(pid: int) -> list[int]:
     """The processes that this one has started and not reaped."""
     return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def running(words: Sequence[str]) -> list[int]:
+    """Processes of the host with this command."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if (entry / "cmdline").read_text() == "".join(f"{word}\0" for word in words):
+                found.append(int(entry.name))
+    return found

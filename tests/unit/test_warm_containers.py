@@ -164,7 +164,7 @@ async def made_now(pool: WarmContainers[Fake], place: Place) -> None:
     place.may_go_on.clear()
     assert await pool.take(kind()) is None
     pool.left(kind())
-    assert await asyncio.to_thread(place.booting.wait, 10)
+    assert await asyncio.to_thread(place.booting.wait, 60)
 
 
 async def test_who_asks_while_one_is_made_waits_for_it_and_who_asks_then_does_not(
