@@ -28,7 +28,7 @@ class Busy(Pipeline):
     on = [manual()]
 
     async def run(self, event, step):
-        for number in range(200):
+        for number in range(2000):
             await step.run("tick", f"echo {number} > tick && sleep 0.05")
 """
 
