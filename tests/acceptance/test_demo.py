@@ -13,7 +13,7 @@ from command_line import BIN, Terminal
 from lent_tools import keep, lend
 
 ROUNDS = 10 if os.environ.get("STEPWELL_SOAK") else 2
-pytestmark = pytest.mark.timeout(400)
+pytestmark = pytest.mark.timeout(900)
 STEPS = ["lint#1", "types#1", "test memory#1", "test sqlite#1", "version#1"]
 
 
@@ -22,7 +22,7 @@ def _story(
 ) -> tuple[dict[str, Any], str]:
     done = subprocess.run(
         [*before, *program, "demo", "--once", "--json", "--state", str(person.home / "demo")],
-        cwd=person.home, env=person.environment, capture_output=True, text=True, timeout=180, check=False,
+        cwd=person.home, env=person.environment, capture_output=True, text=True, timeout=380, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-4000:] + done.stdout
     return json.loads(done.stdout), done.stderr

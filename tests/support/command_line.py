@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 BIN = Path(sys.executable).parent
-ENDS_WITHIN_SECONDS = 110
+ENDS_WITHIN_SECONDS = 240
 
 Done = subprocess.CompletedProcess[str]
 
@@ -54,17 +54,18 @@ class Terminal:
     @contextmanager
     def server(self, command: str = "stepwell up") -> Iterator[str]:
         """Start a server in a terminal of its own, as the line says; the address that it prints."""
-        shell = subprocess.Popen(
-            ["/bin/sh", "-c", f"exec {command}"], cwd=self.home, env=self.environment, text=True,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )  # fmt: skip
-        assert shell.stdout is not None and shell.stderr is not None
+        log = self.home / "server.log"
+        with log.open("w") as file:  # a pipe that nobody reads would stop it once it is full
+            shell = subprocess.Popen(
+                ["/bin/sh", "-c", f"exec {command}"], cwd=self.home, env=self.environment, text=True,
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=file,
+            )  # fmt: skip
+        assert shell.stdout is not None
         try:
             line = shell.stdout.readline()
-            assert "Stepwell is up at " in line, line + (shell.stderr.read() if shell.poll() is not None else "")
+            assert "Stepwell is up at " in line, line + log.read_text()
             yield line.rpartition(" ")[2].strip()
         finally:
             shell.terminate()
             shell.wait(60)
             shell.stdout.close()
-            shell.stderr.close()

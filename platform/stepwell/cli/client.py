@@ -11,6 +11,8 @@ from stepwell.cli.logins import Login
 from stepwell.errors import Bug, Conflict, Denied, Invalid, NotFound, StepwellError, TryLater, Unavailable
 
 PREFIX = "/api/v1"
+SILENCE_SECONDS = 120.0
+"""For which an answer is waited for: a loaded server may need long for the first piece of a large workspace."""
 _ERRORS: dict[int, type[StepwellError]] = {
     400: Invalid, 403: Denied, 404: NotFound, 409: Conflict, 413: Invalid, 422: Invalid, 503: Unavailable,
 }  # fmt: skip
@@ -24,7 +26,7 @@ class Client:
         self._http = httpx.Client(
             base_url=login.url + PREFIX,
             headers={"Authorization": f"Bearer {login.token}", "Accept": "application/json"},
-            timeout=30,
+            timeout=httpx.Timeout(30, read=SILENCE_SECONDS),
             transport=transport,
             trust_env=False,  # a proxy for the internet is never the way to one's own server
         )
