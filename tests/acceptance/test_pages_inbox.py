@@ -49,17 +49,17 @@ def test_a_decision_stays_in_its_row_and_no_other_button_comes_under_the_pointer
     expect(buttons).to_have_count(4)
     second = buttons.nth(1).bounding_box()
     buttons.first.click()
-    expect(page.get_by_text("Approved #1 · open the run")).to_be_visible()
-    expect(page.locator("#status")).to_have_text("Approved #1")
-    expect(page.get_by_role("link", name="open the run")).to_be_focused()
+    expect(page.locator("#needs").get_by_text("Approved: Ship it? · acme/asks #1")).to_be_visible()
+    expect(page.locator("#status")).to_have_text("Approved: Ship it? · acme/asks #1")
+    expect(page.get_by_role("link", name="acme/asks #1")).to_be_focused()
     expect(page.locator("#inbox .badge")).to_have_text("4")  # the list has been renewed
     expect(buttons).to_have_count(3)
     assert buttons.first.bounding_box() == second
     page.get_by_role("button", name="Reject").first.click()
-    expect(page.get_by_text("Rejected #2 · open the run")).to_be_visible()
+    expect(page.locator("#needs").get_by_text("Rejected: Ship it? · acme/asks #2")).to_be_visible()
     expect(page.locator("#inbox .badge")).to_have_text("3")
     assert page.locator("#needs > *").all_inner_texts()[:2] == [
-        "Approved #1 · open the run", "Rejected #2 · open the run",
+        "Approved: Ship it? · acme/asks #1", "Rejected: Ship it? · acme/asks #2",
     ]  # fmt: skip
 
 
@@ -73,7 +73,7 @@ def test_news_of_a_decision_that_comes_before_its_answer_takes_no_row_away(page:
     expect(page.locator("#inbox .badge")).to_have_text("2")  # the list has been renewed
     expect(row).to_be_visible()
     held[0].fulfill(response=answer)
-    expect(page.get_by_text("Approved #3 · open the run")).to_be_visible()
+    expect(page.locator("#needs").get_by_text("Approved: Ship it? · acme/asks #3")).to_be_visible()
     expect(row).to_have_count(0)
 
 
@@ -85,7 +85,7 @@ def test_what_goes_to_an_environment_is_looked_at_before_it_is_decided(page: Pag
     expect(dialog.get_by_label("Comment (optional)")).to_be_focused()
     dialog.get_by_role("button", name="Approve").click()
     expect(dialog).to_have_count(0)
-    expect(page.get_by_text("Approved #5 · open the run")).to_be_visible()
+    expect(page.locator("#needs").get_by_text("Approved: Ship it? · acme/asks #5")).to_be_visible()
     assert page.url.endswith("/approvals")
 
 

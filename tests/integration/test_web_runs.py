@@ -10,6 +10,10 @@ from fixture_runs import NASTY, step
 from fixture_services import FixtureServices
 from visitors import ADMIN, SAME
 
+from stepwell.ci.changes import NO_PATHS, ChangesSince
+from stepwell.ci.views import RunView
+from stepwell.tenants import Actor
+
 
 async def test_a_program_changes_many_runs_a_part_at_a_time(web: httpx.AsyncClient, given: FixtureServices) -> None:
     token, address = {"Authorization": "Bearer sw_admin"}, "/api/v1/tenants/acme/bulk/pause"
@@ -38,6 +42,20 @@ async def test_a_review_says_what_goes_out_and_only_of_what_is_asked(web: httpx.
     assert "3 commits, 4 files go to preview-1842." in page
     assert 'name="next" value="/"' in page
     assert (await web.get(f"{RUN}/review", params={"key": "lint#1"}, headers=ADMIN)).status_code == 404
+
+
+async def test_a_review_of_commits_that_change_no_file_says_so(
+    web: httpx.AsyncClient, given: FixtureServices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of = given.changes.of
+
+    def without_files(actor: Actor, view: RunView) -> ChangesSince | None:
+        found = of(actor, view)
+        return found and replace(found, commits=replace(found.commits, paths=NO_PATHS))
+
+    monkeypatch.setattr(given.changes, "of", without_files)
+    page = (await web.get(f"{RUN}/review", params={"key": "load test#1"}, headers=ADMIN)).text
+    assert "3 commits, no files go to preview-1842." in page and "0 file" not in page
 
 
 async def test_a_file_of_others_is_text_or_kept_and_never_run(web: httpx.AsyncClient) -> None:

@@ -75,5 +75,7 @@ def _of_green(green: ChangesSince | None) -> str:
 
 def _counted(commits: Commits) -> str:
     files = len(commits.paths.paths)
-    many = f"{files}{'' if commits.paths.complete else '+'} file{'s' if files != 1 else ''}"
+    many = (
+        "no files" if not files else f"{files}{'' if commits.paths.complete else '+'} file{'s' if files != 1 else ''}"
+    )
     return f"{commits.count} commit{'s' if commits.count != 1 else ''}, {many}"

@@ -10,19 +10,18 @@ function rowOf(form) {
 }
 
 function decided(gate, word) {
-  const run = gate.dataset.gate.replace(/\/decisions .*$/s, '');
-  const said = `${word} #${run.split('/').pop()}`;
+  const name = gate.querySelector('h2').firstChild.textContent.trim();
   const row = document.createElement('div');
   const text = document.createElement('p');
-  const link = Object.assign(document.createElement('a'), { href: run, textContent: 'open the run', className: 'link' });
+  const link = gate.querySelector('.gate-text a'); // to the run
   row.className = 'notice decided';
   row.dataset.kept = 'yes';
   Object.assign(row.style, { minHeight: `${gate.offsetHeight}px`, marginBottom: 0 }); // as high as the gate was
-  text.append(`${said} · `, link);
+  text.append(`${word}: ${name} · `, link);
   row.append(text);
   gate.replaceWith(row);
   link.focus({ preventScroll: true });
-  document.querySelector('#status').textContent = said;
+  document.querySelector('#status').textContent = text.textContent;
 }
 
 async function decide(form, button) {
