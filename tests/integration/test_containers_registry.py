@@ -46,7 +46,7 @@ def registry(engine: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     with (folder / "log").open("wb") as log:
         serving = subprocess.Popen([program, "serve", str(folder / "config.yml")], stdout=log, stderr=log)
     try:
-        until = time.monotonic() + 20
+        until = time.monotonic() + 60
         while not _answers(host):
             assert serving.poll() is None and time.monotonic() < until, (folder / "log").read_text()
             time.sleep(0.05)

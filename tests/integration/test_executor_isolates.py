@@ -119,7 +119,7 @@ async def test_a_timeout_kills_everything(executor: LocalExecutor) -> None:
     outcome = await run(executor, attempt("echo before; (sleep 60 &) ; sleep 60", timeout=3.0), log)
     assert not outcome.ok and outcome.error is not None and outcome.error["type"] == "Timeout"
     assert outcome.error["message"] == "It did not end within 3 seconds, and was killed. Give it longer with timeout=."
-    assert time.monotonic() - started < 20 and log.data == b"before\n"
+    assert time.monotonic() - started < 50 and log.data == b"before\n"
     assert left_over(executor) == []
 
 

@@ -347,7 +347,7 @@ def test_the_isolate_vanishes_when_its_socket_closes_and_unwinds_nothing() -> No
     with Isolate(run.head(), run.journal) as isolate:
         assert isolate.read(20)[0][0] == "running"
         assert isolate.exit_code() == 0
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 50
 
 
 def test_random_time_and_uuid_are_the_same_on_replay() -> None:

@@ -41,10 +41,10 @@ def test_fields_that_an_event_does_not_have_are_none() -> None:
 
 
 def test_a_glob_takes_no_longer_than_the_name() -> None:
-    before = time.perf_counter()
+    before = time.process_time()
     for glob in ("*a" * 30 + "b", "**a" * 30 + "b", "**/" * 30 + "b", "**/a" * 30 + "*b", "***" * 50 + "b"):
         assert not glob_pattern(glob).fullmatch("a" * 3000) and not glob_pattern(glob).fullmatch("a/" * 1500)
-    assert time.perf_counter() - before < 5
+    assert time.process_time() - before < 5
 
 
 @given(st.text("a/b*?[]!-", max_size=8).filter(lambda glob: glob and "[" not in glob), st.text("ab/", max_size=8))

@@ -89,7 +89,7 @@ def test_weeks_pass_at_once() -> None:
     began = time.monotonic()
     played = play(pipeline(run), start=datetime.datetime(2030, 5, 1, tzinfo=datetime.UTC))
     assert (played.result, round(played.seconds / 86400)) == (["2030-05-01", "2031-01-01"], 245)
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 50
 
 
 def test_events_arrive_when_they_are_waited_for() -> None:

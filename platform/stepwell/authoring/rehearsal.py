@@ -268,7 +268,7 @@ class Isolate:
     def exit_code(self) -> int:
         """Close the socket, as the host does, and wait for the process."""
         self._sock.shutdown(socket.SHUT_RDWR)
-        return self._process.wait(10)
+        return self._process.wait(60)
 
 
 def in_short(entry: Entry) -> Entry:
