@@ -110,7 +110,7 @@ def test_the_container_example_passes_where_stepwell_is_in_a_container(project: 
     client = docker.from_env()
     image_of(client, "busybox:1.36")
     server = client.containers.get(project.run("ps", "--quiet").strip())
-    wait_until(lambda: b"Sign in:" in server.logs(), 60, "the server in the container")
+    wait_until(lambda: b"Sign in:" in server.logs(), 120, "the server in the container")
     doctor = _said(server, "stepwell", "doctor")
     assert "full, as root" in doctor and "engine " in doctor and "cgroups version" in doctor, doctor
     token = _said(server, "sh", "-c", 'exec "$(head -n 1 "$(command -v stepwell)" | cut -c3-)" -c "$0"', TOKEN).strip()
@@ -143,7 +143,7 @@ def _said(server: Any, *command: str) -> str:
 
 
 def _passed(url: str, token: str, example: str, folder: Path) -> str:
-    with httpx.Client(base_url=f"{url}/api/v1", headers={"Authorization": f"Bearer {token}"}, timeout=30) as api:
+    with httpx.Client(base_url=f"{url}/api/v1", headers={"Authorization": f"Bearer {token}"}, timeout=60) as api:
         api.post("/repos", json={"tenant": "home", "name": example}).raise_for_status()
         shutil.copytree(ROOT / "pipelines_examples" / example, folder)
         commit_all(folder, f"Try {example}")
