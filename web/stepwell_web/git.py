@@ -25,8 +25,8 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
 from stepwell.errors import Conflict, Denied, Invalid, NotFound, StepwellError, TryLater, Unavailable
+from stepwell.repos.many_refs import MANY
 from stepwell.repos.names import check_name
-from stepwell.repos.new_refs import MANY
 from stepwell.repos.pktline import advertisement, are_more
 from stepwell.repos.push import PushContext
 from stepwell.repos.wire import CHUNK, SERVICES, Exchange, Service, Wire, WireLimits

@@ -21,7 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from stepwell.errors import StepwellError, Unavailable
-from stepwell.repos.new_refs import create_together
+from stepwell.repos.many_refs import change_together
 from stepwell.repos.pktline import FLUSH, encode, packets
 from stepwell.repos.push import PushContext, PushHandler, RefUpdate
 
@@ -69,8 +69,8 @@ SCRIPTS = {
     "proc-receive": _TOGETHER,
     "post-receive": _ASK.replace("PHASE", "post-receive"),
 }
-TOGETHER = {"receive.procReceiveRefs": "a:refs"}
-"""The setting with which git asks `proc-receive` about each new ref; without, it creates them itself."""
+TOGETHER = {"receive.procReceiveRefs": "ad:refs"}
+"""The setting with which git leaves new and deleted refs to `proc-receive`; without, it sees to them itself."""
 _LONGEST_FIELD = 1024 * 1024  # bytes
 _MOST_FIELDS = 200_000
 _LONGEST_ANSWER = 32 * 1024  # characters
@@ -141,7 +141,7 @@ class HookChannel:
                 if fields[0] == "proc-receive":
                     features = await packets(reader)
                     sink.write(encode(b"version=1") + FLUSH + b"\n")
-                    sink.write(await self._create(features, await packets(reader)))
+                    sink.write(await self._change(features, await packets(reader)))
                 else:
                     sink.write(await self._answer(fields))
         except Exception:
@@ -162,20 +162,19 @@ class HookChannel:
         context = replace(self._context, options=tuple(options))
         return encode_answer(True, await self._post_receive(context, updates))
 
-    async def _create(self, features: list[bytes], commands: list[bytes]) -> bytes:
-        """Create new refs together, as far as possible, and leave the others to git; all where it is all or none."""
+    async def _change(self, features: list[bytes], commands: list[bytes]) -> bytes:
+        """Change refs together, as far as possible, and leave the others to git; all where it is all or none."""
         updates = [RefUpdate(*command.decode("utf-8", "surrogateescape").split(" ", 2)) for command in commands]
-        created = set[str]()
+        changed = set[str]()
         if b"atomic" not in b"".join(features):
             try:
-                wanted = {update.ref: update.new for update in updates}
-                created = await asyncio.to_thread(create_together, self._repository, wanted)
+                changed = await asyncio.to_thread(change_together, self._repository, updates)
             except (StepwellError, OSError) as error:
-                log.warning("push %s has git create its refs one by one: %s", self._context.push, error)
+                log.warning("push %s has git change its refs one by one: %s", self._context.push, error)
         report = list[bytes]()
         for update in updates:
             report.append(encode(b"ok " + os.fsencode(update.ref)))
-            if update.ref not in created:
+            if update.ref not in changed:
                 report.append(encode(b"option fall-through"))
         return b"".join(report) + FLUSH + b"\n"
 

@@ -213,7 +213,7 @@ class Wire:
     async def receive(self, context: PushContext, protocol: str | None, many: bool = False) -> AsyncIterator[Exchange]:
         """Serve a push. Leaving the block early ends git's input: cut short it gives up, else it finishes the push.
 
-        `many`: it moves many refs, so the new ones are created together, see new_refs.
+        `many`: it moves many refs, so they are created and deleted together, see many_refs.
         """
         check_hooks(self._hooks)
         path = self._repositories.require(context.repository)

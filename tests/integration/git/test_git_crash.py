@@ -16,7 +16,7 @@ import asyncio, socket, sys, threading
 from pathlib import Path
 import uvicorn
 from starlette.applications import Starlette
-from stepwell.repos import Repositories, new_refs
+from stepwell.repos import Repositories, many_refs
 from stepwell.repos.wire import Wire
 from stepwell_web.git import Access, git_routes
 
@@ -34,13 +34,13 @@ class Handler:
 async def authorize(*_):
     return Access("repo1", "owner")
 
-def rewrite(*asked, real=new_refs.rewrite_packed):
+def rewrite(*asked, real=many_refs.rewrite_packed):
     if sys.argv[2] == "written":
         real(*asked)
     print("asked", flush=True)
     threading.Event().wait()
 
-new_refs.rewrite_packed = rewrite
+many_refs.rewrite_packed = rewrite
 
 state = Path(sys.argv[1])
 app = Starlette(routes=git_routes(Wire(state, Repositories(state), Handler()), authorize))

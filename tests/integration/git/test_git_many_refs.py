@@ -1,4 +1,4 @@
-"""Pushes of many new refs at once, which are created together."""
+"""Pushes of many refs at once, which are created and deleted together."""
 
 import os
 import subprocess
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from stepwell.repos.new_refs import MANY
+from stepwell.repos.many_refs import MANY
 
 
 def branches(number: int, prefix: str = "") -> list[str]:
@@ -67,6 +67,34 @@ def test_what_is_not_plain_is_decided_by_git_and_the_rest_goes_through(server: A
     assert known["moved"] == client.run("rev-parse", "HEAD")
     (_, _, after) = server.handler.calls[-1]
     assert {update.ref.removeprefix("refs/heads/") for update in after} == {*known, "refs/notes/x"} - {"there"}
+
+
+def test_many_refs_are_deleted_together_and_what_is_not_plain_by_git(server: Any, client: Any) -> None:
+    first = client.commit()
+    names = [f"b{one}" for one in range(2 * MANY)]
+    client.run("push", server.url(), "HEAD:refs/heads/main", *branches(2 * MANY), "HEAD:refs/heads/deep/er/one")
+    client.run("push", server.url(), "HEAD:refs/heads/loose")
+    assert loose(server.origin) == ["refs/heads/loose"]
+    client.commit("second")
+    client.run("push", server.url(), "HEAD:refs/heads/b0", "HEAD:refs/heads/b1")  # in a file, and packed as it was
+    gone = [f":refs/heads/{name}" for name in ("main", "loose", "deep/er/one", "not-there", *names[2:])]
+    expected = f"--force-with-lease=refs/heads/b1:{first}"
+    said = client.run(
+        "push", expected, server.url(), *gone, ":refs/heads/b0", ":refs/heads/b1", "HEAD:refs/heads/deep", fails=True
+    )
+    refused = {line.rpartition(" (")[0].split()[-1] for line in said.splitlines() if "rejected" in line}
+    assert refused == {"main", "b1"}
+    assert set(server.repositories.reader("repo1").branches()) == {"main", "b1", "deep"}
+    assert all(line.split()[1] in {"refs/heads/main", "refs/heads/b1"} for line in packed(server.origin))
+    (_, _, after) = server.handler.calls[-1]
+    assert {update.ref for update in after if update.deleted} >= {
+        f"refs/heads/{name}" for name in names if name != "b1"
+    }
+
+
+def packed(origin: Path) -> list[str]:
+    lines = (origin / "packed-refs").read_text().splitlines()
+    return [line for line in lines if not line.startswith(("#", "^"))]
 
 
 def test_of_two_pushes_of_the_same_new_refs_each_ref_takes_one(server: Any, make_client: Any) -> None:

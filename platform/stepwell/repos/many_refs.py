@@ -1,17 +1,19 @@
-"""Many new refs of one push, created together: one rewrite of the packed refs, not a file and an fsync for each.
+"""Many refs of one push, created and deleted together: one rewrite of the packed refs.
 
-git hands them over through its `proc-receive` hook, when the push is permitted and its objects are taken in. What is
-not plain is left to git, which decides about that ref in its own way and words: a ref that exists or is locked, a name
-that is refused or is a directory of another ref, a branch that is no commit, an object that is not there.
+git makes a file and an fsync for each that is new, and writes all packed refs anew for each that goes. It hands them
+over through its `proc-receive` hook, when the push is permitted and its objects are taken in. What is not plain is left
+to git, which decides about that ref in its own way and words: a new ref that exists or is locked, a name that is
+refused or is a directory of another ref, a branch that is no commit, an object that is not there; deleting what has
+moved meanwhile, the branch of HEAD, or a ref in a file of its own.
 
-Each new ref is locked meanwhile as git does it, by a file `<ref>.lock` that must not be there: of two pushes of one
-new branch, one wins. The locks are names of one file, since a file system may take milliseconds to make a new one.
+Each ref is locked meanwhile as git does it, by a file `<ref>.lock` that must not be there: of two pushes of one new
+branch, one wins. The locks are names of one file, since a file system may take milliseconds to make a new one.
 """
 
 import errno
 import os
 import subprocess
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -20,36 +22,44 @@ from dulwich.refs import Ref, check_ref_format
 from stepwell.errors import Invalid
 from stepwell.repos.common_memory import COMMON
 from stepwell.repos.process import bound, environment
+from stepwell.repos.push import RefUpdate
 from stepwell.repos.refs import ID, loose_files, rewrite_packed
 from stepwell.store.durable import sync_folder
 
 MANY = 50
-"""With more refs than this, the new ones of a push are created together."""
+"""With more refs than this, a push creates and deletes them together."""
 _KINDS = ("refs/heads/", "refs/tags/")
 _LOOK_S = 30.0
 _MEMORY = 1 << 30  # bytes of the git that looks
 _NO_LOCK = (errno.EEXIST, errno.ENOENT, errno.ENOTDIR)
 
 
-def create_together(repository: Path, wanted: Mapping[str, str]) -> set[str]:
-    """Create the plain ones of these refs, name → object id, and return them. On disk when this returns. Blocks.
+def change_together(repository: Path, updates: Sequence[RefUpdate]) -> set[str]:
+    """Create and delete refs as far as that is plain; return which. On disk when this returns. Blocks.
 
     Raises TryLater when somebody holds the packed refs for long, Invalid when git cannot read the objects.
     """
-    values = _packed_values(repository, {ref: id_ for ref, id_ in wanted.items() if _is_plain(ref, id_)})
-    created = set[str]()
+    head = (repository / "HEAD").read_text("utf-8", "surrogateescape").removeprefix("ref: ").strip()
+    new = {one.ref: one.new for one in updates if not one.deleted and _is_plain(one.ref, one.new)}
+    old = {one.ref: one.old for one in updates if one.deleted and _is_plain(one.ref, one.old) and one.ref != head}
+    values = _packed_values(repository, new)
+    changed = set[str]()
     with _Locks(repository) as locks:
-        locked = [ref for ref in values if locks.take(ref)]
+        locked = {ref for ref in (*values, *old) if locks.take(ref)}
 
-        def add(packed: dict[str, str]) -> bool:
-            loose = [path[len(f"{repository}/") :] for path in loose_files(f"{repository}/refs")]
-            created.update(_free(locked, [*packed, *loose]))
+        def change(packed: dict[str, str]) -> bool:
+            loose = {path[len(f"{repository}/") :] for path in loose_files(f"{repository}/refs")}
+            created = _free(locked & values.keys(), loose.union(packed))
+            gone = {ref for ref in locked & old.keys() - loose if packed.get(ref, "").partition("\n")[0] == old[ref]}
+            for ref in gone:
+                del packed[ref]
             packed.update((ref, values[ref]) for ref in created)
-            return bool(created)
+            changed.update(created, gone)
+            return bool(changed)
 
-        rewrite_packed(repository, add)
+        rewrite_packed(repository, change)
         sync_folder(repository)
-    return created
+    return changed
 
 
 def _is_plain(ref: str, id_: str) -> bool:
@@ -89,10 +99,9 @@ def _ends(repository: Path, ids: list[str]) -> dict[str, tuple[str, str]]:
     return dict(zip(ids, ends, strict=True))
 
 
-def _free(refs: Iterable[str], existing: Iterable[str]) -> set[str]:
+def _free(wanted: set[str], taken: set[str]) -> set[str]:
     """Return the refs that do not exist, are no directory of another ref, and have no ref as a directory of theirs."""
-    wanted, taken = list(refs), set(existing)
-    names = taken.union(wanted)
+    names = taken | wanted
     folders = {folder for name in names for folder in _above(name)}
     return {ref for ref in wanted if ref not in taken and ref not in folders and names.isdisjoint(_above(ref))}
 
