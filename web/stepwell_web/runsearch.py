@@ -31,6 +31,7 @@ LEAST = 2
 """Characters of a text that is looked for."""
 BEFORE, AFTER = 80, 160
 """Characters of a long line around what was found."""
+_LISTED = 100  # at a time
 _SECONDS = 1.0
 _AT_ONCE = 2
 _WAIT_SECONDS = 5.0
@@ -100,6 +101,7 @@ class RunSearch:
         end = self._clock() + _SECONDS
         found: list[FoundRun] = []
         looked: list[RunSummary] = []
+        cut = False
         for run in _all(listed, cursor):
             hits = _Hits(text, lambda: self._clock() > end)
             hits.look(runs.logs(actor, run.id))
@@ -108,17 +110,28 @@ class RunSearch:
             looked.append(run)
             if hits.found:
                 found.append(hits.told(runs.get(actor, run.id)))
-            if hits.cut or len(found) == RUNS:
-                return _searched(found, looked, cursor_after(run), hits.cut)
+            cut = hits.cut
+            if cut or len(found) == RUNS:
+                break
         else:
-            return _searched(found, looked, None, cut=False)
-        return _searched(found, looked, cursor_after(looked[-1]), cut=False)
+            return Searched(tuple(found), len(looked), looked[-1].created_at if looked else None, None, ())
+        last = looked[-1]
+        return Searched(tuple(found), len(looked), last.created_at, cursor_after(last), (last,) if cut else ())
 
 
-def _searched(found: list[FoundRun], looked: list[RunSummary], rest: str | None, cut: bool) -> Searched:
-    return Searched(
-        tuple(found), len(looked), looked[-1].created_at if looked else None, rest, tuple(looked[-1:] if cut else ())
-    )
+def listing(
+    runs: Runs, actor: Actor, *, tenant: str | None, repository: str | None, state: str | None, pipeline: str | None,
+    branch: str | None,
+) -> Listed:  # fmt: skip
+    """Give the runs that the actor may see, the newest first, narrowed as said."""
+
+    def listed(cursor: str | None) -> Page[RunSummary]:
+        return runs.list(
+            actor, tenant=tenant, repository=repository, state=state, pipeline=pipeline, branch=branch, cursor=cursor,
+            limit=_LISTED,
+        )  # fmt: skip
+
+    return listed
 
 
 def _all(listed: Listed, cursor: str | None) -> Iterator[RunSummary]:

@@ -5,11 +5,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
-from stepwell.ci.views import Page, RunSummary
 from stepwell_web.api import answers
 from stepwell_web.api.access import Caller
 from stepwell_web.api.runs import State
-from stepwell_web.runsearch import LEAST, FoundRun
+from stepwell_web.runsearch import LEAST, FoundRun, listing
 
 router = APIRouter(tags=["runs"])
 
@@ -26,13 +25,9 @@ def search_logs(
     were, `oldest` when the last of them was made. Of the runs in `cut` only the beginning was looked through.
     """
     runs = caller.services.runs
-
-    def listed(at: str | None) -> Page[RunSummary]:
-        return runs.list(
-            caller.actor, tenant=tenant, repository=repository, state=state, pipeline=pipeline, branch=branch,
-            cursor=at, limit=100,
-        )  # fmt: skip
-
+    listed = listing(
+        runs, caller.actor, tenant=tenant, repository=repository, state=state, pipeline=pipeline, branch=branch
+    )
     found = caller.web.run_search.find(runs, caller.actor, q, listed, cursor)
     return answers.sent({
         "items": [_run(one) for one in found.runs], "next": found.rest, "looked": found.looked,

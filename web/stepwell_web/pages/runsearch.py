@@ -8,15 +8,13 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Depends, Query
 from starlette.responses import Response
 
-from stepwell.ci.views import Page, RunSummary
 from stepwell_web.pages.repository import common, crumbs
 from stepwell_web.pages.runs import STATES, Filtered, Filters
 from stepwell_web.pages.tenant import common as of_the_tenant
-from stepwell_web.runsearch import LEAST
+from stepwell_web.runsearch import LEAST, listing
 from stepwell_web.visits import Visit, Visiting
 
 router = APIRouter(include_in_schema=False)
-LISTED = 100
 
 
 @dataclass(frozen=True)
@@ -53,15 +51,12 @@ def of_repository(visit: Visiting, *, tenant: str, name: str, asked: Asking) -> 
 
 def _page(visit: Visit, place: tuple[str, str], asked: Asked, values: Mapping[str, Any]) -> Response:
     runs, (tenant, name), wanted, found = visit.services.runs, place, asked.wanted, None
-
-    def listed(cursor: str | None) -> Page[RunSummary]:
-        return runs.list(
-            visit.actor, tenant=tenant, repository=name or None, state=wanted.state or None,
-            pipeline=wanted.pipeline or None, branch=wanted.branch or None, cursor=cursor or None, limit=LISTED,
-        )  # fmt: skip
-
     if len(asked.text) >= LEAST:
-        found = visit.web.run_search.find(runs, visit.actor, asked.text, listed, asked.cursor)
+        listed = listing(
+            runs, visit.actor, tenant=tenant, repository=name or None, state=wanted.state or None,
+            pipeline=wanted.pipeline or None, branch=wanted.branch or None,
+        )  # fmt: skip
+        found = visit.web.run_search.find(runs, visit.actor, asked.text, listed, asked.cursor or None)
     base = f"/{tenant}/{name or '-'}"
     address = f"{base}/logs?{wanted.query(q=asked.text)}"
     return visit.page(
